@@ -1,0 +1,62 @@
+"""The `nucleipel` command: logging, and errors told in one line."""
+
+import logging
+import sys
+
+import click
+
+from nucleipel import __version__
+from nucleipel.errors import NucleipelError
+
+INTERRUPTED = 130
+
+
+class _OneLineErrors(click.Group):
+    """A user's mistake ends with one line and exit code 1; a bug keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except NucleipelError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted: the same command continues", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=_OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", is_flag=True, help="Tell more.")
+@click.option("-q", "--quiet", is_flag=True, help="Tell only warnings; no progress bars.")
+@click.version_option(__version__)
+def cli(verbose: bool, quiet: bool) -> None:
+    """Segment nuclei: train, tile, fine-tune with PEL, predict and stitch whole slides.
+
+    The stages in order: train, tile, finetune-patches, predict, stitch,
+    evaluate; segment is predict and stitch in one go; demo runs it all.
+    """
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logger = logging.getLogger("nucleipel")
+    logger.setLevel(level)
+    logger.handlers = [_StderrHandler()]
+    logger.propagate = False
+
+
+class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to whatever stderr is at the moment, so that bars and test runners may replace it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def main() -> None:
+    """Entry point of the `nucleipel` script."""
+    cli()
+
+
+from nucleipel.cli import commands  # noqa: E402,F401  (registers the commands on `cli`)

@@ -1,0 +1,31 @@
+"""Typed, frozen settings, one class a stage, and how YAML files and `--set` fill them."""
+
+from nucleipel.config.load import load_config
+from nucleipel.config.stages import (
+    AugmentConfig,
+    DemoConfig,
+    EvaluateConfig,
+    FinetunePatchesConfig,
+    NetworkConfig,
+    PredictConfig,
+    SegmentConfig,
+    InstanceConfig,
+    StitchConfig,
+    TileConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AugmentConfig",
+    "DemoConfig",
+    "EvaluateConfig",
+    "FinetunePatchesConfig",
+    "NetworkConfig",
+    "PredictConfig",
+    "SegmentConfig",
+    "InstanceConfig",
+    "StitchConfig",
+    "TileConfig",
+    "TrainConfig",
+    "load_config",
+]

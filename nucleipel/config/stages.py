@@ -1,0 +1,228 @@
+"""The settings of each stage. Defaults live here and nowhere else.
+
+Lengths in pixels (`_px`) are in pixels of the working mpp.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Device = Literal["auto", "cpu", "cuda"]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+WITHOUT_EFFECT_ON_RESULTS = frozenset({"device", "workers", "keep_predictions"})
+
+
+class Settings(BaseModel):
+    """Frozen settings; unknown keys are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    def identity(self) -> dict[str, object]:
+        """What shapes the result: all settings but the device and the number of workers."""
+        return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT_ON_RESULTS))
+
+
+class NetworkConfig(Settings):
+    """Which network is trained. BatchNorm throughout: tiles must be exact."""
+
+    family: Literal["unet", "basic_unet"] = "unet"
+    """MONAI's residual UNet (fast: its first convolution strides), or its BasicUNet."""
+    features: tuple[Positive, ...] = (16, 32, 64, 128, 256)
+    """Channels a level; six values for basic_unet."""
+    residual_units: NotNegative = 2
+    """Residual units a level (unet only)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.family == "basic_unet" and len(self.features) != 6:
+            raise ValueError(f"basic_unet takes 6 features, got {len(self.features)}")
+        if self.family == "unet" and len(self.features) < 2:
+            raise ValueError("unet takes at least 2 features")
+        return self
+
+
+class AugmentConfig(Settings):
+    """How training samples are varied."""
+
+    scale_range: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.7, 1.4)
+    """Windows are shown between these scales (train only)."""
+    rotate_degrees: Weight = 45.0
+    """Largest free rotation beside flips and quarter turns."""
+    intensity: Weight = 1.0
+    """Strength of brightness, contrast, gamma, noise and blur; 0 for none."""
+    stain: Weight = 1.0
+    """Strength of stain and hue jitter on colour images; 0 for none."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale_range[0] > self.scale_range[1]:
+            raise ValueError(f"scale_range {self.scale_range}: the smaller value comes first")
+        return self
+
+
+class InstanceConfig(Settings):
+    """How a probability map becomes nuclei."""
+
+    foreground_percent: Annotated[int, Field(ge=1, le=99)] = 50
+    """Share of interior + boundary above which a pixel is nucleus."""
+    fill_holes_px: NotNegative = 64
+    """Largest hole (area) that is filled."""
+    distance_px: Positive = 15
+    """Distance to the background beyond which a pixel is no more central."""
+    smooth_px: Annotated[float, Field(gt=0)] = 2.0
+    """Standard deviation of the smoothing of heights."""
+    persistence: Annotated[float, Field(ge=0, le=1)] = 0.03
+    """How far a peak must stand above its saddle to be a nucleus; higher splits less."""
+    min_area_px: NotNegative = 10
+    """Smaller nuclei are dropped."""
+
+
+class FitConfig(Settings):
+    """What `train` and `finetune-patches` share."""
+
+    device: Device = "auto"
+    workers: NotNegative = 2
+    """Processes that prepare samples; 0 for none."""
+    seed: NotNegative = 0
+    epochs: Positive
+    batch_size: Positive = 8
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Weight = 1e-4
+    warmup_steps: NotNegative
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    """Decay of the running mean of weights, which is what is validated and kept."""
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    validate_every: Positive = 1
+    """Epochs between validations."""
+    patience: Positive = 15
+    """Validations without a better PQ after which training stops."""
+    cross_entropy_weight: Weight = 1.0
+    instances: InstanceConfig = InstanceConfig()
+    """How validation turns maps into nuclei."""
+
+
+class TrainConfig(FitConfig):
+    """Settings of `nucleipel train`."""
+
+    mpp: Annotated[float, Field(gt=0)] | None = None
+    """Working resolution, um per pixel; without it images are used pixel for pixel."""
+    channels: Literal[1, 3] = 3
+    """Channels of the network's input; with 3, gray images are repeated."""
+    window_px: Positive = 512
+    windows_per_epoch: Positive = 512
+    validation_windows: Positive = 256
+    """At most this many windows are scored in a validation."""
+    epochs: Positive = 80
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    warmup_steps: NotNegative = 100
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    dice_weight: Weight = 1.0
+    boundary_px: Positive = 2
+    """Width of the boundary class, inside each nucleus."""
+    core_px: Positive = 512
+    """Side of the tiles that predictions with this checkpoint are cut into."""
+    network: NetworkConfig = NetworkConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _on_the_grid(self) -> Self:
+        stride = 2 ** (len(self.network.features) - 1) if self.network.family == "unet" else 16
+        for name in ("window_px", "core_px"):
+            if getattr(self, name) % stride:
+                raise ValueError(
+                    f"{name} {getattr(self, name)} must be a multiple of {stride},"
+                    " the stride of the network"
+                )
+        return self
+
+
+class TileConfig(Settings):
+    """Settings of `nucleipel tile`."""
+
+    mpp: Annotated[float, Field(gt=0)] | None = None
+    """Resolution of the patches, um per pixel; without it images are used pixel for pixel."""
+    channels: Literal[1, 3] = 3
+    """Channels of the stored patches; with 3, gray images are repeated."""
+    patch_px: Positive = 256
+    overlap_px: NotNegative = 64
+    """How much neighboring patches share, at least."""
+    shard_patches: Positive = 64
+    """Patches a shard (one file each)."""
+
+    @model_validator(mode="after")
+    def _moves_on(self) -> Self:
+        if self.overlap_px >= self.patch_px:
+            raise ValueError(f"overlap_px {self.overlap_px} must be below patch_px {self.patch_px}")
+        return self
+
+
+class PELConfig(Settings):
+    """Which PEL, and how much of it."""
+
+    form: Literal["jaccard", "dice", "original", "deviation"] = "deviation"
+    alpha: Annotated[float, Field(gt=0)] = 1.0
+    n: Annotated[float, Field(gt=0, le=4)] = 2.0
+    include_background: bool = True
+    weight: Weight = 1.0
+
+
+class FinetunePatchesConfig(FitConfig):
+    """Settings of `nucleipel finetune-patches`."""
+
+    epochs: Positive = 10
+    patches_per_epoch: Positive | None = None
+    """Without it, every training patch once an epoch."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    warmup_steps: NotNegative = 20
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    pel: PELConfig = PELConfig()
+    augment: AugmentConfig = AugmentConfig(scale_range=(1.0, 1.0), rotate_degrees=0, intensity=0.5)
+
+
+class PredictConfig(Settings):
+    """Settings of `nucleipel predict`."""
+
+    device: Device = "auto"
+    mpp: Annotated[float, Field(gt=0)] | None = None
+    """Pixel size of images that are named one by one, where the file does not tell it."""
+
+
+class StitchConfig(Settings):
+    """Settings of `nucleipel stitch`."""
+
+    instances: InstanceConfig = InstanceConfig()
+    overlay_px: Positive = 2048
+    """Largest width of `overlay.png`."""
+
+
+class SegmentConfig(PredictConfig, StitchConfig):
+    """Settings of `nucleipel segment`: those of `predict` and of `stitch`."""
+
+    keep_predictions: bool = False
+    """Whether the probability maps stay in OUT/predictions.zarr."""
+
+
+class EvaluateConfig(Settings):
+    """Settings of `nucleipel evaluate`."""
+
+    per_image: bool = True
+    """Whether a CSV with one row an image is written beside the report."""
+
+
+class DemoConfig(Settings):
+    """Settings of `nucleipel demo`."""
+
+    device: Device = "auto"
+    workers: NotNegative = 1
+    seed: NotNegative = 0
+    height_px: Positive = 1024
+    width_px: Positive = 3072
+    epochs: Positive = 10
+    finetune_epochs: Positive = 2
+    minimum_pq: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The demo fails under this PQ on the part of the slide that was held apart."""

@@ -1,0 +1,119 @@
+"""Rectangles on an image: boxes, tiles, and the two ways of covering an image with them.
+
+Everything is in integer pixels of the working resolution, axes (y, x), boxes
+half-open. Two covers exist because two stages ask for different things:
+
+- `core_tiles`: what **predict** needs. Cores partition the image exactly; each
+  is read with a halo around it, and the grid is anchored at (0, 0), so a tile
+  is the same whatever is predicted beside it.
+- `overlapping_tiles`: what **tile** and validation need. Squares of one size
+  that together hold every pixel, the last one moved inwards so that it stays
+  on the image.
+
+A box may overhang the image; `reflected_indices` says which pixels are then
+read (the image is mirrored at its edges, the edge pixel not repeated).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A half-open rectangle `[y0, y1) x [x0, x1)` in pixels; it may overhang the image."""
+
+    y0: int
+    x0: int
+    y1: int
+    x1: int
+
+    @classmethod
+    def of_shape(cls, shape: tuple[int, int]) -> "Box":
+        """The box of a whole image of shape (height, width)."""
+        return cls(0, 0, shape[0], shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of an array whose origin is this box's frame."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def grow(self, margin_px: int) -> "Box":
+        """The box with `margin_px` more on each side."""
+        return Box(
+            self.y0 - margin_px, self.x0 - margin_px, self.y1 + margin_px, self.x1 + margin_px
+        )
+
+    def shift(self, dy: int, dx: int) -> "Box":
+        """The box moved by (dy, dx)."""
+        return Box(self.y0 + dy, self.x0 + dx, self.y1 + dy, self.x1 + dx)
+
+    def clip(self, shape: tuple[int, int]) -> "Box":
+        """The part of the box that lies on an image of shape (height, width)."""
+        return Box(
+            max(self.y0, 0), max(self.x0, 0), min(self.y1, shape[0]), min(self.x1, shape[1])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A core, which this tile alone owns, and the fixed-size window read around it."""
+
+    core: Box
+    window: Box
+
+
+def core_tiles(
+    shape: tuple[int, int], *, core_px: int, halo_px: int, within: Box | None = None
+) -> Iterator[Tile]:
+    """Tiles whose cores partition an image of shape (height, width), in raster order.
+
+    Every window has the side `core_px + 2 * halo_px`, also at the edges, where
+    it overhangs the image and the core is clipped. `within` restricts the tiles
+    to those whose core starts inside that box; it never moves the grid.
+    """
+    area = (within or Box.of_shape(shape)).clip(shape)
+    for y in range(-(-area.y0 // core_px) * core_px, area.y1, core_px):
+        for x in range(-(-area.x0 // core_px) * core_px, area.x1, core_px):
+            full = Box(y, x, y + core_px, x + core_px)
+            yield Tile(core=full.clip(shape), window=full.grow(halo_px))
+
+
+def overlapping_tiles(shape: tuple[int, int], *, side_px: int, overlap_px: int) -> list[Box]:
+    """Squares of `side_px` that share at least `overlap_px` and cover the whole image.
+
+    In raster order. The last square of each row and column is moved inwards to
+    stay on the image; only an image smaller than `side_px` is overhung.
+    """
+    starts = [
+        _starts(length, side_px=side_px, stride_px=side_px - overlap_px) for length in shape
+    ]
+    return [Box(y, x, y + side_px, x + side_px) for y in starts[0] for x in starts[1]]
+
+
+def _starts(length: int, *, side_px: int, stride_px: int) -> list[int]:
+    if length <= side_px:
+        return [0]
+    last = length - side_px
+    return [*range(0, last, stride_px), last]
+
+
+def reflected_indices(start: int, stop: int, length: int) -> npt.NDArray[np.int64]:
+    """Pixel indices in `[0, length)` for positions `start..stop-1`, mirrored at both edges.
+
+    >>> reflected_indices(-2, 6, 4).tolist()
+    [2, 1, 0, 1, 2, 3, 2, 1]
+    """
+    positions = np.arange(start, stop)
+    if length == 1:
+        return np.zeros_like(positions)
+    period = 2 * (length - 1)
+    folded = np.mod(positions, period)
+    return np.where(folded < length, folded, period - folded)

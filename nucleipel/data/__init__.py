@@ -1,0 +1,1 @@
+"""From slides and stores to training samples: windows, patches, augmentation, generated slides."""

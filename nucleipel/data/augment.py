@@ -1,0 +1,92 @@
+"""Augmentation of normalized images, image and instance map moved together.
+
+Geometry moves both; intensity touches the image alone; stain jitter needs
+colour. Every draw comes from the seed given with the sample, so that a sample
+is the same whichever worker makes it and wherever a run was continued.
+"""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network on import
+
+import albumentations as A  # noqa: E402
+import cv2  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Draws one variant of a sample.
+
+    Parameters
+    ----------
+    rotate_degrees : float
+        Largest free rotation beside flips and quarter turns; 0 for none.
+    intensity : float
+        Strength of brightness, contrast, gamma, noise and blur; 0 for none, 1 is usual.
+    stain : float
+        Strength of stain and hue jitter on colour images; 0 for none, 1 is usual.
+    """
+
+    rotate_degrees: float
+    intensity: float
+    stain: float
+
+    def __call__(
+        self, image: npt.NDArray[np.float32], instance_map: npt.NDArray[np.integer], *, seed: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]:
+        """One variant of an (H, W, C) float32 image in [0, 1] and its (H, W) instance map.
+
+        Ids may be renumbered; which pixels share an instance is what is kept.
+        """
+        ids = np.unique(instance_map, return_inverse=True)[1].reshape(instance_map.shape)
+        if instance_map.min() > 0:
+            ids = ids + 1  # no background in this window: 0 must stay free
+        pipeline = self._pipeline(colour=image.shape[-1] == 3)
+        pipeline.set_random_seed(seed)
+        moved = pipeline(image=image, mask=ids.astype(np.uint16))
+        return moved["image"], moved["mask"]
+
+    def _pipeline(self, *, colour: bool) -> A.Compose:
+        steps: list[A.BasicTransform | A.BaseCompose] = [A.D4(p=1)]
+        if self.rotate_degrees:
+            mirror = cv2.BORDER_REFLECT_101
+            steps.append(A.Rotate(self.rotate_degrees, border_mode=mirror, p=0.3))
+        if colour and self.stain:
+            steps.append(_stain_jitter(self.stain))
+        if self.intensity:
+            steps += _intensity_jitter(self.intensity)
+        return A.Compose(steps)
+
+
+def _stain_jitter(strength: float) -> A.BasicTransform:
+    return A.OneOf(
+        [
+            A.HEStain(
+                method="random_preset",
+                intensity_scale_range=(1 - 0.3 * strength, 1 + 0.3 * strength),
+                intensity_shift_range=(-0.2 * strength, 0.2 * strength),
+            ),
+            A.ColorJitter(
+                brightness=(1, 1),
+                contrast=(1, 1),
+                saturation=(max(0, 1 - 0.5 * strength), 1 + 0.5 * strength),
+                hue=(-0.08 * strength, 0.08 * strength),
+            ),
+        ],
+        p=0.5,
+    )
+
+
+def _intensity_jitter(strength: float) -> list[A.BasicTransform]:
+    limit = 0.25 * strength
+    gamma = int(50 * strength)
+    return [
+        A.RandomBrightnessContrast(brightness_limit=limit, contrast_limit=limit, p=0.6),
+        A.RandomGamma(gamma_limit=(100 - gamma, 100 + 2 * gamma), p=0.5),
+        A.GaussianBlur(blur_limit=0, sigma_limit=(0.3, 0.3 + 1.2 * strength), p=0.2),
+        A.GaussNoise(std_range=(0.0, 0.06 * strength), per_channel=False, p=0.3),
+    ]

@@ -1,0 +1,44 @@
+"""One training sample: from (H, W, C) pixels and ids to the tensors a network takes.
+
+This is the one place where YXC becomes CYX.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nucleipel.core.intensity import to_channels
+from nucleipel.instances.targets import class_targets, one_hot
+
+
+class Sample(NamedTuple):
+    """`image` (C, H, W) float32 in [0, 1], `onehot` (classes, H, W) float32, `instance_map` (H, W)."""
+
+    image: torch.Tensor
+    onehot: torch.Tensor
+    instance_map: torch.Tensor
+
+
+def build_sample(
+    image: npt.NDArray[np.float32],
+    instance_map: npt.NDArray[np.integer[Any]],
+    *,
+    channels: int,
+    boundary_px: int,
+) -> Sample:
+    """Make the tensors of a normalized (H, W, C) image and its (H, W) instance map."""
+    targets = class_targets(instance_map, boundary_px=boundary_px)
+    return Sample(
+        to_network_input(image, channels=channels),
+        torch.from_numpy(one_hot(targets)),
+        torch.from_numpy(instance_map.astype(np.int32)),
+    )
+
+
+def to_network_input(image: npt.NDArray[np.float32], *, channels: int) -> torch.Tensor:
+    """(C, H, W) float32 tensor of a normalized (H, W, C) image."""
+    pixels = to_channels(image, channels)
+    # contiguous: channels_last tensors corrupt torch 2.13's heap with narrow stages on the CPU
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))

@@ -1,0 +1,12 @@
+"""Probabilities as integers: what is stored is what is decided on."""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def quantize(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Round probabilities in [0, 1], of any shape, to uint8 in 0..255, each on its own.
+
+    The channels of a pixel need not add up to 255 afterwards.
+    """
+    return np.rint(probabilities * np.float32(255)).astype(np.uint8)

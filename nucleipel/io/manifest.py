@@ -1,0 +1,221 @@
+"""The manifest: a CSV that names images, annotations, splits and sources.
+
+Every row is checked before the first hour of work, and all faults are told in
+one report. `source_id` (patient, slide or field of view) may not stand in two
+splits: a network scored on its own training patients looks better than it is.
+"""
+
+import csv
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nucleipel.errors import ImageError, ManifestError
+from nucleipel.io.fingerprint import fingerprint
+from nucleipel.io.slide import image_stem, open_annotation, open_slide
+
+REQUIRED = ("image", "label", "split", "source_id")
+SPLITS = ("train", "val", "test", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image of a manifest; paths are resolved, `label` is None where the cell is empty."""
+
+    id: str
+    image: Path
+    label: Path | None
+    split: str
+    source_id: str
+    mpp: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Checked rows, in file order."""
+
+    path: Path | None
+    rows: tuple[Row, ...]
+
+    def of_split(self, split: str) -> "Manifest":
+        """The rows of one split.
+
+        Raises
+        ------
+        ManifestError
+            If there is none.
+        """
+        rows = tuple(row for row in self.rows if row.split == split)
+        if not rows:
+            found = ", ".join(sorted({row.split or "(empty)" for row in self.rows}))
+            raise ManifestError(f"{self.path}: no row has split '{split}'; found {found}")
+        return Manifest(self.path, rows)
+
+    def annotated(self) -> "Manifest":
+        """The same rows, every one of which must have a label.
+
+        Raises
+        ------
+        ManifestError
+            If one has none.
+        """
+        for row in self.rows:
+            if row.label is None:
+                raise ManifestError(
+                    f"{self.path}: image '{row.id}' has no label; fill the column or drop the row"
+                )
+        return self
+
+    def fingerprint(self) -> str:
+        """Hash of what the rows say and of the files they name, wherever these lie."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            label = fingerprint(row.label) if row.label else ""
+            fields = (row.id, row.split, row.source_id, row.mpp, fingerprint(row.image), label)
+            digest.update(repr(fields).encode())
+        return digest.hexdigest()
+
+
+def read_manifest(path: Path, *, data_root: Path | None = None) -> Manifest:
+    """Read and check a manifest; relative paths start at `data_root` or the CSV's folder.
+
+    Raises
+    ------
+    ManifestError
+        One message with every fault: a missing column, a missing file, shapes
+        of image and label that differ, a label that is no instance map, an
+        unknown split, a bad mpp, an id used twice, a source in two splits.
+    """
+    records = _read_records(path)
+    root = data_root or path.parent
+    faults: list[str] = []
+    rows = []
+    for line, record in records:
+        row, row_faults = _check_record(record, root)
+        faults += [f"line {line}: {fault}" for fault in row_faults]
+        rows.append(row)
+    faults += _repeated_ids(rows) + _split_sources(rows)
+    if len(faults) == 1:
+        raise ManifestError(f"{path}: {faults[0]}")
+    if faults:
+        raise ManifestError(f"{path}: {len(faults)} faults: " + "; ".join(faults))
+    return Manifest(path, tuple(rows))
+
+
+def manifest_of_images(images: Sequence[Path], *, mpp: float | None = None) -> Manifest:
+    """A manifest for images named one by one; each takes its stem as id.
+
+    Raises
+    ------
+    ManifestError
+        If two images share a stem.
+    ImageError
+        If an image is missing.
+    """
+    rows = tuple(Row(image_stem(image), image, None, "", "", mpp) for image in images)
+    for row in rows:
+        if not row.image.is_file():
+            raise ImageError(f"{row.image}: no such file; check the path")
+    faults = _repeated_ids(rows)
+    if faults:
+        raise ManifestError(f"{faults[0]}; list the images in a manifest with an 'id' column")
+    return Manifest(None, rows)
+
+
+def _read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such manifest; check the path")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            columns = [column.strip() for column in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            records = [(reader.line_num, record) for record in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{path}: no UTF-8 CSV file: {error}; save it as CSV UTF-8") from error
+    missing = [column for column in REQUIRED if column not in columns]
+    if missing:
+        raise ManifestError(
+            f"{path}: column '{missing[0]}' is missing; found {', '.join(columns) or 'none'};"
+            f" a manifest needs {', '.join(REQUIRED)}"
+        )
+    if not records:
+        raise ManifestError(f"{path}: no rows; name at least one image")
+    for line, record in records:
+        if None in record or None in record.values():
+            raise ManifestError(f"{path}: line {line}: not {len(columns)} cells; mend the row")
+    return records
+
+
+def _check_record(record: dict[str, str], root: Path) -> tuple[Row, list[str]]:
+    cells = {column: value.strip() for column, value in record.items()}
+    faults = []
+    image = root / cells["image"]
+    label = root / cells["label"] if cells["label"] else None
+    row_id = cells.get("id") or image_stem(image)
+    if not re.fullmatch(r"[^\x00-\x1f/\\.][^\x00-\x1f/\\]{0,199}", row_id):
+        faults.append(f"id '{row_id}' cannot name a folder; use letters, digits, '-', '_' and '.'")
+    if cells["split"] not in SPLITS:
+        faults.append(f"split '{cells['split']}'; expected train, val, test or empty")
+    if cells["split"] and not cells["source_id"]:
+        faults.append("source_id is empty; name the patient, slide or field of view")
+    mpp, mpp_fault = _read_mpp(cells.get("mpp", ""))
+    faults += mpp_fault + _check_files(image, label, mpp)
+    return Row(row_id, image, label, cells["split"], cells["source_id"], mpp), faults
+
+
+def _read_mpp(text: str) -> tuple[float | None, list[str]]:
+    if not text:
+        return None, []
+    try:
+        mpp = float(text)
+    except ValueError:
+        mpp = float("nan")
+    if 0.01 <= mpp <= 100:
+        return mpp, []
+    return None, [f"mpp '{text}'; expected micrometres per pixel (0.01 to 100) or an empty cell"]
+
+
+def _check_files(image: Path, label: Path | None, mpp: float | None) -> list[str]:
+    try:
+        with open_slide(image, mpp=mpp) as slide:
+            shape = slide.shape
+        if label is None:
+            return []
+        with open_annotation(label) as annotation:
+            if annotation.shape != shape:
+                return [
+                    f"{label}: the label is {annotation.shape[0]} x {annotation.shape[1]} px, its"
+                    f" image {shape[0]} x {shape[1]} px; they must be the same"
+                ]
+    except ImageError as error:
+        return [str(error)]
+    return []
+
+
+def _repeated_ids(rows: Sequence[Row]) -> list[str]:
+    seen: dict[str, Row] = {}
+    faults = []
+    for row in rows:
+        # a file system that folds case or accents would write both into one folder
+        key = unicodedata.normalize("NFC", row.id).casefold()
+        if key in seen:
+            faults.append(f"{seen[key].image} and {row.image} share the id '{row.id}'")
+        seen[key] = row
+    return faults
+
+
+def _split_sources(rows: Sequence[Row]) -> list[str]:
+    splits: dict[str, set[str]] = {}
+    for row in rows:
+        if row.split and row.source_id:
+            splits.setdefault(row.source_id, set()).add(row.split)
+    return [
+        f"source_id '{source}' is in the splits {' and '.join(sorted(found))};"
+        " keep each source in one"
+        for source, found in splits.items()
+        if len(found) > 1
+    ]

@@ -1,0 +1,1 @@
+"""Scores of an instance map against its annotation: Dice, AJI, PQ, AP."""

@@ -1,0 +1,124 @@
+"""Dice, AJI, PQ (with DQ and SQ) and AP, of one image, meaned over images, pooled over nuclei.
+
+Definitions, for an annotation G and a prediction P:
+
+- **dice**: 2 |G & P| / (|G| + |P|) of the foregrounds.
+- **aji** (Kumar et al. 2017): for each annotated nucleus the predicted one of
+  highest IoU; sum of intersections over sum of unions, unmatched predictions
+  and missed nuclei adding their whole area to the unions.
+- **pq** = dq * sq (Kirillov et al. 2019): matches at IoU >= 0.5;
+  dq = TP / (TP + FP/2 + FN/2), sq = mean IoU of the matches.
+- **ap@t** = TP / (TP + FP + FN) at IoU >= t, as in `stardist.matching`.
+
+Empty sides: when neither has a nucleus every score is 1 (nothing was to be
+found and nothing was); when one side alone is empty every score is 0. `pool`
+adds up pixels, intersections and counts before dividing, so an empty image
+then has no weight.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.metrics.overlap import Overlap
+
+AP_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageScore:
+    """The sums of one image from which every score follows; sums of images add up."""
+
+    truth_px: int
+    found_px: int
+    shared_px: int
+    truth_count: int
+    found_count: int
+    aji_intersection_px: int
+    aji_union_px: int
+    matches: tuple[int, ...]
+    """Matched pairs at each of `AP_THRESHOLDS`."""
+    matched_iou: float
+    """Sum of IoU over the pairs matched at 0.5."""
+
+    @classmethod
+    def of(
+        cls, annotation: npt.NDArray[np.integer], prediction: npt.NDArray[np.integer]
+    ) -> "ImageScore":
+        """Compare two (H, W) instance maps of one shape."""
+        overlap = Overlap.of(annotation, prediction)
+        ious = [overlap.matched_ious(threshold) for threshold in AP_THRESHOLDS]
+        intersection, union = _aji_sums(overlap)
+        return cls(
+            truth_px=int(overlap.truth_area.sum()),
+            found_px=int(overlap.found_area.sum()),
+            shared_px=int(overlap.intersection.sum()),
+            truth_count=len(overlap.truth_area),
+            found_count=len(overlap.found_area),
+            aji_intersection_px=intersection,
+            aji_union_px=union,
+            matches=tuple(len(matched) for matched in ious),
+            matched_iou=float(ious[0].sum()),
+        )
+
+    def to_scores(self) -> dict[str, float]:
+        """dice, aji, pq, dq, sq and ap@0.50 .. ap@0.95."""
+        both = self.truth_count + self.found_count
+        if both == 0:
+            names = ["dice", "aji", "pq", "dq", "sq", *map(_ap_name, AP_THRESHOLDS)]
+            return dict.fromkeys(names, 1.0)
+        matched = self.matches[0]
+        dq = 2 * matched / both
+        sq = self.matched_iou / matched if matched else 0.0
+        return {
+            "dice": 2 * self.shared_px / (self.truth_px + self.found_px),
+            "aji": self.aji_intersection_px / self.aji_union_px,
+            "pq": dq * sq,
+            "dq": dq,
+            "sq": sq,
+            **{
+                _ap_name(threshold): count / (both - count)
+                for threshold, count in zip(AP_THRESHOLDS, self.matches, strict=True)
+            },
+        }
+
+
+def pool(scores: Sequence[ImageScore]) -> dict[str, float]:
+    """Scores over all nuclei and pixels of several images together."""
+    return ImageScore(
+        truth_px=sum(score.truth_px for score in scores),
+        found_px=sum(score.found_px for score in scores),
+        shared_px=sum(score.shared_px for score in scores),
+        truth_count=sum(score.truth_count for score in scores),
+        found_count=sum(score.found_count for score in scores),
+        aji_intersection_px=sum(score.aji_intersection_px for score in scores),
+        aji_union_px=sum(score.aji_union_px for score in scores),
+        matches=tuple(
+            sum(counts) for counts in zip(*(score.matches for score in scores), strict=True)
+        ),
+        matched_iou=sum(score.matched_iou for score in scores),
+    ).to_scores()
+
+
+def mean(scores: Sequence[ImageScore]) -> dict[str, float]:
+    """Mean over images of each score."""
+    each = [score.to_scores() for score in scores]
+    return {name: float(np.mean([values[name] for values in each])) for name in each[0]}
+
+
+def _ap_name(threshold: float) -> str:
+    return f"ap@{threshold:.2f}"
+
+
+def _aji_sums(overlap: Overlap) -> tuple[int, int]:
+    # of equal IoUs the smaller predicted id wins: lexsort's last key is the first criterion
+    order = np.lexsort((overlap.found, -overlap.iou, overlap.truth))
+    first = order[np.unique(overlap.truth[order], return_index=True)[1]]
+    truth, found = overlap.truth[first], overlap.found[first]
+    intersection = overlap.intersection[first]
+    union = overlap.truth_area[truth] + overlap.found_area[found] - intersection
+    missed = np.delete(overlap.truth_area, truth).sum()
+    spurious = np.delete(overlap.found_area, np.unique(found)).sum()
+    return int(intersection.sum()), int(union.sum() + missed + spurious)

@@ -1,0 +1,1 @@
+"""Networks, how far they see, and the checkpoints that hold them."""

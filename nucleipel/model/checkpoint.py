@@ -1,0 +1,181 @@
+"""Checkpoints: `checkpoint.safetensors` and `checkpoint.json`, enough to predict with.
+
+The JSON holds the network spec, the working mpp, the window grid, the targets'
+boundary width, versions, the resolved config and the sha256 of the weights
+(safetensors itself has no checksum: changed bytes load silently). No pickle is
+ever loaded.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from nucleipel import __version__
+from nucleipel.core.atomic import replacing, write_json
+from nucleipel.core.intensity import HIGH_PERCENTILE, LOW_PERCENTILE
+from nucleipel.errors import CheckpointError
+from nucleipel.model.network import NetworkSpec, build_network
+from nucleipel.model.receptive_field import receptive_radius
+
+WEIGHTS, DESCRIPTION = "checkpoint.safetensors", "checkpoint.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WindowGrid:
+    """How predictions are cut: fixed by the checkpoint, so that a map never depends on the run.
+
+    Cores of `core_px` on a grid anchored at (0, 0), a halo of `halo_px` around
+    each, `batch` windows a forward pass (the last batch filled up with zeros),
+    the image mirrored beyond its edges.
+    """
+
+    core_px: int
+    halo_px: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Everything about a checkpoint but the weights."""
+
+    network: NetworkSpec
+    mpp: float | None
+    grid: WindowGrid
+    receptive_radius_px: int
+    boundary_px: int
+    classes: tuple[str, ...]
+    normalization: dict[str, float]
+    versions: dict[str, str]
+    config: dict[str, Any]
+    parent_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A description, a network in eval mode on the CPU, and the hash of its weights."""
+
+    description: Description
+    network: nn.Module
+    sha256: str
+
+
+def build_description(
+    network: nn.Module,
+    spec: NetworkSpec,
+    *,
+    mpp: float | None,
+    core_px: int,
+    boundary_px: int,
+    classes: tuple[str, ...],
+    config: dict[str, Any],
+) -> Description:
+    """Describe a newly trained network; its receptive radius is measured here, once.
+
+    The halo is the radius rounded up to the network's stride, so that windows
+    lie on one grid with the network's own.
+    """
+    radius = receptive_radius(network, in_channels=spec.in_channels, stride=spec.stride)
+    return Description(
+        network=spec,
+        mpp=mpp,
+        grid=WindowGrid(core_px=core_px, halo_px=-(-radius // spec.stride) * spec.stride, batch=1),
+        receptive_radius_px=radius,
+        boundary_px=boundary_px,
+        classes=classes,
+        normalization={"low_percentile": LOW_PERCENTILE, "high_percentile": HIGH_PERCENTILE},
+        versions={
+            "nucleipel": __version__,
+            "torch": torch.__version__,
+            "monai": importlib.metadata.version("monai"),
+        },
+        config=config,
+        parent_sha256=None,
+    )
+
+
+def write_checkpoint(
+    folder: Path, description: Description, weights: dict[str, torch.Tensor]
+) -> str:
+    """Write both files atomically, the JSON last; return the sha256 of the weights file."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    payload = safetensors.torch.save(tensors)
+    with replacing(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(payload)
+    sha256 = hashlib.sha256(payload).hexdigest()
+    write_json(folder / DESCRIPTION, {"format": FORMAT, "sha256": sha256, **asdict(description)})
+    return sha256
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint by its folder or by either of its files.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, is a pickle, is truncated or altered, comes from
+        a newer version, or does not fit its own network spec.
+    """
+    folder = _folder_of(path)
+    description, sha256 = _read_description(folder / DESCRIPTION)
+    payload = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(payload).hexdigest() != sha256:
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: does not match the sha256 in {DESCRIPTION}"
+            " (truncated or altered); copy both files again"
+        )
+    network = build_network(description.network)
+    try:
+        network.load_state_dict(safetensors.torch.load(payload))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: does not fit the network in {DESCRIPTION}: {reason}"
+        ) from error
+    if not all(torch.isfinite(tensor).all() for tensor in network.state_dict().values()):
+        raise CheckpointError(f"{folder / WEIGHTS}: holds weights that are not finite; train again")
+    return Checkpoint(description, network.eval(), sha256)
+
+
+def _folder_of(path: Path) -> Path:
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint; check the path")
+    if path.is_file() and path.name not in (WEIGHTS, DESCRIPTION):
+        with path.open("rb") as stream:
+            head = stream.read(2)
+        kind = "a pickle, which is never loaded" if head in (b"PK", b"\x80\x02", b"\x80\x04") else (
+            "no checkpoint of nucleipel"
+        )
+        raise CheckpointError(f"{path}: is {kind}; expected a run folder or its {WEIGHTS}")
+    folder = path if path.is_dir() else path.parent
+    for name in (DESCRIPTION, WEIGHTS):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: has no {name}; expected the folder of a finished run")
+    return folder
+
+
+def _read_description(path: Path) -> tuple[Description, str]:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields["format"] > FORMAT:
+            raise CheckpointError(
+                f"{path}: format {fields['format']}; this version reads up to {FORMAT};"
+                " upgrade nucleipel"
+            )
+        sha256 = fields["sha256"]
+        fields = {key: value for key, value in fields.items() if key not in ("format", "sha256")}
+        fields["network"] = NetworkSpec.from_json(fields["network"])
+        fields["grid"] = WindowGrid(**fields["grid"])
+        fields["classes"] = tuple(fields["classes"])
+        return Description(**fields), sha256
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: cannot be understood: {error}; copy it again") from error

@@ -1,0 +1,201 @@
+"""fit(): epochs of steps, EMA of weights, validation, best weights, early stopping, resume."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, Dataset
+
+from nucleipel.core.progress import track
+from nucleipel.data.sample import Sample
+from nucleipel.errors import TrainingError
+from nucleipel.training.journal import Journal
+from nucleipel.training.state import TrainingState
+
+log = logging.getLogger(__name__)
+
+Validate = Callable[[nn.Module], dict[str, float]]
+"""Scores of a network in eval mode; `pq` decides which weights are best."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast: AdamW, linear warm-up, cosine decay to zero, EMA, clipping, patience.
+
+    `patience` counts validations without a better PQ before training stops.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    ema_decay: float
+    clip_norm: float
+    validate_every: int
+    patience: int
+
+    @property
+    def samples(self) -> int:
+        """Samples that a whole training draws."""
+        return self.epochs * self.steps_per_epoch * self.batch_size
+
+    def factor(self, step: int) -> float:
+        """Learning rate at a step, as a fraction of `learning_rate`."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        total = self.epochs * self.steps_per_epoch - self.warmup_steps
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - self.warmup_steps) / max(1, total))))
+
+
+@dataclass(frozen=True)
+class Best:
+    """The weights that a training keeps, their validation PQ, and the epoch they come from."""
+
+    weights: dict[str, torch.Tensor]
+    pq: float
+    epoch: int
+
+
+def build_fabric(device: str, seed: int) -> Fabric:
+    """Device, precision and determinism: fp32 on the CPU, mixed precision on a GPU.
+
+    Raises
+    ------
+    TrainingError
+        If `device` is "cuda" and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device cuda: no usable GPU was found; use --device cpu or auto")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    fabric = Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=1,
+        precision="16-mixed" if on_gpu else "32-true",
+    )
+    torch.manual_seed(seed)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    return fabric
+
+
+def fit(
+    fabric: Fabric,
+    network: nn.Module,
+    loss: nn.Module,
+    samples: Dataset[Sample],
+    validate: Validate,
+    *,
+    schedule: Schedule,
+    workers: int,
+    out: Path,
+) -> Best:
+    """Train `network` and return the EMA weights that scored the best validation PQ.
+
+    `samples` is numbered from 0 to epochs x steps x batch; a run killed at any
+    time continues from its last finished epoch and ends with the same weights
+    (on the CPU, with the same libraries and thread count).
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no longer finite.
+    """
+    average = AveragedModel(network, avg_fn=_ema(schedule.ema_decay), use_buffers=True)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+    )
+    network_, optimizer_ = fabric.setup(network, optimizer)
+    average = average.to(fabric.device)
+    journal = Journal(out)
+    state = TrainingState.continued(out, network, average, optimizer)
+    journal.rewind(state.epoch)
+    if state.epoch:
+        log.info("continuing after epoch %d of %d", state.epoch, schedule.epochs)
+    while state.epoch < schedule.epochs and state.validations_without_gain < schedule.patience:
+        loader = _epoch_loader(samples, state.epoch, schedule, workers)
+        row = {"epoch": state.epoch + 1, "learning_rate": schedule.factor(state.step(schedule))}
+        row["learning_rate"] *= schedule.learning_rate
+        row["loss"] = _run_epoch(
+            fabric, network_, average, optimizer_, loss, loader, state=state, schedule=schedule
+        )
+        state.epoch += 1
+        if state.epoch % schedule.validate_every == 0 or state.epoch == schedule.epochs:
+            scores = validate(average.module.eval())
+            state.note_validation(scores["pq"], average.module)
+            row |= {f"val_{name}": value for name, value in scores.items()}
+        journal.write(row)
+        state.save(out)
+    journal.close()
+    return Best(state.best_weights, state.best_pq, state.best_epoch)
+
+
+def _run_epoch(
+    fabric: Fabric,
+    network: Any,
+    average: AveragedModel,
+    optimizer: Any,
+    loss: nn.Module,
+    loader: DataLoader[Sample],
+    *,
+    state: TrainingState,
+    schedule: Schedule,
+) -> float:
+    network.train()
+    total = 0.0
+    first = state.step(schedule)
+    label = f"epoch {state.epoch + 1}/{schedule.epochs}"
+    for step, batch in enumerate(track(loader, label, total=schedule.steps_per_epoch), first):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.learning_rate * schedule.factor(step)
+        image, onehot = (tensor.to(fabric.device) for tensor in batch[:2])
+        value = loss(network(image), onehot)
+        if not torch.isfinite(value):
+            raise TrainingError(
+                f"the loss is {float(value)} at step {step + 1};"
+                " lower learning_rate or check the annotations"
+            )
+        optimizer.zero_grad()
+        fabric.backward(value)
+        fabric.clip_gradients(network, optimizer, max_norm=schedule.clip_norm)
+        optimizer.step()
+        average.update_parameters(network.module)
+        total += float(value.detach())
+    return total / schedule.steps_per_epoch
+
+
+def _epoch_loader(
+    samples: Dataset[Sample], epoch: int, schedule: Schedule, workers: int
+) -> DataLoader[Sample]:
+    count = schedule.steps_per_epoch * schedule.batch_size
+    return DataLoader(
+        samples,
+        batch_size=schedule.batch_size,
+        sampler=range(epoch * count, (epoch + 1) * count),
+        num_workers=workers,
+        collate_fn=_collate,
+    )
+
+
+def _collate(samples: list[Sample]) -> Sample:
+    return Sample(*(torch.stack(parts).contiguous() for parts in zip(*samples, strict=True)))
+
+
+def _ema(decay: float) -> Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]:
+    """Averaging that follows closely at first: a random start must not linger for 1/(1-decay) steps."""
+
+    def average(kept: torch.Tensor, new: torch.Tensor, count: Any) -> torch.Tensor:
+        if not kept.is_floating_point():
+            return new
+        steps = float(count)
+        return torch.lerp(kept, new, 1 - min(decay, (1 + steps) / (10 + steps)))
+
+    return average

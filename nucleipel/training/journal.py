@@ -1,0 +1,71 @@
+"""What a training run tells while it runs: a CSV, TensorBoard events, and the curves as a picture."""
+
+import csv
+import logging
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from nucleipel.core.atomic import replacing
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("epoch", "learning_rate", "loss", "val_loss", "val_dice", "val_pq")
+
+
+class Journal:
+    """Rows of `metrics.csv`, mirrored to `tensorboard/` and drawn in `curves.png`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+        self._events = SummaryWriter(folder / "tensorboard")
+
+    def rewind(self, epoch: int) -> None:
+        """Take up the rows of an earlier go up to `epoch`; later ones were never saved."""
+        path = self.folder / "metrics.csv"
+        if epoch and path.is_file():
+            with path.open(newline="") as stream:
+                rows = [
+                    {key: float(value) for key, value in row.items() if value}
+                    for row in csv.DictReader(stream)
+                ]
+            self.rows = [row for row in rows if row["epoch"] <= epoch]
+
+    def write(self, row: dict[str, float]) -> None:
+        """Add the row of one epoch."""
+        self.rows.append(row)
+        epoch = int(row["epoch"])
+        for name, value in row.items():
+            if name != "epoch":
+                self._events.add_scalar(name, value, epoch)
+        shown = ", ".join(f"{name} {row[name]:.4f}" for name in COLUMNS[2:] if name in row)
+        log.info("epoch %d: %s", epoch, shown)
+        with (
+            replacing(self.folder / "metrics.csv") as temporary,
+            temporary.open("w", newline="") as stream,
+        ):
+            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def close(self) -> None:
+        """Flush the events and draw the curves."""
+        self._events.close()
+        with replacing(self.folder / "curves.png") as temporary:
+            _draw_curves(self.rows, temporary)
+
+
+def _draw_curves(rows: list[dict[str, float]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, names in ((left, ("loss", "val_loss")), (right, ("val_dice", "val_pq"))):
+        for name in names:
+            points = [(row["epoch"], row[name]) for row in rows if name in row]
+            axes.plot(*zip(*points, strict=True) if points else ([], []), label=name, marker=".")
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, format="png", dpi=120)
