@@ -36,3 +36,7 @@ class OutputError(NucleipelError, OSError):
 
 class TrainingError(NucleipelError, RuntimeError):
     """Training cannot go on (a loss that is not finite, say)."""
+
+
+class PredictionError(NucleipelError, RuntimeError):
+    """A network gave no usable probabilities, or its device is not there."""

@@ -6,15 +6,16 @@ must not.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nucleipel.cli import options
 from nucleipel.cli.main import cli
+from nucleipel.errors import ManifestError
 
-
-def _with_device(assignments: Sequence[str], device: str | None) -> list[str]:
-    return [*assignments, f"device={device}"] if device else list(assignments)
+if TYPE_CHECKING:
+    from nucleipel.io.manifest import Manifest
 
 
 @cli.command()
@@ -24,20 +25,190 @@ def _with_device(assignments: Sequence[str], device: str | None) -> list[str]:
 @options.settings
 @options.device
 def train(
-    manifest: Path,
-    data_root: Path | None,
-    out: Path,
-    overwrite: bool,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    device: str | None,
+    manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **settings: Any
 ) -> None:
-    """Train a network on whole images and slides."""
-    from nucleipel.config import TrainConfig, load_config
+    """Train a network on whole images and slides.
 
-    config = load_config(
-        TrainConfig, file=config_file, assignments=_with_device(assignments, device)
-    )
+    Learns from the rows whose split is train; keeps the weights that score the
+    best PQ on those of val.
+    """
+    from nucleipel.config import TrainConfig
+
+    config = options.load(TrainConfig, **settings)
     from nucleipel.stages.train import train as run
 
     click.echo(run(manifest, out, config, data_root=data_root, overwrite=overwrite))
+
+
+@cli.command()
+@options.manifest
+@options.data_root
+@options.out("Zarr store for the patches.")
+@options.settings
+def tile(
+    manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **settings: Any
+) -> None:
+    """Cut annotated images into overlapping patches, stored in zarr."""
+    from nucleipel.config import TileConfig
+
+    config = options.load(TileConfig, **settings)
+    from nucleipel.stages.tile import tile as run
+
+    click.echo(run(manifest, out, config, data_root=data_root, overwrite=overwrite))
+
+
+@cli.command("finetune-patches")
+@options.checkpoint
+@click.option("--patches", type=options.PATH, required=True, help="Store written by tile.")
+@options.out("Folder for the run.")
+@options.settings
+@options.device
+def finetune_patches(
+    checkpoint: Path, patches: Path, out: Path, overwrite: bool, **settings: Any
+) -> None:
+    """Fine-tune a checkpoint on patches with PEL and cross-entropy."""
+    from nucleipel.config import FinetunePatchesConfig
+
+    config = options.load(FinetunePatchesConfig, **settings)
+    from nucleipel.stages.finetune_patches import finetune_patches as run
+
+    click.echo(run(checkpoint, patches, out, config, overwrite=overwrite))
+
+
+@cli.command()
+@options.images
+@options.checkpoint
+@options.optional_manifest
+@options.split
+@options.data_root
+@options.out("Zarr store for the probability maps.")
+@options.settings
+@options.device
+def predict(
+    images: Sequence[Path],
+    checkpoint: Path,
+    manifest: Path | None,
+    split: str | None,
+    data_root: Path | None,
+    out: Path,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Predict class probabilities of whole images and slides.
+
+    Give IMAGES one by one, or a --manifest.
+    """
+    from nucleipel.config import PredictConfig
+
+    config = options.load(PredictConfig, **settings)
+    rows = _chosen_rows(images, manifest, split, data_root)
+    from nucleipel.stages.predict import predict as run
+
+    click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
+
+
+@cli.command()
+@click.option("--predictions", type=options.PATH, required=True, help="Store written by predict.")
+@options.out("Folder for the instances, one folder an image.")
+@options.settings
+def stitch(predictions: Path, out: Path, overwrite: bool, **settings: Any) -> None:
+    """Turn probability maps into full-size instance maps, tables and overlays."""
+    from nucleipel.config import StitchConfig
+
+    config = options.load(StitchConfig, **settings)
+    from nucleipel.stages.stitch import stitch as run
+
+    click.echo(run(predictions, out, config, overwrite=overwrite))
+
+
+@cli.command()
+@options.images
+@options.checkpoint
+@options.optional_manifest
+@options.split
+@options.data_root
+@options.out("Folder for the instances, one folder an image.")
+@options.settings
+@options.device
+def segment(
+    images: Sequence[Path],
+    checkpoint: Path,
+    manifest: Path | None,
+    split: str | None,
+    data_root: Path | None,
+    out: Path,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Predict and stitch in one go.
+
+    Give IMAGES one by one, or a --manifest.
+    """
+    from nucleipel.config import SegmentConfig
+
+    config = options.load(SegmentConfig, **settings)
+    rows = _chosen_rows(images, manifest, split, data_root)
+    from nucleipel.stages.segment import segment as run
+
+    click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
+
+
+@cli.command()
+@options.manifest
+@options.split
+@options.data_root
+@click.option(
+    "--instances", type=options.PATH, required=True, help="Folder written by stitch or segment."
+)
+@options.out("JSON file for the report; a CSV of the same name gets one row an image.")
+@options.settings
+def evaluate(
+    manifest: Path,
+    split: str | None,
+    data_root: Path | None,
+    instances: Path,
+    out: Path,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Score instance maps against annotations: Dice, AJI, PQ, AP."""
+    from nucleipel.config import EvaluateConfig
+
+    config = options.load(EvaluateConfig, **settings)
+    from nucleipel.stages.evaluate import evaluate as run
+
+    report = run(
+        manifest, instances, out, config, split=split, data_root=data_root, overwrite=overwrite
+    )
+    click.echo(f"{'':16}{'mean over images':>18}{'pooled over nuclei':>20}")
+    for name, value in report["mean_over_images"].items():
+        click.echo(f"{name:16}{value:18.4f}{report['pooled_over_nuclei'][name]:20.4f}")
+
+
+@cli.command()
+@options.out("Folder for the slide, the runs and the result.")
+@options.settings
+@options.device
+def demo(out: Path, overwrite: bool, **settings: Any) -> None:
+    """Run every stage on a slide that is made for it; takes minutes."""
+    from nucleipel.config import DemoConfig
+
+    config = options.load(DemoConfig, **settings)
+    from nucleipel.stages.demo import demo as run
+
+    click.echo(f"look at {run(out, config, overwrite=overwrite)}")
+
+
+def _chosen_rows(
+    images: Sequence[Path], manifest: Path | None, split: str | None, data_root: Path | None
+) -> "Manifest":
+    from nucleipel.io.manifest import manifest_of_images, read_manifest
+
+    if bool(images) == (manifest is not None):
+        raise ManifestError("name images, or give a --manifest: one of the two")
+    if manifest is None:
+        if split or data_root:
+            raise ManifestError("--split and --data-root go with a --manifest")
+        return manifest_of_images(images)
+    rows = read_manifest(manifest, data_root=data_root)
+    return rows.of_split(split) if split else rows

@@ -1,10 +1,15 @@
 """The options that several commands share, defined once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+C = TypeVar("C", bound="BaseModel")
 
 Command = Callable[..., Any]
 
@@ -57,3 +62,18 @@ settings = _stack(
         help="Change one setting; may be repeated. Groups by dots: network.features=[16,32].",
     ),
 )
+
+
+def load(
+    kind: type[C],
+    *,
+    config_file: Path | None,
+    assignments: Sequence[str],
+    device: str | None = None,
+) -> C:
+    """The settings of a command, from what `settings` and `device` were given."""
+    from nucleipel.config import load_config
+
+    if device:
+        assignments = [*assignments, f"device={device}"]
+    return load_config(kind, file=config_file, assignments=assignments)

@@ -151,6 +151,8 @@ class TileConfig(Settings):
     patch_px: Positive = 256
     overlap_px: NotNegative = 64
     """How much neighboring patches share, at least."""
+    splits: tuple[str, ...] = ("train", "val")
+    """Splits of the manifest that are tiled; a patch stays in its image's split."""
     shard_patches: Positive = 64
     """Patches a shard (one file each)."""
 
@@ -196,8 +198,6 @@ class StitchConfig(Settings):
     """Settings of `nucleipel stitch`."""
 
     instances: InstanceConfig = InstanceConfig()
-    overlay_px: Positive = 2048
-    """Largest width of `overlay.png`."""
 
 
 class SegmentConfig(PredictConfig, StitchConfig):
@@ -210,8 +210,10 @@ class SegmentConfig(PredictConfig, StitchConfig):
 class EvaluateConfig(Settings):
     """Settings of `nucleipel evaluate`."""
 
-    per_image: bool = True
-    """Whether a CSV with one row an image is written beside the report."""
+    ap_thresholds: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)
+    ] = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+    """IoU from which a predicted nucleus counts as found, one AP each."""
 
 
 class DemoConfig(Settings):

@@ -33,6 +33,12 @@ class IntensityRange:
         high = np.maximum(high, low + 1)
         return cls(tuple(map(float, low)), tuple(map(float, high)))
 
+    def repeated(self, channels: int) -> "IntensityRange":
+        """The range of the same image after `to_channels`."""
+        if len(self.low) == channels:
+            return self
+        return IntensityRange(self.low * channels, self.high * channels)
+
     def normalize(self, pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
         """Map (H, W, C) stored values to float32 in [0, 1], clipped."""
         low = np.asarray(self.low, np.float32)

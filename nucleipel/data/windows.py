@@ -12,7 +12,6 @@ it, and a continued run needs to know only where it stopped.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -24,6 +23,7 @@ from nucleipel.core.geometry import Box, overlapping_tiles
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.progress import track
 from nucleipel.data.augment import Augment
+from nucleipel.data.order import item_of
 from nucleipel.data.sample import Sample, build_sample
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.slide import open_annotation, open_slide, require_fit
@@ -95,7 +95,9 @@ class TrainingWindows(Dataset[Sample]):
         return self.count
 
     def __getitem__(self, number: int) -> Sample:
-        image_index, cell = self.cells[self._cell_of(number)]
+        image_index, cell = self.cells[
+            item_of(number, count=len(self.cells), seed=self.seed)
+        ]
         source = self.images[image_index]
         draw = np.random.default_rng([self.seed, number])
         box = _jittered(cell, source.shape, draw, scale_range=self.scale_range)
@@ -105,10 +107,6 @@ class TrainingWindows(Dataset[Sample]):
         return build_sample(
             pixels, instance_map, channels=self.channels, boundary_px=self.boundary_px
         )
-
-    def _cell_of(self, number: int) -> int:
-        turn, place = divmod(number, len(self.cells))
-        return int(_order(self.seed, turn, len(self.cells))[place])
 
 
 class ValidationWindows(Dataset[Sample]):
@@ -147,11 +145,6 @@ def _cells(images: Sequence[AnnotatedImage], window_px: int) -> list[tuple[int, 
         for index, image in enumerate(images)
         for box in overlapping_tiles(image.shape, side_px=window_px, overlap_px=0)
     ]
-
-
-@lru_cache(maxsize=2)
-def _order(seed: int, turn: int, count: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng([seed, turn, 1]).permutation(count)
 
 
 def _jittered(

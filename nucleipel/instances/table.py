@@ -24,6 +24,24 @@ class NucleusTable:
     def __len__(self) -> int:
         return len(self.area_px)
 
+    def columns(self, *, mpp: float | None) -> dict[str, npt.NDArray[np.generic]]:
+        """Columns by name, in order; lengths in um and areas in um2 are NaN without an mpp."""
+        um = float("nan") if mpp is None else mpp
+        return {
+            "id": np.arange(1, len(self) + 1),
+            "centroid_y_px": self.centroid_px[:, 0],
+            "centroid_x_px": self.centroid_px[:, 1],
+            "y0_px": self.box_px[:, 0],
+            "x0_px": self.box_px[:, 1],
+            "y1_px": self.box_px[:, 2],
+            "x1_px": self.box_px[:, 3],
+            "area_px": self.area_px,
+            "centroid_y_um": self.centroid_px[:, 0] * um,
+            "centroid_x_um": self.centroid_px[:, 1] * um,
+            "area_um2": self.area_px * um**2,
+            "mean_probability": self.mean_probability,
+        }
+
 
 def measure_and_number(
     labels: npt.NDArray[np.int32], nucleus: npt.NDArray[np.uint8], *, min_area_px: int

@@ -12,6 +12,7 @@ The resolved config also stands in `config.yaml`, ready for `--config`. So
   opens" proves nothing, an array whose writer was killed reads as zeros.
 """
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -113,6 +114,12 @@ def read_record(folder: Path, *, stage: str | tuple[str, ...]) -> dict[str, Any]
             f"{folder}: was not finished; run the same nucleipel {record['stage']} command again"
         )
     return record
+
+
+def identity(record: dict[str, Any]) -> str:
+    """Hash of what made an output: stage, version, config, inputs. Equal hashes, equal results."""
+    made_by = {key: record[key] for key in ("stage", "version", "config", "inputs")}
+    return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
 
 
 def _found_record(folder: Path) -> dict[str, Any]:

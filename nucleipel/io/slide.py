@@ -180,6 +180,13 @@ def open_annotation(path: Path) -> Slide:
     return annotation
 
 
+def read_annotation(path: Path) -> npt.NDArray[np.integer]:
+    """A whole (H, W) instance map; errors as `open_annotation`."""
+    with open_annotation(path) as annotation:
+        pixels: npt.NDArray[np.integer] = annotation.read(Box.of_shape(annotation.shape))[..., 0]
+        return pixels
+
+
 def image_stem(path: Path) -> str:
     """The file's name without its image suffix (`a.ome.tif` gives `a`)."""
     return re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)

@@ -38,18 +38,23 @@ class ImageScore:
     found_count: int
     aji_intersection_px: int
     aji_union_px: int
-    matches: tuple[int, ...]
-    """Matched pairs at each of `AP_THRESHOLDS`."""
+    matched_count: int
     matched_iou: float
-    """Sum of IoU over the pairs matched at 0.5."""
+    """Pairs matched at IoU 0.5, and the sum of their IoU."""
+    matches: dict[float, int]
+    """Matched pairs at each AP threshold."""
 
     @classmethod
     def of(
-        cls, annotation: npt.NDArray[np.integer], prediction: npt.NDArray[np.integer]
+        cls,
+        annotation: npt.NDArray[np.integer],
+        prediction: npt.NDArray[np.integer],
+        *,
+        ap_thresholds: Sequence[float] = AP_THRESHOLDS,
     ) -> "ImageScore":
         """Compare two (H, W) instance maps of one shape."""
         overlap = Overlap.of(annotation, prediction)
-        ious = [overlap.matched_ious(threshold) for threshold in AP_THRESHOLDS]
+        at_half = overlap.matched_ious(0.5)
         intersection, union = _aji_sums(overlap)
         return cls(
             truth_px=int(overlap.truth_area.sum()),
@@ -59,19 +64,21 @@ class ImageScore:
             found_count=len(overlap.found_area),
             aji_intersection_px=intersection,
             aji_union_px=union,
-            matches=tuple(len(matched) for matched in ious),
-            matched_iou=float(ious[0].sum()),
+            matched_count=len(at_half),
+            matched_iou=float(at_half.sum()),
+            matches={
+                threshold: len(overlap.matched_ious(threshold)) for threshold in ap_thresholds
+            },
         )
 
     def to_scores(self) -> dict[str, float]:
         """dice, aji, pq, dq, sq and ap@0.50 .. ap@0.95."""
         both = self.truth_count + self.found_count
         if both == 0:
-            names = ["dice", "aji", "pq", "dq", "sq", *map(_ap_name, AP_THRESHOLDS)]
+            names = ["dice", "aji", "pq", "dq", "sq", *map(_ap_name, self.matches)]
             return dict.fromkeys(names, 1.0)
-        matched = self.matches[0]
-        dq = 2 * matched / both
-        sq = self.matched_iou / matched if matched else 0.0
+        dq = 2 * self.matched_count / both
+        sq = self.matched_iou / self.matched_count if self.matched_count else 0.0
         return {
             "dice": 2 * self.shared_px / (self.truth_px + self.found_px),
             "aji": self.aji_intersection_px / self.aji_union_px,
@@ -80,7 +87,7 @@ class ImageScore:
             "sq": sq,
             **{
                 _ap_name(threshold): count / (both - count)
-                for threshold, count in zip(AP_THRESHOLDS, self.matches, strict=True)
+                for threshold, count in self.matches.items()
             },
         }
 
@@ -95,10 +102,12 @@ def pool(scores: Sequence[ImageScore]) -> dict[str, float]:
         found_count=sum(score.found_count for score in scores),
         aji_intersection_px=sum(score.aji_intersection_px for score in scores),
         aji_union_px=sum(score.aji_union_px for score in scores),
-        matches=tuple(
-            sum(counts) for counts in zip(*(score.matches for score in scores), strict=True)
-        ),
+        matched_count=sum(score.matched_count for score in scores),
         matched_iou=sum(score.matched_iou for score in scores),
+        matches={
+            threshold: sum(score.matches[threshold] for score in scores)
+            for threshold in scores[0].matches
+        },
     ).to_scores()
 
 

@@ -97,12 +97,14 @@ def fit(
     schedule: Schedule,
     workers: int,
     out: Path,
+    start_counts: bool = False,
 ) -> Best:
     """Train `network` and return the EMA weights that scored the best validation PQ.
 
     `samples` is numbered from 0 to epochs x steps x batch; a run killed at any
     time continues from its last finished epoch and ends with the same weights
-    (on the CPU, with the same libraries and thread count).
+    (on the CPU, with the same libraries and thread count). With `start_counts`
+    the weights that came in are validated first, as epoch 0, and may stay best.
 
     Raises
     ------
@@ -120,6 +122,8 @@ def fit(
     journal.rewind(state.epoch)
     if state.epoch:
         log.info("continuing after epoch %d of %d", state.epoch, schedule.epochs)
+    elif start_counts:
+        journal.write({"epoch": 0, **_validated(validate, average, state)})
     while state.epoch < schedule.epochs and state.validations_without_gain < schedule.patience:
         loader = _epoch_loader(samples, state.epoch, schedule, workers)
         row = {"epoch": state.epoch + 1, "learning_rate": schedule.factor(state.step(schedule))}
@@ -129,13 +133,19 @@ def fit(
         )
         state.epoch += 1
         if state.epoch % schedule.validate_every == 0 or state.epoch == schedule.epochs:
-            scores = validate(average.module.eval())
-            state.note_validation(scores["pq"], average.module)
-            row |= {f"val_{name}": value for name, value in scores.items()}
+            row |= _validated(validate, average, state)
         journal.write(row)
         state.save(out)
     journal.close()
     return Best(state.best_weights, state.best_pq, state.best_epoch)
+
+
+def _validated(
+    validate: Validate, average: AveragedModel, state: TrainingState
+) -> dict[str, float]:
+    scores = validate(average.module.eval())
+    state.note_validation(scores["pq"], average.module)
+    return {f"val_{name}": value for name, value in scores.items()}
 
 
 def _run_epoch(

@@ -1,0 +1,62 @@
+"""Patches read from a store, for `finetune-patches`: numbered like training windows are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from nucleipel.data.augment import Augment
+from nucleipel.data.order import item_of
+from nucleipel.data.sample import Sample, build_sample
+from nucleipel.io.patch_store import PatchRow, PatchStore
+
+
+class TrainingPatches(Dataset[Sample]):
+    """An endless, numbered stream of augmented patches: every patch once, then again reshuffled."""
+
+    def __init__(
+        self,
+        store: PatchStore,
+        rows: Sequence[PatchRow],
+        *,
+        count: int,
+        augment: Augment,
+        boundary_px: int,
+        seed: int,
+    ) -> None:
+        self.store = store
+        self.rows = rows
+        self.count = count
+        self.augment = augment
+        self.boundary_px = boundary_px
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Sample:
+        row = self.rows[item_of(number, count=len(self.rows), seed=self.seed)]
+        pixels, instance_map = self.store.read(row)
+        draw = np.random.default_rng([self.seed, number])
+        pixels, moved = self.augment(pixels, instance_map, seed=int(draw.integers(2**31)))
+        return build_sample(
+            pixels, moved, channels=self.store.channels, boundary_px=self.boundary_px
+        )
+
+
+class ValidationPatches(Dataset[Sample]):
+    """Patches as they are, in the order of the store."""
+
+    def __init__(self, store: PatchStore, rows: Sequence[PatchRow], *, boundary_px: int) -> None:
+        self.store = store
+        self.rows = rows
+        self.boundary_px = boundary_px
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        pixels, instance_map = self.store.read(self.rows[index])
+        return build_sample(
+            pixels, instance_map, channels=self.store.channels, boundary_px=self.boundary_px
+        )

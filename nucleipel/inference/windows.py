@@ -1,0 +1,90 @@
+"""Probability maps of whole slides: core + halo windows, cropped, never blended.
+
+The grid is anchored at (0, 0) and every window has one shape; with a halo that
+covers the receptive field, a core's values do not depend on where windows
+were cut. Windows go through the network in batches of one size, formed in
+raster order inside each part, because a GPU may round another way in a batch
+of another size.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from nucleipel.core.geometry import Box, Tile, core_tiles
+from nucleipel.core.intensity import IntensityRange
+from nucleipel.data.sample import to_network_input
+from nucleipel.errors import PredictionError
+from nucleipel.instances.quantize import quantize
+from nucleipel.io.slide import Slide
+from nucleipel.model.checkpoint import WindowGrid
+
+
+def choose_device(device: str) -> torch.device:
+    """The torch device of "auto", "cpu" or "cuda".
+
+    Raises
+    ------
+    PredictionError
+        If "cuda" is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise PredictionError("device cuda: no usable GPU was found; use --device cpu or auto")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def predict_part(
+    network: nn.Module,
+    slide: Slide,
+    part: Box,
+    *,
+    intensity: IntensityRange,
+    grid: WindowGrid,
+    channels: int,
+    classes: int,
+    device: torch.device,
+) -> npt.NDArray[np.uint8]:
+    """The (classes, h, w) uint8 map of one part of a slide; `part` starts on the grid.
+
+    Raises
+    ------
+    PredictionError
+        If a probability is not finite.
+    """
+    values = np.empty((classes, *part.shape), np.uint8)
+    tiles = list(
+        core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part)
+    )
+    for batch in _batches(tiles, grid.batch):
+        windows = [
+            to_network_input(intensity.normalize(slide.read(tile.window)), channels=channels)
+            for tile in batch
+        ]
+        windows += [torch.zeros_like(windows[0])] * (grid.batch - len(batch))
+        maps = _forward(network, torch.stack(windows).contiguous().to(device))
+        for tile, probabilities in zip(batch, maps, strict=False):
+            if not np.isfinite(probabilities).all():
+                raise PredictionError(
+                    f"{slide.path}: probabilities are not finite at {tile.core};"
+                    " the checkpoint is unusable"
+                )
+            inside = tile.core.shift(-tile.window.y0, -tile.window.x0)
+            target = tile.core.shift(-part.y0, -part.x0)
+            values[(slice(None), *target.slices)] = quantize(
+                probabilities[(slice(None), *inside.slices)]
+            )
+    return values
+
+
+@torch.inference_mode()
+def _forward(network: nn.Module, windows: torch.Tensor) -> npt.NDArray[np.float32]:
+    logits: torch.Tensor = network(windows)
+    return logits.float().softmax(dim=1).cpu().numpy()
+
+
+def _batches(tiles: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:
+    for start in range(0, len(tiles), size):
+        yield tiles[start : start + size]

@@ -1,0 +1,202 @@
+"""Patches on disk: zarr v3 arrays of images and instance maps, and one CSV row a patch.
+
+    PATCHES.zarr/
+        images           (N, P, P, C)  uint8 or uint16
+        instance_maps    (N, P, P)     uint32
+        patches.csv      index, image_id, split, source_id, y0_px, x0_px, mpp
+        nucleipel.json   record: patch size, mpp, channels, each image's shape and intensity range
+
+One chunk a patch, so that a random read decodes nothing else; shards of many
+patches, so that a file system sees few files; a checksum on each chunk, so
+that a flipped bit is an error. A shard is written once, whole, by one writer.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+
+from nucleipel.core.atomic import replacing
+from nucleipel.core.intensity import IntensityRange
+from nucleipel.errors import StoreError
+from nucleipel.io.output import identity, read_record
+
+IMAGES, INSTANCE_MAPS, ROWS = "images", "instance_maps", "patches.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class PatchRow:
+    """Where a patch comes from; the origin is in pixels of the working mpp, level 0."""
+
+    index: int
+    image_id: str
+    split: str
+    source_id: str
+    y0_px: int
+    x0_px: int
+    mpp: float | None
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """What a patch needs to know of the image it was read from."""
+
+    intensity: IntensityRange
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PatchStore:
+    """A finished store, open for reading."""
+
+    path: Path
+    patch_px: int
+    channels: int
+    mpp: float | None
+    rows: tuple[PatchRow, ...]
+    sources: dict[str, SourceImage]
+    fingerprint: str
+
+    def of_split(self, split: str) -> tuple[PatchRow, ...]:
+        """Rows of one split.
+
+        Raises
+        ------
+        StoreError
+            If there is none.
+        """
+        rows = tuple(row for row in self.rows if row.split == split)
+        if not rows:
+            raise StoreError(f"{self.path}: holds no patch of split '{split}'; tile one")
+        return rows
+
+    def read(self, row: PatchRow) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]:
+        """Normalized (P, P, C) float32 pixels and the (P, P) instance map of one patch."""
+        try:
+            # opened for each read: cheap, and safe in forked workers
+            group = zarr.open_group(self.path, mode="r")
+            pixels = np.asarray(group[IMAGES][row.index])
+            instance_map = np.asarray(group[INSTANCE_MAPS][row.index])
+        except Exception as error:
+            raise StoreError(
+                f"{self.path}: patch {row.index} cannot be read: {error}; tile again"
+            ) from error
+        return self.sources[row.image_id].intensity.normalize(pixels), instance_map
+
+
+def write_patches(
+    path: Path,
+    rows: Iterable[PatchRow],
+    patches: Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.integer]]],
+    *,
+    count: int,
+    patch_px: int,
+    channels: int,
+    dtype: np.dtype[Any],
+    shard_patches: int,
+) -> None:
+    """Write `count` patches, (P, P, C) pixels and (P, P) ids each, shard by shard, and their rows."""
+    group = zarr.open_group(path, mode="a")
+    shape, chunk = (count, patch_px, patch_px), (1, patch_px, patch_px)
+    shard = (shard_patches, patch_px, patch_px)
+    images = _array(group, IMAGES, (*shape, channels), (*chunk, channels), (*shard, channels), dtype)
+    instance_maps = _array(group, INSTANCE_MAPS, shape, chunk, shard, np.dtype(np.uint32))
+    for start in range(0, count, shard_patches):
+        pixels, ids = zip(*islice(patches, shard_patches), strict=True)
+        stop = start + len(pixels)
+        images[start:stop] = np.stack(pixels).astype(dtype)
+        instance_maps[start:stop] = np.stack(ids).astype(np.uint32)
+    _write_rows(path / ROWS, rows)
+
+
+def shard_count(count: int, shard_patches: int) -> int:
+    """Files that each array of a finished store consists of, beside its metadata."""
+    return -(-count // shard_patches)
+
+
+def open_patch_store(path: Path) -> PatchStore:
+    """Open a finished store for reading.
+
+    Raises
+    ------
+    StoreError
+        If it is missing, unfinished, or shards are missing (which zarr would
+        silently read as zeros).
+    """
+    record = read_record(path, stage="tile")
+    for name in (IMAGES, INSTANCE_MAPS):
+        found = sum(1 for file in (path / name / "c").rglob("*") if file.is_file())
+        if found != record["shards"]:
+            raise StoreError(
+                f"{path}/{name}: has {found} shards, its record says {record['shards']}; tile again"
+            )
+    sources = {
+        image_id: SourceImage(
+            IntensityRange(tuple(source["low"]), tuple(source["high"])), tuple(source["shape"])
+        )
+        for image_id, source in record["images"].items()
+    }
+    return PatchStore(
+        path=path,
+        patch_px=record["config"]["patch_px"],
+        channels=record["config"]["channels"],
+        mpp=record["config"]["mpp"],
+        rows=tuple(_read_rows(path / ROWS)),
+        sources=sources,
+        fingerprint=identity(record),
+    )
+
+
+def _array(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> zarr.Array[Any]:
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunks,
+        shards=shards,
+        dtype=dtype,
+        compressors=[
+            BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle),
+            Crc32cCodec(),
+        ],
+        dimension_names=("patch", "y", "x", "channel")[: len(shape)],
+        overwrite=True,
+        # an all-zero shard must exist too: a missing file is how damage shows
+        config={"write_empty_chunks": True},
+    )
+
+
+def _write_rows(path: Path, rows: Iterable[PatchRow]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(
+            stream, [field.name for field in fields(PatchRow)], lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def _read_rows(path: Path) -> Iterator[PatchRow]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        for cells in csv.DictReader(stream):
+            yield PatchRow(
+                index=int(cells["index"]),
+                image_id=cells["image_id"],
+                split=cells["split"],
+                source_id=cells["source_id"],
+                y0_px=int(cells["y0_px"]),
+                x0_px=int(cells["x0_px"]),
+                mpp=float(cells["mpp"]) if cells["mpp"] else None,
+            )

@@ -1,0 +1,160 @@
+"""Predicted probability maps: one zarr v3 array an image, at the working mpp.
+
+    PREDICTIONS.zarr/
+        <id>/map        (C, H, W) uint8, 0 background, 1 interior, 2 boundary
+        <id>/thumbnail  (h, w, 3) uint8, the image at most 2048 px wide, for overlays
+        <id>/image.json written last: shape, mpp, number of shards
+        nucleipel.json  record of the whole run
+
+Chunks are the cores of the window grid; a shard is written once, whole.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+
+from nucleipel.core.atomic import write_json
+from nucleipel.core.geometry import Box
+from nucleipel.errors import StoreError
+from nucleipel.io.output import identity, read_record
+
+MAP, THUMBNAIL, IMAGE_RECORD = "map", "thumbnail", "image.json"
+CORES_PER_SHARD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One image's finished prediction."""
+
+    id: str
+    folder: Path
+    shape: tuple[int, int]
+    mpp: float | None
+    shards: int
+
+    def read_map(self) -> npt.NDArray[np.uint8]:
+        """The whole (C, H, W) uint8 map.
+
+        Raises
+        ------
+        StoreError
+            If a shard is missing (which zarr would read as zeros) or damaged.
+        """
+        found = sum(1 for file in (self.folder / MAP / "c").rglob("*") if file.is_file())
+        if found != self.shards:
+            raise StoreError(
+                f"{self.folder}: has {found} shards, its record says {self.shards}; predict again"
+            )
+        return self._read(MAP)
+
+    def read_thumbnail(self) -> npt.NDArray[np.uint8]:
+        """The (h, w, 3) uint8 picture of the image."""
+        return self._read(THUMBNAIL)
+
+    def _read(self, name: str) -> npt.NDArray[np.uint8]:
+        try:
+            return np.asarray(zarr.open_array(self.folder / name, mode="r")[:])
+        except Exception as error:
+            raise StoreError(
+                f"{self.folder}: {name} cannot be read: {error}; predict again"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A finished store."""
+
+    path: Path
+    images: tuple[Prediction, ...]
+    fingerprint: str
+
+
+def shard_boxes(shape: tuple[int, int], *, core_px: int) -> list[Box]:
+    """The parts of an image of shape (height, width) that are predicted and written in one go."""
+    side = core_px * CORES_PER_SHARD
+    return [
+        Box(y, x, y + side, x + side).clip(shape)
+        for y in range(0, shape[0], side)
+        for x in range(0, shape[1], side)
+    ]
+
+
+def is_predicted(store: Path, image_id: str) -> bool:
+    """Whether an earlier go of the same run finished this image."""
+    return (store / image_id / IMAGE_RECORD).is_file()
+
+
+def write_prediction(
+    store: Path,
+    image_id: str,
+    parts: Iterable[tuple[Box, npt.NDArray[np.uint8]]],
+    *,
+    shape: tuple[int, int],
+    classes: int,
+    core_px: int,
+    mpp: float | None,
+    thumbnail: npt.NDArray[np.uint8],
+) -> None:
+    """Write one image: its map part by part (`shard_boxes`), its thumbnail, then its record."""
+    folder = store / image_id
+    chunk = tuple(min(core_px, length) for length in shape)
+    shard = tuple(
+        side * min(CORES_PER_SHARD, -(-length // side))
+        for side, length in zip(chunk, shape, strict=True)
+    )
+    group = zarr.open_group(store, mode="a").require_group(image_id)
+    array = group.create_array(
+        MAP,
+        shape=(classes, *shape),
+        chunks=(classes, *chunk),
+        shards=(classes, *shard),
+        dtype=np.uint8,
+        compressors=[
+            BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle),
+            Crc32cCodec(),
+        ],
+        dimension_names=("class", "y", "x"),
+        overwrite=True,
+        # an all-zero shard must exist too: a missing file is how damage shows
+        config={"write_empty_chunks": True},
+    )
+    shards = 0
+    for box, values in parts:
+        array[(slice(None), *box.slices)] = values
+        shards += 1
+    group.create_array(THUMBNAIL, data=thumbnail, chunks=thumbnail.shape, overwrite=True)
+    write_json(
+        folder / IMAGE_RECORD, {"shape": list(shape), "mpp": mpp, "shards": shards}
+    )
+
+
+def open_predictions(path: Path) -> Predictions:
+    """Open a finished store.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or unfinished.
+    """
+    record = read_record(path, stage="predict")
+    return Predictions(
+        path, tuple(_open_prediction(path, name) for name in record["images"]), identity(record)
+    )
+
+
+def _open_prediction(path: Path, image_id: str) -> Prediction:
+    folder = path / image_id
+    try:
+        fields: dict[str, Any] = json.loads((folder / IMAGE_RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{folder}: has no readable {IMAGE_RECORD}; predict again") from error
+    return Prediction(
+        image_id, folder, tuple(fields["shape"]), fields["mpp"], fields["shards"]
+    )

@@ -1,0 +1,47 @@
+"""The evaluation report: JSON for machines, and a CSV with one row an image beside it."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from nucleipel.core.atomic import replacing, write_json
+from nucleipel.errors import OutputError
+
+
+def write_report(
+    path: Path,
+    report: dict[str, Any],
+    rows: list[dict[str, Any]],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write `path` (JSON) and the CSV beside it.
+
+    Raises
+    ------
+    OutputError
+        If `path` holds anything but a report of the same comparison.
+    """
+    if path.exists() and not overwrite:
+        _require_same(path, report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        replacing(path.with_suffix(".csv")) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_json(path, report)
+
+
+def _require_same(path: Path, report: dict[str, Any]) -> None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["comparison"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if found != report["comparison"]:
+        raise OutputError(
+            f"{path}: holds another report; choose another --out or pass --overwrite"
+        )

@@ -1,0 +1,72 @@
+"""Score instance maps against annotations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nucleipel.config import EvaluateConfig
+from nucleipel.core.progress import track
+from nucleipel.errors import ImageError
+from nucleipel.io.instances import read_instance_map
+from nucleipel.io.manifest import Row, read_manifest
+from nucleipel.io.report import write_report
+from nucleipel.io.slide import read_annotation
+from nucleipel.metrics.scores import ImageScore, mean, pool
+
+
+def evaluate(
+    manifest: Path,
+    instances: Path,
+    out: Path,
+    config: EvaluateConfig,
+    *,
+    split: str | None = None,
+    data_root: Path | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Compare `instances/<id>/instances.ome.tif` with every label; write and return the report.
+
+    `out` becomes a JSON file with `mean_over_images` and `pooled_over_nuclei`;
+    a CSV of the same name has one row an image.
+    """
+    rows = read_manifest(manifest, data_root=data_root)
+    rows = (rows.of_split(split) if split else rows).annotated()
+    scores = [
+        _score(row, instances, config.ap_thresholds) for row in track(rows.rows, "scoring")
+    ]
+    report = {
+        "comparison": {
+            "instances": str(instances),
+            "split": split,
+            "annotations": rows.fingerprint(),
+            "config": config.identity(),
+        },
+        "images": len(scores),
+        "annotated_nuclei": sum(score.truth_count for score in scores),
+        "predicted_nuclei": sum(score.found_count for score in scores),
+        "mean_over_images": mean(scores),
+        "pooled_over_nuclei": pool(scores),
+    }
+    table = [
+        {
+            "id": row.id,
+            "annotated_nuclei": score.truth_count,
+            "predicted_nuclei": score.found_count,
+            **score.to_scores(),
+        }
+        for row, score in zip(rows.rows, scores, strict=True)
+    ]
+    write_report(out, report, table, overwrite=overwrite)
+    return report
+
+
+def _score(row: Row, instances: Path, ap_thresholds: Sequence[float]) -> ImageScore:
+    assert row.label is not None
+    annotation, prediction = read_annotation(row.label), read_instance_map(instances, row.id)
+    if annotation.shape != prediction.shape:
+        raise ImageError(
+            f"{instances / row.id}: the instance map is {prediction.shape[0]} x"
+            f" {prediction.shape[1]} px, the annotation {annotation.shape[0]} x"
+            f" {annotation.shape[1]} px; they must be the same"
+        )
+    return ImageScore.of(annotation, prediction, ap_thresholds=ap_thresholds)

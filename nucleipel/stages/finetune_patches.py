@@ -1,0 +1,97 @@
+"""Fine-tune a trained network on patches with PEL and cross-entropy, each patch on its own."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from nucleipel.config import FinetunePatchesConfig
+from nucleipel.data.patches import TrainingPatches, ValidationPatches
+from nucleipel.errors import StoreError
+from nucleipel.io.output import claim_output
+from nucleipel.io.patch_store import PatchStore, open_patch_store
+from nucleipel.losses import CrossEntropyPEL, PELoss
+from nucleipel.model.checkpoint import Description, read_checkpoint, write_checkpoint
+from nucleipel.stages.settings import build_augment, build_rule, build_schedule
+from nucleipel.training.fit import build_fabric, fit
+from nucleipel.training.validation import validator
+
+log = logging.getLogger(__name__)
+
+
+def finetune_patches(
+    checkpoint: Path,
+    patches: Path,
+    out: Path,
+    config: FinetunePatchesConfig,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Continue a checkpoint on the `train` patches of a store; keep the best PQ on its `val` ones.
+
+    The best includes the checkpoint as it came: fine-tuning that does not
+    help on the validation patches changes nothing. Writes what `train` writes
+    into `out`, and returns it.
+    """
+    start = read_checkpoint(checkpoint)
+    store = open_patch_store(patches)
+    _require_fit(store, start.description, checkpoint)
+    inputs = {"checkpoint": start.sha256, "patches": store.fingerprint}
+    output = claim_output(
+        out, stage="finetune-patches", config=config.identity(), inputs=inputs, overwrite=overwrite
+    )
+    if output.complete:
+        log.info("%s: this fine-tuning is finished", out)
+        return out
+
+    fabric = build_fabric(config.device, config.seed)
+    rows = store.of_split("train")
+    schedule = build_schedule(config, samples_per_epoch=config.patches_per_epoch or len(rows))
+    boundary_px = start.description.boundary_px
+    training = TrainingPatches(
+        store,
+        rows,
+        count=schedule.samples,
+        augment=build_augment(config.augment),
+        boundary_px=boundary_px,
+        seed=config.seed,
+    )
+    pel = config.pel
+    loss = CrossEntropyPEL(
+        PELoss(pel.form, pel.alpha, pel.n, include_background=pel.include_background),
+        cross_entropy_weight=config.cross_entropy_weight,
+        pel_weight=pel.weight,
+    )
+    validate = validator(
+        ValidationPatches(store, store.of_split("val"), boundary_px=boundary_px),
+        loss,
+        device=fabric.device,
+        rule=build_rule(config.instances),
+        batch_size=config.batch_size,
+        workers=config.workers,
+    )
+    best = fit(
+        fabric, start.network, loss, training, validate,
+        schedule=schedule, workers=config.workers, out=out, start_counts=True,
+    )  # fmt: skip
+    description = dataclasses.replace(
+        start.description, config=config.identity(), parent_sha256=start.sha256
+    )
+    output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
+    log.info("%s: best PQ on val %.4f, after epoch %d", out, best.pq, best.epoch)
+    return out
+
+
+def _require_fit(store: PatchStore, description: Description, checkpoint: Path) -> None:
+    found = (store.mpp, store.channels)
+    wanted = (description.mpp, description.network.in_channels)
+    if found != wanted:
+        raise StoreError(
+            f"{store.path}: patches of mpp {found[0]} with {found[1]} channel(s), {checkpoint} takes"
+            f" mpp {wanted[0]} with {wanted[1]}; tile again with --set mpp= and channels="
+        )
+    stride = description.network.stride
+    if store.patch_px % stride:
+        raise StoreError(
+            f"{store.path}: patches of {store.patch_px} px; {checkpoint} takes multiples of"
+            f" {stride}; tile again with another patch_px"
+        )

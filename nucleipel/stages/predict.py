@@ -1,0 +1,82 @@
+"""Predict class probabilities of whole images and slides."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from nucleipel.config import PredictConfig
+from nucleipel.core.progress import track
+from nucleipel.inference.windows import choose_device, predict_part
+from nucleipel.io.manifest import Manifest, Row
+from nucleipel.io.output import claim_output
+from nucleipel.io.predictions import is_predicted, shard_boxes, write_prediction
+from nucleipel.io.slide import open_slide, require_fit
+from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
+
+log = logging.getLogger(__name__)
+
+THUMBNAIL_PX = 2048
+
+
+def predict(
+    checkpoint: Path,
+    rows: Manifest,
+    out: Path,
+    config: PredictConfig,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write the probability maps of all images of a manifest into the store `out`."""
+    model = read_checkpoint(checkpoint)
+    inputs = {"checkpoint": model.sha256, "images": rows.fingerprint()}
+    output = claim_output(
+        out, stage="predict", config=config.identity(), inputs=inputs, overwrite=overwrite
+    )
+    if output.complete:
+        log.info("%s: these predictions are finished", out)
+        return out
+    if model.description.mpp is None:
+        log.info("%s was trained without mpp: images are used pixel for pixel", checkpoint)
+    device = choose_device(config.device)
+    model.network.to(device)
+    for row in rows.rows:
+        if not is_predicted(out, row.id):
+            _predict_image(model, row, out, stated_mpp=row.mpp or config.mpp, device=device)
+    output.commit(images=[row.id for row in rows.rows])
+    return out
+
+
+def _predict_image(
+    model: Checkpoint, row: Row, out: Path, *, stated_mpp: float | None, device: torch.device
+) -> None:
+    description = model.description
+    grid, channels = description.grid, description.network.in_channels
+    with open_slide(row.image, mpp=stated_mpp) as slide:
+        require_fit(slide, mpp=description.mpp, channels=channels)
+        intensity = slide.intensity_range()
+        parts = shard_boxes(slide.shape, core_px=grid.core_px)
+        maps = (
+            (
+                part,
+                predict_part(
+                    model.network, slide, part,
+                    intensity=intensity,
+                    grid=grid,
+                    channels=channels,
+                    classes=len(description.classes),
+                    device=device,
+                ),
+            )
+            for part in track(parts, f"predicting {row.id}")
+        )  # fmt: skip
+        write_prediction(
+            out,
+            row.id,
+            maps,
+            shape=slide.shape,
+            classes=len(description.classes),
+            core_px=grid.core_px,
+            mpp=slide.mpp,
+            thumbnail=slide.thumbnail(THUMBNAIL_PX),
+        )

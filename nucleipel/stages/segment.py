@@ -1,0 +1,44 @@
+"""Predict and stitch in one go."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from nucleipel.config import PredictConfig, SegmentConfig
+from nucleipel.io.manifest import Manifest
+from nucleipel.io.output import claim_output
+from nucleipel.io.predictions import open_predictions
+from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.stages.predict import predict
+from nucleipel.stages.settings import build_rule
+from nucleipel.stages.stitch import stitch_images
+
+log = logging.getLogger(__name__)
+
+MAPS = "predictions.zarr"
+
+
+def segment(
+    checkpoint: Path,
+    rows: Manifest,
+    out: Path,
+    config: SegmentConfig,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write the nuclei of every image of a manifest into `out/<id>/`."""
+    inputs = {"checkpoint": read_checkpoint(checkpoint).sha256, "images": rows.fingerprint()}
+    output = claim_output(
+        out, stage="segment", config=config.identity(), inputs=inputs, overwrite=overwrite
+    )
+    if output.complete:
+        log.info("%s: these instances are finished", out)
+        return out
+    maps = predict(
+        checkpoint, rows, out / MAPS, PredictConfig(device=config.device, mpp=config.mpp)
+    )
+    stitch_images(open_predictions(maps), out, rule=build_rule(config.instances))
+    output.commit(images=[row.id for row in rows.rows])
+    if not config.keep_predictions:
+        shutil.rmtree(maps)
+    return out
