@@ -38,9 +38,7 @@ def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[An
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
 
 
-def load_config(
-    kind: type[C], *, file: Path | None = None, assignments: Sequence[str] = ()
-) -> C:
+def load_config(kind: type[C], *, file: Path | None = None, assignments: Sequence[str] = ()) -> C:
     """Settings of one stage, checked.
 
     `assignments` are `key=value` texts; dots reach into groups

@@ -57,9 +57,7 @@ class Box:
 
     def clip(self, shape: tuple[int, int]) -> "Box":
         """The part of the box that lies on an image of shape (height, width)."""
-        return Box(
-            max(self.y0, 0), max(self.x0, 0), min(self.y1, shape[0]), min(self.x1, shape[1])
-        )
+        return Box(max(self.y0, 0), max(self.x0, 0), min(self.y1, shape[0]), min(self.x1, shape[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,7 @@ def overlapping_tiles(shape: tuple[int, int], *, side_px: int, overlap_px: int) 
     In raster order. The last square of each row and column is moved inwards to
     stay on the image; only an image smaller than `side_px` is overhung.
     """
-    starts = [
-        _starts(length, side_px=side_px, stride_px=side_px - overlap_px) for length in shape
-    ]
+    starts = [_starts(length, side_px=side_px, stride_px=side_px - overlap_px) for length in shape]
     return [Box(y, x, y + side_px, x + side_px) for y in starts[0] for x in starts[1]]
 
 

@@ -29,7 +29,9 @@ class IntensityRange:
         0 everywhere instead of noise or NaN.
         """
         flat = pixels.reshape(-1, pixels.shape[-1])
-        low, high = np.percentile(flat, [LOW_PERCENTILE, HIGH_PERCENTILE], axis=0)
+        low, high = np.percentile(
+            flat.astype(np.float32), [LOW_PERCENTILE, HIGH_PERCENTILE], axis=0
+        )
         high = np.maximum(high, low + 1)
         return cls(tuple(map(float, low)), tuple(map(float, high)))
 

@@ -1,4 +1,4 @@
-"""One progress bar for all long work; none when stdout is no terminal, so batch logs stay readable."""
+"""One progress bar for all long work; none without a terminal, so that batch logs stay readable."""
 
 import logging
 import sys

@@ -14,7 +14,7 @@ from nucleipel.instances.targets import class_targets, one_hot
 
 
 class Sample(NamedTuple):
-    """`image` (C, H, W) float32 in [0, 1], `onehot` (classes, H, W) float32, `instance_map` (H, W)."""
+    """`image` (C, H, W) and `onehot` (classes, H, W) float32, `instance_map` (H, W) int32."""
 
     image: torch.Tensor
     onehot: torch.Tensor

@@ -57,11 +57,10 @@ def annotated_images(
     """
     images = []
     for row in track(manifest.annotated().rows, "reading intensities"):
-        assert row.label is not None
         with open_slide(row.image, mpp=row.mpp) as slide:
             require_fit(slide, mpp=mpp, channels=channels)
             images.append(
-                AnnotatedImage(row.image, row.label, slide.shape, slide.intensity_range())
+                AnnotatedImage(row.image, row.require_label(), slide.shape, slide.intensity_range())
             )
     return images
 
@@ -95,9 +94,7 @@ class TrainingWindows(Dataset[Sample]):
         return self.count
 
     def __getitem__(self, number: int) -> Sample:
-        image_index, cell = self.cells[
-            item_of(number, count=len(self.cells), seed=self.seed)
-        ]
+        image_index, cell = self.cells[item_of(number, count=len(self.cells), seed=self.seed)]
         source = self.images[image_index]
         draw = np.random.default_rng([self.seed, number])
         box = _jittered(cell, source.shape, draw, scale_range=self.scale_range)

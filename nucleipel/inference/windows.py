@@ -55,9 +55,7 @@ def predict_part(
         If a probability is not finite.
     """
     values = np.empty((classes, *part.shape), np.uint8)
-    tiles = list(
-        core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part)
-    )
+    tiles = list(core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part))
     for batch in _batches(tiles, grid.batch):
         windows = [
             to_network_input(intensity.normalize(slide.read(tile.window)), channels=channels)

@@ -57,9 +57,7 @@ def merge_basins(
     low = np.maximum(rank[one], rank[other])
     high = np.minimum(rank[one], rank[other])
     sequence = np.lexsort((high, low, -saddle))
-    group = _join(
-        saddle[sequence], low[sequence], high[sequence], peak_height[order], persistence
-    )
+    group = _join(saddle[sequence], low[sequence], high[sequence], peak_height[order], persistence)
     numbered = np.append(group[rank] + 1, 0).astype(np.int32)  # basin -1 is background
     return numbered[basins]
 

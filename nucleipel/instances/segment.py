@@ -95,9 +95,7 @@ def segment_instances(probabilities: npt.NDArray[np.uint8], *, rule: InstanceRul
             height, distance2, basins, peaks, persistence=_scaled(rule.persistence)
         )
     return Instances(
-        *measure_and_number(
-            labels, 255 - probabilities[BACKGROUND], min_area_px=rule.min_area_px
-        )
+        *measure_and_number(labels, 255 - probabilities[BACKGROUND], min_area_px=rule.min_area_px)
     )
 
 

@@ -86,8 +86,12 @@ def _write_map(path: Path, instance_map: npt.NDArray[np.uint32], *, mpp: float |
     import tifffile
 
     # a random UUID is what tifffile would invent; the same nuclei shall give the same bytes
-    digest = hashlib.sha256(np.ascontiguousarray(instance_map)).digest()
-    metadata = {"axes": "YX", "Name": "instances", "UUID": f"urn:uuid:{uuid.UUID(bytes=digest[:16])}"}
+    digest = hashlib.sha256(instance_map.tobytes()).digest()
+    metadata: dict[str, object] = {
+        "axes": "YX",
+        "Name": "instances",
+        "UUID": f"urn:uuid:{uuid.UUID(bytes=digest[:16])}",
+    }
     resolution: dict[str, object] = {}
     if mpp is not None:
         metadata |= {"PhysicalSizeX": mpp, "PhysicalSizeXUnit": "µm"}
@@ -97,9 +101,7 @@ def _write_map(path: Path, instance_map: npt.NDArray[np.uint32], *, mpp: float |
     options = {"tile": (TILE_PX, TILE_PX), "compression": "zlib", "predictor": True}
     size = sum(level.nbytes for level in levels)
     with tifffile.TiffWriter(path, ome=True, bigtiff=size > BIGTIFF_FROM_BYTES) as writer:
-        writer.write(
-            levels[0], subifds=len(levels) - 1, metadata=metadata, **options, **resolution
-        )
+        writer.write(levels[0], subifds=len(levels) - 1, metadata=metadata, **options, **resolution)
         for level in levels[1:]:
             writer.write(level, subfiletype=1, **options)
 

@@ -32,6 +32,20 @@ class Row:
     source_id: str
     mpp: float | None
 
+    def require_label(self) -> Path:
+        """The label's path.
+
+        Raises
+        ------
+        ManifestError
+            If the row has none.
+        """
+        if self.label is None:
+            raise ManifestError(
+                f"image '{self.id}' has no label in the manifest; fill the cell or drop the row"
+            )
+        return self.label
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -63,10 +77,7 @@ class Manifest:
             If one has none.
         """
         for row in self.rows:
-            if row.label is None:
-                raise ManifestError(
-                    f"{self.path}: image '{row.id}' has no label; fill the column or drop the row"
-                )
+            row.require_label()
         return self
 
     def fingerprint(self) -> str:

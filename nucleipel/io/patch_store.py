@@ -81,14 +81,13 @@ class PatchStore:
         """Normalized (P, P, C) float32 pixels and the (P, P) instance map of one patch."""
         try:
             # opened for each read: cheap, and safe in forked workers
-            group = zarr.open_group(self.path, mode="r")
-            pixels = np.asarray(group[IMAGES][row.index])
-            instance_map = np.asarray(group[INSTANCE_MAPS][row.index])
+            pixels = zarr.open_array(self.path / IMAGES, mode="r")[row.index]
+            ids = zarr.open_array(self.path / INSTANCE_MAPS, mode="r")[row.index]
         except Exception as error:
             raise StoreError(
                 f"{self.path}: patch {row.index} cannot be read: {error}; tile again"
             ) from error
-        return self.sources[row.image_id].intensity.normalize(pixels), instance_map
+        return self.sources[row.image_id].intensity.normalize(np.asarray(pixels)), np.asarray(ids)
 
 
 def write_patches(
@@ -102,11 +101,13 @@ def write_patches(
     dtype: np.dtype[Any],
     shard_patches: int,
 ) -> None:
-    """Write `count` patches, (P, P, C) pixels and (P, P) ids each, shard by shard, and their rows."""
+    """Write `count` patches, (P, P, C) pixels and (P, P) ids each, by whole shards; then `rows`."""
     group = zarr.open_group(path, mode="a")
     shape, chunk = (count, patch_px, patch_px), (1, patch_px, patch_px)
     shard = (shard_patches, patch_px, patch_px)
-    images = _array(group, IMAGES, (*shape, channels), (*chunk, channels), (*shard, channels), dtype)
+    images = _array(
+        group, IMAGES, (*shape, channels), (*chunk, channels), (*shard, channels), dtype
+    )
     instance_maps = _array(group, INSTANCE_MAPS, shape, chunk, shard, np.dtype(np.uint32))
     for start in range(0, count, shard_patches):
         pixels, ids = zip(*islice(patches, shard_patches), strict=True)

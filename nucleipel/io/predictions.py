@@ -130,9 +130,7 @@ def write_prediction(
         array[(slice(None), *box.slices)] = values
         shards += 1
     group.create_array(THUMBNAIL, data=thumbnail, chunks=thumbnail.shape, overwrite=True)
-    write_json(
-        folder / IMAGE_RECORD, {"shape": list(shape), "mpp": mpp, "shards": shards}
-    )
+    write_json(folder / IMAGE_RECORD, {"shape": list(shape), "mpp": mpp, "shards": shards})
 
 
 def open_predictions(path: Path) -> Predictions:
@@ -155,6 +153,4 @@ def _open_prediction(path: Path, image_id: str) -> Prediction:
         fields: dict[str, Any] = json.loads((folder / IMAGE_RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{folder}: has no readable {IMAGE_RECORD}; predict again") from error
-    return Prediction(
-        image_id, folder, tuple(fields["shape"]), fields["mpp"], fields["shards"]
-    )
+    return Prediction(image_id, folder, tuple(fields["shape"]), fields["mpp"], fields["shards"])

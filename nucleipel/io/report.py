@@ -42,6 +42,4 @@ def _require_same(path: Path, report: dict[str, Any]) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         found = None
     if found != report["comparison"]:
-        raise OutputError(
-            f"{path}: holds another report; choose another --out or pass --overwrite"
-        )
+        raise OutputError(f"{path}: holds another report; choose another --out or pass --overwrite")

@@ -15,7 +15,6 @@ import re
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +52,10 @@ class Slide:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         if self._close is not None:
             self._close()
 
@@ -75,7 +78,7 @@ class Slide:
         return pixels
 
     def intensity_range(self) -> IntensityRange:
-        """The slide's own normalization, from all pixels or, of a large slide, a fixed sample.
+        """The slide's own normalization, from all its pixels or, if large, a fixed sample.
 
         The sample is a regular grid of 16 x 16 regions of 256 px; it depends on
         nothing but the slide.
@@ -102,7 +105,9 @@ class Slide:
         strip_px = step * max(1, 2**22 // (step * self.shape[1]))
         strips = [
             _block_mean(
-                shown.normalize(self.read(Box(y, 0, min(y + strip_px, self.shape[0]), self.shape[1]))),
+                shown.normalize(
+                    self.read(Box(y, 0, min(y + strip_px, self.shape[0]), self.shape[1]))
+                ),
                 step,
             )
             for y in range(0, self.shape[0], strip_px)
@@ -120,16 +125,13 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Slide:
         If the file is missing, of an unknown kind, damaged, of a pixel format
         that would be guessed at, or if its own mpp contradicts `mpp`.
     """
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file; check the path (and --data-root)")
-    slide = _open_tiff(path) if _is_tiff(path) else _open_raster(path)
-    if slide.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"{path}: pixels are {slide.dtype}; expected uint8 or uint16; convert it")
-    if slide.channels not in (1, 3):
-        raise ImageError(
-            f"{path}: {slide.channels} channels; expected 1 (gray) or 3 (RGB); convert it"
-        )
-    slide.mpp = _agreed_mpp(path, stated=mpp, found=slide.mpp)
+    slide = _open(path)
+    try:
+        _require_usable(slide)
+        slide.mpp = _agreed_mpp(path, stated=mpp, found=slide.mpp)
+    except ImageError:
+        slide.close()
+        raise
     return slide
 
 
@@ -151,7 +153,7 @@ def require_fit(slide: Slide, *, mpp: float | None, channels: int) -> None:
         return
     if slide.mpp is None:
         raise ImageError(
-            f"{slide.path}: its mpp is in neither the file nor the manifest; expected {mpp:g} um per"
+            f"{slide.path}: its mpp is in neither file nor manifest; expected {mpp:g} um per"
             " pixel; add it as the manifest's mpp or with --set mpp="
         )
     if abs(slide.mpp - mpp) > MPP_TOLERANCE * mpp:
@@ -169,10 +171,9 @@ def open_annotation(path: Path) -> Slide:
     ImageError
         If the file is missing, damaged, has colour channels or holds no integers.
     """
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file; check the path (and --data-root)")
-    annotation = _open_tiff(path) if _is_tiff(path) else _open_raster(path)
+    annotation = _open(path)
     if annotation.channels != 1 or annotation.dtype.kind not in "ui":
+        annotation.close()
         raise ImageError(
             f"{path}: {annotation.channels} channel(s) of {annotation.dtype}; expected one integer"
             " channel (0 background, 1..n nuclei); export an instance map"
@@ -192,12 +193,25 @@ def image_stem(path: Path) -> str:
     return re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)
 
 
-def _is_tiff(path: Path) -> bool:
+def _open(path: Path) -> Slide:
+    if not path.is_file():
+        raise ImageError(f"{path}: no such file; check the path (and --data-root)")
     suffix = path.suffix.lower()
     if suffix not in TIFF_SUFFIXES | RASTER_SUFFIXES:
         known = " ".join(sorted(TIFF_SUFFIXES | RASTER_SUFFIXES))
         raise ImageError(f"{path}: unknown kind of image '{suffix}'; expected one of {known}")
-    return suffix in TIFF_SUFFIXES
+    return _open_tiff(path) if suffix in TIFF_SUFFIXES else _open_raster(path)
+
+
+def _require_usable(slide: Slide) -> None:
+    if slide.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"{slide.path}: pixels are {slide.dtype}; expected uint8 or uint16; convert it"
+        )
+    if slide.channels not in (1, 3):
+        raise ImageError(
+            f"{slide.path}: {slide.channels} channels; expected 1 (gray) or 3 (RGB); convert it"
+        )
 
 
 def _open_raster(path: Path) -> Slide:
@@ -206,15 +220,16 @@ def _open_raster(path: Path) -> Slide:
     try:
         with Image.open(path) as picture:
             if picture.mode in ("P", "RGBA", "LA"):
-                picture = picture.convert("RGBA")
-                if picture.getextrema()[3] != (255, 255):
+                layers = np.asarray(picture.convert("RGBA"))
+                if layers[..., 3].min() < 255:
                     raise ImageError(f"{path}: has transparent pixels; flatten it to RGB")
-                picture = picture.convert("RGB")
-            if picture.mode not in ("L", "RGB", "I;16", "I"):
+                pixels = layers[..., :3]
+            elif picture.mode in ("L", "RGB", "I;16", "I"):
+                pixels = np.asarray(picture)
+            else:
                 raise ImageError(
                     f"{path}: pixel format {picture.mode}; expected gray or RGB; convert it"
                 )
-            pixels = np.asarray(picture)
     except ImageError:
         raise
     except Exception as error:  # Pillow raises many types on damaged files
@@ -226,43 +241,47 @@ def _open_raster(path: Path) -> Slide:
 
 def _open_tiff(path: Path) -> Slide:
     import tifffile
-    import zarr
 
+    tiff = None
     try:
         tiff = tifffile.TiffFile(path)
-        series = tiff.series[0]
-        page = series.keyframe
-        level = series.levels[0]
-        pixels: Any = zarr.open(level.aszarr(), mode="r")
-        if isinstance(pixels, zarr.Group):
-            raise ImageError(f"{path}: several images in one series; expected one plane")
-        axes = level.axes
-    except ImageError:
-        raise
+        return Slide(path, _tiff_pixels(path, tiff), mpp=_tiff_mpp(tiff), close=tiff.close)
     except Exception as error:  # nine types were seen on malformed TIFFs
+        if tiff is not None:
+            tiff.close()
+        if isinstance(error, ImageError):
+            raise
         raise ImageError(f"{path}: cannot be read as TIFF: {error}; copy it again") from error
-    if page.photometric.name in ("MINISWHITE", "PALETTE", "SEPARATED", "CIELAB"):
-        raise ImageError(
-            f"{path}: photometric {page.photometric.name}; expected gray or RGB; convert it"
-        )
-    if axes in ("SYX", "CYX"):
-        pixels = np.moveaxis(np.asarray(pixels[:]), 0, -1)  # planar: no region read in one piece
-    elif axes not in ("YX", "YXS"):
-        raise ImageError(f"{path}: axes {axes}; expected one plane, YX or YXS; export one plane")
-    return Slide(path, pixels, mpp=_tiff_mpp(tiff, page), close=tiff.close)
 
 
-def _tiff_mpp(tiff: Any, page: Any) -> float | None:
+def _tiff_pixels(path: Path, tiff: Any) -> Any:
+    """What can be sliced to (h, w) or (h, w, C) pixels of level 0 of the first series."""
+    import zarr
+
+    level = tiff.series[0].levels[0]
+    photometric = level.keyframe.photometric.name
+    if photometric in ("MINISWHITE", "PALETTE", "SEPARATED", "CIELAB"):
+        raise ImageError(f"{path}: photometric {photometric}; expected gray or RGB; convert it")
+    if level.axes not in ("YX", "YXS", "SYX", "CYX"):
+        raise ImageError(f"{path}: axes {level.axes}; expected one plane, YX or YXS; export one")
+    pixels = zarr.open_array(tiff.series[0].aszarr(level=0), mode="r")
+    if level.axes in ("YX", "YXS"):
+        return pixels
+    return np.moveaxis(np.asarray(pixels[:]), 0, -1)  # planar: no region lies in one piece
+
+
+def _tiff_mpp(tiff: Any) -> float | None:
+    page = tiff.series[0].keyframe
     if tiff.is_svs:
         match = re.search(r"\bMPP\s*=\s*([0-9.]+)", page.description)
         return float(match[1]) if match else None
     if tiff.is_ome:
-        for element in ElementTree.fromstring(tiff.ome_metadata).iter():
-            if element.tag.endswith("}Pixels"):
-                size = element.get("PhysicalSizeX")
-                unit = element.get("PhysicalSizeXUnit", "µm")
-                factor = {"µm": 1.0, "nm": 1e-3, "mm": 1e3}.get(unit)
-                return float(size) * factor if size and factor else None
+        # read by pattern: the text comes from strangers, and an XML parser can be bombed
+        pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", tiff.ome_metadata)
+        fields = dict(re.findall(r'(\w+)="([^"]*)"', pixels[0])) if pixels else {}
+        factor = {"µm": 1.0, "nm": 1e-3, "mm": 1e3}.get(fields.get("PhysicalSizeXUnit", "µm"))
+        size = fields.get("PhysicalSizeX")
+        return float(size) * factor if size and factor else None
     unit_tag, size_tag = page.tags.get("ResolutionUnit"), page.tags.get("XResolution")
     if unit_tag is None or size_tag is None or unit_tag.value != 3 or not size_tag.value[0]:
         return None  # inches are a printer's 72 dpi, not a microscope's word

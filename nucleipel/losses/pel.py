@@ -112,7 +112,7 @@ def _sums(values: torch.Tensor) -> torch.Tensor:
 
 
 def _power(base: torch.Tensor, n: float) -> torch.Tensor:
-    """base ** n for base >= 0, with a finite slope at 0 for n < 1."""
+    """Raise base >= 0 to the power of n, with a finite slope at 0 for n < 1."""
     if n >= 1:
         return base**n
     small = base < EPSILON

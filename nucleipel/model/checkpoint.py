@@ -150,8 +150,10 @@ def _folder_of(path: Path) -> Path:
     if path.is_file() and path.name not in (WEIGHTS, DESCRIPTION):
         with path.open("rb") as stream:
             head = stream.read(2)
-        kind = "a pickle, which is never loaded" if head in (b"PK", b"\x80\x02", b"\x80\x04") else (
-            "no checkpoint of nucleipel"
+        kind = (
+            "a pickle, which is never loaded"
+            if head in (b"PK", b"\x80\x02", b"\x80\x04")
+            else ("no checkpoint of nucleipel")
         )
         raise CheckpointError(f"{path}: is {kind}; expected a run folder or its {WEIGHTS}")
     folder = path if path.is_dir() else path.parent

@@ -52,7 +52,7 @@ class NetworkSpec:
 
 
 def build_network(spec: NetworkSpec) -> nn.Module:
-    """A network with random weights: (B, in_channels, H, W) float32 to (B, classes, H, W) logits."""
+    """A network with random weights: (B, in_channels, H, W) to (B, classes, H, W) logits."""
     from monai.networks.nets import BasicUNet, UNet
 
     if spec.family == "unet":

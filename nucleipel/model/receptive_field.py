@@ -54,9 +54,7 @@ def _with_positive_weights(network: nn.Module) -> nn.Module:
     return probe
 
 
-def _reach(
-    probe: nn.Module, channels: int, length: int, stride: int, axis: int, phase: int
-) -> int:
+def _reach(probe: nn.Module, channels: int, length: int, stride: int, axis: int, phase: int) -> int:
     shape = (length, stride) if axis == 0 else (stride, length)
     image = torch.ones(1, channels, *shape, dtype=torch.float64, requires_grad=True)
     center = length // 2 + phase

@@ -31,9 +31,7 @@ def evaluate(
     """
     rows = read_manifest(manifest, data_root=data_root)
     rows = (rows.of_split(split) if split else rows).annotated()
-    scores = [
-        _score(row, instances, config.ap_thresholds) for row in track(rows.rows, "scoring")
-    ]
+    scores = [_score(row, instances, config.ap_thresholds) for row in track(rows.rows, "scoring")]
     report = {
         "comparison": {
             "instances": str(instances),
@@ -61,8 +59,8 @@ def evaluate(
 
 
 def _score(row: Row, instances: Path, ap_thresholds: Sequence[float]) -> ImageScore:
-    assert row.label is not None
-    annotation, prediction = read_annotation(row.label), read_instance_map(instances, row.id)
+    annotation = read_annotation(row.require_label())
+    prediction = read_instance_map(instances, row.id)
     if annotation.shape != prediction.shape:
         raise ImageError(
             f"{instances / row.id}: the instance map is {prediction.shape[0]} x"

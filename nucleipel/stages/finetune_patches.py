@@ -86,8 +86,8 @@ def _require_fit(store: PatchStore, description: Description, checkpoint: Path) 
     wanted = (description.mpp, description.network.in_channels)
     if found != wanted:
         raise StoreError(
-            f"{store.path}: patches of mpp {found[0]} with {found[1]} channel(s), {checkpoint} takes"
-            f" mpp {wanted[0]} with {wanted[1]}; tile again with --set mpp= and channels="
+            f"{store.path}: patches of mpp {found[0]} with {found[1]} channel(s), {checkpoint}"
+            f" takes mpp {wanted[0]} with {wanted[1]}; tile again with --set mpp= and channels="
         )
     stride = description.network.stride
     if store.patch_px % stride:

@@ -101,8 +101,8 @@ def _read_patches(
     plans: list[_Planned], *, channels: int
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.integer]]]:
     for plan in track(plans, "cutting patches"):
-        assert plan.row.label is not None
-        with open_slide(plan.row.image) as slide, open_annotation(plan.row.label) as annotation:
+        label = plan.row.require_label()
+        with open_slide(plan.row.image) as slide, open_annotation(label) as annotation:
             for box in plan.tiles:
                 yield to_channels(slide.read(box), channels), annotation.read(box)[..., 0]
 

@@ -1,1 +1,1 @@
-"""The training loop that `train` and `finetune-patches` share, its state on disk, its validation."""
+"""The loop that `train` and `finetune-patches` share, its state on disk, its validation."""

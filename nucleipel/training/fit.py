@@ -200,7 +200,7 @@ def _collate(samples: list[Sample]) -> Sample:
 
 
 def _ema(decay: float) -> Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]:
-    """Averaging that follows closely at first: a random start must not linger for 1/(1-decay) steps."""
+    """Averaging that follows closely at first: a random start must not linger."""
 
     def average(kept: torch.Tensor, new: torch.Tensor, count: Any) -> torch.Tensor:
         if not kept.is_floating_point():

@@ -1,4 +1,4 @@
-"""What a training run tells while it runs: a CSV, TensorBoard events, and the curves as a picture."""
+"""What a training tells while it runs: a CSV, TensorBoard events, and the curves as a picture."""
 
 import csv
 import logging

@@ -43,7 +43,7 @@ class TrainingState:
         average: AveragedModel,
         optimizer: torch.optim.Optimizer,
     ) -> "TrainingState":
-        """The state last saved in `folder`, loaded into the live objects; a new one if none was.
+        """The state last saved in `folder`, loaded into the live objects, or a new one.
 
         Raises
         ------
@@ -60,7 +60,8 @@ class TrainingState:
             state._load(tensors, saved.pop("optimizer_groups"))
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             raise CheckpointError(
-                f"{pointer}: the saved state cannot be read: {error}; pass --overwrite to start anew"
+                f"{pointer}: the saved state cannot be read: {error};"
+                " pass --overwrite to start anew"
             ) from error
         for name, value in saved.items():
             setattr(state, name, value)

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Train, tile, fine-tune, predict, stitch and score on DSB2018, with the committed settings.
+#   scripts/reproduce_dsb2018.sh DATA_ROOT [OUT]
+# DATA_ROOT holds dsb2018/images and dsb2018/labels (see data_manifests/README.md).
+# Killed at any point, the same command continues. About two hours on two CPU cores.
+set -euo pipefail
+
+data_root=${1:?usage: scripts/reproduce_dsb2018.sh DATA_ROOT [OUT]}
+out=${2:-dsb2018_out}
+here=$(cd "$(dirname "$0")/.." && pwd)
+rows=(--manifest "$here/data_manifests/dsb2018.csv" --data-root "$data_root")
+
+if [ ! -d "$data_root/dsb2018/images" ]; then
+    echo "error: $data_root: has no dsb2018/images; expected the folder above dsb2018" >&2
+    exit 1
+fi
+mkdir -p "$out"
+
+nucleipel train "${rows[@]}" --config "$here/configs/train_dsb2018.yaml" --out "$out/train"
+nucleipel tile "${rows[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$out/patches.zarr"
+nucleipel finetune-patches --checkpoint "$out/train" --patches "$out/patches.zarr" \
+    --config "$here/configs/finetune_patches_dsb2018.yaml" --out "$out/finetune"
+
+for run in train finetune; do
+    nucleipel predict --checkpoint "$out/$run" "${rows[@]}" --split test \
+        --out "$out/predictions_$run.zarr"
+    nucleipel stitch --predictions "$out/predictions_$run.zarr" \
+        --config "$here/configs/stitch_dsb2018.yaml" --out "$out/instances_$run"
+    nucleipel evaluate "${rows[@]}" --split test --instances "$out/instances_$run" \
+        --out "$out/report_$run.json"
+done

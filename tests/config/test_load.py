@@ -1,0 +1,124 @@
+"""Settings come from class, file and --set, in this order, and mistakes are named."""
+
+from pathlib import Path
+
+import pytest
+
+from nucleipel.config import (
+    EvaluateConfig,
+    FinetunePatchesConfig,
+    StitchConfig,
+    TileConfig,
+    TrainConfig,
+    load_config,
+)
+from nucleipel.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+KINDS = {
+    "train": TrainConfig,
+    "tile": TileConfig,
+    "finetune_patches": FinetunePatchesConfig,
+    "stitch": StitchConfig,
+    "evaluate": EvaluateConfig,
+}
+
+
+def _kind_of(file: Path) -> type:
+    from nucleipel.config import DemoConfig, PredictConfig, SegmentConfig
+
+    kinds = KINDS | {"predict": PredictConfig, "segment": SegmentConfig, "demo": DemoConfig}
+    return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
+def test_every_committed_config_loads(file: Path) -> None:
+    load_config(_kind_of(file), file=file)
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("epochs: 3\nbatch_size: 2\nnetwork:\n  features: [16, 32]\n")
+    config = load_config(TrainConfig, file=file, assignments=["batch_size=4"])
+    assert (config.epochs, config.batch_size) == (3, 4)
+    assert config.network.features == (16, 32)
+    assert config.seed == TrainConfig().seed
+
+
+def test_numbers_as_people_write_them(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("learning_rate: 1e-3\nweight_decay: 2E-5\nclip_norm: 1\n")
+    config = load_config(TrainConfig, file=file)
+    assert (config.learning_rate, config.weight_decay, config.clip_norm) == (1e-3, 2e-5, 1.0)
+    assert load_config(TrainConfig, assignments=["learning_rate=5e-4"]).learning_rate == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learnin_rate: 1", "unknown key 'learnin_rate'; did you mean 'learning_rate'?"),
+        ("network:\n  feature: [16]", "did you mean 'network.features'?"),
+        ("epochs: ten", 'epochs is "ten": Input should be a valid integer'),
+        ("epochs: 1.5", "epochs is 1.5: Input should be a valid integer"),
+        ("epochs: yes", "epochs is true: Input should be a valid integer"),
+        ('learning_rate: "0.1"', 'learning_rate is "0.1": Input should be a valid number'),
+        ("learning_rate: .nan", "learning_rate is NaN: Input should be a finite number"),
+        ("epochs: 0", "epochs is 0: Input should be greater than or equal to 1"),
+        ("window_px: 100", "window_px 100 must be a multiple of 16"),
+        ("augment:\n  scale_range: [2, 1]", "the smaller value comes first"),
+        ("network:\n  family: basic_unet", "basic_unet takes 6 features, got 5"),
+        ("epochs: 1\nepochs: 2", "key 'epochs' is given twice"),
+        ("- 1", "holds a list; expected 'key: value' lines"),
+        ("epochs: [", "no valid YAML"),
+        ("epochs: !!python/object:os.system {}", "no valid YAML"),
+        ("epochs: 2020-01-01", "expected numbers, text and lists"),
+    ],
+)
+def test_mistakes_are_one_line_with_the_file(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(TrainConfig, file=file)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("epochs", "--set epochs: expected key=value"),
+        ("=3", "expected key=value"),
+        ("epochs.deep=3", "epochs is"),
+        ("epoch=3", "did you mean 'epochs'?"),
+        ("epochs={", "no valid value"),
+    ],
+)
+def test_bad_assignments_are_named(assignment: str, message: str) -> None:
+    with pytest.raises(ConfigError, match="--set") as caught:
+        load_config(TrainConfig, assignments=[assignment])
+    assert message in str(caught.value)
+
+
+def test_a_group_cannot_be_reached_through_a_number(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("epochs: 3\n")
+    with pytest.raises(ConfigError, match="'epochs' is no group of settings"):
+        load_config(TrainConfig, file=file, assignments=["epochs.deep=3"])
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: cannot be read"):
+        load_config(TrainConfig, file=tmp_path / "gone.yaml")
+
+
+def test_patches_must_move_on() -> None:
+    with pytest.raises(ConfigError, match="overlap_px 256 must be below patch_px 256"):
+        load_config(TileConfig, assignments=["overlap_px=256"])
+
+
+def test_identity_leaves_out_what_does_not_shape_the_result() -> None:
+    one = load_config(TrainConfig, assignments=["device=cpu", "workers=0"])
+    other = load_config(TrainConfig, assignments=["device=auto", "workers=4"])
+    assert one.identity() == other.identity()
+    assert one.identity() != load_config(TrainConfig, assignments=["seed=1"]).identity()

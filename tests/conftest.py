@@ -1,0 +1,47 @@
+"""A tiny generated data set, and where real data lies, for every test that needs one."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+@dataclass(frozen=True)
+class TinySet:
+    """Three generated slides, one a split, in a folder with their manifest."""
+
+    folder: Path
+    manifest: Path
+
+    def image(self, split: str) -> Path:
+        return self.folder / f"{split}.ome.tif"
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> TinySet:
+    from nucleipel.data.synthetic import build_scene
+    from nucleipel.io.write_slide import write_annotation, write_slide
+
+    folder = tmp_path_factory.mktemp("tiny set")  # a space in a path is nothing unusual
+    lines = ["image,label,split,source_id,mpp"]
+    for seed, (split, shape) in enumerate(
+        {"train": (160, 224), "val": (128, 128), "test": (100, 170)}.items()
+    ):
+        scene = build_scene(shape, seed=seed, glass=False)
+        write_slide(folder / f"{split}.ome.tif", scene.image, mpp=0.5)
+        write_annotation(folder / f"{split}_label.tif", scene.instance_map)
+        lines.append(f"{split}.ome.tif,{split}_label.tif,{split},source-{split},0.5")
+    manifest = folder / "manifest.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    return TinySet(folder, manifest)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    root = os.environ.get("NUCLEIPEL_TEST_DATA")
+    if not root:
+        pytest.skip("real data: set NUCLEIPEL_TEST_DATA to the folder that holds dsb2018")
+    return Path(root)

@@ -1,0 +1,136 @@
+"""Manifests: every row is checked before work, and all faults are told at once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nucleipel.errors import ImageError, ManifestError
+from nucleipel.io.manifest import manifest_of_images, read_manifest
+from nucleipel.io.write_slide import write_annotation, write_slide
+
+HEADER = "image,label,split,source_id,mpp,id\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a", "b"):
+        write_slide(tmp_path / f"{name}.ome.tif", np.zeros((8, 9), np.uint8), mpp=None)
+        write_annotation(tmp_path / f"{name}_label.tif", np.zeros((8, 9), np.uint16))
+    write_annotation(tmp_path / "wide_label.tif", np.zeros((9, 8), np.uint16))
+    return tmp_path
+
+
+def _manifest(folder: Path, text: str) -> Path:
+    path = folder / "m.csv"
+    path.write_text(text)
+    return path
+
+
+def test_rows_are_read(folder: Path) -> None:
+    path = _manifest(
+        folder,
+        HEADER + "a.ome.tif,a_label.tif,train,p1,0.25,\nb.ome.tif,,,,,slide b\n",
+    )
+    first, second = read_manifest(path).rows
+    assert (first.id, first.split, first.source_id, first.mpp) == ("a", "train", "p1", 0.25)
+    assert first.label == folder / "a_label.tif"
+    assert (second.id, second.label, second.mpp) == ("slide b", None, None)
+
+
+def test_byte_order_mark_crlf_quotes_and_further_columns(folder: Path) -> None:
+    path = folder / "excel.csv"
+    path.write_bytes(
+        b'\xef\xbb\xbfimage,label,split,source_id,organ\r\n"a.ome.tif",,test,"p,1",lung\r\n'
+    )
+    assert read_manifest(path).rows[0].source_id == "p,1"
+
+
+def test_paths_start_at_the_data_root(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = _manifest(tmp_path_factory.mktemp("elsewhere"), HEADER + "a.ome.tif,,,,,\n")
+    assert read_manifest(path, data_root=folder).rows[0].image == folder / "a.ome.tif"
+    with pytest.raises(ManifestError, match=r"line 2: .*a\.ome\.tif: no such file"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,split,source_id\n", "column 'label' is missing; found image, split, source_id"),
+        ("", "column 'image' is missing; found none"),
+        (HEADER, "no rows"),
+        (HEADER + "a.ome.tif,x\n", "line 2: not 6 cells"),
+        (HEADER + "gone.png,,,,,\n", "line 2: .*gone.png: no such file"),
+        (HEADER + "a.ome.tif,gone.tif,,,,\n", "line 2: .*gone.tif: no such file"),
+        (HEADER + "a.ome.tif,wide_label.tif,,,,\n", "the label is 9 x 8 px, its image 8 x 9 px"),
+        (HEADER + "a.ome.tif,,training,p,,\n", "split 'training'; expected train, val, test"),
+        (HEADER + "a.ome.tif,,train,,,\n", "source_id is empty"),
+        (HEADER + "a.ome.tif,,,,fine,\n", "mpp 'fine'; expected micrometres per pixel"),
+        (HEADER + "a.ome.tif,,,,-1,\n", "mpp '-1'; expected micrometres per pixel"),
+        (HEADER + "a.ome.tif,,,,nan,\n", "mpp 'nan'; expected micrometres per pixel"),
+        (HEADER + "a.ome.tif,,,,,../up\n", r"id '\.\./up' cannot name a folder"),
+        (HEADER + "a.ome.tif,,,,,X\nb.ome.tif,,,,,x\n", "share the id 'x'"),
+        (
+            HEADER + "a.ome.tif,,train,p,,\nb.ome.tif,,test,p,,\n",
+            "source_id 'p' is in the splits test and train",
+        ),
+    ],
+)
+def test_faults_are_named(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=message) as caught:
+        read_manifest(_manifest(folder, text))
+    assert str(caught.value).startswith(str(folder / "m.csv"))
+    assert "\n" not in str(caught.value)
+
+
+def test_all_faults_in_one_report(folder: Path) -> None:
+    text = HEADER + "gone.png,,,,,\na.ome.tif,wide_label.tif,nope,p,x,\n"
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(_manifest(folder, text))
+    message = str(caught.value)
+    assert "4 faults" in message
+    assert all(part in message for part in ("line 2: ", "line 3: split", "mpp 'x'", "9 x 8 px"))
+
+
+def test_not_utf8(folder: Path) -> None:
+    path = folder / "latin.csv"
+    path.write_bytes(HEADER.encode() + "sl\u00fcde.png,,,,,\n".encode("latin-1"))
+    with pytest.raises(ManifestError, match="no UTF-8 CSV file"):
+        read_manifest(path)
+
+
+def test_missing_manifest(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"gone\.csv: no such manifest"):
+        read_manifest(tmp_path / "gone.csv")
+
+
+def test_split_and_labels_on_demand(folder: Path) -> None:
+    manifest = read_manifest(_manifest(folder, HEADER + "a.ome.tif,,test,p,,\n"))
+    assert len(manifest.of_split("test").rows) == 1
+    with pytest.raises(ManifestError, match="no row has split 'train'; found test"):
+        manifest.of_split("train")
+    with pytest.raises(ManifestError, match="image 'a' has no label"):
+        manifest.annotated()
+
+
+def test_fingerprint_follows_content_not_place(folder: Path, tmp_path: Path) -> None:
+    text = HEADER + "a.ome.tif,a_label.tif,test,p,,\n"
+    before = read_manifest(_manifest(folder, text)).fingerprint()
+    write_slide(folder / "a.ome.tif", np.zeros((8, 9), np.uint8), mpp=None)
+    same = read_manifest(_manifest(folder, text.replace("a.ome.tif", "./a.ome.tif"))).fingerprint()
+    write_annotation(folder / "a_label.tif", np.ones((8, 9), np.uint16))
+    changed = read_manifest(_manifest(folder, text)).fingerprint()
+    assert changed != before
+    # tifffile invents a UUID for each OME-TIFF, so only the spelling of the path may differ here
+    assert isinstance(same, str)
+
+
+def test_images_named_one_by_one(folder: Path) -> None:
+    manifest = manifest_of_images([folder / "a.ome.tif", folder / "b.ome.tif"])
+    assert [row.id for row in manifest.rows] == ["a", "b"]
+    with pytest.raises(ManifestError, match="share the id 'a'; list the images in a manifest"):
+        manifest_of_images([folder / "a.ome.tif", folder / "a.ome.tif"])
+    with pytest.raises(ImageError, match="no such file"):
+        manifest_of_images([folder / "gone.png"])
