@@ -117,26 +117,25 @@ def fit(
     )
     network_, optimizer_ = fabric.setup(network, optimizer)
     average = average.to(fabric.device)
-    journal = Journal(out)
     state = TrainingState.continued(out, network, average, optimizer)
-    journal.rewind(state.epoch)
-    if state.epoch:
-        log.info("continuing after epoch %d of %d", state.epoch, schedule.epochs)
-    elif start_counts:
-        journal.write({"epoch": 0, **_validated(validate, average, state)})
-    while state.epoch < schedule.epochs and state.validations_without_gain < schedule.patience:
-        loader = _epoch_loader(samples, state.epoch, schedule, workers)
-        row = {"epoch": state.epoch + 1, "learning_rate": schedule.factor(state.step(schedule))}
-        row["learning_rate"] *= schedule.learning_rate
-        row["loss"] = _run_epoch(
-            fabric, network_, average, optimizer_, loss, loader, state=state, schedule=schedule
-        )
-        state.epoch += 1
-        if state.epoch % schedule.validate_every == 0 or state.epoch == schedule.epochs:
-            row |= _validated(validate, average, state)
-        journal.write(row)
-        state.save(out)
-    journal.close()
+    with Journal(out) as journal:
+        journal.rewind(state.epoch)
+        if state.epoch:
+            log.info("continuing after epoch %d of %d", state.epoch, schedule.epochs)
+        elif start_counts:
+            journal.write({"epoch": 0, **_validated(validate, average, state)})
+        while state.epoch < schedule.epochs and state.validations_without_gain < schedule.patience:
+            loader = _epoch_loader(samples, state.epoch, schedule, workers)
+            row = {"epoch": state.epoch + 1, "learning_rate": schedule.factor(state.step(schedule))}
+            row["learning_rate"] *= schedule.learning_rate
+            row["loss"] = _run_epoch(
+                fabric, network_, average, optimizer_, loss, loader, state=state, schedule=schedule
+            )
+            state.epoch += 1
+            if state.epoch % schedule.validate_every == 0 or state.epoch == schedule.epochs:
+                row |= _validated(validate, average, state)
+            journal.write(row)
+            state.save(out)
     return Best(state.best_weights, state.best_pq, state.best_epoch)
 
 
@@ -170,7 +169,7 @@ def _run_epoch(
         value = loss(network(image), onehot)
         if not torch.isfinite(value):
             raise TrainingError(
-                f"the loss is {float(value)} at step {step + 1};"
+                f"the loss is {value.item()} at step {step + 1};"
                 " lower learning_rate or check the annotations"
             )
         optimizer.zero_grad()

@@ -49,8 +49,11 @@ class Journal:
             writer.writeheader()
             writer.writerows(self.rows)
 
-    def close(self) -> None:
-        """Flush the events and draw the curves."""
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Flush the events and draw the curves, also of a training that broke off."""
         self._events.close()
         with replacing(self.folder / "curves.png") as temporary:
             _draw_curves(self.rows, temporary)

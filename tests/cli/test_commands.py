@@ -1,0 +1,240 @@
+"""Every command through click on a tiny set, and every mistake a user can make, in one line."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from click.testing import CliRunner, Result
+
+from nucleipel.cli import cli
+
+README = Path(__file__).parents[2] / "README.md"
+TINY = (
+    "device=cpu workers=0 window_px=64 windows_per_epoch=8 epochs=1 batch_size=4 core_px=32"
+    " warmup_steps=1 network.features=[16,24] network.residual_units=1 mpp=0.5"
+).split()
+
+
+def _sets(*assignments: str) -> list[str]:
+    return [part for assignment in assignments for part in ("--set", assignment)]
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def _ok(*arguments: object) -> Result:
+    result = _run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def _refused(message: str, *arguments: object) -> None:
+    """Exit code 1 and one line on stderr that holds `message`."""
+    result = _run(*arguments)
+    assert result.exit_code == 1, result.output
+    told = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1, result.stderr
+    assert re.search(message, told[0]), told[0]
+    assert result.stderr.rstrip().endswith(told[0])
+    assert "Usage" not in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.fixture(scope="module")
+def ran(tiny_set, tmp_path_factory) -> Path:
+    """A folder in which the commands ran one after another, as the README has them."""
+    folder = tmp_path_factory.mktemp("cli")
+    manifest = ["--manifest", tiny_set.manifest]
+    _ok("train", *manifest, "--out", folder / "run", *_sets(*TINY))
+    _ok("-q", "tile", *manifest, "--out", folder / "patches.zarr", *_sets("mpp=0.5", "patch_px=64"))
+    _ok(
+        "-v", "finetune-patches",
+        "--checkpoint", folder / "run",
+        "--patches", folder / "patches.zarr",
+        "--out", folder / "run2",
+        "--device", "cpu",
+        *_sets("workers=0", "epochs=1", "batch_size=4"),
+    )  # fmt: skip
+    maps = folder / "maps.zarr"
+    _ok("predict", "--checkpoint", folder / "run2", *manifest, "--split", "test", "--out", maps)
+    _ok("stitch", "--predictions", maps, "--out", folder / "instances")
+    result = _ok(
+        "evaluate", *manifest, "--split", "test", "--instances", folder / "instances",
+        "--out", folder / "report.json",
+    )  # fmt: skip
+    assert "pooled over nuclei" in result.stdout
+    assert "ap@0.50" in result.stdout
+    return folder
+
+
+def test_every_stage_runs_from_the_command_line(ran: Path) -> None:
+    made = ["run/checkpoint.safetensors", "run2/checkpoint.json", "patches.zarr/patches.csv"]
+    made += ["maps.zarr/test/image.json", "instances/test/nuclei.csv", "report.csv"]
+    assert all((ran / name).is_file() for name in made)
+
+
+def test_segment_takes_images_one_by_one(ran: Path, tiny_set, tmp_path: Path) -> None:
+    checkpoint = ran / "run2" / "checkpoint.safetensors"  # the file serves like the folder
+    images = [tiny_set.image("test"), tiny_set.image("val")]
+    result = _ok("segment", *images, "--checkpoint", checkpoint, "--out", tmp_path / "out")
+    assert result.stdout.strip() == str(tmp_path / "out")
+    for name in ("test", "val"):
+        assert (tmp_path / "out" / name / "instances.ome.tif").is_file()
+    theirs = (ran / "instances" / "test" / "nuclei.csv").read_bytes()
+    assert (tmp_path / "out" / "test" / "nuclei.csv").read_bytes() == theirs
+
+
+@pytest.mark.parametrize("command", sorted(cli.commands))
+def test_help_and_readme_know_every_command(command: str) -> None:
+    result = _ok(command, "--help")
+    options = [option for option in ("--config", "--set") if option not in result.stdout]
+    assert not options, f"{command} lacks {options}"
+    assert f"nucleipel {command}" in README.read_text(encoding="utf-8")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from nucleipel.cli import cli; cli(['train', '--help'], standalone_mode=False);"
+        "heavy = {'torch', 'monai', 'numpy', 'zarr', 'pydantic', 'cv2', 'numba'} & set(sys.modules);"
+        "sys.exit(', '.join(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+
+
+def test_batch_logs_have_no_progress_bar(ran: Path) -> None:
+    result = _ok("stitch", "--predictions", ran / "maps.zarr", "--out", ran / "again")
+    assert "stitching" not in result.output
+    assert "%" not in result.output
+
+
+def test_quiet_and_verbose(ran: Path, tmp_path: Path) -> None:
+    arguments = ["stitch", "--predictions", ran / "maps.zarr", "--out"]
+    assert "nuclei" in _ok(*arguments, tmp_path / "loud").stderr
+    assert _ok("-q", *arguments, tmp_path / "silent").stderr == ""
+
+
+def test_missing_files(tiny_set, ran: Path, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "out"]
+    _refused(r"gone\.csv: no such manifest", "train", "--manifest", tmp_path / "gone.csv", *out)
+    _refused(r"gone\.png: no such file", "segment", tmp_path / "gone.png",
+             "--checkpoint", ran / "run2", *out)  # fmt: skip
+    _refused("gone: no such checkpoint", "segment", tiny_set.image("test"),
+             "--checkpoint", tmp_path / "gone", *out)  # fmt: skip
+    _refused("gone: no such folder", "stitch", "--predictions", tmp_path / "gone", *out)
+    _refused("gone.yaml: cannot be read", "stitch", "--predictions", ran / "maps.zarr",
+             "--config", tmp_path / "gone.yaml", *out)  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def _broken_manifest(tiny_set, tmp_path: Path, text: str) -> list[object]:
+    path = tmp_path / "broken.csv"
+    path.write_text("image,label,split,source_id\n" + text)
+    return ["--manifest", path, "--data-root", tiny_set.folder, "--out", tmp_path / "out"]
+
+
+def test_broken_manifests(tiny_set, tmp_path: Path) -> None:
+    _refused(
+        r"line 2: .*val_label\.tif: the label is 128 x 128 px, its image 160 x 224 px",
+        "tile", *_broken_manifest(tiny_set, tmp_path, "train.ome.tif,val_label.tif,train,a\n"),
+    )  # fmt: skip
+    tifffile.imwrite(tmp_path / "float.tif", np.zeros((160, 224), np.float32))
+    _refused(
+        "1 channel.s. of float32; expected one integer channel",
+        "train", *_broken_manifest(
+            tiny_set, tmp_path, f"train.ome.tif,{tmp_path / 'float.tif'},train,a\n"
+        ),
+    )  # fmt: skip
+    _refused(
+        "source_id 'a' is in the splits train and val",
+        "train", *_broken_manifest(
+            tiny_set, tmp_path,
+            "train.ome.tif,train_label.tif,train,a\nval.ome.tif,val_label.tif,val,a\n",
+        ),
+    )  # fmt: skip
+    path = tmp_path / "columns.csv"
+    path.write_text("image,mask,split,source_id\n")
+    _refused("column 'label' is missing; found image, mask", "tile", "--manifest", path,
+             "--out", tmp_path / "out")  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_settings(tiny_set, tmp_path: Path) -> None:
+    train = ["train", "--manifest", tiny_set.manifest, "--out", tmp_path / "out"]
+    _refused("unknown key 'epoch'; did you mean 'epochs'", *train, "--set", "epoch=3")
+    _refused('epochs is "many": Input should be a valid integer', *train, "--set", "epochs=many")
+    file = tmp_path / "bad.yaml"
+    file.write_text("learning_rate: fast\n")
+    _refused(r"bad\.yaml: learning_rate is \"fast\"", *train, "--config", file)
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_checkpoints(tiny_set, ran: Path, tmp_path: Path) -> None:
+    pickled = tmp_path / "weights.pt"
+    torch.save({"weights": torch.zeros(3)}, pickled)
+    segment = ["segment", tiny_set.image("test"), "--out", tmp_path / "out", "--checkpoint"]
+    _refused(r"weights\.pt: is a pickle, which is never loaded", *segment, pickled)
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    (cut / "checkpoint.json").write_bytes((ran / "run" / "checkpoint.json").read_bytes())
+    weights = (ran / "run" / "checkpoint.safetensors").read_bytes()
+    (cut / "checkpoint.safetensors").write_bytes(weights[: len(weights) // 2])
+    _refused("does not match the sha256 .*truncated or altered", *segment, cut)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_run_in_the_output_folder(tiny_set, ran: Path) -> None:
+    weights = ran / "run" / "checkpoint.safetensors"
+    before = weights.read_bytes()
+    train = ["train", "--manifest", tiny_set.manifest, "--out", ran / "run", *_sets(*TINY)]
+    _refused("run: holds another run .config.seed 0 there, 1 now", *train, "--set", "seed=1")
+    assert weights.read_bytes() == before
+    stitch = ["stitch", "--predictions", ran / "maps.zarr", "--out", ran / "overwritten"]
+    _ok(*stitch)
+    _refused("config.instances.min_area_px", *stitch, "--set", "instances.min_area_px=99999")
+    _ok(*stitch, "--set", "instances.min_area_px=99999", "--overwrite")
+    table = (ran / "overwritten" / "test" / "nuclei.csv").read_text().splitlines()
+    assert len(table) == 1
+
+
+def test_another_report_is_not_overwritten(tiny_set, ran: Path) -> None:
+    evaluate = ["evaluate", "--manifest", tiny_set.manifest, "--split", "test", "--instances"]
+    report = ["--out", ran / "report.json"]
+    _ok(*evaluate, ran / "instances", *report)
+    other = [*evaluate, ran / "instances", *report, "--set", "ap_thresholds=[0.5]"]
+    _refused("report.json: holds another report", *other)
+    _ok(*other, "--overwrite")
+
+
+def test_images_or_a_manifest(tiny_set, ran: Path, tmp_path: Path) -> None:
+    predict = ["predict", "--checkpoint", ran / "run2", "--out", tmp_path / "out"]
+    _refused("name images, or give a --manifest", *predict)
+    _refused("name images, or give a --manifest", *predict, tiny_set.image("test"),
+             "--manifest", tiny_set.manifest)  # fmt: skip
+    _refused("go with a --manifest", *predict, tiny_set.image("test"), "--split", "test")
+    _refused("share the id 'test'", *predict, tiny_set.image("test"), tiny_set.image("test"))
+    _refused("no row has split 'nope'", *predict, "--manifest", tiny_set.manifest,
+             "--split", "nope")  # fmt: skip
+
+
+def test_no_gpu(tiny_set, ran: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    _refused("device cuda: no usable GPU was found", "segment", tiny_set.image("test"),
+             "--checkpoint", ran / "run2", "--out", tmp_path / "out", "--device", "cuda")  # fmt: skip
+
+
+def test_an_interrupt_says_how_to_go_on(tiny_set, tmp_path: Path, monkeypatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nucleipel.stages.tile.write_patches", interrupted)
+    result = _run("tile", "--manifest", tiny_set.manifest, "--out", tmp_path / "out")
+    assert result.exit_code == 130
+    assert "the same command continues" in result.stderr

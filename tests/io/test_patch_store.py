@@ -1,0 +1,93 @@
+"""Patches come back as they went in, and damage never reads as zeros."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nucleipel.config import TileConfig
+from nucleipel.core.geometry import Box
+from nucleipel.errors import StoreError
+from nucleipel.io.patch_store import open_patch_store
+from nucleipel.io.slide import open_slide, read_annotation
+from nucleipel.stages.tile import tile
+
+CONFIG = TileConfig(patch_px=64, overlap_px=16, mpp=0.5, shard_patches=4)
+
+
+@pytest.fixture
+def store_path(tiny_set, tmp_path: Path) -> Path:
+    return tile(tiny_set.manifest, tmp_path / "patches.zarr", CONFIG)
+
+
+def test_nothing_of_the_source_is_lost(tiny_set, store_path: Path) -> None:
+    store = open_patch_store(store_path)
+    for split in ("train", "val"):
+        with open_slide(tiny_set.image(split)) as slide:
+            whole = slide.intensity_range().normalize(slide.read(Box.of_shape(slide.shape)))
+        annotation = read_annotation(tiny_set.folder / f"{split}_label.tif")
+        pixels, ids = np.full_like(whole, -1), np.full(annotation.shape, -1, np.int64)
+        for row in store.of_split(split):
+            patch, instance_map = store.read(row)
+            assert (row.image_id, row.source_id, row.mpp) == (split, f"source-{split}", 0.5)
+            here = np.s_[row.y0_px : row.y0_px + 64, row.x0_px : row.x0_px + 64]
+            pixels[here], ids[here] = patch, instance_map
+        assert np.array_equal(pixels, whole)
+        assert np.array_equal(ids, annotation)
+
+
+def test_only_the_splits_asked_for(store_path: Path) -> None:
+    store = open_patch_store(store_path)
+    assert {row.split for row in store.rows} == {"train", "val"}
+    with pytest.raises(StoreError, match="holds no patch of split 'test'"):
+        store.of_split("test")
+
+
+def test_an_image_smaller_than_a_patch_is_mirrored(tiny_set, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"patch_px": 192})
+    store = open_patch_store(tile(tiny_set.manifest, tmp_path / "p.zarr", config))
+    (row,) = store.of_split("val")
+    _, ids = store.read(row)
+    annotation = read_annotation(tiny_set.folder / "val_label.tif")
+    assert np.array_equal(ids, np.pad(annotation, (0, 64), mode="reflect"))
+
+
+def test_missing_shard_is_told(store_path: Path) -> None:
+    next(file for file in (store_path / "images" / "c").rglob("*") if file.is_file()).unlink()
+    with pytest.raises(StoreError, match=r"images: has \d+ shards, its record says"):
+        open_patch_store(store_path)
+
+
+def test_flipped_bit_is_told(store_path: Path) -> None:
+    shard = next(file for file in (store_path / "images" / "c").rglob("*") if file.is_file())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 4
+    shard.write_bytes(content)
+    store = open_patch_store(store_path)
+    with pytest.raises(StoreError, match=r"patch \d+ cannot be read: .*; tile again"):
+        for row in store.rows:
+            store.read(row)
+
+
+def test_unfinished_store_is_refused(tiny_set, tmp_path: Path, monkeypatch) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "patches.zarr"
+    with monkeypatch.context() as patched:
+        patched.setattr("nucleipel.io.patch_store._write_rows", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tile(tiny_set.manifest, out, CONFIG)
+    with pytest.raises(StoreError, match="was not finished; run the same nucleipel tile"):
+        open_patch_store(out)
+    whole = tile(tiny_set.manifest, tmp_path / "other.zarr", CONFIG)
+    tile(tiny_set.manifest, out, CONFIG)
+    assert _contents(out) == _contents(whole)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }

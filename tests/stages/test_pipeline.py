@@ -1,0 +1,262 @@
+"""The stages one after another on a tiny set: what each writes is what the next needs."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from nucleipel.config import (
+    EvaluateConfig,
+    FinetunePatchesConfig,
+    NetworkConfig,
+    PredictConfig,
+    SegmentConfig,
+    StitchConfig,
+    TileConfig,
+    TrainConfig,
+)
+from nucleipel.errors import ImageError, StoreError
+from nucleipel.io.manifest import read_manifest
+from nucleipel.io.predictions import open_predictions
+from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.stages.evaluate import evaluate
+from nucleipel.stages.finetune_patches import finetune_patches
+from nucleipel.stages.predict import predict
+from nucleipel.stages.segment import segment
+from nucleipel.stages.stitch import stitch
+from nucleipel.stages.tile import tile
+from nucleipel.stages.train import train
+
+TRAIN = TrainConfig(
+    device="cpu",
+    workers=0,
+    mpp=0.5,
+    window_px=64,
+    windows_per_epoch=32,
+    epochs=6,
+    batch_size=4,
+    core_px=32,
+    learning_rate=1e-2,
+    warmup_steps=4,
+    ema_decay=0.9,
+    network=NetworkConfig(features=(16, 24, 32), residual_units=1),
+)
+TILE = TileConfig(mpp=0.5, patch_px=64, overlap_px=16, shard_patches=8)
+FINETUNE = FinetunePatchesConfig(device="cpu", workers=0, epochs=1, batch_size=4, warmup_steps=1)
+
+
+@pytest.fixture(scope="module")
+def ran(tiny_set, tmp_path_factory) -> Path:
+    """A folder in which every stage ran once."""
+    folder = tmp_path_factory.mktemp("ran")
+    run = train(tiny_set.manifest, folder / "train", TRAIN)
+    patches = tile(tiny_set.manifest, folder / "patches.zarr", TILE)
+    tuned = finetune_patches(run, patches, folder / "finetune", FINETUNE)
+    rows = read_manifest(tiny_set.manifest).of_split("test")
+    maps = predict(tuned, rows, folder / "maps.zarr", PredictConfig(device="cpu"))
+    stitch(maps, folder / "instances", StitchConfig())
+    return folder
+
+
+def test_a_checkpoint_is_enough_to_predict_with(ran: Path) -> None:
+    for run in ("train", "finetune"):
+        description = read_checkpoint(ran / run).description
+        assert description.mpp == 0.5
+        assert description.grid.halo_px >= description.receptive_radius_px > 0
+        assert description.grid.halo_px % 4 == 0
+        assert description.classes == ("background", "interior", "boundary")
+    parent = read_checkpoint(ran / "train").sha256
+    assert read_checkpoint(ran / "finetune").description.parent_sha256 == parent
+
+
+def test_run_folders_tell_their_story(ran: Path) -> None:
+    for run in ("train", "finetune"):
+        for name in ("config.yaml", "metrics.csv", "curves.png", "tensorboard", "nucleipel.json"):
+            assert (ran / run / name).exists(), (run, name)
+
+
+def test_the_map_does_not_depend_on_how_it_was_cut(ran: Path, tiny_set, tmp_path: Path) -> None:
+    """Core 32 px against one window over the whole image: equal up to float rounding."""
+    import dataclasses
+
+    import torch
+
+    from nucleipel.core.geometry import Box
+    from nucleipel.inference.windows import predict_part
+    from nucleipel.io.slide import open_slide
+
+    tiled = open_predictions(ran / "maps.zarr").images[0].read_map()
+    checkpoint = read_checkpoint(ran / "finetune")
+    description = checkpoint.description
+    with open_slide(tiny_set.image("test")) as slide:
+        whole = predict_part(
+            checkpoint.network,
+            slide,
+            Box.of_shape(slide.shape),
+            intensity=slide.intensity_range(),
+            grid=dataclasses.replace(description.grid, core_px=192),
+            channels=3,
+            classes=3,
+            device=torch.device("cpu"),
+        )
+    assert tiled.shape == whole.shape == (3, 100, 170)
+    difference = np.abs(tiled.astype(int) - whole)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
+
+
+def test_a_halo_below_the_receptive_radius_would_show(ran: Path, tiny_set) -> None:
+    import dataclasses
+
+    import torch
+
+    from nucleipel.core.geometry import Box
+    from nucleipel.inference.windows import predict_part
+    from nucleipel.io.slide import open_slide
+
+    checkpoint = read_checkpoint(ran / "finetune")
+    with open_slide(tiny_set.image("test")) as slide:
+        short = predict_part(
+            checkpoint.network,
+            slide,
+            Box.of_shape(slide.shape),
+            intensity=slide.intensity_range(),
+            grid=dataclasses.replace(checkpoint.description.grid, halo_px=0),
+            channels=3,
+            classes=3,
+            device=torch.device("cpu"),
+        )
+    tiled = open_predictions(ran / "maps.zarr").images[0].read_map()
+    assert np.abs(tiled.astype(int) - short).max() > 1
+
+
+def test_instances_come_in_three_files_that_agree(ran: Path) -> None:
+    folder = ran / "instances" / "test"
+    with tifffile.TiffFile(folder / "instances.ome.tif") as tiff:
+        instance_map = tiff.asarray()
+        assert 'PhysicalSizeX="0.5"' in tiff.ome_metadata
+    assert (instance_map.shape, instance_map.dtype) == ((100, 170), np.uint32)
+    with (folder / "nuclei.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == instance_map.max() > 0
+    for row in rows:
+        ys, xs = np.nonzero(instance_map == int(row["id"]))
+        assert len(ys) == int(row["area_px"])
+        assert float(row["area_um2"]) == pytest.approx(len(ys) * 0.25)
+        box = [int(row[name]) for name in ("y0_px", "x0_px", "y1_px", "x1_px")]
+        assert box == [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]
+        assert float(row["centroid_y_um"]) == pytest.approx(ys.mean() / 2, abs=1e-3)
+        assert 0.5 <= float(row["mean_probability"]) <= 1
+    overlay = np.asarray(Image.open(folder / "overlay.png"))
+    assert overlay.shape == (4 * 100, 4 * 170, 3)
+
+
+def test_segment_gives_what_predict_and_stitch_give(ran: Path, tiny_set, tmp_path: Path) -> None:
+    rows = read_manifest(tiny_set.manifest).of_split("test")
+    out = segment(ran / "finetune", rows, tmp_path / "out", SegmentConfig(device="cpu"))
+    for name in ("instances.ome.tif", "nuclei.csv", "overlay.png"):
+        ours, theirs = out / "test" / name, ran / "instances" / "test" / name
+        assert ours.read_bytes() == theirs.read_bytes(), name
+    assert not (out / "predictions.zarr").exists()
+
+
+def test_evaluate_scores_perfect_and_missing(ran: Path, tiny_set, tmp_path: Path) -> None:
+    perfect = tmp_path / "perfect" / "test"
+    perfect.mkdir(parents=True)
+    annotation = tifffile.imread(tiny_set.folder / "test_label.tif")
+    tifffile.imwrite(perfect / "instances.ome.tif", annotation.astype(np.uint32))
+    out = tmp_path / "report.json"
+    evaluate(tiny_set.manifest, tmp_path / "perfect", out, EvaluateConfig(), split="test")
+    report = json.loads(out.read_text())
+    assert set(report["mean_over_images"].values()) == {1.0}
+    assert set(report["pooled_over_nuclei"].values()) == {1.0}
+    with out.with_suffix(".csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["id"], row["pq"], row["ap@0.95"]) == ("test", "1.0", "1.0")
+    with pytest.raises(StoreError, match=r"val.instances\.ome\.tif: no such file"):
+        evaluate(tiny_set.manifest, tmp_path / "perfect", out, EvaluateConfig(), split="val")
+    tifffile.imwrite(perfect / "instances.ome.tif", annotation.T.astype(np.uint32))
+    with pytest.raises(ImageError, match="the instance map is 170 x 100 px, the annotation 100"):
+        evaluate(tiny_set.manifest, tmp_path / "perfect", out, EvaluateConfig(), split="test")
+
+
+def test_what_was_trained_is_better_than_nothing(ran: Path, tiny_set, tmp_path: Path) -> None:
+    report = evaluate(
+        tiny_set.manifest,
+        ran / "instances",
+        tmp_path / "report.json",
+        EvaluateConfig(ap_thresholds=(0.5,)),
+        split="test",
+    )
+    assert report["pooled_over_nuclei"]["dice"] > 0.5
+    assert "ap@0.50" in report["pooled_over_nuclei"]
+    assert "ap@0.75" not in report["pooled_over_nuclei"]
+
+
+def test_finished_stages_are_not_run_again(ran: Path, tiny_set) -> None:
+    before = {file: file.stat().st_mtime_ns for file in ran.rglob("*") if file.is_file()}
+    train(tiny_set.manifest, ran / "train", TRAIN)
+    tile(tiny_set.manifest, ran / "patches.zarr", TILE)
+    finetune_patches(ran / "train", ran / "patches.zarr", ran / "finetune", FINETUNE)
+    rows = read_manifest(tiny_set.manifest).of_split("test")
+    predict(ran / "finetune", rows, ran / "maps.zarr", PredictConfig(device="cpu"))
+    stitch(ran / "maps.zarr", ran / "instances", StitchConfig())
+    after = {file: file.stat().st_mtime_ns for file in ran.rglob("*") if file.is_file()}
+    assert before == after
+
+
+def test_training_again_gives_the_same_bytes(ran: Path, tiny_set, tmp_path: Path) -> None:
+    again = train(tiny_set.manifest, tmp_path / "again", TRAIN)
+    assert read_checkpoint(again).sha256 == read_checkpoint(ran / "train").sha256
+
+
+def test_predictions_killed_between_images_continue(ran, tiny_set, tmp_path, monkeypatch) -> None:
+    rows = read_manifest(tiny_set.manifest)
+    import nucleipel.stages.predict as stage
+
+    whole = predict(ran / "finetune", rows, tmp_path / "whole.zarr", PredictConfig(device="cpu"))
+    real, calls = stage.predict_part, []
+
+    def killed_later(*arguments: object, **named: object) -> object:
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    out = tmp_path / "killed.zarr"
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "predict_part", killed_later)
+        with pytest.raises(KeyboardInterrupt):
+            predict(ran / "finetune", rows, out, PredictConfig(device="cpu"))
+    with pytest.raises(StoreError, match="was not finished"):
+        open_predictions(out)
+    predict(ran / "finetune", rows, out, PredictConfig(device="cpu"))
+    for one, other in zip(
+        open_predictions(whole).images, open_predictions(out).images, strict=True
+    ):
+        assert np.array_equal(one.read_map(), other.read_map())
+
+
+def test_a_missing_shard_is_not_read_as_background(ran: Path, tmp_path: Path) -> None:
+    store = tmp_path / "maps.zarr"
+    shutil.copytree(ran / "maps.zarr", store)
+    next(file for file in (store / "test" / "map" / "c").rglob("*") if file.is_file()).unlink()
+    with pytest.raises(StoreError, match=r"has \d+ shards, its record says"):
+        stitch(store, tmp_path / "out", StitchConfig())
+
+
+def test_checkpoint_and_patches_must_fit(ran: Path, tiny_set, tmp_path: Path) -> None:
+    other_mpp = tile(
+        tiny_set.manifest, tmp_path / "pixels.zarr", TILE.model_copy(update={"mpp": None})
+    )
+    with pytest.raises(StoreError, match=r"patches of mpp None with 3 .* takes mpp 0\.5"):
+        finetune_patches(ran / "train", other_mpp, tmp_path / "run", FINETUNE)
+    odd = tile(tiny_set.manifest, tmp_path / "odd.zarr", TILE.model_copy(update={"patch_px": 50}))
+    with pytest.raises(StoreError, match="patches of 50 px; .* takes multiples of 4"):
+        finetune_patches(ran / "train", odd, tmp_path / "run", FINETUNE)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,153 @@
+"""Training learns, and a killed training ends with the weights of an undisturbed one."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from nucleipel.data.sample import Sample
+from nucleipel.errors import CheckpointError, TrainingError
+from nucleipel.losses import CrossEntropyDice, CrossEntropyPEL, PELoss
+from nucleipel.model.network import NetworkSpec, build_network
+from nucleipel.training.fit import Schedule, build_fabric, fit
+
+SPEC = NetworkSpec("unet", (16, 32), residual_units=1, in_channels=1, classes=3)
+SCHEDULE = Schedule(
+    epochs=4,
+    steps_per_epoch=3,
+    batch_size=2,
+    learning_rate=1e-2,
+    weight_decay=1e-4,
+    warmup_steps=2,
+    ema_decay=0.9,
+    clip_norm=1.0,
+    validate_every=1,
+    patience=10,
+)
+
+
+class Discs(torch.utils.data.Dataset):
+    """Numbered samples: one bright disc with a rim, somewhere."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, number: int) -> Sample:
+        generator = torch.Generator().manual_seed(number)
+        y, x = torch.randint(8, 24, (2,), generator=generator).tolist()
+        rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+        distance = ((rows - y) ** 2 + (columns - x) ** 2).float().sqrt()
+        classes = torch.stack([distance > 7, distance <= 5, (distance > 5) & (distance <= 7)])
+        image = (distance <= 7).float()[None] + 0.1 * torch.rand(1, 32, 32, generator=generator)
+        return Sample(image, classes.float(), (distance <= 7).int())
+
+
+def _train(out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None):
+    out.mkdir(exist_ok=True)
+    fabric = build_fabric("cpu", seed=0)
+    network = build_network(SPEC)
+    loss = loss or CrossEntropyDice(cross_entropy_weight=1, dice_weight=1)
+    scores = validate or (lambda _: {"pq": 0.5, "dice": 0.5, "loss": 1.0})
+    return fit(fabric, network, loss, Discs(), scores, schedule=schedule, workers=0, out=out)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        CrossEntropyDice(cross_entropy_weight=1, dice_weight=1),
+        CrossEntropyPEL(PELoss("deviation", 1, 2), cross_entropy_weight=1, pel_weight=1),
+    ],
+    ids=["cross-entropy + dice", "cross-entropy + PEL"],
+)
+def test_one_batch_can_be_learned_by_heart(loss: torch.nn.Module) -> None:
+    build_fabric("cpu", seed=0)
+    network = build_network(SPEC).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    samples = [Discs()[number] for number in range(2)]
+    image = torch.stack([sample.image for sample in samples])
+    onehot = torch.stack([sample.onehot for sample in samples])
+    for _ in range(120):
+        optimizer.zero_grad()
+        loss(network(image), onehot).backward()
+        optimizer.step()
+    right = network(image).argmax(dim=1) == onehot.argmax(dim=1)
+    assert right.float().mean() > 0.995
+
+
+def test_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
+    undisturbed = _train(tmp_path / "undisturbed")
+    for kill_in_epoch in (1, 3):
+        out = tmp_path / f"killed {kill_in_epoch}"
+        calls = []
+
+        def killing(_: torch.nn.Module, calls=calls, last=kill_in_epoch) -> dict[str, float]:
+            calls.append(1)
+            if len(calls) == last + 1:
+                raise KeyboardInterrupt
+            return {"pq": len(calls) / 10, "dice": 0.5, "loss": 1.0}
+
+        with pytest.raises(KeyboardInterrupt):
+            _train(out, validate=killing)
+        # PQ rises with every validation, so the last epoch is the best in both runs
+        resumed = _train(out, validate=lambda _: {"pq": 0.9, "dice": 0.5, "loss": 1.0})
+        assert resumed.epoch in (kill_in_epoch + 1, SCHEDULE.epochs)
+        state = _last_network(out)
+        for name, tensor in _last_network(tmp_path / "undisturbed").items():
+            assert torch.equal(tensor, state[name]), name
+    assert undisturbed.epoch == 1
+
+
+def _last_network(out: Path) -> dict[str, torch.Tensor]:
+    import safetensors.torch
+
+    tensors = safetensors.torch.load_file(out / f"state-{SCHEDULE.epochs:05d}.safetensors")
+    return {name: value for name, value in tensors.items() if not name.startswith("best.")}
+
+
+def test_best_validation_is_kept_and_patience_ends(tmp_path: Path) -> None:
+    import dataclasses
+
+    scores = iter([0.1, 0.4, 0.3, 0.2, 0.9])
+    schedule = dataclasses.replace(SCHEDULE, epochs=5, patience=2)
+    best = _train(
+        tmp_path / "run",
+        validate=lambda _: {"pq": next(scores), "dice": 0.0, "loss": 0.0},
+        schedule=schedule,
+    )
+    assert (best.pq, best.epoch) == (0.4, 2)
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
+    class Broken(torch.nn.Module):
+        def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
+            return logits.sum() * float("nan")
+
+    with pytest.raises(TrainingError, match="the loss is nan at step 1; lower learning_rate"):
+        _train(tmp_path / "run", loss=Broken())
+
+
+def test_damaged_state_is_told(tmp_path: Path) -> None:
+    _train(tmp_path / "run")
+    state = next((tmp_path / "run").glob("state-*.safetensors"))
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"state\.json: the saved state cannot be read"):
+        _train(tmp_path / "run")
+
+
+def test_no_gpu_is_told() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(TrainingError, match="no usable GPU was found; use --device cpu or auto"):
+        build_fabric("cuda", seed=0)
+
+
+def test_schedule_warms_up_and_decays_to_zero() -> None:
+    factors = [SCHEDULE.factor(step) for step in range(12)]
+    assert factors[:2] == [0.5, 1.0]
+    assert factors[2:] == sorted(factors[2:], reverse=True)
+    assert 0 < factors[-1] < 0.05
