@@ -14,10 +14,7 @@ from click.testing import CliRunner, Result
 from nucleipel.cli import cli
 
 README = Path(__file__).parents[2] / "README.md"
-TINY = (
-    "device=cpu workers=0 window_px=64 windows_per_epoch=8 epochs=1 batch_size=4 core_px=32"
-    " warmup_steps=1 network.features=[16,24] network.residual_units=1 mpp=0.5"
-).split()
+TINY = ["device=cpu", "workers=0", "window_px=64", "windows_per_epoch=8", "epochs=1", "batch_size=4", "core_px=32", "warmup_steps=1", "network.features=[16,24]", "network.residual_units=1", "mpp=0.5"]
 
 
 def _sets(*assignments: str) -> list[str]:
@@ -52,7 +49,14 @@ def ran(tiny_set, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     manifest = ["--manifest", tiny_set.manifest]
     _ok("train", *manifest, "--out", folder / "run", *_sets(*TINY))
-    _ok("-q", "tile", *manifest, "--out", folder / "patches.zarr", *_sets("mpp=0.5", "patch_px=64"))
+    _ok(
+        "-q",
+        "tile",
+        *manifest,
+        "--out",
+        folder / "patches.zarr",
+        *_sets("mpp=0.5", "patch_px=64", "overlap_px=16"),
+    )
     _ok(
         "-v", "finetune-patches",
         "--checkpoint", folder / "run",
