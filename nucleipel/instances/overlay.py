@@ -29,12 +29,12 @@ def draw_overlay(
     contour[:, 1:] |= ids[:, 1:] != ids[:, :-1]
     contour[1:] |= ids[1:] != ids[:-1]
     contour &= ids > 0
-    large[contour] = _colors(ids[contour])
+    large[contour] = _palette()[ids[contour] % 180]
     return large
 
 
-def _colors(ids: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
-    """(n, 3) bright colors; neighboring ids get hues far apart (golden-angle steps)."""
-    hue = (ids.astype(np.uint64) * 111 % 180).astype(np.uint8)
+def _palette() -> npt.NDArray[np.uint8]:
+    """(180, 3) bright colors; from one to the next the hue takes a golden-angle step."""
+    hue = (np.arange(180) * 111 % 180).astype(np.uint8)
     vivid = np.stack([hue, np.full_like(hue, 200), np.full_like(hue, 255)], axis=-1)
     return cv2.cvtColor(vivid[None], cv2.COLOR_HSV2RGB)[0]

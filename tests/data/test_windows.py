@@ -1,4 +1,4 @@
-"""Training windows show every image in proportion, moved with its annotation, the same each time."""
+"""Windows show every image in proportion, moved with its annotation, the same each time."""
 
 from collections import Counter
 

@@ -72,7 +72,7 @@ def test_readers_want_a_finished_output_of_the_right_stage(tmp_path: Path) -> No
         read_record(output.folder, stage="tile")
     output.commit()
     with pytest.raises(
-        StoreError, match="written by nucleipel tile; expected an output of .*train"
+        StoreError, match=r"written by nucleipel tile; expected an output of .*train"
     ):
         read_record(output.folder, stage="train")
 

@@ -257,6 +257,6 @@ def test_checkpoint_and_patches_must_fit(ran: Path, tiny_set, tmp_path: Path) ->
     with pytest.raises(StoreError, match=r"patches of mpp None with 3 .* takes mpp 0\.5"):
         finetune_patches(ran / "train", other_mpp, tmp_path / "run", FINETUNE)
     odd = tile(tiny_set.manifest, tmp_path / "odd.zarr", TILE.model_copy(update={"patch_px": 50}))
-    with pytest.raises(StoreError, match="patches of 50 px; .* takes multiples of 4"):
+    with pytest.raises(StoreError, match=r"patches of 50 px; .* takes multiples of 4"):
         finetune_patches(ran / "train", odd, tmp_path / "run", FINETUNE)
     assert not (tmp_path / "run").exists()
