@@ -53,12 +53,21 @@ def build_scene(
     return Scene(image, ids)
 
 
-def _noise(shape: tuple[int, int], scale_px: float, draw: np.random.Generator) -> Plane:
-    """Smooth noise of about unit variance, features of `scale_px`."""
-    small = [max(2, int(np.ceil(length / scale_px)) + 3) for length in shape]
+def _noise(
+    shape: tuple[int, int], scale_px: float, draw: np.random.Generator, *, stretch: float = 1
+) -> Plane:
+    """Smooth noise of about unit variance, features `scale_px` high and `stretch` times as wide."""
+    cell = (scale_px, scale_px * stretch)
+    small = [int(np.ceil(length / side)) + 3 for length, side in zip(shape, cell, strict=True)]
     coarse = draw.standard_normal(small).astype(np.float32)
-    size = (int(small[1] * scale_px), int(small[0] * scale_px))
+    size = (int(small[1] * cell[1]), int(small[0] * cell[0]))
     return cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)[: shape[0], : shape[1]]
+
+
+def _warped(plane: Plane, down_px: Plane) -> Plane:
+    """The plane with its pixels moved down by `down_px`, so that what is straight gets waves."""
+    rows, columns = np.indices(plane.shape, dtype=np.float32)
+    return cv2.remap(plane, columns, rows + down_px, cv2.INTER_LINEAR, None, cv2.BORDER_REFLECT)
 
 
 def _tissue(shape: tuple[int, int], draw: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -69,15 +78,12 @@ def _tissue(shape: tuple[int, int], draw: np.random.Generator) -> npt.NDArray[np
 
 def _stroma(shape: tuple[int, int], draw: np.random.Generator) -> tuple[Plane, Plane]:
     """Eosin and hematoxylin of the tissue between nuclei: clouds, fibers, grain."""
-    angle = 1.5 * _noise(shape, 400, draw)
-    rows, columns = np.indices(shape, dtype=np.float32)
-    across = rows * np.cos(angle) + columns * np.sin(angle)
-    fibers = np.sin(across / 3.5 + 2 * _noise(shape, 25, draw))
+    fibers = _warped(_noise(shape, 3.5, draw, stretch=12), 40 * _noise(shape, 250, draw))
     clouds = 0.12 * _noise(shape, 120, draw) + 0.06 * _noise(shape, 20, draw)
     eosin = (
         0.45
         + clouds
-        + 0.05 * fibers * (1 + _noise(shape, 60, draw))
+        + 0.06 * fibers * (1 + _noise(shape, 60, draw))
         + 0.04 * _noise(shape, 3, draw)
     )
     hematoxylin = 0.10 + 0.04 * _noise(shape, 150, draw) + 0.03 * _noise(shape, 8, draw)
@@ -131,7 +137,7 @@ def _draw_nucleus(
         return
     labels[here][body] = label
     pale = draw.random() < 0.2
-    amount = draw.uniform(0.35, 0.5) if pale else draw.uniform(0.6, 1.1)
+    amount = draw.uniform(0.3, 0.45) if pale else draw.uniform(0.5, 0.85)
     rim = np.clip((inside - 0.6) / 0.4, 0, 1) * (0.35 if pale else 0.15)
     chromatin = 0.18 * _noise(body.shape, max(2.5, radius / 3), draw)
     edge = 1 / (1 + np.exp((inside - 1) * radius / 0.8))  # about a pixel of optical softness

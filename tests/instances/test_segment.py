@@ -1,0 +1,642 @@
+"""Nuclei are a pure function of the probability map, and each of its own component only.
+
+In drawings a digit or letter is a nucleus (or a component), `.` background.
+"""
+
+import string
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from skimage.measure import label as connected_components
+from skimage.measure import regionprops
+
+from nucleipel.instances.forest import basins_of, merge_basins, pixel_parents
+from nucleipel.instances.segment import InstanceRule, Instances, segment_instances
+from nucleipel.instances.targets import class_targets, one_hot
+from nucleipel.metrics.scores import ImageScore
+
+RULE = InstanceRule(
+    foreground_percent=50,
+    fill_holes_px=64,
+    distance_px=15,
+    smooth_px=2.0,
+    persistence=0.03,
+    min_area_px=1,
+)
+# splits at the least excuse, so that wrong ties would show
+EAGER = replace(RULE, distance_px=4, smooth_px=0.6, persistence=0.002, fill_holes_px=6)
+MARKS = "." + string.digits[1:] + string.ascii_lowercase
+PATIENT = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+
+
+def read(drawing: str) -> np.ndarray:
+    return np.array([[MARKS.index(mark) for mark in row] for row in drawing.split()], np.uint32)
+
+
+def draw(instance_map: np.ndarray) -> str:
+    return "\n".join("".join(MARKS[index] for index in row) for row in instance_map)
+
+
+def certain(nucleus: np.ndarray) -> np.ndarray:
+    """A (3, H, W) map that is sure of everything: interior or background."""
+    interior = np.where(nucleus, 255, 0).astype(np.uint8)
+    return np.stack([255 - interior, interior, np.zeros_like(interior)])
+
+
+def disc(shape: tuple[int, int], y: float, x: float, radius: float) -> np.ndarray:
+    rows, columns = np.indices(shape)
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+def nasty_map(seed: int, shape: tuple[int, int], *, levels: int, smooth: float) -> np.ndarray:
+    """Smoothed noise in a few gray levels: many components, plateaus and ties."""
+    noise = np.random.default_rng(seed).normal(size=(2, *shape))
+    blurred = scipy.ndimage.gaussian_filter(noise, (0, smooth, smooth))
+    spread = np.maximum(blurred.std(axis=(1, 2), keepdims=True), 1e-6)  # 0 for a single pixel
+    nucleus, interior = blurred / spread
+    steps = np.clip(np.rint((nucleus + 1) / 2 * levels), 0, levels) * (255 / levels)
+    inner = np.clip(np.rint((interior + 1) / 2 * levels), 0, levels) / levels
+    planes = [255 - steps, steps * inner, steps * (1 - inner)]
+    return np.stack([np.rint(plane) for plane in planes]).astype(np.uint8)
+
+
+@st.composite
+def nasty_maps(draw: st.DrawFn) -> np.ndarray:
+    lengths = st.sampled_from([1, 2, 7, 13, 20, 28, 40])
+    return nasty_map(
+        draw(st.integers(0, 2**32 - 1)),
+        (draw(lengths), draw(lengths)),
+        levels=draw(st.sampled_from([1, 2, 3, 5])),
+        smooth=draw(st.sampled_from([0, 0.7, 1.2, 2.0])),
+    )
+
+
+RULES = st.sampled_from(
+    [RULE, EAGER, replace(EAGER, persistence=0.0), replace(RULE, fill_holes_px=10**6)]
+)
+
+
+def components_of(probabilities: np.ndarray) -> np.ndarray:
+    background, interior, boundary = probabilities.astype(int)
+    return connected_components(interior + boundary > background, connectivity=2)
+
+
+def filled(component: np.ndarray) -> np.ndarray:
+    """The component and everything that it encloses."""
+    return scipy.ndimage.binary_fill_holes(component)
+
+
+def partition(instances: Instances, where: np.ndarray) -> list[int]:
+    """Which pixels of `where` belong together, in names that do not depend on other nuclei."""
+    values = np.append(0, instances.map[where])  # 0 stays 0, also where all is nucleus
+    return np.unique(values, return_inverse=True)[1].tolist()
+
+
+# --- touching nuclei -----------------------------------------------------------------
+
+
+def test_two_touching_discs_come_apart() -> None:
+    left, right = disc((27, 46), 13, 14, 9), disc((27, 46), 13, 31, 9)
+    together = left | right
+    assert connected_components(together, connectivity=2).max() == 1, "one component"
+    found = segment_instances(certain(together), rule=RULE).map
+    assert found.max() == 2
+    assert (found[left & ~right] == 1).all()
+    assert (found[right & ~left] == 2).all()
+
+
+def test_one_disc_stays_whole_and_so_does_a_long_nucleus() -> None:
+    long = np.pad(np.ones((8, 30), bool), 4)
+    for nucleus in (disc((31, 31), 15, 15, 12), long):
+        found = segment_instances(certain(nucleus), rule=RULE).map
+        assert np.array_equal(found, nucleus.astype(np.uint32))
+
+
+def test_interior_tells_nuclei_apart_that_the_outline_does_not() -> None:
+    # one straight bar without a waist; only the boundary class in its middle tells
+    targets = np.ones((14, 40), np.uint8)
+    targets[:, 19:21] = 2
+    probabilities = (one_hot(np.pad(targets, 3)) * 255).astype(np.uint8)
+    found = segment_instances(probabilities, rule=RULE).map
+    assert found.max() == 2
+    assert (found[3:-3, 3:22] == 1).all()
+    assert (found[3:-3, 24:-3] == 2).all()
+
+
+def test_persistence_decides() -> None:
+    together = disc((27, 42), 13, 13, 9) | disc((27, 42), 13, 28, 9)
+    counts = [
+        len(segment_instances(certain(together), rule=replace(RULE, persistence=share)).table)
+        for share in (0.001, 0.03, 0.5)
+    ]
+    assert counts[0] >= counts[1] == 2 > counts[2] == 1
+
+
+def test_drawn_discs_come_back_from_their_targets() -> None:
+    random = np.random.default_rng(3)
+    shape = (240, 240)
+    annotation = np.zeros(shape, np.uint32)
+    drawn = 0
+    for _ in range(400):
+        y, x = random.uniform(0, 240, 2)
+        new = disc(shape, y, x, random.uniform(7, 11))
+        if not annotation[new].any() and new.sum() > 100:
+            drawn += 1
+            annotation[new] = drawn
+    touching = connected_components(annotation > 0, connectivity=2).max()
+    assert touching < drawn - 10, "many of them touch"
+    probabilities = (one_hot(class_targets(annotation, boundary_px=2)) * 255).astype(np.uint8)
+    found = segment_instances(probabilities, rule=replace(RULE, min_area_px=10)).map
+    assert ImageScore.of(annotation, found).to_scores()["pq"] > 0.95
+
+
+# --- ties ----------------------------------------------------------------------------
+
+
+def test_the_line_between_equals_belongs_to_the_earlier() -> None:
+    # mirror images about a middle column, which is as near to the one as to the other
+    bells = disc((25, 47), 12, 13, 11) | disc((25, 47), 12, 33, 11)
+    assert np.array_equal(bells, bells[:, ::-1])
+    for nucleus, axis in ((bells, 1), (bells.T, 0)):
+        found = segment_instances(certain(nucleus), rule=RULE).map
+        assert found.max() == 2
+        middle = np.take(found, 23, axis=axis)
+        assert set(middle.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 1), (2, 2), (40, 40)])
+def test_a_full_map_is_one_nucleus(shape: tuple[int, int]) -> None:
+    found = segment_instances(certain(np.ones(shape, bool)), rule=RULE)
+    assert (found.map == 1).all()
+    assert found.table.area_px.tolist() == [shape[0] * shape[1]]
+    assert found.table.mean_probability.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("value", [129, 200, 255])
+def test_a_plateau_is_one_nucleus(value: int) -> None:
+    nucleus = np.pad(np.ones((50, 60), bool), 2)
+    probabilities = certain(nucleus)
+    probabilities[0][nucleus], probabilities[1][nucleus] = 255 - value, value
+    assert np.array_equal(segment_instances(probabilities, rule=RULE).map, nucleus)
+
+
+# --- holes ---------------------------------------------------------------------------
+
+RING = """
+    .........
+    .1111111.
+    .1.....1.
+    .1.....1.
+    .1.....1.
+    .1111111.
+    .........
+    """
+
+
+def one_each(nucleus: np.ndarray, *, fill_holes_px: int) -> np.ndarray:
+    """Components, filled, as nuclei: nothing is split at this persistence."""
+    rule = replace(RULE, fill_holes_px=fill_holes_px, persistence=1.0)
+    return segment_instances(certain(nucleus), rule=rule).map
+
+
+def test_a_hole_is_filled_up_to_its_size() -> None:
+    ring = read(RING)
+    assert np.array_equal(one_each(ring > 0, fill_holes_px=14), ring)
+    whole = one_each(ring > 0, fill_holes_px=15)
+    assert draw(whole) == draw(np.pad(np.ones((5, 7), np.uint32), 1))
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [
+        pytest.param(
+            """
+            .........
+            .1111111.
+            .1.....1.
+            .1..2..1.
+            .1.....1.
+            .1111111.
+            .........
+            """,
+            id="holds another nucleus",
+        ),
+        pytest.param(
+            """
+            ..11111..
+            ..1...1..
+            ..1...1..
+            """,
+            id="open at the image edge",
+        ),
+        pytest.param(
+            """
+            111.222
+            1.1.2.2
+            1...2.2
+            111.2.2
+            """,
+            id="open",
+        ),
+    ],
+)
+def test_this_hole_stays(drawing: str) -> None:
+    assert draw(one_each(read(drawing) > 0, fill_holes_px=64)) == draw(read(drawing))
+
+
+def test_holes_closed_by_corners_only_are_holes() -> None:
+    # the four sides meet diagonally: one 8-connected component around a 4-connected hole
+    diamond = read(
+        """
+        .......
+        ...1...
+        ..1.1..
+        .1...1.
+        ..1.1..
+        ...1...
+        .......
+        """
+    )
+    assert one_each(diamond > 0, fill_holes_px=5).sum() == 8 + 5
+
+
+def test_rings_in_rings() -> None:
+    # the inner ring is filled; the outer ring's hole holds the inner ring and stays
+    rings = read(
+        """
+        1111111
+        1.....1
+        1.222.1
+        1.2.2.1
+        1.222.1
+        1.....1
+        1111111
+        """
+    )
+    rings_filled = rings.copy()
+    rings_filled[3, 3] = 2
+    assert draw(one_each(rings > 0, fill_holes_px=64)) == draw(rings_filled)
+
+
+@PATIENT
+@given(nasty_maps(), st.sampled_from([0, 1, 3, 1000]))
+def test_without_splitting_nuclei_are_filled_components(
+    probabilities: np.ndarray, fill_holes_px: int
+) -> None:
+    components = components_of(probabilities)
+    expected = components.copy()
+    holes = connected_components(components == 0, connectivity=1)
+    for hole in range(1, holes.max() + 1):
+        pixels = holes == hole
+        around = scipy.ndimage.binary_dilation(np.pad(pixels, 1))
+        beyond = around[0].any() or around[-1].any() or around[:, 0].any() or around[:, -1].any()
+        owners = np.unique(components[around[1:-1, 1:-1] & ~pixels])
+        if not beyond and len(owners) == 1 and pixels.sum() <= fill_holes_px:
+            expected[pixels] = owners[0]
+    rule = replace(RULE, fill_holes_px=fill_holes_px, persistence=1.0)
+    assert np.array_equal(segment_instances(probabilities, rule=rule).map, expected)
+
+
+# --- what is nucleus, what is dropped, how the rest is numbered -----------------------
+
+
+def test_foreground_outweighs_background() -> None:
+    # interior + boundary against background, in 0..255 each, without overflow
+    pixels = [(128, 64, 64), (128, 64, 65), (0, 0, 0), (0, 1, 0), (255, 200, 100), (255, 127, 127)]
+    probabilities = np.zeros((3, 1, 2 * len(pixels)), np.uint8)
+    probabilities[:, 0, ::2] = np.array(pixels).T
+    found = segment_instances(probabilities, rule=replace(RULE, fill_holes_px=0)).map
+    assert (found[0, ::2] > 0).tolist() == [False, True, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"), [(1, [1, 1, 1, 1]), (50, [0, 0, 1, 1]), (90, [0, 0, 0, 1])]
+)
+def test_foreground_percent(percent: int, expected: list[int]) -> None:
+    nucleus = np.array([10, 127, 200, 240])
+    probabilities = np.zeros((3, 1, 8), np.uint8)
+    probabilities[0], probabilities[1, 0, ::2] = 255, nucleus
+    probabilities[0, 0, ::2] = 255 - nucleus
+    found = segment_instances(probabilities, rule=replace(RULE, foreground_percent=percent)).map
+    assert (found[0, ::2] > 0).tolist() == [bool(value) for value in expected]
+
+
+def test_small_nuclei_are_dropped_and_ids_closed_up() -> None:
+    nuclei = read(
+        """
+        111..2..3333
+        111.....3333
+        111..4......
+        .....44..555
+        6........555
+        """
+    )
+    found = segment_instances(certain(nuclei > 0), rule=replace(RULE, min_area_px=4))
+    assert draw(found.map) == draw(
+        read(
+            """
+            111.....2222
+            111.....2222
+            111.........
+            .........333
+            .........333
+            """
+        )
+    )
+    assert found.table.area_px.tolist() == [9, 8, 6]
+
+
+def test_ids_follow_first_pixels_not_boxes() -> None:
+    # `1` starts first though `2` is farther up left for the most part; then by column
+    nuclei = read(
+        """
+        ......1.......
+        2.2...1..3....
+        222..11.....4.
+        222.111.......
+        """
+    )
+    assert draw(one_each(nuclei > 0, fill_holes_px=0)) == draw(nuclei)
+
+
+@PATIENT
+@given(nasty_maps(), RULES)
+def test_ids_and_shapes_in_general(probabilities: np.ndarray, rule: InstanceRule) -> None:
+    found = segment_instances(probabilities, rule=rule)
+    assert found.map.dtype == np.uint32
+    assert found.map.shape == probabilities.shape[1:]
+    ids, first = np.unique(found.map.ravel(), return_index=True)
+    assert ids[ids > 0].tolist() == list(range(1, len(found.table) + 1))
+    assert (np.diff(first[ids > 0]) > 0).all(), "raster order"
+    components = components_of(probabilities)
+    assert (found.map[components > 0] > 0).all()
+    for index in ids[ids > 0]:
+        nucleus = found.map == index
+        assert connected_components(nucleus, connectivity=2).max() == 1
+        assert len(np.unique(components[nucleus & (components > 0)])) == 1
+
+
+# --- the table -----------------------------------------------------------------------
+
+
+@PATIENT
+@given(nasty_maps(), RULES)
+def test_table_is_what_regionprops_measures(probabilities: np.ndarray, rule: InstanceRule) -> None:
+    found = segment_instances(probabilities, rule=rule)
+    nucleus = 1 - probabilities[0] / 255
+    measured = regionprops(found.map.astype(np.int32), intensity_image=nucleus)
+    assert len(found.table) == len(measured)
+    for row, region in enumerate(measured):
+        assert found.table.area_px[row] == region.area
+        assert tuple(found.table.box_px[row]) == region.bbox
+        assert found.table.centroid_px[row] == pytest.approx(region.centroid, rel=1e-12)
+        assert found.table.mean_probability[row] == pytest.approx(region.intensity_mean)
+
+
+def test_columns_in_pixels_and_micrometers() -> None:
+    nuclei = np.zeros((6, 9), bool)
+    nuclei[1:3, 2:6] = True
+    probabilities = certain(nuclei)
+    probabilities[:2, 1, 2] = 51, 204  # one of eight pixels is sure to 4/5 only
+    table = segment_instances(probabilities, rule=RULE).table
+    columns = {name: values.tolist() for name, values in table.columns(mpp=0.5).items()}
+    assert columns == {
+        "id": [1],
+        "centroid_y_px": [1.5],
+        "centroid_x_px": [3.5],
+        "y0_px": [1],
+        "x0_px": [2],
+        "y1_px": [3],
+        "x1_px": [6],
+        "area_px": [8],
+        "centroid_y_um": [0.75],
+        "centroid_x_um": [1.75],
+        "area_um2": [2.0],
+        "mean_probability": [pytest.approx(7.8 / 8)],
+    }
+    without = table.columns(mpp=None)
+    assert list(without) == list(columns)
+    for name, values in without.items():
+        assert np.isnan(values).all() == name.endswith(("_um", "_um2"))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (20, 30)])
+def test_nothing_to_find(shape: tuple[int, int]) -> None:
+    found = segment_instances(certain(np.zeros(shape, bool)), rule=RULE)
+    assert found.map.dtype == np.uint32
+    assert found.map.shape == shape
+    assert not found.map.any()
+    assert len(found.table) == 0
+    assert found.table.box_px.shape == (0, 4)
+    assert found.table.centroid_px.shape == (0, 2)
+    assert all(len(values) == 0 for values in found.table.columns(mpp=0.5).values())
+
+
+def test_everything_too_small() -> None:
+    nuclei = np.eye(9, dtype=bool)
+    found = segment_instances(certain(nuclei), rule=replace(RULE, min_area_px=10))
+    assert not found.map.any()
+    assert len(found.table) == 0
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "message"),
+    [
+        (np.zeros((3, 4, 5), np.float32), r"float32 map of shape \(3, 4, 5\)"),
+        (np.zeros((2, 4, 5), np.uint8), r"uint8 map of shape \(2, 4, 5\)"),
+        (np.zeros((4, 5, 3), np.uint8), r"uint8 map of shape \(4, 5, 3\)"),
+        (np.zeros((4, 5), np.uint8), r"uint8 map of shape \(4, 5\)"),
+    ],
+)
+def test_another_map_is_refused(probabilities: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message + r"; expected \(3, H, W\) uint8"):
+        segment_instances(probabilities, rule=RULE)
+
+
+# --- the forest ----------------------------------------------------------------------
+
+
+def forest(height: list[list[int]], *, persistence: int) -> list[list[int]]:
+    heights = np.array(height, np.int32)
+    labels, flat = (heights > 0).astype(np.int32), np.zeros_like(heights)
+    basins, peaks = basins_of(pixel_parents(labels, heights, flat))
+    return merge_basins(heights, flat, basins, peaks, persistence=persistence).tolist()
+
+
+def groups(numbered: list[list[int]]) -> list[list[int]]:
+    """Renumbered in raster order."""
+    names: dict[int, int] = {0: 0}
+    return [[names.setdefault(value, len(names)) for value in row] for row in numbered]
+
+
+@pytest.mark.parametrize(
+    ("persistence", "expected"),
+    [
+        # peaks 5, 4, 9; the saddles are 3 (1 below the 4), then 2 (3 below the 5)
+        (0, [1, 1, 2, 2, 3, 3, 0]),
+        (1, [1, 1, 2, 2, 3, 3, 0]),
+        (2, [1, 1, 1, 1, 2, 2, 0]),
+        (3, [1, 1, 1, 1, 2, 2, 0]),
+        (4, [1, 1, 1, 1, 1, 1, 0]),
+    ],
+)
+def test_a_ridge_by_hand(persistence: int, expected: list[int]) -> None:
+    ridge = [5, 3, 4, 2, 3, 9, 0]
+    assert groups(forest([ridge], persistence=persistence)) == [expected]
+
+
+@st.composite
+def height_fields(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, heights and squared distances on a small grid, with ties everywhere."""
+    shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    nucleus = random.random(shape) < draw(st.sampled_from([0.4, 0.7, 1.0]))
+    labels = connected_components(nucleus, connectivity=2).astype(np.int32)
+    top = draw(st.sampled_from([1, 3, 8]))
+    height, distance2 = random.integers(0, [[[top + 1]], [[3]]], (2, *shape), np.int32)
+    return labels, height * nucleus, distance2 * nucleus
+
+
+@PATIENT
+@given(height_fields(), st.integers(0, 6))
+def test_forest_is_the_one_of_a_plain_implementation(
+    field: tuple[np.ndarray, np.ndarray, np.ndarray], persistence: int
+) -> None:
+    labels, height, distance2 = field
+
+    def order(pixel: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Larger is higher; of equals the earlier."""
+        return int(height[pixel]), int(distance2[pixel]), -pixel[0], -pixel[1]
+
+    def neighbors(pixel: tuple[int, int]) -> list[tuple[int, int]]:
+        y, x = pixel
+        near = [(v, u) for v in (y - 1, y, y + 1) for u in (x - 1, x, x + 1) if (v, u) != pixel]
+        return [other for other in near if other in nucleus]
+
+    def peak_of(pixel: tuple[int, int]) -> tuple[int, int]:
+        above = max([pixel, *neighbors(pixel)], key=order)
+        return pixel if above == pixel else peak_of(above)
+
+    nucleus = {tuple(map(int, pixel)) for pixel in np.argwhere(labels)}
+    peaks = {pixel: peak_of(pixel) for pixel in nucleus}
+    saddles = {
+        (
+            -min(int(height[one]), int(height[other])),
+            *sorted([peaks[one], peaks[other]], key=order),
+        )
+        for one in nucleus
+        for other in neighbors(one)
+        if peaks[one] != peaks[other]
+    }
+    # highest saddle first, then the one of the highest low peak, then of the highest high peak
+    ordered = sorted(
+        saddles, key=lambda saddle: (saddle[0], *(_negative(order(peak)) for peak in saddle[1:]))
+    )
+    group = {peak: peak for peak in peaks.values()}
+    for depth, one, other in ordered:
+        lower, higher = sorted([group[one], group[other]], key=order)
+        if lower != higher and height[lower] + depth < persistence:
+            group = {peak: higher if top == lower else top for peak, top in group.items()}
+
+    basins, tops = basins_of(pixel_parents(labels, height, distance2))
+    merged = merge_basins(height, distance2, basins, tops, persistence=persistence)
+    assert {tuple(divmod(int(top), labels.shape[1])) for top in tops} == set(peaks.values())
+    assert np.array_equal(merged > 0, labels > 0)
+    found = {pixel: int(merged[pixel]) for pixel in nucleus}
+    pairs = {(found[pixel], group[peak]) for pixel, peak in peaks.items()}
+    assert len(pairs) == len(set(found.values())) == len(set(group.values()))
+
+
+def _negative(values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-value for value in values)
+
+
+# --- pure function of the component --------------------------------------------------
+
+
+@PATIENT
+@given(nasty_maps(), RULES, st.integers(0, 2**32 - 1), st.data())
+def test_pixels_beyond_a_component_change_nothing_in_it(
+    probabilities: np.ndarray, rule: InstanceRule, seed: int, data: st.DataObject
+) -> None:
+    components = components_of(probabilities)
+    if not components.any():
+        return
+    chosen = data.draw(st.integers(1, int(components.max())))
+    box = _box_with_ring(components == chosen)
+    changed = nasty_map(seed, components.shape, levels=3, smooth=1.0)
+    changed[:, *box] = probabilities[:, *box]
+    where = filled(components == chosen)
+    before = segment_instances(probabilities, rule=rule)
+    after = segment_instances(changed, rule=rule)
+    assert partition(before, where) == partition(after, where)
+
+
+@PATIENT
+@given(nasty_maps(), RULES, st.integers(0, 9))
+def test_each_component_cut_out_gives_the_same_nuclei(
+    probabilities: np.ndarray, rule: InstanceRule, padding_px: int
+) -> None:
+    components = components_of(probabilities)
+    whole = segment_instances(probabilities, rule=rule)
+    for index in range(1, components.max() + 1):
+        where = filled(components == index)
+        box = _box_with_ring(components == index)
+        cut = _only(probabilities, where)[:, *box]
+        # what lies beyond an image edge is not known, so no background is put there
+        pads = [
+            (padding_px * (side.start > 0), padding_px * (side.stop < length))
+            for side, length in zip(box, components.shape, strict=True)
+        ]
+        background = np.pad(cut[0], pads, constant_values=255)
+        padded = np.stack([background, *(np.pad(plane, pads) for plane in cut[1:])])
+        alone = segment_instances(padded, rule=rule)
+        assert partition(whole, where) == partition(alone, np.pad(where[box], pads))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_another_component_far_away_changes_nothing(seed: int) -> None:
+    probabilities = nasty_map(seed, (150, 170), levels=4, smooth=2.5)
+    components = components_of(probabilities)
+    assert components.max() >= 20
+    before = segment_instances(probabilities, rule=EAGER)
+    random = np.random.default_rng(seed)
+    for _ in range(4):
+        victim = int(random.integers(1, components.max() + 1))
+        changed = probabilities.copy()
+        pixels = components == victim
+        # still nucleus and still this component, but with other heights
+        changed[1][pixels] = random.integers(129, 256, pixels.sum())
+        changed[0][pixels] = 255 - changed[1][pixels]
+        changed[2][pixels] = 0
+        after = segment_instances(changed, rule=EAGER)
+        others = filled(components > 0) & ~filled(pixels)
+        assert partition(before, others) == partition(after, others)
+
+
+def test_repeated_calls_agree() -> None:
+    probabilities = nasty_map(11, (90, 80), levels=3, smooth=2)
+    kept = probabilities.copy()
+    one = segment_instances(probabilities, rule=EAGER)
+    other = segment_instances(np.asfortranarray(probabilities), rule=EAGER)
+    assert np.array_equal(one.map, other.map)
+    assert np.array_equal(probabilities, kept), "the input is left as it was"
+
+
+def _box_with_ring(component: np.ndarray) -> tuple[slice, slice]:
+    """Its box and 1 px around it, on the image."""
+    ys, xs = np.nonzero(component)
+    return (
+        slice(max(ys.min() - 1, 0), min(ys.max() + 2, component.shape[0])),
+        slice(max(xs.min() - 1, 0), min(xs.max() + 2, component.shape[1])),
+    )
+
+
+def _only(probabilities: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The map with plain background outside `where`."""
+    background = np.array([255, 0, 0], np.uint8)[:, None, None]
+    return np.where(where, probabilities, background)
