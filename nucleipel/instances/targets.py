@@ -28,11 +28,15 @@ def class_targets(
     # cv2 dilates and erodes no int32, but a float32 holds every id below 2**24
     ids = np.unique(instance_map, return_inverse=True)[1].reshape(instance_map.shape)
     picture = ids.astype(np.float32)
-    side = 2 * boundary_px + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    different = cv2.dilate(picture, disc) != cv2.erode(picture, disc)
+    different = cv2.dilate(picture, _disc(boundary_px)) != cv2.erode(picture, _disc(boundary_px))
     targets = np.where(different, BOUNDARY, INTERIOR)
     return np.where(instance_map == 0, BACKGROUND, targets).astype(np.uint8)
+
+
+def _disc(radius_px: int) -> npt.NDArray[np.uint8]:
+    """All offsets within a radius; OpenCV's own ellipse is wider than high."""
+    offsets = np.arange(-radius_px, radius_px + 1)
+    return (offsets[:, None] ** 2 + offsets**2 <= radius_px**2).astype(np.uint8)
 
 
 def one_hot(targets: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
