@@ -4,29 +4,21 @@ Imports inside the commands are late on purpose: torch takes seconds, `--help`
 must not.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from nucleipel.cli import options
-from nucleipel.cli.main import cli
-from nucleipel.errors import ManifestError
-
-if TYPE_CHECKING:
-    from nucleipel.io.manifest import Manifest
 
 
-@cli.command()
+@click.command()
 @options.manifest
 @options.data_root
 @options.out("Folder for the run.")
 @options.settings
 @options.device
-def train(
-    manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **settings: Any
-) -> None:
+def train(manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **given: Any) -> None:
     """Train a network on whole images and slides.
 
     Learns from the rows whose split is train; keeps the weights that score the
@@ -34,126 +26,100 @@ def train(
     """
     from nucleipel.config import TrainConfig
 
-    config = options.load(TrainConfig, **settings)
+    config = options.load(TrainConfig, given)
     from nucleipel.stages.train import train as run
 
     click.echo(run(manifest, out, config, data_root=data_root, overwrite=overwrite))
 
 
-@cli.command()
+@click.command()
 @options.manifest
 @options.data_root
 @options.out("Zarr store for the patches.")
 @options.settings
-def tile(
-    manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **settings: Any
-) -> None:
+def tile(manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **given: Any) -> None:
     """Cut annotated images into overlapping patches, stored in zarr."""
     from nucleipel.config import TileConfig
 
-    config = options.load(TileConfig, **settings)
+    config = options.load(TileConfig, given)
     from nucleipel.stages.tile import tile as run
 
     click.echo(run(manifest, out, config, data_root=data_root, overwrite=overwrite))
 
 
-@cli.command("finetune-patches")
+@click.command("finetune-patches")
 @options.checkpoint
 @click.option("--patches", type=options.PATH, required=True, help="Store written by tile.")
 @options.out("Folder for the run.")
 @options.settings
 @options.device
 def finetune_patches(
-    checkpoint: Path, patches: Path, out: Path, overwrite: bool, **settings: Any
+    checkpoint: Path, patches: Path, out: Path, overwrite: bool, **given: Any
 ) -> None:
     """Fine-tune a checkpoint on patches with PEL and cross-entropy."""
     from nucleipel.config import FinetunePatchesConfig
 
-    config = options.load(FinetunePatchesConfig, **settings)
+    config = options.load(FinetunePatchesConfig, given)
     from nucleipel.stages.finetune_patches import finetune_patches as run
 
     click.echo(run(checkpoint, patches, out, config, overwrite=overwrite))
 
 
-@cli.command()
-@options.images
+@click.command()
+@options.rows
 @options.checkpoint
-@options.optional_manifest
-@options.split
-@options.data_root
 @options.out("Zarr store for the probability maps.")
 @options.settings
 @options.device
-def predict(
-    images: Sequence[Path],
-    checkpoint: Path,
-    manifest: Path | None,
-    split: str | None,
-    data_root: Path | None,
-    out: Path,
-    overwrite: bool,
-    **settings: Any,
-) -> None:
+def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Predict class probabilities of whole images and slides.
 
     Give IMAGES one by one, or a --manifest.
     """
     from nucleipel.config import PredictConfig
 
-    config = options.load(PredictConfig, **settings)
-    rows = _chosen_rows(images, manifest, split, data_root)
+    config = options.load(PredictConfig, given)
+    rows = options.read_rows(given)
     from nucleipel.stages.predict import predict as run
 
     click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
 
 
-@cli.command()
+@click.command()
 @click.option("--predictions", type=options.PATH, required=True, help="Store written by predict.")
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
-def stitch(predictions: Path, out: Path, overwrite: bool, **settings: Any) -> None:
+def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Turn probability maps into full-size instance maps, tables and overlays."""
     from nucleipel.config import StitchConfig
 
-    config = options.load(StitchConfig, **settings)
+    config = options.load(StitchConfig, given)
     from nucleipel.stages.stitch import stitch as run
 
     click.echo(run(predictions, out, config, overwrite=overwrite))
 
 
-@cli.command()
-@options.images
+@click.command()
+@options.rows
 @options.checkpoint
-@options.optional_manifest
-@options.split
-@options.data_root
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
 @options.device
-def segment(
-    images: Sequence[Path],
-    checkpoint: Path,
-    manifest: Path | None,
-    split: str | None,
-    data_root: Path | None,
-    out: Path,
-    overwrite: bool,
-    **settings: Any,
-) -> None:
+def segment(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Predict and stitch in one go.
 
     Give IMAGES one by one, or a --manifest.
     """
     from nucleipel.config import SegmentConfig
 
-    config = options.load(SegmentConfig, **settings)
-    rows = _chosen_rows(images, manifest, split, data_root)
+    config = options.load(SegmentConfig, given)
+    rows = options.read_rows(given)
     from nucleipel.stages.segment import segment as run
 
     click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
 
 
-@cli.command()
+@click.command()
 @options.manifest
 @options.split
 @options.data_root
@@ -169,12 +135,12 @@ def evaluate(
     instances: Path,
     out: Path,
     overwrite: bool,
-    **settings: Any,
+    **given: Any,
 ) -> None:
     """Score instance maps against annotations: Dice, AJI, PQ, AP."""
     from nucleipel.config import EvaluateConfig
 
-    config = options.load(EvaluateConfig, **settings)
+    config = options.load(EvaluateConfig, given)
     from nucleipel.stages.evaluate import evaluate as run
 
     report = run(
@@ -185,30 +151,18 @@ def evaluate(
         click.echo(f"{name:16}{value:18.4f}{report['pooled_over_nuclei'][name]:20.4f}")
 
 
-@cli.command()
+@click.command()
 @options.out("Folder for the slide, the runs and the result.")
 @options.settings
 @options.device
-def demo(out: Path, overwrite: bool, **settings: Any) -> None:
+def demo(out: Path, overwrite: bool, **given: Any) -> None:
     """Run every stage on a slide that is made for it; takes minutes."""
     from nucleipel.config import DemoConfig
 
-    config = options.load(DemoConfig, **settings)
+    config = options.load(DemoConfig, given)
     from nucleipel.stages.demo import demo as run
 
     click.echo(f"look at {run(out, config, overwrite=overwrite)}")
 
 
-def _chosen_rows(
-    images: Sequence[Path], manifest: Path | None, split: str | None, data_root: Path | None
-) -> "Manifest":
-    from nucleipel.io.manifest import manifest_of_images, read_manifest
-
-    if bool(images) == (manifest is not None):
-        raise ManifestError("name images, or give a --manifest: one of the two")
-    if manifest is None:
-        if split or data_root:
-            raise ManifestError("--split and --data-root go with a --manifest")
-        return manifest_of_images(images)
-    rows = read_manifest(manifest, data_root=data_root)
-    return rows.of_split(split) if split else rows
+COMMANDS = (train, tile, finetune_patches, predict, stitch, segment, evaluate, demo)

@@ -6,6 +6,7 @@ import sys
 import click
 
 from nucleipel import __version__
+from nucleipel.cli.commands import COMMANDS
 from nucleipel.errors import NucleipelError
 
 INTERRUPTED = 130
@@ -42,6 +43,10 @@ def cli(verbose: bool, quiet: bool) -> None:
     logger.propagate = False
 
 
+for command in COMMANDS:
+    cli.add_command(command)
+
+
 class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to whatever stderr is at the moment, so that bars and test runners may replace it."""
 
@@ -57,6 +62,3 @@ class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
 def main() -> None:
     """Entry point of the `nucleipel` script."""
     cli()
-
-
-from nucleipel.cli import commands  # noqa: E402,F401  (registers the commands on `cli`)

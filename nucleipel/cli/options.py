@@ -1,13 +1,17 @@
 """The options that several commands share, defined once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nucleipel.errors import ManifestError
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from nucleipel.io.manifest import Manifest
 
 C = TypeVar("C", bound="BaseModel")
 
@@ -28,14 +32,16 @@ def _stack(*options: Callable[[Command], Command]) -> Callable[[Command], Comman
 manifest = click.option(
     "--manifest", type=PATH, required=True, help="CSV of images; see data_manifests/README.md."
 )
-optional_manifest = click.option(
-    "--manifest", type=PATH, help="CSV of images, instead of naming them."
-)
 split = click.option("--split", help="Only the rows of this split: train, val or test.")
 data_root = click.option(
     "--data-root", type=PATH, help="Folder that the manifest's paths start from (default: its own)."
 )
-images = click.argument("images", nargs=-1, type=PATH, metavar="[IMAGE]...")
+rows = _stack(
+    click.argument("images", nargs=-1, type=PATH, metavar="[IMAGE]..."),
+    click.option("--manifest", type=PATH, help="CSV of images, instead of naming them."),
+    split,
+    data_root,
+)
 checkpoint = click.option(
     "--checkpoint", type=PATH, required=True, help="A run folder, or the checkpoint file in it."
 )
@@ -64,16 +70,32 @@ settings = _stack(
 )
 
 
-def load(
-    kind: type[C],
-    *,
-    config_file: Path | None,
-    assignments: Sequence[str],
-    device: str | None = None,
-) -> C:
+def load(kind: type[C], given: Mapping[str, Any]) -> C:
     """The settings of a command, from what `settings` and `device` were given."""
     from nucleipel.config import load_config
 
-    if device:
-        assignments = [*assignments, f"device={device}"]
-    return load_config(kind, file=config_file, assignments=assignments)
+    assignments = list(given["assignments"])
+    if given.get("device"):
+        assignments.append(f"device={given['device']}")
+    return load_config(kind, file=given["config_file"], assignments=assignments)
+
+
+def read_rows(given: Mapping[str, Any]) -> "Manifest":
+    """The images of a command, from what `rows` was given.
+
+    Raises
+    ------
+    ManifestError
+        If neither images nor a manifest was given, or both.
+    """
+    from nucleipel.io.manifest import manifest_of_images, read_manifest
+
+    images, manifest, split = given["images"], given["manifest"], given["split"]
+    if bool(images) == (manifest is not None):
+        raise ManifestError("name images, or give a --manifest: one of the two")
+    if manifest is None:
+        if split or given["data_root"]:
+            raise ManifestError("--split and --data-root go with a --manifest")
+        return manifest_of_images(images)
+    found = read_manifest(manifest, data_root=given["data_root"])
+    return found.of_split(split) if split else found

@@ -10,7 +10,7 @@ from nucleipel.losses.pel import PELoss
 class CrossEntropyDice(nn.Module):
     """Cross-entropy plus soft Dice (MONAI's), the mean over patches of each."""
 
-    def __init__(self, *, cross_entropy_weight: float, dice_weight: float) -> None:
+    def __init__(self, cross_entropy_weight: float, dice_weight: float) -> None:
         super().__init__()
         self.cross_entropy_weight = cross_entropy_weight
         self.dice_weight = dice_weight

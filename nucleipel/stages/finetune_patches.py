@@ -11,9 +11,8 @@ from nucleipel.io.output import claim_output
 from nucleipel.io.patch_store import PatchStore, open_patch_store
 from nucleipel.losses import CrossEntropyPEL, PELoss
 from nucleipel.model.checkpoint import Description, read_checkpoint, write_checkpoint
-from nucleipel.stages.settings import build_augment, build_rule, build_schedule
-from nucleipel.training.fit import build_fabric, fit
-from nucleipel.training.validation import validator
+from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
+from nucleipel.training.fit import build_fabric
 
 log = logging.getLogger(__name__)
 
@@ -55,30 +54,32 @@ def finetune_patches(
         boundary_px=boundary_px,
         seed=config.seed,
     )
-    pel = config.pel
-    loss = CrossEntropyPEL(
-        PELoss(pel.form, pel.alpha, pel.n, include_background=pel.include_background),
-        cross_entropy_weight=config.cross_entropy_weight,
-        pel_weight=pel.weight,
-    )
-    validate = validator(
+    best = fit_network(
+        fabric,
+        start.network,
+        _build_loss(config),
+        training,
         ValidationPatches(store, store.of_split("val"), boundary_px=boundary_px),
-        loss,
-        device=fabric.device,
-        rule=build_rule(config.instances),
-        batch_size=config.batch_size,
-        workers=config.workers,
+        config,
+        schedule,
+        out=out,
+        start_counts=True,
     )
-    best = fit(
-        fabric, start.network, loss, training, validate,
-        schedule=schedule, workers=config.workers, out=out, start_counts=True,
-    )  # fmt: skip
     description = dataclasses.replace(
         start.description, config=config.identity(), parent_sha256=start.sha256
     )
     output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
     log.info("%s: best PQ on val %.4f, after epoch %d", out, best.pq, best.epoch)
     return out
+
+
+def _build_loss(config: FinetunePatchesConfig) -> CrossEntropyPEL:
+    pel = config.pel
+    return CrossEntropyPEL(
+        PELoss(pel.form, pel.alpha, pel.n, include_background=pel.include_background),
+        cross_entropy_weight=config.cross_entropy_weight,
+        pel_weight=pel.weight,
+    )
 
 
 def _require_fit(store: PatchStore, description: Description, checkpoint: Path) -> None:

@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 
 from nucleipel.config import PredictConfig, SegmentConfig
+from nucleipel.instances.segment import InstanceRule
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.predict import predict
-from nucleipel.stages.settings import build_rule
 from nucleipel.stages.stitch import stitch_images
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def segment(
     maps = predict(
         checkpoint, rows, out / MAPS, PredictConfig(device=config.device, mpp=config.mpp)
     )
-    stitch_images(open_predictions(maps), out, rule=build_rule(config.instances))
+    stitch_images(open_predictions(maps), out, rule=InstanceRule(**config.instances.model_dump()))
     output.commit(images=[row.id for row in rows.rows])
     if not config.keep_predictions:
         shutil.rmtree(maps)

@@ -10,7 +10,6 @@ from nucleipel.instances.segment import InstanceRule, segment_instances
 from nucleipel.io.instances import is_written, write_instances
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import Prediction, Predictions, open_predictions
-from nucleipel.stages.settings import build_rule
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ def stitch(predictions: Path, out: Path, config: StitchConfig, *, overwrite: boo
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    stitch_images(store, out, rule=build_rule(config.instances))
+    stitch_images(store, out, rule=InstanceRule(**config.instances.model_dump()))
     output.commit(images=[prediction.id for prediction in store.images])
     return out
 

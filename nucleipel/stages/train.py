@@ -6,14 +6,13 @@ from pathlib import Path
 from nucleipel.config import TrainConfig
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
 from nucleipel.instances.targets import CLASSES
-from nucleipel.io.manifest import read_manifest
+from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.output import claim_output
 from nucleipel.losses import CrossEntropyDice
 from nucleipel.model.checkpoint import build_description, write_checkpoint
 from nucleipel.model.network import NetworkSpec, build_network
-from nucleipel.stages.settings import build_augment, build_rule, build_schedule
-from nucleipel.training.fit import build_fabric, fit
-from nucleipel.training.validation import validator
+from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
+from nucleipel.training.fit import build_fabric
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +41,47 @@ def train(
         return out
 
     fabric = build_fabric(config.device, config.seed)
-    spec = NetworkSpec(
+    spec = _network_spec(config)
+    network = build_network(spec)
+    schedule = build_schedule(config, samples_per_epoch=config.windows_per_epoch)
+    best = fit_network(
+        fabric,
+        network,
+        CrossEntropyDice(config.cross_entropy_weight, config.dice_weight),
+        _training_windows(train_rows, config, count=schedule.samples),
+        _validation_windows(val_rows, config),
+        config,
+        schedule,
+        out=out,
+    )
+    description = build_description(
+        network,
+        spec,
+        mpp=config.mpp,
+        core_px=config.core_px,
+        boundary_px=config.boundary_px,
+        classes=CLASSES,
+        config=config.identity(),
+    )
+    output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
+    log.info("%s: best PQ on val %.4f, after epoch %d", out, best.pq, best.epoch)
+    return out
+
+
+def _network_spec(config: TrainConfig) -> NetworkSpec:
+    return NetworkSpec(
         family=config.network.family,
         features=config.network.features,
         residual_units=config.network.residual_units,
         in_channels=config.channels,
         classes=len(CLASSES),
     )
-    network = build_network(spec)
-    schedule = build_schedule(config, samples_per_epoch=config.windows_per_epoch)
-    training = TrainingWindows(
-        annotated_images(train_rows, mpp=config.mpp, channels=config.channels),
-        count=schedule.samples,
+
+
+def _training_windows(rows: Manifest, config: TrainConfig, *, count: int) -> TrainingWindows:
+    return TrainingWindows(
+        annotated_images(rows, mpp=config.mpp, channels=config.channels),
+        count=count,
         window_px=config.window_px,
         scale_range=config.augment.scale_range,
         augment=build_augment(config.augment),
@@ -61,36 +89,13 @@ def train(
         boundary_px=config.boundary_px,
         seed=config.seed,
     )
-    validation = ValidationWindows(
-        annotated_images(val_rows, mpp=config.mpp, channels=config.channels),
+
+
+def _validation_windows(rows: Manifest, config: TrainConfig) -> ValidationWindows:
+    return ValidationWindows(
+        annotated_images(rows, mpp=config.mpp, channels=config.channels),
         limit=config.validation_windows,
         window_px=config.window_px,
         channels=config.channels,
         boundary_px=config.boundary_px,
     )
-    loss = CrossEntropyDice(
-        cross_entropy_weight=config.cross_entropy_weight, dice_weight=config.dice_weight
-    )
-    validate = validator(
-        validation,
-        loss,
-        device=fabric.device,
-        rule=build_rule(config.instances),
-        batch_size=config.batch_size,
-        workers=config.workers,
-    )
-    best = fit(
-        fabric, network, loss, training, validate,
-        schedule=schedule, workers=config.workers, out=out,
-    )  # fmt: skip
-    description = build_description(
-        network, spec,
-        mpp=config.mpp,
-        core_px=config.core_px,
-        boundary_px=config.boundary_px,
-        classes=CLASSES,
-        config=config.identity(),
-    )  # fmt: skip
-    output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
-    log.info("%s: best PQ on val %.4f, after epoch %d", out, best.pq, best.epoch)
-    return out

@@ -47,7 +47,7 @@ def _train(out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None
     out.mkdir(exist_ok=True)
     fabric = build_fabric("cpu", seed=0)
     network = build_network(SPEC)
-    loss = loss or CrossEntropyDice(cross_entropy_weight=1, dice_weight=1)
+    loss = loss or CrossEntropyDice(1, 1)
     scores = validate or (lambda _: {"pq": 0.5, "dice": 0.5, "loss": 1.0})
     return fit(fabric, network, loss, Discs(), scores, schedule=schedule, workers=0, out=out)
 
@@ -55,7 +55,7 @@ def _train(out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None
 @pytest.mark.parametrize(
     "loss",
     [
-        CrossEntropyDice(cross_entropy_weight=1, dice_weight=1),
+        CrossEntropyDice(1, 1),
         CrossEntropyPEL(PELoss("deviation", 1, 2), cross_entropy_weight=1, pel_weight=1),
     ],
     ids=["cross-entropy + dice", "cross-entropy + PEL"],

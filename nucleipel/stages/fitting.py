@@ -1,0 +1,75 @@
+"""What `train` and `finetune-patches` share: from settings to plain values, and the fit itself.
+
+Config stops here: the floors below take numbers, arrays and functions.
+"""
+
+from pathlib import Path
+
+from lightning_fabric import Fabric
+from torch import nn
+from torch.utils.data import Dataset
+
+from nucleipel.config import AugmentConfig
+from nucleipel.config.stages import FitConfig
+from nucleipel.data.augment import Augment
+from nucleipel.data.sample import Sample
+from nucleipel.instances.segment import InstanceRule
+from nucleipel.training.fit import Best, Schedule, fit
+from nucleipel.training.validation import validator
+
+
+def build_augment(config: AugmentConfig) -> Augment:
+    """How samples are varied; the scale is drawn where windows are."""
+    return Augment(
+        rotate_degrees=config.rotate_degrees, intensity=config.intensity, stain=config.stain
+    )
+
+
+def build_schedule(config: FitConfig, *, samples_per_epoch: int) -> Schedule:
+    """How long and how fast to train; an epoch is filled up to whole batches."""
+    return Schedule(
+        epochs=config.epochs,
+        steps_per_epoch=-(-samples_per_epoch // config.batch_size),
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=config.warmup_steps,
+        ema_decay=config.ema_decay,
+        clip_norm=config.clip_norm,
+        validate_every=config.validate_every,
+        patience=config.patience,
+    )
+
+
+def fit_network(
+    fabric: Fabric,
+    network: nn.Module,
+    loss: nn.Module,
+    training: Dataset[Sample],
+    validation: Dataset[Sample],
+    config: FitConfig,
+    schedule: Schedule,
+    *,
+    out: Path,
+    start_counts: bool = False,
+) -> Best:
+    """Fit a network to `training`, judged by the instances that it gives on `validation`."""
+    validate = validator(
+        validation,
+        loss,
+        device=fabric.device,
+        rule=InstanceRule(**config.instances.model_dump()),
+        batch_size=config.batch_size,
+        workers=config.workers,
+    )
+    return fit(
+        fabric,
+        network,
+        loss,
+        training,
+        validate,
+        schedule=schedule,
+        workers=config.workers,
+        out=out,
+        start_counts=start_counts,
+    )

@@ -1,0 +1,399 @@
+"""The four forms of PEL against their formulas, their gradients, and what they share with Dice."""
+
+import numpy as np
+import pytest
+import torch
+from monai.losses import DiceLoss
+
+from nucleipel.losses import CrossEntropyPEL, PELoss
+from nucleipel.losses.pel import EPSILON, FORMS
+
+EXPONENTS = [0.5, 1, 2, 3, 4]
+
+
+def batch(seed: int = 0, *, shape: tuple[int, ...] = (3, 3, 6, 5)) -> tuple[torch.Tensor, ...]:
+    """Float64 logits and a one-hot annotation that holds every class in every patch."""
+    random = np.random.default_rng(seed)
+    classes = random.integers(0, shape[1], (shape[0], *shape[2:]))
+    classes[:, 0, : shape[1]] = np.arange(shape[1])
+    onehot = np.moveaxis(np.eye(shape[1])[classes], -1, 1)
+    logits = random.normal(scale=2, size=shape)
+    return torch.from_numpy(logits), torch.from_numpy(onehot.copy())
+
+
+def by_formula(
+    logits: torch.Tensor,
+    onehot: torch.Tensor,
+    form: str,
+    alpha: float,
+    n: float,
+    *,
+    include_background: bool = True,
+) -> float:
+    """The formulas as they are written, pixel by pixel, in float64 NumPy."""
+    z = logits.detach().double().numpy()
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    g = onehot.double().numpy()
+    values = []
+    for patch in range(len(p)):
+        for index in range(0 if include_background else 1, p.shape[1]):
+            pc, gc = p[patch, index].ravel(), g[patch, index].ravel()
+            if form == "jaccard":
+                union = sum(pc * gc) + sum(pc * (1 - gc)) + sum((1 - pc) * gc)
+                values.append(1 - alpha * sum(pc**n * gc) / (union + EPSILON))
+            elif form == "dice":
+                values.append(1 - alpha * sum(pc**n * gc) / (sum(pc) + sum(gc) + EPSILON))
+            elif form == "original":
+                values.append(1 - alpha * sum((pc * gc) ** n) / (sum(pc) + sum(gc) + EPSILON))
+            else:
+                values.append(alpha * sum(abs(pc - gc) ** n) / (sum(pc) + sum(gc) + EPSILON))
+    return float(np.mean(values))
+
+
+# --- values --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", EXPONENTS)
+@pytest.mark.parametrize("form", FORMS)
+def test_value_is_the_formula(form: str, n: float) -> None:
+    logits, onehot = batch()
+    found = PELoss(form, alpha=1.7, n=n)(logits, onehot)
+    assert found.dtype == torch.float64
+    assert found.item() == pytest.approx(by_formula(logits, onehot, form, 1.7, n), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [0.5, 3])
+@pytest.mark.parametrize("form", FORMS)
+def test_annotation_may_be_soft(form: str, n: float) -> None:
+    logits, onehot = batch()
+    soft = 0.8 * onehot + 0.1
+    found = PELoss(form, alpha=1, n=n)(logits, soft).item()
+    assert found == pytest.approx(by_formula(logits, soft, form, 1, n), rel=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_without_background(form: str) -> None:
+    logits, onehot = batch()
+    found = PELoss(form, alpha=1, n=3, include_background=False)(logits, onehot).item()
+    expected = by_formula(logits, onehot, form, 1, 3, include_background=False)
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert found != pytest.approx(PELoss(form, alpha=1, n=3)(logits, onehot).item(), rel=1e-3)
+
+
+def test_by_hand() -> None:
+    # p of class 1 is 3/4, 3/4, 1/4, 1/4; the first and third pixel are annotated
+    p = torch.tensor([0.75, 0.75, 0.25, 0.25], dtype=torch.float64)
+    logits = torch.stack([1 - p, p]).log().reshape(1, 2, 1, 4)
+    g = torch.tensor([1.0, 0, 1, 0], dtype=torch.float64)
+    onehot = torch.stack([1 - g, g]).reshape(1, 2, 1, 4)
+    # n 2: sum p^2 g = 9/16 + 1/16 = 10/16; sum p + sum g = 4; union 4 - 1 = 3;
+    # sum |p - g|^2 = (1 + 9 + 9 + 1) / 16 = 20/16; class 0 mirrors class 1
+    for form, expected in {
+        "jaccard": 1 - 10 / 16 / 3,
+        "dice": 1 - 10 / 16 / 4,
+        "original": 1 - 10 / 16 / 4,
+        "deviation": 20 / 16 / 4,
+    }.items():
+        found = PELoss(form, alpha=1, n=2)(logits, onehot).item()
+        assert found == pytest.approx(expected, abs=1e-6), form
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1, 20])
+@pytest.mark.parametrize("n", EXPONENTS)
+def test_perfect_prediction(n: float, alpha: float) -> None:
+    _, onehot = batch()
+    sure = 1e4 * (2 * onehot - 1)
+    for form, expected in {
+        "jaccard": 1 - alpha,
+        "dice": 1 - alpha / 2,
+        "original": 1 - alpha / 2,
+        "deviation": 0,
+    }.items():
+        found = PELoss(form, alpha=alpha, n=n)(sure, onehot).item()
+        assert found == pytest.approx(expected, abs=alpha * 1e-6), form
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_alpha_scales_the_powered_term(form: str) -> None:
+    logits, onehot = batch()
+    one, six = (PELoss(form, alpha=alpha, n=2)(logits, onehot).item() for alpha in (1, 6))
+    offset = 0 if form == "deviation" else 1
+    assert six - offset == pytest.approx(6 * (one - offset), rel=1e-12)
+
+
+# --- batches -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_loss_is_the_mean_over_patches(form: str) -> None:
+    logits, onehot = batch()
+    # patches that differ much, so that sums over the batch would show
+    onehot[0] = torch.eye(3, dtype=torch.float64)[0][:, None, None]
+    loss = PELoss(form, alpha=2, n=3)
+    each = [loss(logits[[patch]], onehot[[patch]]).item() for patch in range(3)]
+    assert loss(logits, onehot).item() == pytest.approx(np.mean(each), rel=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_order_of_the_batch_does_not_matter(form: str) -> None:
+    logits, onehot = batch()
+    loss = PELoss(form, alpha=2, n=3)
+    order = torch.tensor([2, 0, 1])
+    expected = loss(logits, onehot).item()
+    assert loss(logits[order], onehot[order]).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_cross_entropy_and_pel_of_each_patch_on_its_own() -> None:
+    logits, onehot = (tensor.float() for tensor in batch())
+    pel = PELoss("deviation", n=2)
+    loss = CrossEntropyPEL(pel, cross_entropy_weight=0.5, pel_weight=3)
+    each = []
+    for patch in range(3):
+        p = logits[patch].softmax(dim=0)
+        entropy = -(onehot[patch] * p.log()).sum(dim=0).mean().item()
+        each.append(0.5 * entropy + 3 * pel(logits[[patch]], onehot[[patch]]).item())
+    assert loss(logits, onehot).item() == pytest.approx(np.mean(each), rel=1e-5)
+
+
+# --- gradients -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", EXPONENTS)
+@pytest.mark.parametrize("form", FORMS)
+def test_gradient_is_that_of_finite_differences(form: str, n: float) -> None:
+    logits, onehot = batch(shape=(2, 3, 2, 4))
+    loss = PELoss(form, alpha=1.3, n=n)
+    assert torch.autograd.gradcheck(lambda z: loss(z, onehot), logits.requires_grad_())
+
+
+def gradient_in_p(form: str, n: float, p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """With respect to the probabilities themselves, not through the softmax."""
+    p = p.reshape(1, 1, 1, -1).requires_grad_()
+    value = PELoss(form, alpha=1, n=n)._per_class(p, g.reshape(1, 1, 1, -1))
+    (gradient,) = torch.autograd.grad(value.sum(), p)
+    return gradient.ravel()
+
+
+def good_fit() -> tuple[torch.Tensor, torch.Tensor]:
+    """200 pixels found and 200 left alone, all sure; then annotated ones found less and less."""
+    doubts = torch.tensor([0.9, 0.7, 0.5, 0.3, 0.1, 0.01], dtype=torch.float64)
+    p = torch.cat([torch.ones(200).double(), torch.zeros(200).double(), doubts])
+    g = torch.cat([torch.ones(200), torch.zeros(200), torch.ones(len(doubts))]).double()
+    return p, g
+
+
+def test_jaccard_does_not_pull_on_missed_pixels() -> None:
+    p, g = good_fit()
+    pull = -gradient_in_p("jaccard", 3, p, g)[400:]
+    assert (pull > 0).all()
+    assert (pull.diff() < 0).all(), "the worse the miss, the weaker the pull"
+    # the factor n p^(n-1): 2.43 at p = .9, .0003 at p = .01
+    assert (pull[0] / pull[-1]).item() == pytest.approx(2.43 / 0.0003)
+
+
+@pytest.mark.parametrize("form", ["dice", "original"])
+def test_dice_pushes_missed_pixels_down(form: str) -> None:
+    p, g = good_fit()
+    pull = -gradient_in_p(form, 3, p, g)[400:]
+    # the sign changes where n p^(n-1) falls below about 1/2: at p = .41
+    assert (pull > 0).tolist() == [True, True, True, False, False, False]
+
+
+@pytest.mark.parametrize("n", [1.5, 2, 3, 4])
+def test_deviation_pulls_more_where_the_deviation_is_larger(n: float) -> None:
+    p, g = good_fit()
+    pull = -gradient_in_p("deviation", n, p, g)[400:]
+    assert (pull > 0).all()
+    assert (pull.diff() > 0).all()
+
+
+def test_at_n_1_all_annotated_pixels_are_pulled_alike() -> None:
+    p, g = good_fit()
+    for form in FORMS:
+        pull = -gradient_in_p(form, 1, p, g)[400:]
+        assert (pull > 0).all(), form
+        assert pull.max().item() == pytest.approx(pull.min().item()), form
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_absent_class(form: str) -> None:
+    p = torch.tensor([0.1, 0.4, 0.7], dtype=torch.float64)
+    nothing = torch.zeros(3, dtype=torch.float64)
+    gradient = gradient_in_p(form, 2, p, nothing)
+    value = PELoss(form, n=2)._per_class(p.reshape(1, 1, 1, 3), nothing.reshape(1, 1, 1, 3))
+    if form == "deviation":
+        assert value.item() == pytest.approx((0.01 + 0.16 + 0.49) / 1.2, abs=1e-6)
+        assert gradient[2] > 0, "the surest false alarm is pushed down"
+    else:
+        assert value.item() == 1
+        assert not gradient.any()
+
+
+# --- identities ----------------------------------------------------------------------
+
+
+def test_three_names_of_soft_dice() -> None:
+    logits, onehot = batch()
+    p = logits.softmax(dim=1).numpy()
+    g = onehot.numpy()
+    shared, mass = (p * g).sum(axis=(2, 3)), (p + g).sum(axis=(2, 3))
+    soft_dice = (1 - 2 * shared / mass).mean()
+    assert PELoss("dice", alpha=2, n=1)(logits, onehot).item() == pytest.approx(soft_dice, abs=1e-6)
+    deviation = PELoss("deviation", alpha=1, n=1)(logits, onehot).item()
+    assert deviation == pytest.approx(soft_dice, abs=1e-6)
+    # MONAI adds 1e-5 above and below
+    monai = DiceLoss(softmax=True)(logits, onehot).item()
+    assert monai == pytest.approx(soft_dice, abs=1e-5)
+
+
+def test_the_names_of_soft_dice_share_their_gradient() -> None:
+    logits, onehot = batch()
+    gradients = []
+    for loss in (
+        PELoss("dice", alpha=2, n=1),
+        PELoss("deviation", alpha=1, n=1),
+        PELoss("original", alpha=2, n=1),
+        DiceLoss(softmax=True),
+    ):
+        leaf = logits.clone().requires_grad_()
+        loss(leaf, onehot).backward()
+        gradients.append(leaf.grad)
+    for other in gradients[1:]:
+        assert torch.allclose(other, gradients[0], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", EXPONENTS)
+def test_original_is_dice_for_a_hard_annotation(n: float) -> None:
+    logits, onehot = batch()
+    values, gradients = [], []
+    for form in ("original", "dice"):
+        leaf = logits.clone().requires_grad_()
+        value = PELoss(form, alpha=20, n=n)(leaf, onehot)
+        value.backward()
+        values.append(value.item())
+        gradients.append(leaf.grad)
+    assert values[0] == pytest.approx(values[1], rel=1e-12)
+    assert torch.allclose(*gradients, rtol=1e-10, atol=1e-14)
+
+
+# --- numbers that go wrong elsewhere --------------------------------------------------
+
+
+@pytest.mark.parametrize("include_background", [True, False])
+@pytest.mark.parametrize("n", EXPONENTS)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("sure", [0.0, 3.0, 1e4, -1e4])
+def test_patches_of_background_only(
+    form: str, n: float, include_background: bool, sure: float
+) -> None:
+    onehot = torch.zeros(2, 3, 4, 4)
+    onehot[:, 0] = 1
+    logits = (sure * (2 * onehot - 1)).requires_grad_()
+    value = PELoss(form, n=n, include_background=include_background)(logits, onehot)
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad.isfinite().all()
+    if sure == 1e4:
+        # all right: absent classes have their formula's own value
+        absent, held = (0, 0) if form == "deviation" else (1, 0 if form == "jaccard" else 0.5)
+        expected = (held + 2 * absent) / 3 if include_background else absent
+        assert value.item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("n", EXPONENTS)
+@pytest.mark.parametrize("form", FORMS)
+def test_probabilities_of_exactly_0_and_1(form: str, n: float) -> None:
+    _, onehot = batch()
+    # half of the pixels surely right, half surely wrong
+    sure = 1e4 * (2 * onehot - 1)
+    sure[..., ::2] *= -1
+    logits = sure.float().requires_grad_()
+    value = PELoss(form, n=n)(logits, onehot.float())
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_power_below_1_joins_its_straight_line(form: str) -> None:
+    # p of class 1 on either side of 1e-6, where the straight line begins
+    values = []
+    for p in (0.999e-6, 1.001e-6):
+        p = torch.tensor([p, 0.5], dtype=torch.float64)
+        logits = torch.stack([1 - p, p]).log().reshape(1, 2, 1, 2)
+        onehot = torch.tensor([[0.0, 0], [1, 1]], dtype=torch.float64).reshape(1, 2, 1, 2)
+        values.append(PELoss(form, n=0.5)(logits, onehot).item())
+    assert values[0] == pytest.approx(values[1], abs=2e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_autocast_does_not_touch_it(form: str) -> None:
+    logits, onehot = (tensor.float() for tensor in batch())
+    loss = PELoss(form, n=3)
+    expected = loss(logits, onehot)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = loss(logits, onehot)
+    assert found.dtype == torch.float32
+    assert found.item() == expected.item()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision_logits_are_widened_first(form: str, dtype: torch.dtype) -> None:
+    logits, onehot = batch()
+    half = logits.to(dtype).requires_grad_()
+    loss = PELoss(form, n=3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = loss(half, onehot.to(dtype))
+    assert found.dtype == torch.float32
+    assert found.item() == loss(half.float(), onehot.float()).item()
+    found.backward()
+    assert half.grad.dtype == dtype
+    assert half.grad.isfinite().all()
+
+
+def test_a_patch_of_a_million_pixels_keeps_its_digits() -> None:
+    logits, onehot = batch(shape=(1, 3, 1024, 1024))
+    for form in FORMS:
+        single = PELoss(form, n=3)(logits.float(), onehot.float()).item()
+        assert single == pytest.approx(PELoss(form, n=3)(logits, onehot).item(), rel=1e-5), form
+
+
+# --- mistakes are named --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (
+            {"form": "dise"},
+            r"form 'dise'; expected one of jaccard, dice, original, deviation",
+        ),
+        ({"alpha": 0}, r"alpha 0; expected a number above 0"),
+        ({"alpha": -1.5}, r"alpha -1\.5; expected a number above 0"),
+        ({"alpha": float("nan")}, r"alpha nan; expected a number above 0"),
+        ({"n": 0}, r"n 0; expected a number in \(0, 4\]"),
+        ({"n": -2}, r"n -2; expected a number in \(0, 4\]"),
+        ({"n": 4.01}, r"n 4\.01; expected a number in \(0, 4\]"),
+        ({"n": float("nan")}, r"n nan; expected a number in \(0, 4\]"),
+    ],
+)
+def test_parameters_out_of_range(parameters: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PELoss(**parameters)
+
+
+@pytest.mark.parametrize(
+    ("logits", "onehot"),
+    [
+        ((2, 3, 4, 4), (2, 3, 4, 5)),
+        ((2, 3, 4, 4), (2, 1, 4, 4)),  # would broadcast silently
+        ((2, 3, 4, 4), (2, 4, 4)),
+        ((3, 4, 4), (3, 4, 4)),
+    ],
+)
+def test_shapes_that_do_not_fit(logits: tuple[int, ...], onehot: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected the same \(B, C, H, W\)") as caught:
+        PELoss()(torch.zeros(logits), torch.zeros(onehot))
+    assert str(caught.value).startswith(f"logits {logits}, onehot {onehot};")
