@@ -21,9 +21,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.partial")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -39,7 +39,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def _sync(path: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Bring every file below a folder to the disk, before a record says that they are there."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # files before the folders they lie in
+        sync(path)
+    sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Bring one file, or the entries of one folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

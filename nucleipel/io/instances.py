@@ -9,7 +9,6 @@ The folder appears with all three files in it, or not at all.
 
 import csv
 import hashlib
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.atomic import sync, sync_tree
 from nucleipel.errors import ImageError, StoreError
 from nucleipel.io.output import RECORD, read_record
 
@@ -53,10 +53,9 @@ def write_instances(
     _write_map(partial / INSTANCE_MAP, instance_map, mpp=mpp)
     _write_table(partial / TABLE, columns)
     Image.fromarray(overlay).save(partial / OVERLAY)
-    for file in partial.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
+    sync_tree(partial)
     partial.rename(out / image_id)
+    sync(out)
 
 
 def read_instance_map(out: Path, image_id: str) -> npt.NDArray[np.uint32]:

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from nucleipel import __version__
-from nucleipel.core.atomic import write_json, write_text
+from nucleipel.core.atomic import sync_tree, write_json, write_text
 from nucleipel.errors import OutputError, StoreError
 
 RECORD, CONFIG = "nucleipel.json", "config.yaml"
@@ -41,6 +41,7 @@ class Output:
 
     def commit(self, **results: Any) -> None:
         """Make the folder count: write the completed record, with `results` in it."""
+        sync_tree(self.folder)
         self.record |= {"complete": True, **results}
         write_json(self.folder / RECORD, self.record)
 
@@ -66,7 +67,7 @@ def claim_output(
     wanted = json.loads(json.dumps(wanted))
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; expected a folder; choose another --out")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()):
         found = _found_record(folder)
         differing = _differences(found, wanted)
         if not differing:
@@ -80,8 +81,8 @@ def claim_output(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         record = {**wanted, "complete": False}
-        write_text(folder / CONFIG, yaml.safe_dump(wanted["config"], sort_keys=False))
         write_json(folder / RECORD, record)
+        write_text(folder / CONFIG, yaml.safe_dump(wanted["config"], sort_keys=False))
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return Output(folder, record)

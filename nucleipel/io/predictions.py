@@ -20,7 +20,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
-from nucleipel.core.atomic import write_json
+from nucleipel.core.atomic import sync_tree, write_json
 from nucleipel.core.geometry import Box
 from nucleipel.errors import StoreError
 from nucleipel.io.output import identity, read_record
@@ -130,6 +130,7 @@ def write_prediction(
         array[(slice(None), *box.slices)] = values
         shards += 1
     group.create_array(THUMBNAIL, data=thumbnail, chunks=thumbnail.shape, overwrite=True)
+    sync_tree(folder)
     write_json(folder / IMAGE_RECORD, {"shape": list(shape), "mpp": mpp, "shards": shards})
 
 

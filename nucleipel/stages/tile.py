@@ -13,6 +13,7 @@ from nucleipel.config import TileConfig
 from nucleipel.core.geometry import Box, overlapping_tiles
 from nucleipel.core.intensity import IntensityRange, to_channels
 from nucleipel.core.progress import track
+from nucleipel.errors import ManifestError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.patch_store import PatchRow, shard_count, write_patches
@@ -76,6 +77,8 @@ def tile(
 def _rows_to_tile(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
     chosen = [row for split in splits for row in manifest.of_split(split).rows]
     annotated = tuple(row for row in chosen if row.label is not None)
+    if not annotated:
+        raise ManifestError(f"{manifest.path}: no row to tile has a label; fill the column")
     if len(annotated) < len(chosen):
         log.warning("%d images have no label and are left out", len(chosen) - len(annotated))
     return Manifest(manifest.path, annotated)

@@ -83,3 +83,12 @@ def test_identity_depends_on_what_made_it(tmp_path: Path) -> None:
     other = claim_output(tmp_path / "other", **{**RUN, "inputs": {"images": "ff"}})
     assert identity(one.record) == identity(json.loads(json.dumps(one.record)))
     assert identity(one.record) != identity(other.record)
+
+
+def test_a_claim_killed_at_any_moment_is_taken_up(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".nucleipel.json.partial").write_text('{"stage": "ti')
+    assert not claim_output(out, **RUN).complete
+    (out / "config.yaml").unlink()
+    assert not claim_output(out, **RUN).complete

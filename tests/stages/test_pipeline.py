@@ -20,7 +20,7 @@ from nucleipel.config import (
     TileConfig,
     TrainConfig,
 )
-from nucleipel.errors import ImageError, StoreError
+from nucleipel.errors import ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
@@ -260,3 +260,10 @@ def test_checkpoint_and_patches_must_fit(ran: Path, tiny_set, tmp_path: Path) ->
     with pytest.raises(StoreError, match=r"patches of 50 px; .* takes multiples of 4"):
         finetune_patches(ran / "train", odd, tmp_path / "run", FINETUNE)
     assert not (tmp_path / "run").exists()
+
+
+def test_nothing_to_tile_is_told(tiny_set, tmp_path: Path) -> None:
+    manifest = tmp_path / "bare.csv"
+    manifest.write_text(f"image,label,split,source_id\n{tiny_set.image('train')},,train,a\n")
+    with pytest.raises(ManifestError, match="no row to tile has a label"):
+        tile(manifest, tmp_path / "p.zarr", TILE.model_copy(update={"splits": ("train",)}))
