@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,31 @@ class Overlap:
         truth, found, iou = self.truth[good], self.found[good], self.iou[good]
         if len(np.unique(truth)) == len(truth) and len(np.unique(found)) == len(found):
             return iou
-        rows, row_of = np.unique(truth, return_inverse=True)
-        columns, column_of = np.unique(found, return_inverse=True)
-        value = np.zeros((len(rows), len(columns)))
-        # every pair is worth more than all IoUs together, so the count comes first
-        value[row_of, column_of] = 1 + iou / (2 * min(len(rows), len(columns)))
-        picked = linear_sum_assignment(value, maximize=True)
-        matrix = np.zeros_like(value)
-        matrix[row_of, column_of] = iou
-        matched = matrix[picked]
-        return matched[matched > 0]
+        # pairs that share no nucleus do not compete: one small matrix for each group that does
+        group = _groups(truth, found)
+        order = np.argsort(group, kind="stable")
+        starts = np.flatnonzero(np.diff(group[order])) + 1
+        return np.concatenate(
+            [_settle(truth[pairs], found[pairs], iou[pairs]) for pairs in np.split(order, starts)]
+        )
+
+
+def _groups(truth: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """For each pair, which set of pairs it competes in, directly or through others."""
+    shape = (int(truth.max()) + 1, int(found.max()) + 1)
+    pairs = coo_array((np.ones(len(truth)), (truth, found + shape[0])), shape=(sum(shape),) * 2)
+    group: npt.NDArray[np.int32] = connected_components(pairs, directed=False)[1][truth]
+    return group
+
+
+def _settle(
+    truth: npt.NDArray[np.int64], found: npt.NDArray[np.int64], iou: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    rows, row_of = np.unique(truth, return_inverse=True)
+    columns, column_of = np.unique(found, return_inverse=True)
+    matrix = np.zeros((len(rows), len(columns)))
+    matrix[row_of, column_of] = iou
+    # every pair is worth more than all IoUs together, so the count comes first
+    value = (matrix > 0) + matrix / (2 * min(matrix.shape))
+    matched: npt.NDArray[np.float64] = matrix[linear_sum_assignment(value, maximize=True)]
+    return matched[matched > 0]

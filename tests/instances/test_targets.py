@@ -241,30 +241,14 @@ def test_boundary_of_1_px(drawing: str, expected: str) -> None:
         pytest.param(*WIDE_IN_OPEN_GROUND, id="open ground"),
         pytest.param(*WIDE_TOUCH_AT_AN_EDGE, id="touch at an edge"),
         pytest.param(*WIDE_SINGLE_PIXEL, id="single pixel"),
-        pytest.param(
-            *WIDE_HOLE,
-            id="hole",
-            marks=pytest.mark.xfail(strict=True, reason="OpenCV's 5 x 5 ellipse is no disc"),
-        ),
+        pytest.param(*WIDE_HOLE, id="hole"),
     ],
 )
 def test_boundary_of_2_px(drawing: str, expected: str) -> None:
     check(instance_map(drawing), class_picture(expected), boundary_px=2)
 
 
-@pytest.mark.parametrize(
-    "boundary_px",
-    [
-        1,
-        *(
-            pytest.param(
-                radius,
-                marks=pytest.mark.xfail(strict=True, reason="OpenCV's ellipse is no disc"),
-            )
-            for radius in (2, 3, 4)
-        ),
-    ],
-)
+@pytest.mark.parametrize("boundary_px", [1, 2, 3, 4])
 def test_boundary_is_as_wide_across_as_along(boundary_px: int) -> None:
     side = 4 * boundary_px + 3
     ids = np.ones((side, side), np.uint32)
