@@ -152,8 +152,8 @@ def _folder_of(path: Path) -> Path:
             head = stream.read(2)
         kind = (
             "a pickle, which is never loaded"
-            if head in (b"PK", b"\x80\x02", b"\x80\x04")
-            else ("no checkpoint of nucleipel")
+            if head == b"PK" or head[:1] == b"\x80"
+            else "no checkpoint of nucleipel"
         )
         raise CheckpointError(f"{path}: is {kind}; expected a run folder or its {WEIGHTS}")
     folder = path if path.is_dir() else path.parent

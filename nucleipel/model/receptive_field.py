@@ -43,6 +43,12 @@ def receptive_radius(network: nn.Module, *, in_channels: int, stride: int) -> in
 
 def _with_positive_weights(network: nn.Module) -> nn.Module:
     probe = copy.deepcopy(network).cpu().double().eval()
+    # a maximum of equal values passes its gradient to one of them; a mean reads the same pixels
+    for module in probe.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                mean = nn.AvgPool2d(child.kernel_size, child.stride, child.padding)
+                setattr(module, name, mean)
     with torch.no_grad():
         for parameter in probe.parameters():
             parameter.fill_(1 / max(parameter[0].numel(), 1))
