@@ -3,6 +3,7 @@
 Lengths in pixels (`_px`) are in pixels of the working mpp.
 """
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -31,11 +32,15 @@ class NetworkConfig(Settings):
     """Which network is trained. BatchNorm throughout: tiles must be exact."""
 
     family: Literal["unet", "basic_unet"] = "unet"
-    """MONAI's residual UNet (fast: its first convolution strides), or its BasicUNet."""
-    features: tuple[Positive, ...] = (16, 32, 64, 128, 256)
+    """MONAI's residual UNet, or its BasicUNet."""
+    features: tuple[Positive, ...] = (32, 48, 96, 192, 256)
     """Channels a level; six values for basic_unet."""
+    strides: tuple[Literal[1, 2], ...] = (1, 2, 2, 2)
+    """Strides between levels (unet only)."""
     residual_units: NotNegative = 2
     """Residual units a level (unet only)."""
+    block_px: Literal[1, 2] = 2
+    """Side of the blocks of pixels that the network works on; 1 is slower and needs less width."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -43,7 +48,17 @@ class NetworkConfig(Settings):
             raise ValueError(f"basic_unet takes 6 features, got {len(self.features)}")
         if self.family == "unet" and len(self.features) < 2:
             raise ValueError("unet takes at least 2 features")
+        if self.family == "unet" and len(self.strides) != len(self.features) - 1:
+            raise ValueError(
+                f"unet with {len(self.features)} features takes {len(self.features) - 1} strides,"
+                f" got {len(self.strides)}"
+            )
         return self
+
+    @property
+    def stride(self) -> int:
+        """Windows must be a multiple of this many pixels."""
+        return self.block_px * (math.prod(self.strides) if self.family == "unet" else 16)
 
 
 class AugmentConfig(Settings):
@@ -72,11 +87,13 @@ class InstanceConfig(Settings):
     """Share of interior + boundary above which a pixel is nucleus."""
     fill_holes_px: NotNegative = 64
     """Largest hole (area) that is filled."""
-    distance_px: Positive = 15
-    """Distance to the background beyond which a pixel is no more central."""
-    smooth_px: Annotated[float, Field(gt=0)] = 2.0
+    distance_px: Annotated[int, Field(ge=1, le=255)] = 15
+    """Distance to the background beyond which a pixel is no more central (maps without one)."""
+    distance_percent: Annotated[int, Field(ge=0, le=100)] = 75
+    """Share of the distance in the height that tells nuclei apart; the interior has the rest."""
+    smooth_px: Annotated[float, Field(gt=0)] = 1.0
     """Standard deviation of the smoothing of heights."""
-    persistence: Annotated[float, Field(ge=0, le=1)] = 0.03
+    persistence: Annotated[float, Field(ge=0, le=1)] = 0.08
     """How far a peak must stand above its saddle to be a nucleus; higher splits less."""
     min_area_px: NotNegative = 10
     """Smaller nuclei are dropped."""
@@ -102,6 +119,8 @@ class FitConfig(Settings):
     patience: Positive = 15
     """Validations without a better PQ after which training stops."""
     cross_entropy_weight: Weight = 1.0
+    distance_weight: Weight = 1.0
+    """Weight of the distance to the nucleus' edge, which tells touching nuclei apart."""
     instances: InstanceConfig = InstanceConfig()
     """How validation turns maps into nuclei."""
 
@@ -131,11 +150,10 @@ class TrainConfig(FitConfig):
 
     @model_validator(mode="after")
     def _on_the_grid(self) -> Self:
-        stride = 2 ** (len(self.network.features) - 1) if self.network.family == "unet" else 16
         for name in ("window_px", "core_px"):
-            if getattr(self, name) % stride:
+            if getattr(self, name) % self.network.stride:
                 raise ValueError(
-                    f"{name} {getattr(self, name)} must be a multiple of {stride},"
+                    f"{name} {getattr(self, name)} must be a multiple of {self.network.stride},"
                     " the stride of the network"
                 )
         return self

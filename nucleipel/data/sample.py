@@ -10,14 +10,19 @@ import numpy.typing as npt
 import torch
 
 from nucleipel.core.intensity import to_channels
-from nucleipel.instances.targets import class_targets, one_hot
+from nucleipel.instances.targets import class_targets, distance_target, one_hot
 
 
 class Sample(NamedTuple):
-    """`image` (C, H, W) and `onehot` (classes, H, W) float32, `instance_map` (H, W) int32."""
+    """What a network sees and is asked for, and the annotation that it comes from.
+
+    `image` (C, H, W), `onehot` (classes, H, W) and `distance` (1, H, W)
+    float32, `instance_map` (H, W) int32.
+    """
 
     image: torch.Tensor
     onehot: torch.Tensor
+    distance: torch.Tensor
     instance_map: torch.Tensor
 
 
@@ -33,6 +38,7 @@ def build_sample(
     return Sample(
         to_network_input(image, channels=channels),
         torch.from_numpy(one_hot(targets)),
+        torch.from_numpy(distance_target(instance_map)[None]),
         torch.from_numpy(instance_map.astype(np.int32)),
     )
 

@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.instances.table import measure_and_number
-
 Plane = npt.NDArray[np.float32]
 
 # optical density in R, G, B; near Ruifrok and Johnston 2001, the eosin less magenta
@@ -49,8 +47,15 @@ def build_scene(
         _draw_nucleus(labels, eosin, hematoxylin, tissue, label, (y, x), radius, draw)
     _draw_distractors(labels, eosin, hematoxylin, tissue, count // 12, draw)
     image = _photograph(eosin, hematoxylin, tissue, draw)
-    ids, _ = measure_and_number(labels, np.zeros(shape, np.uint8), min_area_px=1)
-    return Scene(image, ids)
+    return Scene(image, _in_raster_order(labels))
+
+
+def _in_raster_order(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint32]:
+    """Ids 1..n in order of first pixels, 0 kept."""
+    values, first, place = np.unique(labels, return_index=True, return_inverse=True)
+    first[values == 0] = -1
+    ids = np.argsort(np.argsort(first)).astype(np.uint32) + (0 not in values)
+    return ids.astype(np.uint32)[place].reshape(labels.shape)
 
 
 def _noise(

@@ -21,6 +21,7 @@ from nucleipel.errors import PredictionError
 from nucleipel.instances.quantize import quantize
 from nucleipel.io.slide import Slide
 from nucleipel.model.checkpoint import WindowGrid
+from nucleipel.model.network import to_probabilities
 
 
 def choose_device(device: str) -> torch.device:
@@ -44,17 +45,17 @@ def predict_part(
     intensity: IntensityRange,
     grid: WindowGrid,
     channels: int,
-    classes: int,
+    maps: int,
     device: torch.device,
 ) -> npt.NDArray[np.uint8]:
-    """The (classes, h, w) uint8 map of one part of a slide; `part` starts on the grid.
+    """The (maps, h, w) uint8 map of one part of a slide; `part` starts on the grid.
 
     Raises
     ------
     PredictionError
         If a probability is not finite.
     """
-    values = np.empty((classes, *part.shape), np.uint8)
+    values = np.empty((maps, *part.shape), np.uint8)
     tiles = list(core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part))
     for batch in _batches(tiles, grid.batch):
         windows = [
@@ -62,8 +63,8 @@ def predict_part(
             for tile in batch
         ]
         windows += [torch.zeros_like(windows[0])] * (grid.batch - len(batch))
-        maps = _forward(network, torch.stack(windows).contiguous().to(device))
-        for tile, probabilities in zip(batch, maps, strict=False):
+        outputs = _forward(network, torch.stack(windows).contiguous().to(device))
+        for tile, probabilities in zip(batch, outputs, strict=False):
             if not np.isfinite(probabilities).all():
                 raise PredictionError(
                     f"{slide.path}: probabilities are not finite at {tile.core};"
@@ -79,8 +80,7 @@ def predict_part(
 
 @torch.inference_mode()
 def _forward(network: nn.Module, windows: torch.Tensor) -> npt.NDArray[np.float32]:
-    logits: torch.Tensor = network(windows)
-    return logits.float().softmax(dim=1).cpu().numpy()
+    return to_probabilities(network(windows)).cpu().numpy()
 
 
 def _batches(tiles: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:

@@ -1,137 +1,261 @@
-"""From a class probability map to nuclei: a pure function of the map, in integers.
+"""From a class probability map of any size to nuclei: a pure function of the map, in integers.
 
-The steps, in this order; each acts inside one connected component, so that no
-pixel outside a component can change it:
-
-1. foreground: interior + boundary outweigh background;
-2. connected components of the foreground (8-connected), small holes filled;
-3. heights: half distance to the background, half interior probability,
-   smoothed inside the component;
-4. a steepest-ascent forest: each pixel follows its highest neighbor, under the
-   strict order (height, squared distance, earlier raster position), so that no
-   tie is left to chance; the pixels that climb to one peak are a basin;
-5. basins merged while the lower peak stands less than `persistence` above the
-   saddle between them;
-6. small nuclei dropped, ids 1..n in raster order of first pixels.
-
-A watershed with a queue (scikit-image's, say) settles ties by the history of
-its heap, so that unrelated pixels elsewhere change a nucleus; this one cannot.
+Nuclei are found in each connected component of the foreground on its own
+(`component.py` says how). So the map can be cut anywhere: components inside a
+block are solved there, the others are put together across the seams and solved
+on their own exact boxes. The instance map, the ids and the table are the same
+for every block size, number of workers, order of work and point of restart.
 """
 
-from dataclasses import dataclass
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.instances.forest import basins_of, merge_basins, pixel_parents
-from nucleipel.instances.holes import fill_holes
-from nucleipel.instances.smooth import gaussian_weights, smooth_within
-from nucleipel.instances.table import NucleusTable, measure_and_number
-from nucleipel.instances.targets import BACKGROUND, BOUNDARY, INTERIOR
+from nucleipel.core.geometry import Box
+from nucleipel.core.progress import track
+from nucleipel.core.scratch import Rows, Scratch
+from nucleipel.instances.blocks import Job, solve_block
+from nucleipel.instances.certificate import Certificate
+from nucleipel.instances.component import ROW
+from nucleipel.instances.numbering import Crossed, Each, number_and_write
+from nucleipel.instances.rule import InstanceRule, IntegerRule
+from nucleipel.instances.seams import Crossing, block_name, join_fragments, solve_crossings
+from nucleipel.instances.table import NucleusTable
 
-FULL_HEIGHT = 255 * 256
-FRACTION_BITS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceRule:
-    """The numbers that shape nuclei; lengths and areas in pixels of the working mpp.
-
-    Parameters
-    ----------
-    foreground_percent : int
-        Share of interior + boundary against background above which a pixel is nucleus.
-    fill_holes_px : int
-        Largest hole that is filled.
-    distance_px : int
-        Distance to the background beyond which a pixel is no more central.
-    smooth_px : float
-        Standard deviation of the smoothing of heights.
-    persistence : float
-        How far, in fractions of the full height, a peak must stand above its
-        saddle to be a nucleus of its own. Higher splits less.
-    min_area_px : int
-        Nuclei smaller than this are dropped.
-    """
-
-    foreground_percent: int
-    fill_holes_px: int
-    distance_px: int
-    smooth_px: float
-    persistence: float
-    min_area_px: int
+BLOCK_PX = 1024
+MAX_COMPONENT_PX = 2048
 
 
 @dataclass(frozen=True)
 class Instances:
-    """`map`: (H, W) uint32 instance map; `table`: one row a nucleus, in order of ids."""
+    """`map`: (H, W) uint32, NumPy or the array given as `out`; `table`: one row a nucleus."""
 
-    map: npt.NDArray[np.uint32]
+    map: Any
     table: NucleusTable
+    certificate: Certificate
 
 
-def segment_instances(probabilities: npt.NDArray[np.uint8], *, rule: InstanceRule) -> Instances:
-    """Nuclei of a (3, H, W) uint8 map of background, interior and boundary.
+def segment_instances(
+    probabilities: Any,
+    *,
+    rule: InstanceRule,
+    block_px: int = BLOCK_PX,
+    workers: int = 1,
+    max_component_px: int = MAX_COMPONENT_PX,
+    out: Any = None,
+    scratch: Path | None = None,
+    source: str = "",
+) -> Instances:
+    """Nuclei of a probability map of any size.
+
+    Parameters
+    ----------
+    probabilities : (3, H, W) or (4, H, W) uint8 array
+        Background, interior, boundary and, in a fourth channel, the distance to
+        the nucleus' own edge as a fraction of its greatest (`targets.py`);
+        NumPy, or a zarr array that is read block by block.
+    rule : InstanceRule
+        The numbers that shape nuclei.
+    block_px : int
+        Side of the blocks. Sets the memory, never the result: about 20 bytes a
+        pixel of a block and worker.
+    workers : int
+        Threads. The time is spent in compiled code that runs in parallel.
+    max_component_px : int
+        Longest side of a component's box. A longer one is cut on a grid of
+        that size and listed in the certificate.
+    out : (H, W) uint32 array, optional
+        Where the instance map goes, NumPy or zarr; a new NumPy array if None.
+    scratch : Path, optional
+        A folder for intermediate results. What a killed run of the same map
+        left there is used. Without it they stay in memory.
+    source : str
+        What identifies the map to a later run that finds the scratch.
+
+    Returns
+    -------
+    Instances
+        `.map`, `.table` and `.certificate`.
 
     Raises
     ------
     ValueError
-        If the map is of another shape or dtype.
+        If the map, `out` or `block_px` is of another shape, dtype or range.
+
+    Examples
+    --------
+    >>> interior = np.zeros((9, 30), np.uint8)
+    >>> interior[2:7, 2:9] = interior[2:7, 15:28] = 255
+    >>> rule = InstanceRule(50, 0, 15, 1.0, 0.03, 1)
+    >>> found = segment_instances(np.stack([255 - interior, interior, 0 * interior]), rule=rule)
+    >>> found.table.area_px.tolist(), found.certificate.forced
+    ([35, 65], [])
     """
-    if probabilities.ndim != 3 or probabilities.shape[0] != 3 or probabilities.dtype != np.uint8:
+    shape = _require_map(probabilities, block_px, max_component_px)
+    if out is None:
+        out = np.zeros(shape, np.uint32)
+    elif tuple(out.shape) != shape or out.dtype != np.uint32:
+        raise ValueError(f"out: {out.dtype} of shape {out.shape}; expected uint32 {shape}")
+    job = Job(shape, IntegerRule.of(rule), block_px, max_component_px)
+    identity = {"source": source, "rule": asdict(rule), "cut": [*shape, block_px, max_component_px]}
+    store = Scratch(scratch, identity)
+
+    def read(box: Box) -> npt.NDArray[np.uint8]:
+        return np.ascontiguousarray(probabilities[(slice(None), *box.slices)])
+
+    with _threads(workers) as each:
+        _solve_blocks(store, read, job, each)
+        crossings = join_fragments(store, job)
+        names = _solve_seams(store, crossings, read, job, each)
+        table = Rows(store, "table", len(ROW))
+        digest = number_and_write(
+            store, Crossed(store, names, job), _writer(out, block_px), table, job, each
+        )
+    rows = NucleusTable(table.read())
+    return Instances(out, rows, _certify(store, crossings, job, rule, len(rows), digest))
+
+
+def _require_map(probabilities: Any, block_px: int, max_component_px: int) -> tuple[int, int]:
+    shape, dtype = probabilities.shape, probabilities.dtype
+    if len(shape) != 3 or shape[0] not in (3, 4) or dtype != np.uint8:
+        raise ValueError(f"{dtype} map of shape {shape}; expected (3 or 4, H, W) uint8")
+    if block_px < 1 or not 1 <= max_component_px < 2**15:
         raise ValueError(
-            f"{probabilities.dtype} map of shape {probabilities.shape}; expected (3, H, W) uint8"
+            f"block_px {block_px}, max_component_px {max_component_px}; expected 1 or more,"
+            " and the latter below 32768"
         )
-    foreground = _foreground(probabilities, rule.foreground_percent)
-    count, labels = cv2.connectedComponents(foreground, connectivity=8, ltype=cv2.CV_32S)
-    if count > 1:
-        labels = fill_holes(labels, max_px=rule.fill_holes_px)
-        distance2 = _squared_distance(labels, limit_px=rule.distance_px)
-        height = _heights(probabilities[INTERIOR], labels, distance2, rule)
-        parents = pixel_parents(labels, height, distance2)
-        basins, peaks = basins_of(parents)
-        labels = merge_basins(
-            height, distance2, basins, peaks, persistence=_scaled(rule.persistence)
-        )
-    return Instances(
-        *measure_and_number(labels, 255 - probabilities[BACKGROUND], min_area_px=rule.min_area_px)
+    return int(shape[1]), int(shape[2])
+
+
+def _solve_blocks(store: Scratch, read: Callable[[Box], Any], job: Job, each: Each) -> None:
+    def work(place: tuple[int, int]) -> None:
+        box = job.box(*place)
+        store.put(block_name(*place), solve_block(read(box), box, job))
+
+    places = [(row, column) for row in range(job.grid[0]) for column in range(job.grid[1])]
+    left = [place for place in places if block_name(*place) not in store]
+    for _ in track(
+        each(work, left), "solving blocks", total=len(places), done=len(places) - len(left)
+    ):
+        pass
+
+
+def _solve_seams(
+    store: Scratch, crossings: list[Crossing], read: Callable[[Box], Any], job: Job, each: Each
+) -> list[str]:
+    """Solve what crosses seams, in one group a block; returns the groups' names."""
+    groups: dict[str, list[Crossing]] = {}
+    for crossing in crossings:
+        row, column = crossing.blocks[0].tolist()
+        groups.setdefault(f"seams-{row}-{column}", []).append(crossing)
+
+    def work(name: str) -> None:
+        store.put(name, solve_crossings(groups[name], _reader_around(groups[name], read, job), job))
+
+    left = [name for name in groups if name not in store]
+    for _ in track(
+        each(work, left), "solving seams", total=len(groups), done=len(groups) - len(left)
+    ):
+        pass
+    return list(groups)
+
+
+def _reader_around(
+    group: list[Crossing], read: Callable[[Box], Any], job: Job
+) -> Callable[[Box], Any]:
+    """Reads what holds a group of small components once, and not once a component."""
+    boxes = [crossing.box for crossing in group]
+    around = Box(
+        min(box.y0 for box in boxes),
+        min(box.x0 for box in boxes),
+        max(box.y1 for box in boxes),
+        max(box.x1 for box in boxes),
     )
+    if math.prod(around.shape) > 4 * job.block_px**2:
+        return read
+    held = read(around)
+
+    def read_part(box: Box) -> npt.NDArray[np.uint8]:
+        inside = box.shift(-around.y0, -around.x0)
+        return np.ascontiguousarray(held[(slice(None), *inside.slices)])
+
+    return read_part
 
 
-def _foreground(probabilities: npt.NDArray[np.uint8], percent: int) -> npt.NDArray[np.uint8]:
-    nucleus = probabilities[INTERIOR].astype(np.int32) + probabilities[BOUNDARY]
-    return (nucleus * (100 - percent) > probabilities[BACKGROUND] * np.int32(percent)).astype(
-        np.uint8
-    )
+def _writer(out: Any, block_px: int) -> Callable[[Box, npt.NDArray[np.uint32]], None]:
+    """A function that writes one block; one at a time where blocks share a chunk of `out`."""
+    unit = getattr(out, "shards", None) or getattr(out, "chunks", None) or (1, 1)
+    lock = threading.Lock()
+
+    def write(box: Box, values: npt.NDArray[np.uint32]) -> None:
+        if block_px % unit[0] == 0 and block_px % unit[1] == 0:
+            out[box.slices] = values
+        else:
+            with lock:
+                out[box.slices] = values
+
+    return write
 
 
-def _squared_distance(labels: npt.NDArray[np.int32], *, limit_px: int) -> npt.NDArray[np.int32]:
-    """Squared distance (px) to the nearest background pixel, at most `limit_px` squared.
-
-    Image edges are no background. Rounding gives exact integers: OpenCV's float32
-    is precise far beyond the limit.
-    """
-    distance = cv2.distanceTransform(
-        (labels > 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    )
-    return np.rint(np.minimum(distance, np.float32(limit_px)) ** 2).astype(np.int32)
-
-
-def _heights(
-    interior: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int32],
-    distance2: npt.NDArray[np.int32],
+def _certify(
+    store: Scratch,
+    crossings: list[Crossing],
+    job: Job,
     rule: InstanceRule,
-) -> npt.NDArray[np.int32]:
-    """Heights in 0..`FULL_HEIGHT` with `FRACTION_BITS` more bits from the smoothing."""
-    limit2 = rule.distance_px**2
-    share = np.sqrt(np.arange(limit2 + 1) / limit2)
-    central = np.rint(share * (FULL_HEIGHT // 2)).astype(np.int32)[distance2]
-    raw = central + interior.astype(np.int32) * 128
-    weights = gaussian_weights(rule.smooth_px)
-    return smooth_within(labels, raw, weights, fraction_bits=FRACTION_BITS)
+    nuclei: int,
+    digest: int,
+) -> Certificate:
+    inside, largest, probabilities = 0, 0, 0
+    for row in range(job.grid[0]):
+        for column in range(job.grid[1]):
+            block = store.get(block_name(row, column), "facts", "digest")
+            inside += int(block["facts"][0])
+            largest = max(largest, int(block["facts"][1]))
+            probabilities += int(block["digest"][0])
+    forced = [crossing.box for crossing in crossings if crossing.extent_px > job.max_component_px]
+    return Certificate(
+        shape=job.shape,
+        components=inside + len(crossings),
+        nuclei=nuclei,
+        largest_component_px=max([largest, *(crossing.extent_px for crossing in crossings)]),
+        max_component_px=job.max_component_px,
+        forced=sorted((box.y0, box.x0, box.y1, box.x1) for box in forced),
+        probabilities_digest=f"{probabilities % 2**64:016x}",
+        instances_digest=f"{digest:016x}",
+        rule=asdict(rule),
+        cut={"block_px": job.block_px, "seam_components": len(crossings)},
+    )
 
 
-def _scaled(share: float) -> int:
-    return round(share * (FULL_HEIGHT << FRACTION_BITS))
+@contextmanager
+def _threads(workers: int) -> Iterator[Each]:
+    """A parallel `map` whose waiting results are never more than a few a worker."""
+    if workers <= 1:
+        yield lambda function, items: map(function, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+
+        def each(function: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:
+            waiting: deque[Future[Any]] = deque()
+            queue = iter(items)
+            waiting.extend(pool.submit(function, item) for item in islice(queue, 2 * workers))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(queue, 1))
+                yield result
+
+        try:
+            yield each
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -1,7 +1,7 @@
 """Predicted probability maps: one zarr v3 array an image, at the working mpp.
 
     PREDICTIONS.zarr/
-        <id>/map        (C, H, W) uint8, 0 background, 1 interior, 2 boundary
+        <id>/map        (C, H, W) uint8: background, interior, boundary, distance
         <id>/thumbnail  (h, w, 3) uint8, the image at most 2048 px wide, for overlays
         <id>/image.json written last: shape, mpp, number of shards
         nucleipel.json  record of the whole run
@@ -97,7 +97,7 @@ def write_prediction(
     parts: Iterable[tuple[Box, npt.NDArray[np.uint8]]],
     *,
     shape: tuple[int, int],
-    classes: int,
+    maps: int,
     core_px: int,
     mpp: float | None,
     thumbnail: npt.NDArray[np.uint8],
@@ -112,15 +112,15 @@ def write_prediction(
     group = zarr.open_group(store, mode="a").require_group(image_id)
     array = group.create_array(
         MAP,
-        shape=(classes, *shape),
-        chunks=(classes, *chunk),
-        shards=(classes, *shard),
+        shape=(maps, *shape),
+        chunks=(maps, *chunk),
+        shards=(maps, *shard),
         dtype=np.uint8,
         compressors=[
             BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle),
             Crc32cCodec(),
         ],
-        dimension_names=("class", "y", "x"),
+        dimension_names=("c", "y", "x"),
         overwrite=True,
         # an all-zero shard must exist too: a missing file is how damage shows
         config={"write_empty_chunks": True},

@@ -1,6 +1,6 @@
 """Losses on logits and one-hot annotations; `PELoss` is the one this project exists for."""
 
 from nucleipel.losses.pel import PELoss
-from nucleipel.losses.recipes import CrossEntropyDice, CrossEntropyPEL
+from nucleipel.losses.recipes import ClassesAndDistance, CrossEntropyDice, CrossEntropyPEL
 
-__all__ = ["CrossEntropyDice", "CrossEntropyPEL", "PELoss"]
+__all__ = ["ClassesAndDistance", "CrossEntropyDice", "CrossEntropyPEL", "PELoss"]

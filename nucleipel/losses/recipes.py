@@ -1,4 +1,4 @@
-"""The loss of whole-image training, and cross-entropy with PEL for patches."""
+"""The losses that the stages train with: a loss of the classes, and one of the distance."""
 
 import torch
 from monai.losses import DiceLoss
@@ -21,6 +21,25 @@ class CrossEntropyDice(nn.Module):
         entropy = nn.functional.cross_entropy(logits.float(), onehot)
         dice: torch.Tensor = self.dice(logits.float(), onehot)
         return self.cross_entropy_weight * entropy + self.dice_weight * dice
+
+
+class ClassesAndDistance(nn.Module):
+    """A loss of the class logits, plus binary cross-entropy of the distance (StarDist's choice)."""
+
+    def __init__(self, classes: nn.Module, *, distance_weight: float) -> None:
+        super().__init__()
+        self.classes = classes
+        self.distance_weight = distance_weight
+
+    def forward(
+        self, outputs: torch.Tensor, onehot: torch.Tensor, distance: torch.Tensor
+    ) -> torch.Tensor:
+        """Weighted sum; outputs (B, C + 1, H, W), onehot (B, C, H, W), distance (B, 1, H, W)."""
+        of_classes: torch.Tensor = self.classes(outputs[:, :-1], onehot)
+        of_distance = nn.functional.binary_cross_entropy_with_logits(
+            outputs[:, -1:].float(), distance
+        )
+        return of_classes + self.distance_weight * of_distance
 
 
 class CrossEntropyPEL(nn.Module):

@@ -25,7 +25,7 @@ from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.model.receptive_field import receptive_radius
 
 WEIGHTS, DESCRIPTION = "checkpoint.safetensors", "checkpoint.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,19 @@ class WindowGrid:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Everything about a checkpoint but the weights."""
+    """Everything about a checkpoint but the weights.
+
+    `maps` names the channels of its probability maps, `instances` holds the
+    numbers of the `InstanceRule` that suits them.
+    """
 
     network: NetworkSpec
     mpp: float | None
     grid: WindowGrid
     receptive_radius_px: int
     boundary_px: int
-    classes: tuple[str, ...]
+    maps: tuple[str, ...]
+    instances: dict[str, Any]
     normalization: dict[str, float]
     versions: dict[str, str]
     config: dict[str, Any]
@@ -74,7 +79,8 @@ def build_description(
     mpp: float | None,
     core_px: int,
     boundary_px: int,
-    classes: tuple[str, ...],
+    maps: tuple[str, ...],
+    instances: dict[str, Any],
     config: dict[str, Any],
 ) -> Description:
     """Describe a newly trained network; its receptive radius is measured here, once.
@@ -89,7 +95,8 @@ def build_description(
         grid=WindowGrid(core_px=core_px, halo_px=-(-radius // spec.stride) * spec.stride, batch=1),
         receptive_radius_px=radius,
         boundary_px=boundary_px,
-        classes=classes,
+        maps=maps,
+        instances=instances,
         normalization={"low_percentile": LOW_PERCENTILE, "high_percentile": HIGH_PERCENTILE},
         versions={
             "nucleipel": __version__,
@@ -175,7 +182,7 @@ def _read_description(path: Path) -> tuple[Description, str]:
         fields = {key: value for key, value in fields.items() if key not in ("format", "sha256")}
         fields["network"] = NetworkSpec.from_json(fields["network"])
         fields["grid"] = WindowGrid(**fields["grid"])
-        fields["classes"] = tuple(fields["classes"])
+        fields["maps"] = tuple(fields["maps"])
         return Description(**fields), sha256
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, CheckpointError):

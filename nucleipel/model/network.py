@@ -3,11 +3,17 @@
 BatchNorm, because in eval mode it makes the output at a pixel depend on a
 bounded window only, which exact tiling needs. InstanceNorm (MONAI's default)
 looks at the whole window, and no halo is large enough for it.
+
+With `block_px` 2 a network works on blocks of 2 x 2 pixels, moved into channels
+and back (sub-pixel convolution, Shi et al. 2016): nearly as fast as one whose
+first convolution strides, and no detail is lost on the way in or out.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from nucleipel.errors import CheckpointError
@@ -19,15 +25,16 @@ class NetworkSpec:
 
     family: Literal["unet", "basic_unet"]
     features: tuple[int, ...]
+    strides: tuple[int, ...]
     residual_units: int
+    block_px: int
     in_channels: int
     classes: int
 
     @property
     def stride(self) -> int:
         """Sides of windows and origins of tiles must be multiples of this many pixels."""
-        levels = len(self.features) if self.family == "unet" else 5
-        return int(2 ** (levels - 1))
+        return self.block_px * (math.prod(self.strides) if self.family == "unet" else 16)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -43,7 +50,8 @@ class NetworkSpec:
             If this version does not know the network.
         """
         try:
-            spec = cls(**{**fields, "features": tuple(fields["features"])})
+            tuples = {name: tuple(fields[name]) for name in ("features", "strides")}
+            spec = cls(**{**fields, **tuples})
         except (TypeError, KeyError) as error:
             raise CheckpointError(f"network spec {fields} is not understood: {error}") from error
         if spec.family not in ("unet", "basic_unet"):
@@ -52,23 +60,39 @@ class NetworkSpec:
 
 
 def build_network(spec: NetworkSpec) -> nn.Module:
-    """A network with random weights: (B, in_channels, H, W) to (B, classes, H, W) logits."""
+    """A network with random weights: (B, in_channels, H, W) to (B, classes + 1, H, W) outputs.
+
+    The first outputs are the logits of the classes; the last one is the logit
+    of the distance to the nucleus' edge. `to_probabilities` tells them apart.
+    """
     from monai.networks.nets import BasicUNet, UNet
 
+    pixels = spec.block_px**2
+    core: nn.Module
     if spec.family == "unet":
-        return UNet(
+        core = UNet(
             spatial_dims=2,
-            in_channels=spec.in_channels,
-            out_channels=spec.classes,
+            in_channels=spec.in_channels * pixels,
+            out_channels=(spec.classes + 1) * pixels,
             channels=spec.features,
-            strides=(2,) * (len(spec.features) - 1),
+            strides=spec.strides,
             num_res_units=spec.residual_units,
             norm="batch",
         )
-    return BasicUNet(
-        spatial_dims=2,
-        in_channels=spec.in_channels,
-        out_channels=spec.classes,
-        features=spec.features,
-        norm="batch",
-    )
+    else:
+        core = BasicUNet(
+            spatial_dims=2,
+            in_channels=spec.in_channels * pixels,
+            out_channels=(spec.classes + 1) * pixels,
+            features=spec.features,
+            norm="batch",
+        )
+    if spec.block_px == 1:
+        return core
+    return nn.Sequential(nn.PixelUnshuffle(spec.block_px), core, nn.PixelShuffle(spec.block_px))
+
+
+def to_probabilities(outputs: torch.Tensor) -> torch.Tensor:
+    """Class probabilities and distance, float32, of (B, classes + 1, H, W) network outputs."""
+    outputs = outputs.float()
+    return torch.cat([outputs[:, :-1].softmax(dim=1), outputs[:, -1:].sigmoid()], dim=1)

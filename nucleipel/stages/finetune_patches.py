@@ -9,7 +9,7 @@ from nucleipel.data.patches import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
 from nucleipel.io.output import claim_output
 from nucleipel.io.patch_store import PatchStore, open_patch_store
-from nucleipel.losses import CrossEntropyPEL, PELoss
+from nucleipel.losses import ClassesAndDistance, CrossEntropyPEL, PELoss
 from nucleipel.model.checkpoint import Description, read_checkpoint, write_checkpoint
 from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
 from nucleipel.training.fit import build_fabric
@@ -73,13 +73,14 @@ def finetune_patches(
     return out
 
 
-def _build_loss(config: FinetunePatchesConfig) -> CrossEntropyPEL:
+def _build_loss(config: FinetunePatchesConfig) -> ClassesAndDistance:
     pel = config.pel
-    return CrossEntropyPEL(
+    classes = CrossEntropyPEL(
         PELoss(pel.form, pel.alpha, pel.n, include_background=pel.include_background),
         cross_entropy_weight=config.cross_entropy_weight,
         pel_weight=pel.weight,
     )
+    return ClassesAndDistance(classes, distance_weight=config.distance_weight)
 
 
 def _require_fit(store: PatchStore, description: Description, checkpoint: Path) -> None:

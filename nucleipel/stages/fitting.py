@@ -13,7 +13,7 @@ from nucleipel.config import AugmentConfig
 from nucleipel.config.stages import FitConfig
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import Sample
-from nucleipel.instances.segment import InstanceRule
+from nucleipel.instances.rule import InstanceRule
 from nucleipel.training.fit import Best, Schedule, fit
 from nucleipel.training.validation import validator
 

@@ -64,7 +64,7 @@ def _predict_image(
                     intensity=intensity,
                     grid=grid,
                     channels=channels,
-                    classes=len(description.classes),
+                    maps=len(description.maps),
                     device=device,
                 ),
             )
@@ -75,7 +75,7 @@ def _predict_image(
             row.id,
             maps,
             shape=slide.shape,
-            classes=len(description.classes),
+            maps=len(description.maps),
             core_px=grid.core_px,
             mpp=slide.mpp,
             thumbnail=slide.thumbnail(THUMBNAIL_PX),

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from nucleipel.config import PredictConfig, SegmentConfig
-from nucleipel.instances.segment import InstanceRule
+from nucleipel.instances.rule import InstanceRule
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import open_predictions

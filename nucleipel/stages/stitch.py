@@ -6,7 +6,8 @@ from pathlib import Path
 from nucleipel.config import StitchConfig
 from nucleipel.core.progress import track
 from nucleipel.instances.overlay import draw_overlay
-from nucleipel.instances.segment import InstanceRule, segment_instances
+from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.segment import segment_instances
 from nucleipel.io.instances import is_written, write_instances
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import Prediction, Predictions, open_predictions

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from nucleipel.config import TrainConfig
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
-from nucleipel.instances.targets import CLASSES
+from nucleipel.instances.targets import CLASSES, MAPS
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.output import claim_output
-from nucleipel.losses import CrossEntropyDice
+from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.checkpoint import build_description, write_checkpoint
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
@@ -47,7 +47,10 @@ def train(
     best = fit_network(
         fabric,
         network,
-        CrossEntropyDice(config.cross_entropy_weight, config.dice_weight),
+        ClassesAndDistance(
+            CrossEntropyDice(config.cross_entropy_weight, config.dice_weight),
+            distance_weight=config.distance_weight,
+        ),
         _training_windows(train_rows, config, count=schedule.samples),
         _validation_windows(val_rows, config),
         config,
@@ -60,7 +63,8 @@ def train(
         mpp=config.mpp,
         core_px=config.core_px,
         boundary_px=config.boundary_px,
-        classes=CLASSES,
+        maps=MAPS,
+        instances=config.instances.model_dump(),
         config=config.identity(),
     )
     output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
@@ -72,7 +76,9 @@ def _network_spec(config: TrainConfig) -> NetworkSpec:
     return NetworkSpec(
         family=config.network.family,
         features=config.network.features,
+        strides=config.network.strides,
         residual_units=config.network.residual_units,
+        block_px=config.network.block_px,
         in_channels=config.channels,
         classes=len(CLASSES),
     )

@@ -165,8 +165,8 @@ def _run_epoch(
     for step, batch in enumerate(track(loader, label, total=schedule.steps_per_epoch), first):
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate * schedule.factor(step)
-        image, onehot = (tensor.to(fabric.device) for tensor in batch[:2])
-        value = loss(network(image), onehot)
+        image, onehot, distance = (tensor.to(fabric.device) for tensor in batch[:3])
+        value = loss(network(image), onehot, distance)
         if not torch.isfinite(value):
             raise TrainingError(
                 f"the loss is {value.item()} at step {step + 1};"

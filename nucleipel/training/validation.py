@@ -9,8 +9,10 @@ from torch.utils.data import DataLoader, Dataset
 from nucleipel.core.progress import track
 from nucleipel.data.sample import Sample
 from nucleipel.instances.quantize import quantize
-from nucleipel.instances.segment import InstanceRule, segment_instances
+from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.segment import segment_instances
 from nucleipel.metrics.scores import ImageScore, pool
+from nucleipel.model.network import to_probabilities
 
 
 def validator(
@@ -30,9 +32,10 @@ def validator(
         # samples hold their ids as int32 tensors; sizes are equal, so the default collation serves
         loader = DataLoader(samples, batch_size=batch_size, num_workers=workers)
         for batch in track(loader, "validation"):
-            logits = network(batch.image.to(device))
-            losses.append(float(loss(logits, batch.onehot.to(device))) * len(logits))
-            maps = quantize(logits.float().softmax(dim=1).cpu().numpy())
+            outputs = network(batch.image.to(device))
+            targets = batch.onehot.to(device), batch.distance.to(device)
+            losses.append(float(loss(outputs, *targets)) * len(outputs))
+            maps = quantize(to_probabilities(outputs).cpu().numpy())
             for index, probabilities in enumerate(maps):
                 found = segment_instances(probabilities, rule=rule).map
                 scores.append(ImageScore.of(batch.instance_map[index].numpy(), found))

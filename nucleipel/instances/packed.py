@@ -1,0 +1,19 @@
+"""Instance maps of blocks, small enough to keep: LZ4, mostly zeros."""
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+
+def pack(values: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
+    """Compress an (h, w) int32 map, losslessly."""
+    narrow = values.astype(np.uint16) if values.max(initial=0) < 2**16 else values
+    return np.frombuffer(imagecodecs.lz4_encode(narrow.tobytes(), header=True), np.uint8)
+
+
+def unpack(packed: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """What `pack` was given, of this shape."""
+    content = imagecodecs.lz4_decode(packed.tobytes(), header=True)
+    wide = len(content) == 4 * shape[0] * shape[1]
+    values = np.frombuffer(content, np.int32 if wide else np.uint16)
+    return values.reshape(shape).astype(np.int32, copy=False)

@@ -1,0 +1,106 @@
+"""The numbers that shape nuclei, and what they become in integers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FULL_HEIGHT = 255 * 256
+WEIGHT_BITS = 10
+DROPPED_BITS = 6
+"""Dropped between the two passes of the smoothing, so that heights stay below 2**31."""
+FRACTION_BITS = 2 * WEIGHT_BITS - DROPPED_BITS
+"""What the smoothing adds to the 16 bits of a height."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRule:
+    """The numbers that shape nuclei; lengths and areas in pixels of the working mpp.
+
+    Parameters
+    ----------
+    foreground_percent : int
+        Share of interior + boundary against background above which a pixel is nucleus.
+    fill_holes_px : int
+        Largest hole that is filled.
+    distance_px : int
+        Distance to the background beyond which a pixel is no more central; up
+        to 255. Counts for maps without a distance channel only.
+    distance_percent : int
+        Share of the distance in the height that tells nuclei apart: the map's
+        fourth channel, or the distance to the background where it has none. The
+        probability of interior has the rest.
+    smooth_px : float
+        Standard deviation of the smoothing of heights.
+    persistence : float
+        How far, in fractions of the full height, a peak must stand above its
+        saddle to be a nucleus of its own. Higher splits less.
+    min_area_px : int
+        Nuclei smaller than this are dropped.
+    """
+
+    foreground_percent: int
+    fill_holes_px: int
+    distance_px: int
+    smooth_px: float
+    persistence: float
+    min_area_px: int
+    distance_percent: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerRule:
+    """An `InstanceRule` as the solver takes it: tables and integers, nothing left to rounding.
+
+    `distance_height` (distance_px**2 + 1,) for squared distances to the
+    background, or `channel_height` (256,) for those of the map's own channel,
+    and `interior_height` (256,), all int32, add up to at most `FULL_HEIGHT`;
+    `weights` (r + 1,) int32 are those of
+    offsets 0..r of a symmetric kernel that sums to 2**`WEIGHT_BITS`.
+    """
+
+    foreground_percent: int
+    fill_holes_px: int
+    distance_px: int
+    distance_height: npt.NDArray[np.int32]
+    channel_height: npt.NDArray[np.int32]
+    interior_height: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.int32]
+    persistence: int
+    min_area_px: int
+
+    @classmethod
+    def of(cls, rule: InstanceRule) -> "IntegerRule":
+        """The integers of a rule.
+
+        Raises
+        ------
+        ValueError
+            If `distance_px` is not in 1..255.
+        """
+        if not 1 <= rule.distance_px <= 255:
+            raise ValueError(f"distance_px {rule.distance_px}; expected 1..255")
+        limit2 = rule.distance_px**2
+        share = rule.distance_percent / 100
+        central = np.sqrt(np.arange(limit2 + 1) / limit2) * share * FULL_HEIGHT
+        channel = np.arange(256) / 255 * share * FULL_HEIGHT
+        interior = np.arange(256) / 255 * (1 - share) * FULL_HEIGHT
+        return cls(
+            foreground_percent=rule.foreground_percent,
+            fill_holes_px=rule.fill_holes_px,
+            distance_px=rule.distance_px,
+            distance_height=np.floor(central).astype(np.int32),
+            channel_height=np.floor(channel).astype(np.int32),
+            interior_height=np.floor(interior).astype(np.int32),
+            weights=_gaussian_weights(rule.smooth_px),
+            persistence=round(rule.persistence * (FULL_HEIGHT << FRACTION_BITS)),
+            min_area_px=max(rule.min_area_px, 1),
+        )
+
+
+def _gaussian_weights(sigma_px: float) -> npt.NDArray[np.int32]:
+    offsets = np.arange(int(np.ceil(3 * sigma_px)) + 1)
+    shape = np.exp(-0.5 * (offsets / max(sigma_px, 1e-9)) ** 2)
+    weights = np.rint(shape / (2 * shape.sum() - shape[0]) * 2**WEIGHT_BITS).astype(np.int32)
+    weights[0] = 2**WEIGHT_BITS - 2 * weights[1:].sum()
+    return weights

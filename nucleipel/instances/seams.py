@@ -1,0 +1,204 @@
+"""Components that cross seams or exceed the budget: put together, and solved on their own boxes.
+
+The fragments of all blocks that touch, across a seam or a corner of four
+blocks, are one component. Within the budget it is solved on its own exact box,
+which holds all of it, so that the result is the one of an uncut map. Past the
+budget it is cut on a canonical grid, anchored at (0, 0), with cells as large as
+the budget: forced, but still the same for every block size.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components as graph_components
+
+from nucleipel.core.geometry import Box
+from nucleipel.core.scratch import Arrays, Scratch
+from nucleipel.instances.blocks import Job, connected_components, label_block, solve
+from nucleipel.instances.digest import foreground_and_digest
+from nucleipel.instances.packed import pack
+
+Read = Callable[[Box], npt.NDArray[np.uint8]]
+"""(C, h, w) contiguous probabilities of a box."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A component that no single block could solve.
+
+    `boxes` (n, 4) of its fragments, `pixel` (y, x) one of its pixels, `blocks`
+    (n, 2) rows and columns of its fragments' blocks, `numbers` (n,) of the
+    fragments in their blocks, from 1.
+    """
+
+    box: Box
+    pixel: tuple[int, int]
+    blocks: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.int64]
+
+    @property
+    def extent_px(self) -> int:
+        """The longer side of its box."""
+        return max(self.box.shape)
+
+
+def block_name(row: int, column: int) -> str:
+    """Name of a block's results in the scratch."""
+    return f"block-{row}-{column}"
+
+
+def join_fragments(scratch: Scratch, job: Job) -> list[Crossing]:
+    """Put the fragments of all blocks together, in order of their first blocks."""
+    rows, columns = job.grid
+    fragments, places = [np.zeros((0, 6), np.int64)], [np.zeros((0, 3), np.int64)]
+    pairs = [np.zeros((0, 2), np.int64)]
+    above = np.zeros(job.shape[1], np.int64)
+    offset = 0
+    for row in range(rows):
+        top, bottom = np.zeros_like(above), np.zeros_like(above)
+        left_edge = np.zeros(0, np.int64)
+        for column in range(columns):
+            block = scratch.get(
+                block_name(row, column), "fragments", "top", "left", "bottom", "right"
+            )
+            box = job.box(row, column)
+            found = block["fragments"]
+            fragments.append(found)
+            numbers = np.arange(1, len(found) + 1)
+            places.append(
+                np.stack([np.full_like(numbers, row), np.full_like(numbers, column), numbers], 1)
+            )
+            edges = {
+                side: np.where(block[side] > 0, block[side] + offset, 0)
+                for side in ("top", "left", "bottom", "right")
+            }
+            if column > 0:
+                pairs.append(_touching(left_edge, edges["left"]))
+            left_edge = edges["right"]
+            top[box.x0 : box.x1], bottom[box.x0 : box.x1] = edges["top"], edges["bottom"]
+            offset += len(found)
+        pairs.append(_touching(above, top))  # the whole row of blocks, so corners are in it
+        above = bottom
+    return _components(np.concatenate(fragments), np.concatenate(places), np.concatenate(pairs))
+
+
+def _touching(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(n, 2) pairs of fragments that are neighbors across a seam, from their places along it."""
+    found = []
+    for step in (-1, 0, 1):
+        here = one[max(-step, 0) : len(one) - max(step, 0)]
+        there = other[max(step, 0) : len(other) - max(-step, 0)]
+        both = (here > 0) & (there > 0)
+        found.append(np.stack([here[both], there[both]], axis=1))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _components(
+    fragments: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+    pairs: npt.NDArray[np.int64],
+) -> list[Crossing]:
+    if len(fragments) == 0:
+        return []
+    graph = coo_array(
+        (np.ones(len(pairs), bool), (pairs[:, 0] - 1, pairs[:, 1] - 1)), shape=(len(fragments),) * 2
+    )
+    component = graph_components(graph, directed=False)[1]
+    order = np.argsort(component, kind="stable")
+    starts = np.flatnonzero(np.diff(component[order])) + 1
+    crossings = []
+    for members in np.split(order, starts):
+        low, high = fragments[members, :2].min(axis=0), fragments[members, 2:4].max(axis=0)
+        y, x = fragments[members[0], 4:].tolist()
+        crossings.append(
+            Crossing(
+                Box(*low.tolist(), *high.tolist()), (y, x), places[members, :2], places[members, 2]
+            )
+        )
+    return sorted(crossings, key=lambda crossing: tuple(crossing.blocks[0]))
+
+
+def solve_crossings(crossings: list[Crossing], read: Read, job: Job) -> Arrays:
+    """Nuclei of some crossing components: all pieces one after another.
+
+    Returns
+    -------
+    dict of arrays
+        `boxes` (p, 4) of the pieces in the map; `nuclei`, their packed maps
+        flattened and joined, numbered through 1..m; `rows` (m, 10).
+    """
+    boxes, maps, rows, count = [], [], [], 0
+    for crossing in crossings:
+        pieces = _whole if crossing.extent_px <= job.max_component_px else _cut
+        for box, nuclei, found in pieces(crossing, read, job):
+            boxes.append((box.y0, box.x0, box.y1, box.x1))
+            maps.append(np.where(nuclei > 0, nuclei + count, 0).astype(np.int32).ravel())
+            rows.append(found)
+            count += len(found)
+    return {
+        "boxes": np.array(boxes, np.int64).reshape(-1, 4),
+        "nuclei": pack(np.concatenate([np.zeros(0, np.int32), *maps])[None]),
+        "rows": np.concatenate([np.zeros((0, 10), np.int64), *rows]),
+    }
+
+
+Piece = tuple[Box, npt.NDArray[np.int32], npt.NDArray[np.int64]]
+
+
+def _whole(crossing: Crossing, read: Read, job: Job) -> Iterator[Piece]:
+    box = crossing.box
+    probabilities = read(box)
+    labels, boxes = connected_components(_foreground(probabilities, job))
+    label = labels[crossing.pixel[0] - box.y0, crossing.pixel[1] - box.x0]
+    chosen = np.array([label], np.int32)
+    yield box, *solve(labels, chosen, boxes[chosen - 1], probabilities, (box.y0, box.x0), job)
+
+
+def _cut(crossing: Crossing, read: Read, job: Job) -> Iterator[Piece]:
+    """The pieces of a component in the cells of the canonical grid."""
+    side = job.max_component_px
+    for y in range(crossing.box.y0 // side * side, crossing.box.y1, side):
+        for x in range(crossing.box.x0 // side * side, crossing.box.x1, side):
+            cell = Box(y, x, y + side, x + side).clip(job.shape)
+            own = _pixels_in(crossing, cell, read, job)
+            if not own.any():
+                continue
+            probabilities = read(cell)
+            labels, boxes = connected_components(own)
+            chosen = np.arange(1, len(boxes) + 1, dtype=np.int32)
+            foreign = (_foreground(probabilities, job) > 0) & (own == 0)
+            labels[foreign] = len(boxes) + 1
+            yield cell, *solve(labels, chosen, boxes, probabilities, (cell.y0, cell.x0), job)
+
+
+def _pixels_in(crossing: Crossing, cell: Box, read: Read, job: Job) -> npt.NDArray[np.uint8]:
+    """Which pixels of a cell are the component's: its blocks labeled once more."""
+    own = np.zeros(cell.shape, np.uint8)
+    for row, column in np.unique(crossing.blocks, axis=0).tolist():
+        block = job.box(row, column)
+        common = Box(
+            max(block.y0, cell.y0),
+            max(block.x0, cell.x0),
+            min(block.y1, cell.y1),
+            min(block.x1, cell.x1),
+        )
+        if min(common.shape) <= 0:
+            continue
+        found = label_block(read(block), block, job)
+        here = (crossing.blocks == (row, column)).all(axis=1)
+        mine = np.flatnonzero(~found.inside)[crossing.numbers[here] - 1] + 1
+        member = np.isin(found.labels, mine)
+        own[common.shift(-cell.y0, -cell.x0).slices] = member[
+            common.shift(-block.y0, -block.x0).slices
+        ]
+    return own
+
+
+def _foreground(probabilities: npt.NDArray[np.uint8], job: Job) -> npt.NDArray[np.uint8]:
+    foreground: npt.NDArray[np.uint8] = foreground_and_digest(
+        probabilities, job.rule.foreground_percent, 0, 0, probabilities.shape[2]
+    )[0]
+    return foreground
