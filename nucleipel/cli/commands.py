@@ -120,9 +120,42 @@ def segment(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
 
 
 @click.command()
+@options.checkpoint
 @options.manifest
 @options.split
 @options.data_root
+@options.out("Folder for the calibrated checkpoint.")
+@options.settings
+@options.device
+def calibrate(
+    checkpoint: Path,
+    manifest: Path,
+    split: str | None,
+    data_root: Path | None,
+    out: Path,
+    overwrite: bool,
+    **given: Any,
+) -> None:
+    """Choose how a checkpoint's maps become nuclei, by PQ on annotated images.
+
+    Give it the split that was not trained on and will not be reported: val.
+    """
+    from nucleipel.config import CalibrateConfig
+    from nucleipel.io.manifest import read_manifest
+
+    config = options.load(CalibrateConfig, given)
+    rows = read_manifest(manifest, data_root=data_root)
+    rows = rows.of_split(split) if split else rows
+    from nucleipel.stages.calibrate import calibrate as run
+
+    click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
+
+
+@click.command()
+@options.manifest
+@options.split
+@options.data_root
+@click.option("--by", metavar="COLUMN", help="Also for each value of a column of the manifest.")
 @click.option(
     "--instances", type=options.PATH, required=True, help="Folder written by stitch or segment."
 )
@@ -132,6 +165,7 @@ def evaluate(
     manifest: Path,
     split: str | None,
     data_root: Path | None,
+    by: str | None,
     instances: Path,
     out: Path,
     overwrite: bool,
@@ -144,11 +178,15 @@ def evaluate(
     from nucleipel.stages.evaluate import evaluate as run
 
     report = run(
-        manifest, instances, out, config, split=split, data_root=data_root, overwrite=overwrite
-    )
-    click.echo(f"{'':16}{'mean over images':>18}{'pooled over nuclei':>20}")
-    for name, value in report["mean_over_images"].items():
-        click.echo(f"{name:16}{value:18.4f}{report['pooled_over_nuclei'][name]:20.4f}")
+        manifest, instances, out, config,
+        split=split, by=by, data_root=data_root, overwrite=overwrite,
+    )  # fmt: skip
+    for value, part in {**report.get("groups", {}), "": report}.items():
+        title = f"{by} {value}: " if value else ""
+        click.echo(f"{title}{part['images']} images, {part['annotated_nuclei']} annotated nuclei")
+        click.echo(f"{'':16}{'mean over images':>18}{'pooled over nuclei':>20}")
+        for name, mean in part["mean_over_images"].items():
+            click.echo(f"{name:16}{mean:18.4f}{part['pooled_over_nuclei'][name]:20.4f}")
 
 
 @click.command()
@@ -165,4 +203,4 @@ def demo(out: Path, overwrite: bool, **given: Any) -> None:
     click.echo(f"look at {run(out, config, overwrite=overwrite)}")
 
 
-COMMANDS = (train, tile, finetune_patches, predict, stitch, segment, evaluate, demo)
+COMMANDS = (train, tile, finetune_patches, calibrate, predict, stitch, segment, evaluate, demo)

@@ -3,6 +3,7 @@
 from nucleipel.config.load import load_config
 from nucleipel.config.stages import (
     AugmentConfig,
+    CalibrateConfig,
     DemoConfig,
     EvaluateConfig,
     FinetunePatchesConfig,
@@ -17,6 +18,7 @@ from nucleipel.config.stages import (
 
 __all__ = [
     "AugmentConfig",
+    "CalibrateConfig",
     "DemoConfig",
     "EvaluateConfig",
     "FinetunePatchesConfig",

@@ -3,8 +3,8 @@
 Lengths in pixels (`_px`) are in pixels of the working mpp.
 """
 
-import math
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,12 +35,10 @@ class NetworkConfig(Settings):
     """MONAI's residual UNet, or its BasicUNet."""
     features: tuple[Positive, ...] = (32, 48, 96, 192, 256)
     """Channels a level; six values for basic_unet."""
-    strides: tuple[Literal[1, 2], ...] = (1, 2, 2, 2)
-    """Strides between levels (unet only)."""
     residual_units: NotNegative = 2
     """Residual units a level (unet only)."""
     block_px: Literal[1, 2] = 2
-    """Side of the blocks of pixels that the network works on; 1 is slower and needs less width."""
+    """Side of the blocks of pixels that the network works on; 2 keeps thin boundaries apart."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -48,17 +46,12 @@ class NetworkConfig(Settings):
             raise ValueError(f"basic_unet takes 6 features, got {len(self.features)}")
         if self.family == "unet" and len(self.features) < 2:
             raise ValueError("unet takes at least 2 features")
-        if self.family == "unet" and len(self.strides) != len(self.features) - 1:
-            raise ValueError(
-                f"unet with {len(self.features)} features takes {len(self.features) - 1} strides,"
-                f" got {len(self.strides)}"
-            )
         return self
 
     @property
     def stride(self) -> int:
         """Windows must be a multiple of this many pixels."""
-        return self.block_px * (math.prod(self.strides) if self.family == "unet" else 16)
+        return int(2 ** (len(self.features) - 1)) if self.family == "unet" else 16 * self.block_px
 
 
 class AugmentConfig(Settings):
@@ -99,6 +92,22 @@ class InstanceConfig(Settings):
     """Smaller nuclei are dropped."""
 
 
+class InstanceOverrides(Settings):
+    """As `InstanceConfig`; what is not given stays as the checkpoint has it."""
+
+    foreground_percent: Annotated[int, Field(ge=1, le=99)] | None = None
+    fill_holes_px: NotNegative | None = None
+    distance_px: Annotated[int, Field(ge=1, le=255)] | None = None
+    distance_percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    smooth_px: Annotated[float, Field(gt=0)] | None = None
+    persistence: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_area_px: NotNegative | None = None
+
+    def over(self, calibrated: Mapping[str, Any]) -> dict[str, Any]:
+        """The checkpoint's numbers, with those given here instead."""
+        return {**calibrated, **self.model_dump(exclude_none=True)}
+
+
 class FitConfig(Settings):
     """What `train` and `finetune-patches` share."""
 
@@ -121,8 +130,6 @@ class FitConfig(Settings):
     cross_entropy_weight: Weight = 1.0
     distance_weight: Weight = 1.0
     """Weight of the distance to the nucleus' edge, which tells touching nuclei apart."""
-    instances: InstanceConfig = InstanceConfig()
-    """How validation turns maps into nuclei."""
 
 
 class TrainConfig(FitConfig):
@@ -143,6 +150,8 @@ class TrainConfig(FitConfig):
     dice_weight: Weight = 1.0
     boundary_px: Positive = 2
     """Width of the boundary class, inside each nucleus."""
+    instances: InstanceConfig = InstanceConfig()
+    """How maps become nuclei in validation, and later unless `calibrate` finds better numbers."""
     core_px: Positive = 512
     """Side of the tiles that predictions with this checkpoint are cut into."""
     network: NetworkConfig = NetworkConfig()
@@ -200,6 +209,7 @@ class FinetunePatchesConfig(FitConfig):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     warmup_steps: NotNegative = 20
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    instances: InstanceOverrides = InstanceOverrides()
     pel: PELConfig = PELConfig()
     augment: AugmentConfig = AugmentConfig(scale_range=(1.0, 1.0), rotate_degrees=0, intensity=0.5)
 
@@ -215,7 +225,7 @@ class PredictConfig(Settings):
 class StitchConfig(Settings):
     """Settings of `nucleipel stitch`."""
 
-    instances: InstanceConfig = InstanceConfig()
+    instances: InstanceOverrides = InstanceOverrides()
 
 
 class SegmentConfig(PredictConfig, StitchConfig):
@@ -223,6 +233,30 @@ class SegmentConfig(PredictConfig, StitchConfig):
 
     keep_predictions: bool = False
     """Whether the probability maps stay in OUT/predictions.zarr."""
+
+
+class CalibrateConfig(PredictConfig):
+    """Settings of `nucleipel calibrate`: the numbers that are tried, beside the checkpoint's own.
+
+    One after another is set to the value of best pooled PQ, again and again
+    until none gains more.
+    """
+
+    foreground_percent: tuple[Annotated[int, Field(ge=1, le=99)], ...] = (30, 40, 50, 60, 70)
+    fill_holes_px: tuple[NotNegative, ...] = (0, 64, 1000)
+    distance_percent: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (0, 25, 50, 75, 100)
+    smooth_px: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    persistence: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (
+        0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3,
+    )  # fmt: skip
+    min_area_px: tuple[NotNegative, ...] = (5, 10, 15, 20, 30, 40)
+    rounds: Positive = 4
+    """At most this many times through all numbers."""
+
+    def candidates(self) -> dict[str, tuple[float, ...]]:
+        """Values to try of each number."""
+        names = set(InstanceConfig.model_fields) & set(type(self).model_fields)
+        return {name: getattr(self, name) for name in InstanceConfig.model_fields if name in names}
 
 
 class EvaluateConfig(Settings):

@@ -50,7 +50,8 @@ def distance_target(instance_map: npt.NDArray[np.integer]) -> npt.NDArray[np.flo
     [[0.0, 0.5, 1.0, 0.5, 0.0, 0.3333333432674408, 0.6666666865348816, 1.0]]
     """
     ids = np.unique(instance_map, return_inverse=True)[1].reshape(instance_map.shape)
-    ids = ids + (instance_map.min(initial=0) > 0)
+    if instance_map.min() > 0:
+        ids = ids + 1  # no background in this map: 0 must stay free
     distance = np.zeros(instance_map.shape, np.float32)
     height, width = instance_map.shape
     for index, place in enumerate(find_objects(ids), start=1):
@@ -64,7 +65,9 @@ def distance_target(instance_map: npt.NDArray[np.integer]) -> npt.NDArray[np.flo
             distance[rows, columns] = 1
             continue
         found = cv2.distanceTransform(own, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        distance[rows, columns] += found / found.max()
+        # OpenCV's square root differs in the last bit from run to run; the squares are integers
+        squared = np.rint(found**2)
+        distance[rows, columns] += np.sqrt(squared / squared.max())
     return distance
 
 

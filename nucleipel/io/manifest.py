@@ -9,7 +9,7 @@ import csv
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,11 @@ SPLITS = ("train", "val", "test", "")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image of a manifest; paths are resolved, `label` is None where the cell is empty."""
+    """One image of a manifest; paths are resolved, `label` is None where the cell is empty.
+
+    `columns` holds every cell as it stands, also those of columns that mean
+    nothing here.
+    """
 
     id: str
     image: Path
@@ -31,6 +35,7 @@ class Row:
     split: str
     source_id: str
     mpp: float | None
+    columns: Mapping[str, str]
 
     def require_label(self) -> Path:
         """The label's path.
@@ -67,6 +72,22 @@ class Manifest:
             found = ", ".join(sorted({row.split or "(empty)" for row in self.rows}))
             raise ManifestError(f"{self.path}: no row has split '{split}'; found {found}")
         return Manifest(self.path, rows)
+
+    def grouped(self, column: str) -> dict[str, list[int]]:
+        """Places of the rows that have each value of a column, by value.
+
+        Raises
+        ------
+        ManifestError
+            If there is no such column.
+        """
+        groups: dict[str, list[int]] = {}
+        for place, row in enumerate(self.rows):
+            if column not in row.columns:
+                found = ", ".join(row.columns)
+                raise ManifestError(f"{self.path}: column '{column}' is missing; found {found}")
+            groups.setdefault(row.columns[column], []).append(place)
+        return dict(sorted(groups.items()))
 
     def annotated(self) -> "Manifest":
         """The same rows, every one of which must have a label.
@@ -126,7 +147,7 @@ def manifest_of_images(images: Sequence[Path], *, mpp: float | None = None) -> M
     ImageError
         If an image is missing.
     """
-    rows = tuple(Row(image_stem(image), image, None, "", "", mpp) for image in images)
+    rows = tuple(Row(image_stem(image), image, None, "", "", mpp, {}) for image in images)
     for row in rows:
         if not row.image.is_file():
             raise ImageError(f"{row.image}: no such file; check the path")
@@ -175,7 +196,7 @@ def _check_record(record: dict[str, str], root: Path) -> tuple[Row, list[str]]:
         faults.append("source_id is empty; name the patient, slide or field of view")
     mpp, mpp_fault = _read_mpp(cells.get("mpp", ""))
     faults += mpp_fault + _check_files(image, label, mpp)
-    return Row(row_id, image, label, cells["split"], cells["source_id"], mpp), faults
+    return Row(row_id, image, label, cells["split"], cells["source_id"], mpp, cells), faults
 
 
 def _read_mpp(text: str) -> tuple[float | None, list[str]]:

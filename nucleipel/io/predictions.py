@@ -69,10 +69,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A finished store."""
+    """A finished store; `instances` holds the numbers of the `InstanceRule` that suits its maps."""
 
     path: Path
     images: tuple[Prediction, ...]
+    instances: dict[str, Any]
     fingerprint: str
 
 
@@ -143,9 +144,8 @@ def open_predictions(path: Path) -> Predictions:
         If it is missing or unfinished.
     """
     record = read_record(path, stage="predict")
-    return Predictions(
-        path, tuple(_open_prediction(path, name) for name in record["images"]), identity(record)
-    )
+    images = tuple(_open_prediction(path, name) for name in record["images"])
+    return Predictions(path, images, record["instances"], identity(record))
 
 
 def _open_prediction(path: Path, image_id: str) -> Prediction:

@@ -26,14 +26,19 @@ def write_report(
     if path.exists() and not overwrite:
         _require_same(path, report)
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_table(path.with_suffix(".csv"), rows)
+    write_json(path, report)
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows of equal keys as a CSV with a header."""
     with (
-        replacing(path.with_suffix(".csv")) as temporary,
+        replacing(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as stream,
     ):
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    write_json(path, report)
 
 
 def _require_same(path: Path, report: dict[str, Any]) -> None:

@@ -71,6 +71,12 @@ class Checkpoint:
     network: nn.Module
     sha256: str
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights and the description: what a result made with it depends on."""
+        content = json.dumps({"sha256": self.sha256, **asdict(self.description)}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
 
 def build_description(
     network: nn.Module,

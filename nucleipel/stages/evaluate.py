@@ -21,30 +21,34 @@ def evaluate(
     config: EvaluateConfig,
     *,
     split: str | None = None,
+    by: str | None = None,
     data_root: Path | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Compare `instances/<id>/instances.ome.tif` with every label; write and return the report.
 
     `out` becomes a JSON file with `mean_over_images` and `pooled_over_nuclei`;
-    a CSV of the same name has one row an image.
+    a CSV of the same name has one row an image. With `by`, the name of a
+    manifest column, `groups` has both for each of its values too.
     """
     rows = read_manifest(manifest, data_root=data_root)
     rows = (rows.of_split(split) if split else rows).annotated()
+    groups = rows.grouped(by) if by else {}
     scores = [_score(row, instances, config.ap_thresholds) for row in track(rows.rows, "scoring")]
     report = {
         "comparison": {
             "instances": str(instances),
             "split": split,
+            "by": by,
             "annotations": rows.fingerprint(),
             "config": config.identity(),
         },
-        "images": len(scores),
-        "annotated_nuclei": sum(score.truth_count for score in scores),
-        "predicted_nuclei": sum(score.found_count for score in scores),
-        "mean_over_images": mean(scores),
-        "pooled_over_nuclei": pool(scores),
+        **_summary(scores),
     }
+    if by:
+        report["groups"] = {
+            value: _summary([scores[place] for place in places]) for value, places in groups.items()
+        }
     table = [
         {
             "id": row.id,
@@ -56,6 +60,16 @@ def evaluate(
     ]
     write_report(out, report, table, overwrite=overwrite)
     return report
+
+
+def _summary(scores: Sequence[ImageScore]) -> dict[str, Any]:
+    return {
+        "images": len(scores),
+        "annotated_nuclei": sum(score.truth_count for score in scores),
+        "predicted_nuclei": sum(score.found_count for score in scores),
+        "mean_over_images": mean(scores),
+        "pooled_over_nuclei": pool(scores),
+    }
 
 
 def _score(row: Row, instances: Path, ap_thresholds: Sequence[float]) -> ImageScore:

@@ -7,6 +7,7 @@ from pathlib import Path
 from nucleipel.config import FinetunePatchesConfig
 from nucleipel.data.patches import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
+from nucleipel.instances.rule import InstanceRule
 from nucleipel.io.output import claim_output
 from nucleipel.io.patch_store import PatchStore, open_patch_store
 from nucleipel.losses import ClassesAndDistance, CrossEntropyPEL, PELoss
@@ -34,7 +35,7 @@ def finetune_patches(
     start = read_checkpoint(checkpoint)
     store = open_patch_store(patches)
     _require_fit(store, start.description, checkpoint)
-    inputs = {"checkpoint": start.sha256, "patches": store.fingerprint}
+    inputs = {"checkpoint": start.fingerprint, "patches": store.fingerprint}
     output = claim_output(
         out, stage="finetune-patches", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
@@ -46,6 +47,7 @@ def finetune_patches(
     rows = store.of_split("train")
     schedule = build_schedule(config, samples_per_epoch=config.patches_per_epoch or len(rows))
     boundary_px = start.description.boundary_px
+    numbers = config.instances.over(start.description.instances)
     training = TrainingPatches(
         store,
         rows,
@@ -62,11 +64,15 @@ def finetune_patches(
         ValidationPatches(store, store.of_split("val"), boundary_px=boundary_px),
         config,
         schedule,
+        rule=InstanceRule(**numbers),
         out=out,
         start_counts=True,
     )
     description = dataclasses.replace(
-        start.description, config=config.identity(), parent_sha256=start.sha256
+        start.description,
+        instances=numbers,
+        config=config.identity(),
+        parent_sha256=start.sha256,
     )
     output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
     log.info("%s: best PQ on val %.4f, after epoch %d", out, best.pq, best.epoch)

@@ -50,6 +50,7 @@ def fit_network(
     config: FitConfig,
     schedule: Schedule,
     *,
+    rule: InstanceRule,
     out: Path,
     start_counts: bool = False,
 ) -> Best:
@@ -58,7 +59,7 @@ def fit_network(
         validation,
         loss,
         device=fabric.device,
-        rule=InstanceRule(**config.instances.model_dump()),
+        rule=rule,
         batch_size=config.batch_size,
         workers=config.workers,
     )

@@ -29,7 +29,7 @@ def predict(
 ) -> Path:
     """Write the probability maps of all images of a manifest into the store `out`."""
     model = read_checkpoint(checkpoint)
-    inputs = {"checkpoint": model.sha256, "images": rows.fingerprint()}
+    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
     output = claim_output(
         out, stage="predict", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
@@ -43,7 +43,7 @@ def predict(
     for row in rows.rows:
         if not is_predicted(out, row.id):
             _predict_image(model, row, out, stated_mpp=row.mpp or config.mpp, device=device)
-    output.commit(images=[row.id for row in rows.rows])
+    output.commit(images=[row.id for row in rows.rows], instances=model.description.instances)
     return out
 
 

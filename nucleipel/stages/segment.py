@@ -27,7 +27,7 @@ def segment(
     overwrite: bool = False,
 ) -> Path:
     """Write the nuclei of every image of a manifest into `out/<id>/`."""
-    inputs = {"checkpoint": read_checkpoint(checkpoint).sha256, "images": rows.fingerprint()}
+    inputs = {"checkpoint": read_checkpoint(checkpoint).fingerprint, "images": rows.fingerprint()}
     output = claim_output(
         out, stage="segment", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
@@ -37,7 +37,8 @@ def segment(
     maps = predict(
         checkpoint, rows, out / MAPS, PredictConfig(device=config.device, mpp=config.mpp)
     )
-    stitch_images(open_predictions(maps), out, rule=InstanceRule(**config.instances.model_dump()))
+    store = open_predictions(maps)
+    stitch_images(store, out, rule=InstanceRule(**config.instances.over(store.instances)))
     output.commit(images=[row.id for row in rows.rows])
     if not config.keep_predictions:
         shutil.rmtree(maps)

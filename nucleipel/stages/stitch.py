@@ -28,7 +28,7 @@ def stitch(predictions: Path, out: Path, config: StitchConfig, *, overwrite: boo
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    stitch_images(store, out, rule=InstanceRule(**config.instances.model_dump()))
+    stitch_images(store, out, rule=InstanceRule(**config.instances.over(store.instances)))
     output.commit(images=[prediction.id for prediction in store.images])
     return out
 

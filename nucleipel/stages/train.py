@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nucleipel.config import TrainConfig
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
+from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.targets import CLASSES, MAPS
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.output import claim_output
@@ -55,6 +56,7 @@ def train(
         _validation_windows(val_rows, config),
         config,
         schedule,
+        rule=InstanceRule(**config.instances.model_dump()),
         out=out,
     )
     description = build_description(
@@ -76,11 +78,10 @@ def _network_spec(config: TrainConfig) -> NetworkSpec:
     return NetworkSpec(
         family=config.network.family,
         features=config.network.features,
-        strides=config.network.strides,
         residual_units=config.network.residual_units,
-        block_px=config.network.block_px,
         in_channels=config.channels,
         classes=len(CLASSES),
+        block_px=config.network.block_px,
     )
 
 

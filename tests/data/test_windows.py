@@ -50,7 +50,7 @@ def test_image_and_annotation_move_together(images) -> None:
     windows = _windows(images, LIVELY)
     contrast = []
     for number in range(40):
-        image, onehot, _ = windows[number]
+        image, onehot, *_ = windows[number]
         nucleus, background = onehot[1] > 0, onehot[0] > 0
         if nucleus.sum() > 60:
             contrast.append(float(image[:, background].mean() - image[:, nucleus].mean()))
@@ -59,9 +59,11 @@ def test_image_and_annotation_move_together(images) -> None:
 
 
 def test_samples_are_what_a_network_takes(images) -> None:
-    image, onehot, instance_map = _windows(images, LIVELY)[0]
+    image, onehot, distance, instance_map = _windows(images, LIVELY)[0]
     assert (image.shape, image.dtype) == ((3, 64, 64), torch.float32)
     assert (onehot.shape, onehot.dtype) == ((3, 64, 64), torch.float32)
+    assert (distance.shape, distance.dtype) == ((1, 64, 64), torch.float32)
+    assert torch.equal(distance[0] > 0, instance_map > 0)
     assert image.is_contiguous()
     assert 0 <= image.min() <= image.max() <= 1
     assert torch.equal(onehot.sum(dim=0), torch.ones(64, 64))
@@ -69,7 +71,7 @@ def test_samples_are_what_a_network_takes(images) -> None:
 
 
 def test_one_scale_and_no_jitter_of_values_gives_pixels_of_the_slide(images) -> None:
-    image, _, _ = _windows(images, STILL, scale_range=(1.0, 1.0))[0]
+    image, *_ = _windows(images, STILL, scale_range=(1.0, 1.0))[0]
     values = {
         round(float(v), 5)
         for source in images

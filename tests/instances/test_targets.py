@@ -13,6 +13,7 @@ from nucleipel.instances.targets import (
     CLASSES,
     INTERIOR,
     class_targets,
+    distance_target,
     one_hot,
 )
 
@@ -317,3 +318,41 @@ def test_one_hot_has_one_class_a_pixel() -> None:
     assert annotation.shape == (len(CLASSES), *targets.shape)
     assert (annotation.sum(axis=0) == 1).all()
     assert np.array_equal(annotation.argmax(axis=0), targets)
+
+
+def test_distance_is_a_fraction_of_the_greatest_in_the_own_nucleus() -> None:
+    drawing = instance_map(
+        """
+        ..............
+        .11111222222..
+        .11111222222..
+        .11111222222..
+        .11111........
+        .11111...3....
+        ..............
+        """
+    )
+    expected = np.zeros(drawing.shape)
+    expected[1:6, 1:6] = 1  # of at most 3 px
+    expected[2:5, 2:5] = 2
+    expected[3, 3] = 3
+    expected /= 3
+    expected[1:4, 6:12] = 0.5  # of at most 2 px
+    expected[2, 7:11] = 1
+    expected[5, 9] = 1
+    assert distance_target(drawing) == pytest.approx(expected, abs=1e-6)
+
+
+def test_distance_does_not_know_what_lies_beyond_the_image() -> None:
+    drawing = instance_map(
+        """
+        111.22
+        111.22
+        111.22
+        """
+    )
+    third, half = 1 / 3, 1 / 2
+    row = [1, 2 * third, third, 0, half, 1]
+    assert distance_target(drawing) == pytest.approx(np.array([row] * 3), abs=1e-6)
+    assert (distance_target(np.full((4, 5), 9, np.uint32)) == 1).all()
+    assert not distance_target(np.zeros((4, 5), np.uint32)).any()

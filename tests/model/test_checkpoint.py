@@ -18,7 +18,7 @@ from nucleipel.model.checkpoint import (
 )
 from nucleipel.model.network import NetworkSpec, build_network
 
-SPEC = NetworkSpec("unet", features=(4, 8), residual_units=1, in_channels=3, classes=3)
+SPEC = NetworkSpec("unet", features=(4, 8), residual_units=1, in_channels=3, classes=3, block_px=2)
 
 
 @pytest.fixture
@@ -35,7 +35,8 @@ def _write(folder: Path, *, seed: int) -> Path:
         mpp=0.5,
         core_px=64,
         boundary_px=2,
-        classes=("background", "interior", "boundary"),
+        maps=("background", "interior", "boundary", "distance"),
+        instances={"min_area_px": 7},
         config={"epochs": 3},
     )
     folder.mkdir()
@@ -55,7 +56,8 @@ def test_what_is_written_is_read(folder: Path, name: str) -> None:
     description = found.description
     assert (description.network, description.mpp, description.boundary_px) == (SPEC, 0.5, 2)
     assert description.config == {"epochs": 3}
-    assert description.classes == ("background", "interior", "boundary")
+    assert description.maps == ("background", "interior", "boundary", "distance")
+    assert description.instances == {"min_area_px": 7}
     assert description.grid.halo_px >= description.receptive_radius_px
     assert description.grid.halo_px % SPEC.stride == 0
 
@@ -126,7 +128,7 @@ def _of_an_unknown_network(folder: Path) -> None:
         (_no_weights, r"has no checkpoint\.safetensors; expected the folder of a finished run"),
         (_no_description, r"has no checkpoint\.json"),
         (_description_cut_off, r"checkpoint\.json: cannot be understood"),
-        (_from_the_future, r"checkpoint\.json: format 99; this version reads up to 1; upgrade"),
+        (_from_the_future, r"checkpoint\.json: format 99; this version reads up to 2; upgrade"),
         (_of_another_network, r"does not fit the network in checkpoint\.json"),
         (_of_an_unknown_network, r"network family 'transformer'; expected unet or basic_unet"),
     ],
@@ -143,7 +145,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     weights = network.state_dict()
     next(iter(weights.values())).fill_(float("nan"))
     description = build_description(
-        network, SPEC, mpp=None, core_px=64, boundary_px=2, classes=("a", "b", "c"), config={}
+        network, SPEC, mpp=None, core_px=64, boundary_px=2, maps=("a",), instances={}, config={}
     )
     write_checkpoint(tmp_path, description, weights)
     with pytest.raises(CheckpointError, match="not finite; train again"):

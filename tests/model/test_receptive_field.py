@@ -7,12 +7,16 @@ from torch import nn
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.model.receptive_field import receptive_radius
 
-SMALL = NetworkSpec("unet", features=(4, 8, 16), residual_units=1, in_channels=3, classes=3)
+SMALL = NetworkSpec(
+    "unet", features=(4, 8, 16), residual_units=1, in_channels=3, classes=3, block_px=1
+)
 NETWORKS = {
     "unet": SMALL,
-    "unet without residual units": NetworkSpec("unet", (4, 8, 16), 0, 1, 3),
-    "default unet": NetworkSpec("unet", (2, 3, 4, 5, 6), 2, 1, 3),
-    "basic unet": NetworkSpec("basic_unet", (2, 2, 3, 3, 4, 2), 0, 1, 3),
+    "unet without residual units": NetworkSpec("unet", (4, 8, 16), 0, 1, 3, 1),
+    "default unet": NetworkSpec("unet", (2, 3, 4, 5, 6), 2, 1, 3, 2),
+    "strided unet": NetworkSpec("unet", (2, 3, 4, 5, 6), 2, 1, 3, 1),
+    "basic unet": NetworkSpec("basic_unet", (2, 2, 3, 3, 4, 2), 0, 1, 3, 1),
+    "basic unet of blocks": NetworkSpec("basic_unet", (2, 2, 3, 3, 4, 2), 0, 1, 3, 2),
 }
 
 
@@ -74,9 +78,9 @@ def test_some_pixel_at_the_radius_changes_the_output(name: str) -> None:
     assert reached == radius
 
 
-def test_the_default_network_sees_107_px() -> None:
-    spec = NetworkSpec("unet", (16, 32, 64, 128, 256), 2, 3, 3)
-    assert receptive_radius(build_network(spec), in_channels=3, stride=spec.stride) == 107
+def test_the_default_network_sees_111_px() -> None:
+    spec = NetworkSpec("unet", (32, 48, 96, 192, 256), 2, 3, 3, 2)
+    assert receptive_radius(build_network(spec), in_channels=3, stride=spec.stride) == 111
 
 
 def test_the_weights_do_not_matter() -> None:

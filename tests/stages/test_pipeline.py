@@ -69,7 +69,7 @@ def test_a_checkpoint_is_enough_to_predict_with(ran: Path) -> None:
         assert description.mpp == 0.5
         assert description.grid.halo_px >= description.receptive_radius_px > 0
         assert description.grid.halo_px % 4 == 0
-        assert description.classes == ("background", "interior", "boundary")
+        assert description.maps == ("background", "interior", "boundary", "distance")
     parent = read_checkpoint(ran / "train").sha256
     assert read_checkpoint(ran / "finetune").description.parent_sha256 == parent
 
@@ -101,10 +101,10 @@ def test_the_map_does_not_depend_on_how_it_was_cut(ran: Path, tiny_set, tmp_path
             intensity=slide.intensity_range(),
             grid=dataclasses.replace(description.grid, core_px=192),
             channels=3,
-            classes=3,
+            maps=4,
             device=torch.device("cpu"),
         )
-    assert tiled.shape == whole.shape == (3, 100, 170)
+    assert tiled.shape == whole.shape == (4, 100, 170)
     difference = np.abs(tiled.astype(int) - whole)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 1e-3
@@ -128,7 +128,7 @@ def test_a_halo_below_the_receptive_radius_would_show(ran: Path, tiny_set) -> No
             intensity=slide.intensity_range(),
             grid=dataclasses.replace(checkpoint.description.grid, halo_px=0),
             channels=3,
-            classes=3,
+            maps=4,
             device=torch.device("cpu"),
         )
     tiled = open_predictions(ran / "maps.zarr").images[0].read_map()

@@ -8,11 +8,11 @@ import torch
 
 from nucleipel.data.sample import Sample
 from nucleipel.errors import CheckpointError, TrainingError
-from nucleipel.losses import CrossEntropyDice, CrossEntropyPEL, PELoss
-from nucleipel.model.network import NetworkSpec, build_network
+from nucleipel.losses import ClassesAndDistance, CrossEntropyDice, CrossEntropyPEL, PELoss
+from nucleipel.model.network import NetworkSpec, build_network, to_probabilities
 from nucleipel.training.fit import Schedule, build_fabric, fit
 
-SPEC = NetworkSpec("unet", (16, 32), residual_units=1, in_channels=1, classes=3)
+SPEC = NetworkSpec("unet", (16, 32), residual_units=1, in_channels=1, classes=3, block_px=1)
 SCHEDULE = Schedule(
     epochs=4,
     steps_per_epoch=3,
@@ -40,14 +40,15 @@ class Discs(torch.utils.data.Dataset):
         distance = ((rows - y) ** 2 + (columns - x) ** 2).float().sqrt()
         classes = torch.stack([distance > 7, distance <= 5, (distance > 5) & (distance <= 7)])
         image = (distance <= 7).float()[None] + 0.1 * torch.rand(1, 32, 32, generator=generator)
-        return Sample(image, classes.float(), (distance <= 7).int())
+        central = (1 - distance / 7).clamp(min=0)[None]
+        return Sample(image, classes.float(), central, (distance <= 7).int())
 
 
 def _train(out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None):
     out.mkdir(exist_ok=True)
     fabric = build_fabric("cpu", seed=0)
     network = build_network(SPEC)
-    loss = loss or CrossEntropyDice(1, 1)
+    loss = loss or ClassesAndDistance(CrossEntropyDice(1, 1), distance_weight=1)
     scores = validate or (lambda _: {"pq": 0.5, "dice": 0.5, "loss": 1.0})
     return fit(fabric, network, loss, Discs(), scores, schedule=schedule, workers=0, out=out)
 
@@ -61,18 +62,22 @@ def _train(out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None
     ids=["cross-entropy + dice", "cross-entropy + PEL"],
 )
 def test_one_batch_can_be_learned_by_heart(loss: torch.nn.Module) -> None:
+    loss = ClassesAndDistance(loss, distance_weight=1)
     build_fabric("cpu", seed=0)
     network = build_network(SPEC).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
     samples = [Discs()[number] for number in range(2)]
     image = torch.stack([sample.image for sample in samples])
     onehot = torch.stack([sample.onehot for sample in samples])
+    distance = torch.stack([sample.distance for sample in samples])
     for _ in range(120):
         optimizer.zero_grad()
-        loss(network(image), onehot).backward()
+        loss(network(image), onehot, distance).backward()
         optimizer.step()
-    right = network(image).argmax(dim=1) == onehot.argmax(dim=1)
+    probabilities = to_probabilities(network(image))
+    right = probabilities[:, :3].argmax(dim=1) == onehot.argmax(dim=1)
     assert right.float().mean() > 0.995
+    assert (probabilities[:, 3:] - distance).abs().mean() < 0.02
 
 
 def test_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
@@ -124,8 +129,8 @@ def test_best_validation_is_kept_and_patience_ends(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
     class Broken(torch.nn.Module):
-        def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
-            return logits.sum() * float("nan")
+        def forward(self, outputs: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+            return outputs.sum() * float("nan")
 
     with pytest.raises(TrainingError, match="the loss is nan at step 1; lower learning_rate"):
         _train(tmp_path / "run", loss=Broken())
