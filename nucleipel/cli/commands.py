@@ -15,10 +15,22 @@ from nucleipel.cli import options
 @click.command()
 @options.manifest
 @options.data_root
+@click.option(
+    "--checkpoint",
+    type=options.PATH,
+    help="Start from these weights and their network; 'default' comes with the package.",
+)
 @options.out("Folder for the run.")
 @options.settings
 @options.device
-def train(manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **given: Any) -> None:
+def train(
+    manifest: Path,
+    data_root: Path | None,
+    checkpoint: Path | None,
+    out: Path,
+    overwrite: bool,
+    **given: Any,
+) -> None:
     """Train a network on whole images and slides.
 
     Learns from the rows whose split is train; keeps the weights that score the
@@ -29,7 +41,12 @@ def train(manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **
     config = options.load(TrainConfig, given)
     from nucleipel.stages.train import train as run
 
-    click.echo(run(manifest, out, config, data_root=data_root, overwrite=overwrite))
+    click.echo(
+        run(
+            manifest, out, config,
+            checkpoint=checkpoint, data_root=data_root, overwrite=overwrite,
+        )
+    )  # fmt: skip
 
 
 @click.command()
@@ -101,7 +118,7 @@ def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
 
 @click.command()
 @options.rows
-@options.checkpoint
+@options.checkpoint_or_default
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
 @options.device

@@ -42,8 +42,10 @@ rows = _stack(
     split,
     data_root,
 )
-checkpoint = click.option(
-    "--checkpoint", type=PATH, required=True, help="A run folder, or the checkpoint file in it."
+CHECKPOINT_HELP = "A run folder, or the checkpoint file in it; 'default' comes with the package."
+checkpoint = click.option("--checkpoint", type=PATH, required=True, help=CHECKPOINT_HELP)
+checkpoint_or_default = click.option(
+    "--checkpoint", type=PATH, default="default", show_default=True, help=CHECKPOINT_HELP
 )
 device = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Short for --set device=..."

@@ -152,8 +152,8 @@ class TrainConfig(FitConfig):
     """Width of the boundary class, inside each nucleus."""
     instances: InstanceConfig = InstanceConfig()
     """How maps become nuclei in validation, and later unless `calibrate` finds better numbers."""
-    core_px: Positive = 512
-    """Side of the tiles that predictions with this checkpoint are cut into."""
+    core_px: Positive = 1024
+    """Side of the tiles that predictions with this checkpoint are cut into, at most."""
     network: NetworkConfig = NetworkConfig()
     augment: AugmentConfig = AugmentConfig()
 

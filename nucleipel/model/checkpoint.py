@@ -6,6 +6,7 @@ boundary width, versions, the resolved config and the sha256 of the weights
 ever loaded.
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -26,6 +27,8 @@ from nucleipel.model.receptive_field import receptive_radius
 
 WEIGHTS, DESCRIPTION = "checkpoint.safetensors", "checkpoint.json"
 FORMAT = 2
+DEFAULT = "default"
+"""Names the weights that come with the package, wherever a checkpoint is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,15 @@ class WindowGrid:
     core_px: int
     halo_px: int
     batch: int
+
+    def fitted(self, shape: tuple[int, int], *, stride: int) -> "WindowGrid":
+        """The grid for an image of shape (height, width): no core is larger than the image.
+
+        Still a function of checkpoint and image alone; a small image would
+        otherwise be predicted in the middle of a large mirrored window.
+        """
+        side = -(-max(shape) // stride) * stride
+        return dataclasses.replace(self, core_px=min(self.core_px, side))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +140,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint by its folder or by either of its files.
+    """Read a checkpoint by its folder or by either of its files, or the one named "default".
 
     Raises
     ------
@@ -158,6 +170,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _folder_of(path: Path) -> Path:
+    if path == Path(DEFAULT):
+        return Path(__file__).parent / "weights"
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint; check the path")
     if path.is_file() and path.name not in (WEIGHTS, DESCRIPTION):

@@ -51,8 +51,9 @@ def _predict_image(
     model: Checkpoint, row: Row, out: Path, *, stated_mpp: float | None, device: torch.device
 ) -> None:
     description = model.description
-    grid, channels = description.grid, description.network.in_channels
+    channels = description.network.in_channels
     with open_slide(row.image, mpp=stated_mpp) as slide:
+        grid = description.grid.fitted(slide.shape, stride=description.network.stride)
         require_fit(slide, mpp=description.mpp, channels=channels)
         intensity = slide.intensity_range()
         parts = shard_boxes(slide.shape, core_px=grid.core_px)

@@ -5,12 +5,18 @@ from pathlib import Path
 
 from nucleipel.config import TrainConfig
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
+from nucleipel.errors import CheckpointError
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.targets import CLASSES, MAPS
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.output import claim_output
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
-from nucleipel.model.checkpoint import build_description, write_checkpoint
+from nucleipel.model.checkpoint import (
+    Checkpoint,
+    build_description,
+    read_checkpoint,
+    write_checkpoint,
+)
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
 from nucleipel.training.fit import build_fabric
@@ -23,10 +29,14 @@ def train(
     out: Path,
     config: TrainConfig,
     *,
+    checkpoint: Path | None = None,
     data_root: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Train on the `train` rows of a manifest; keep the weights with the best PQ on `val`.
+
+    Starts from the weights of `checkpoint`, if one is given: its network is
+    then trained, whatever `config.network` says.
 
     Writes the checkpoint, `metrics.csv`, `curves.png`, TensorBoard events and
     the resolved config into `out`, and returns it.
@@ -34,6 +44,10 @@ def train(
     rows = read_manifest(manifest, data_root=data_root)
     train_rows, val_rows = rows.of_split("train").annotated(), rows.of_split("val").annotated()
     inputs = {"train images": train_rows.fingerprint(), "val images": val_rows.fingerprint()}
+    start = read_checkpoint(checkpoint) if checkpoint else None
+    if start:
+        _require_fit(start, config, checkpoint)
+        inputs["checkpoint"] = start.fingerprint
     output = claim_output(
         out, stage="train", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
@@ -42,8 +56,8 @@ def train(
         return out
 
     fabric = build_fabric(config.device, config.seed)
-    spec = _network_spec(config)
-    network = build_network(spec)
+    spec = start.description.network if start else _network_spec(config)
+    network = start.network if start else build_network(spec)
     schedule = build_schedule(config, samples_per_epoch=config.windows_per_epoch)
     best = fit_network(
         fabric,
@@ -72,6 +86,21 @@ def train(
     output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
     log.info("%s: best PQ on val %.4f, after epoch %d", out, best.pq, best.epoch)
     return out
+
+
+def _require_fit(start: Checkpoint, config: TrainConfig, checkpoint: Path | None) -> None:
+    spec = start.description.network
+    if spec.in_channels != config.channels:
+        raise CheckpointError(
+            f"{checkpoint}: takes {spec.in_channels} channels, this training {config.channels};"
+            f" set channels={spec.in_channels}"
+        )
+    for name in ("window_px", "core_px"):
+        if getattr(config, name) % spec.stride:
+            raise CheckpointError(
+                f"{checkpoint}: its network has a stride of {spec.stride} px, {name} is"
+                f" {getattr(config, name)}; set {name} to a multiple of it"
+            )
 
 
 def _network_spec(config: TrainConfig) -> NetworkSpec:

@@ -12,6 +12,7 @@ from nucleipel.errors import CheckpointError
 from nucleipel.model.checkpoint import (
     DESCRIPTION,
     WEIGHTS,
+    WindowGrid,
     build_description,
     read_checkpoint,
     write_checkpoint,
@@ -68,6 +69,14 @@ def test_the_same_weights_have_the_same_hash(tmp_path: Path) -> None:
         for name, seed in [("one", 0), ("same", 0), ("other", 1)]
     )
     assert one == same != other
+
+
+@pytest.mark.parametrize(
+    ("shape", "core_px"), [((16, 16), 16), ((17, 3), 32), ((900, 40), 64), ((9000, 9000), 64)]
+)
+def test_no_core_is_larger_than_its_image(shape: tuple[int, int], core_px: int) -> None:
+    grid = WindowGrid(core_px=64, halo_px=32, batch=1).fitted(shape, stride=16)
+    assert grid == WindowGrid(core_px=core_px, halo_px=32, batch=1)
 
 
 def _truncated(folder: Path) -> None:

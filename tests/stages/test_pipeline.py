@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from nucleipel.config import (
+    CalibrateConfig,
     EvaluateConfig,
     FinetunePatchesConfig,
     NetworkConfig,
@@ -20,10 +21,11 @@ from nucleipel.config import (
     TileConfig,
     TrainConfig,
 )
-from nucleipel.errors import ImageError, ManifestError, StoreError
+from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.stages.calibrate import calibrate
 from nucleipel.stages.evaluate import evaluate
 from nucleipel.stages.finetune_patches import finetune_patches
 from nucleipel.stages.predict import predict
@@ -163,6 +165,80 @@ def test_segment_gives_what_predict_and_stitch_give(ran: Path, tiny_set, tmp_pat
         ours, theirs = out / "test" / name, ran / "instances" / "test" / name
         assert ours.read_bytes() == theirs.read_bytes(), name
     assert not (out / "predictions.zarr").exists()
+
+
+def test_calibration_travels_with_the_checkpoint(ran: Path, tiny_set, tmp_path: Path) -> None:
+    rows = read_manifest(tiny_set.manifest)
+    config = CalibrateConfig(
+        device="cpu", foreground_percent=(40, 60), persistence=(0.02, 0.3), smooth_px=(2.0,),
+        distance_percent=(50,), fill_holes_px=(0,), min_area_px=(5, 40), rounds=2,
+    )  # fmt: skip
+    tuned = calibrate(ran / "finetune", rows.of_split("val"), tmp_path / "calibrated", config)
+    with (tuned / "calibration.csv").open() as stream:
+        trials = list(csv.DictReader(stream))
+    scores = [float(trial["pq"]) for trial in trials]
+    assert scores == sorted(scores, reverse=True)
+    before, after = (read_checkpoint(run).description for run in (ran / "finetune", tuned))
+    assert str(after.instances["persistence"]) == trials[0]["persistence"]
+    assert [before.instances["persistence"], before.instances["min_area_px"]] in [
+        [float(trial["persistence"]), int(trial["min_area_px"])] for trial in trials
+    ], "the checkpoint's own numbers were tried too"
+    assert read_checkpoint(tuned).sha256 == read_checkpoint(ran / "finetune").sha256
+    assert not (tuned / "predictions.zarr").exists()
+
+    val = rows.of_split("val")
+    maps = predict(tuned, val, tmp_path / "maps.zarr", PredictConfig(device="cpu"))
+    assert open_predictions(maps).instances == after.instances
+    stitch(maps, tmp_path / "val", StitchConfig())
+    report = evaluate(
+        tiny_set.manifest, tmp_path / "val", tmp_path / "r.json", EvaluateConfig(), split="val"
+    )
+    assert report["pooled_over_nuclei"]["pq"] == pytest.approx(scores[0], abs=1e-4)
+    given = StitchConfig.model_validate({"instances": {"min_area_px": 99999}})
+    stitch(maps, tmp_path / "none", given)
+    assert not tifffile.imread(tmp_path / "none" / "val" / "instances.ome.tif").any()
+
+
+def test_scores_by_a_column_add_up(ran: Path, tiny_set, tmp_path: Path) -> None:
+    lines = tiny_set.manifest.read_text().splitlines()
+    stains = ["stain", "blue", "pink", "blue"]
+    manifest = tmp_path / "stains.csv"
+    manifest.write_text("\n".join(f"{a},{b}" for a, b in zip(lines, stains, strict=True)))
+    rows = read_manifest(manifest, data_root=tiny_set.folder)
+    out = segment(ran / "finetune", rows, tmp_path / "out", SegmentConfig(device="cpu"))
+    report = evaluate(
+        manifest, out, tmp_path / "report.json", EvaluateConfig(),
+        by="stain", data_root=tiny_set.folder,
+    )  # fmt: skip
+    groups = report["groups"]
+    assert {value: part["images"] for value, part in groups.items()} == {"blue": 2, "pink": 1}
+    assert sum(part["annotated_nuclei"] for part in groups.values()) == report["annotated_nuclei"]
+    alone = evaluate(
+        manifest, out, tmp_path / "val.json", EvaluateConfig(),
+        split="val", data_root=tiny_set.folder,
+    )  # fmt: skip
+    assert groups["pink"]["pooled_over_nuclei"] == alone["pooled_over_nuclei"]
+    with pytest.raises(ManifestError, match="column 'organ' is missing; found image, label"):
+        evaluate(
+            manifest, out, tmp_path / "r.json", EvaluateConfig(),
+            by="organ", data_root=tiny_set.folder,
+        )  # fmt: skip
+
+
+def test_training_starts_from_a_checkpoint(ran: Path, tiny_set, tmp_path: Path) -> None:
+    import torch
+
+    still = TRAIN.model_copy(update={"epochs": 1, "learning_rate": 1e-9, "ema_decay": 0.0})
+    run = train(tiny_set.manifest, tmp_path / "run", still, checkpoint=ran / "train")
+    was, now = (read_checkpoint(folder) for folder in (ran / "train", run))
+    assert now.description.network == was.description.network
+    for (name, before), after in zip(
+        was.network.named_parameters(), now.network.parameters(), strict=True
+    ):
+        assert torch.allclose(before, after, atol=1e-6), name
+    odd = TRAIN.model_copy(update={"channels": 1})
+    with pytest.raises(CheckpointError, match="takes 3 channels, this training 1"):
+        train(tiny_set.manifest, tmp_path / "odd", odd, checkpoint=ran / "train")
 
 
 def test_evaluate_scores_perfect_and_missing(ran: Path, tiny_set, tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""The climb finds the top of what it may try, tries nothing twice, and tells all it tried."""
+
+from nucleipel.training.calibration import climb
+
+GRID = {"a": (0, 1, 2, 3), "b": (0, 1, 2)}
+
+
+def test_the_climb_follows_a_ridge_in_several_rounds() -> None:
+    # along one number alone the top is out of reach: a = 3 pays only where b = 2
+    def score(numbers: dict) -> float:
+        return {(0, 0): 0, (1, 0): 1, (1, 1): 2, (2, 1): 3, (2, 2): 4, (3, 2): 5}.get(
+            (numbers["a"], numbers["b"]), -1
+        )
+
+    trials = list(climb({"a": 0, "b": 0}, GRID, score, rounds=9))
+    best, top = max(trials, key=lambda trial: trial[1])
+    assert (best, top) == ({"a": 3, "b": 2}, 5)
+    seen = [tuple(numbers.items()) for numbers, _ in trials]
+    assert len(seen) == len(set(seen))
+
+
+def test_rounds_end_the_climb() -> None:
+    trials = list(climb({"a": 0, "b": 0}, GRID, lambda n: n["a"] + n["b"], rounds=1))
+    assert max(score for _, score in trials) == 5
+    assert len(trials) == 1 + 3 + 2
+
+
+def test_the_start_stays_when_nothing_is_better_and_other_numbers_are_kept() -> None:
+    trials = list(climb({"a": 7, "b": 1, "c": 5}, GRID, lambda n: n["a"] == 7, rounds=3))
+    assert max(trials, key=lambda trial: trial[1])[0] == {"a": 7, "b": 1, "c": 5}
+    assert all(numbers["c"] == 5 for numbers, _ in trials)
