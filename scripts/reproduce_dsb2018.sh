@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Train, tile, fine-tune, predict, stitch and score on DSB2018, with the committed settings.
+# Train, calibrate, tile, fine-tune, calibrate again, predict, stitch and score on DSB2018, with the
+# committed settings; the result before and after fine-tuning.
 #   scripts/reproduce_dsb2018.sh DATA_ROOT [OUT]
 # DATA_ROOT holds dsb2018/images and dsb2018/labels (see data_manifests/README.md).
 # Killed at any point, the same command continues. About two hours on two CPU cores.
@@ -17,15 +18,17 @@ fi
 mkdir -p "$out"
 
 nucleipel train "${rows[@]}" --config "$here/configs/train_dsb2018.yaml" --out "$out/train"
-nucleipel tile "${rows[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$out/patches.zarr"
-nucleipel finetune-patches --checkpoint "$out/train" --patches "$out/patches.zarr" \
-    --config "$here/configs/finetune_patches_dsb2018.yaml" --out "$out/finetune"
+nucleipel calibrate --checkpoint "$out/train" "${rows[@]}" --split val --out "$out/base"
 
-for run in train finetune; do
+nucleipel tile "${rows[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$out/patches.zarr"
+nucleipel finetune-patches --checkpoint "$out/base" --patches "$out/patches.zarr" \
+    --config "$here/configs/finetune_patches_dsb2018.yaml" --out "$out/finetune"
+nucleipel calibrate --checkpoint "$out/finetune" "${rows[@]}" --split val --out "$out/tuned"
+
+for run in base tuned; do
     nucleipel predict --checkpoint "$out/$run" "${rows[@]}" --split test \
         --out "$out/predictions_$run.zarr"
-    nucleipel stitch --predictions "$out/predictions_$run.zarr" \
-        --config "$here/configs/stitch_dsb2018.yaml" --out "$out/instances_$run"
-    nucleipel evaluate "${rows[@]}" --split test --instances "$out/instances_$run" \
-        --out "$out/report_$run.json"
+    nucleipel stitch --predictions "$out/predictions_$run.zarr" --out "$out/instances_$run"
+    nucleipel evaluate "${rows[@]}" --split test --by modality \
+        --instances "$out/instances_$run" --out "$out/report_$run.json"
 done

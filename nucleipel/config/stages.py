@@ -4,9 +4,11 @@ Lengths in pixels (`_px`) are in pixels of the working mpp.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+S = TypeVar("S", bound="Settings")
 
 Device = Literal["auto", "cpu", "cuda"]
 Positive = Annotated[int, Field(ge=1)]
@@ -26,6 +28,10 @@ class Settings(BaseModel):
     def identity(self) -> dict[str, object]:
         """What shapes the result: all settings but the device and the number of workers."""
         return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT_ON_RESULTS))
+
+    def part(self, kind: type[S]) -> S:
+        """Those of these settings that another stage has too."""
+        return kind.model_validate(self.model_dump(include=set(kind.model_fields)))
 
 
 class NetworkConfig(Settings):
@@ -220,6 +226,8 @@ class PredictConfig(Settings):
     device: Device = "auto"
     mpp: Annotated[float, Field(gt=0)] | None = None
     """Pixel size of images that are named one by one, where the file does not tell it."""
+    tta: bool = False
+    """Whether the eight flips and quarter turns of each window are averaged: better, 8 x slower."""
 
 
 class StitchConfig(Settings):

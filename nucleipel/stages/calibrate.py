@@ -43,7 +43,10 @@ def calibrate(
         log.info("%s: this calibration is finished", out)
         return out
     maps = predict(
-        checkpoint, rows, out / MAPS, PredictConfig(device=config.device, mpp=config.mpp)
+        checkpoint,
+        rows,
+        out / MAPS,
+        PredictConfig(device=config.device, mpp=config.mpp, tta=config.tta),
     )
     score = _scorer(open_predictions(maps).images, rows)
     trials = list(

@@ -42,13 +42,22 @@ def predict(
     model.network.to(device)
     for row in rows.rows:
         if not is_predicted(out, row.id):
-            _predict_image(model, row, out, stated_mpp=row.mpp or config.mpp, device=device)
+            _predict_image(
+                model, row, out,
+                stated_mpp=row.mpp or config.mpp, flips=config.tta, device=device,
+            )  # fmt: skip
     output.commit(images=[row.id for row in rows.rows], instances=model.description.instances)
     return out
 
 
 def _predict_image(
-    model: Checkpoint, row: Row, out: Path, *, stated_mpp: float | None, device: torch.device
+    model: Checkpoint,
+    row: Row,
+    out: Path,
+    *,
+    stated_mpp: float | None,
+    flips: bool,
+    device: torch.device,
 ) -> None:
     description = model.description
     channels = description.network.in_channels
@@ -67,6 +76,7 @@ def _predict_image(
                     channels=channels,
                     maps=len(description.maps),
                     device=device,
+                    flips=flips,
                 ),
             )
             for part in track(parts, f"predicting {row.id}")

@@ -35,7 +35,10 @@ def segment(
         log.info("%s: these instances are finished", out)
         return out
     maps = predict(
-        checkpoint, rows, out / MAPS, PredictConfig(device=config.device, mpp=config.mpp)
+        checkpoint,
+        rows,
+        out / MAPS,
+        PredictConfig(device=config.device, mpp=config.mpp, tta=config.tta),
     )
     store = open_predictions(maps)
     stitch_images(store, out, rule=InstanceRule(**config.instances.over(store.instances)))

@@ -21,6 +21,8 @@ from nucleipel.config import (
     TileConfig,
     TrainConfig,
 )
+from nucleipel.core.geometry import reflected_indices
+from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.predictions import open_predictions
@@ -135,6 +137,47 @@ def test_a_halo_below_the_receptive_radius_would_show(ran: Path, tiny_set) -> No
         )
     tiled = open_predictions(ran / "maps.zarr").images[0].read_map()
     assert np.abs(tiled.astype(int) - short).max() > 1
+
+
+def test_averaged_flips_do_not_know_how_the_image_lies(ran: Path, tiny_set) -> None:
+    """Turned or mirrored, an image gets the turned or mirrored map; also cut into small cores."""
+    import dataclasses
+
+    import torch
+
+    from nucleipel.core.geometry import Box
+    from nucleipel.inference.windows import predict_part
+
+    checkpoint = read_checkpoint(ran / "finetune")
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+
+    class Picture:
+        def __init__(self, pixels: np.ndarray) -> None:
+            self.pixels, self.shape, self.path = pixels, pixels.shape[:2], "picture"
+
+        def read(self, box: Box) -> np.ndarray:
+            rows = reflected_indices(box.y0, box.y1, 64)
+            return self.pixels[rows][:, reflected_indices(box.x0, box.x1, 64)]
+
+    def predicted(pixels: np.ndarray, *, flips: bool = True, core_px: int = 64) -> np.ndarray:
+        return predict_part(
+            checkpoint.network,
+            Picture(pixels),
+            Box.of_shape((64, 64)),
+            intensity=IntensityRange.of_pixels(pixels),
+            grid=dataclasses.replace(checkpoint.description.grid, core_px=core_px),
+            channels=3,
+            maps=4,
+            device=torch.device("cpu"),
+            flips=flips,
+        ).astype(int)
+
+    upright = predicted(pixels)
+    turned = predicted(np.rot90(pixels, axes=(0, 1)))
+    assert np.abs(np.rot90(upright, axes=(1, 2)) - turned).max() <= 1
+    assert np.abs(upright[:, :, ::-1] - predicted(pixels[:, ::-1])).max() <= 1
+    assert np.abs(upright - predicted(pixels, core_px=16)).max() <= 1
+    assert np.abs(upright - predicted(pixels, flips=False)).max() > 1
 
 
 def test_instances_come_in_three_files_that_agree(ran: Path) -> None:

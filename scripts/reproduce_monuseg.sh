@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Train on MoNuSeg's H&E tiles from the packaged weights, calibrate on val, score on test.
+#   scripts/reproduce_monuseg.sh DATA_ROOT [OUT]
+# DATA_ROOT holds monuseg/images and monuseg/labels (see data_manifests/README.md). The data is
+# CC BY-NC-SA: neither it nor weights trained on it may be used commercially.
+# Killed at any point, the same command continues. START=none trains from random weights.
+set -euo pipefail
+
+data_root=${1:?usage: scripts/reproduce_monuseg.sh DATA_ROOT [OUT]}
+out=${2:-monuseg_out}
+here=$(cd "$(dirname "$0")/.." && pwd)
+rows=(--manifest "$here/data_manifests/monuseg.csv" --data-root "$data_root")
+
+if [ ! -d "$data_root/monuseg/images" ]; then
+    echo "error: $data_root: has no monuseg/images; expected the folder above monuseg" >&2
+    exit 1
+fi
+mkdir -p "$out"
+
+start=(--checkpoint default)
+[ "${START:-default}" = none ] && start=()
+nucleipel train "${start[@]}" "${rows[@]}" --config "$here/configs/train_monuseg.yaml" \
+    --out "$out/train"
+nucleipel calibrate --checkpoint "$out/train" "${rows[@]}" --split val --out "$out/calibrated"
+nucleipel predict --checkpoint "$out/calibrated" "${rows[@]}" --split test \
+    --out "$out/predictions.zarr"
+nucleipel stitch --predictions "$out/predictions.zarr" --out "$out/instances"
+nucleipel evaluate "${rows[@]}" --split test --instances "$out/instances" --out "$out/report.json"
