@@ -68,10 +68,10 @@ def solve_components(  # type: ignore[no-untyped-def]
     rows = np.zeros((max(2 * len(chosen), 16), len(ROW)), np.int64)
     count = 0
     for index in range(len(chosen)):
-        y0, x0, y1, x1 = boxes[index]
+        y0, x0, y1, x1 = boxes[index, 0], boxes[index, 1], boxes[index, 2], boxes[index, 3]
         if (y1 - y0) * (x1 - x0) < min_area_px:
             continue
-        member = _member(labels[y0:y1, x0:x1], chosen[index])
+        member = _member(labels, chosen[index], y0, x0, y1, x1)
         if fill_holes_px > 0:
             _fill_holes(member, fill_holes_px)
         open_sides = (
@@ -82,15 +82,15 @@ def solve_components(  # type: ignore[no-untyped-def]
         )
         distance2 = _squared_distance(member, distance_px, open_sides)
         raw = _raw_heights(
-            member, distance2, probabilities[:, y0:y1, x0:x1],
-            distance_height, channel_height, interior_height,
+            member, distance2, probabilities, y0, x0, distance_height, channel_height,
+            interior_height,
         )  # fmt: skip
         height = _smoothed(raw, weights)
         basins, basin_count = _split(member, height, distance2, persistence)
         if count + basin_count > len(rows):
             rows = _longer(rows, 2 * (count + basin_count))
         count = _measure(
-            basins, basin_count, probabilities[0], y0, x0, origin, min_area_px, nuclei, rows, count
+            basins, basin_count, probabilities, y0, x0, origin, min_area_px, nuclei, rows, count
         )
     return nuclei, rows[:count].copy()
 
@@ -105,11 +105,11 @@ def _longer(rows, length):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _member(labels, label):  # type: ignore[no-untyped-def]
-    member = np.empty(labels.shape, np.uint8)
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            found = labels[y, x]
+def _member(labels, label, y0, x0, y1, x1):  # type: ignore[no-untyped-def]
+    member = np.empty((y1 - y0, x1 - x0), np.uint8)
+    for y in range(y1 - y0):
+        for x in range(x1 - x0):
+            found = labels[y0 + y, x0 + x]
             member[y, x] = _OWN if found == label else (_OUTSIDE if found == 0 else _FOREIGN)
     return member
 
@@ -133,8 +133,8 @@ def _fill_holes(member, max_px):  # type: ignore[no-untyped-def]
                 continue
             size, foreign = _flood(member, y, x, stack)
             if size <= max_px and not foreign:
-                for at in stack[:size]:
-                    member[at // width, at % width] = _OWN
+                for index in range(size):
+                    member[stack[index] // width, stack[index] % width] = _OWN
     for y in range(height):
         for x in range(width):
             if member[y, x] != _OWN:
@@ -209,7 +209,7 @@ def _squared_distance(member, limit, open_sides):  # type: ignore[no-untyped-def
 
 @_compiled
 def _raw_heights(  # type: ignore[no-untyped-def]
-    member, distance2, probabilities, distance_height, channel_height, interior_height
+    member, distance2, probabilities, y0, x0, distance_height, channel_height, interior_height
 ):
     """Height of each own pixel before smoothing; 0 elsewhere."""
     height, width = member.shape
@@ -220,10 +220,10 @@ def _raw_heights(  # type: ignore[no-untyped-def]
             if member[y, x] != _OWN:
                 continue
             if has_channel:
-                central = channel_height[probabilities[3, y, x]]
+                central = channel_height[probabilities[3, y0 + y, x0 + x]]
             else:
                 central = distance_height[distance2[y, x]]
-            raw[y, x] = central + interior_height[probabilities[1, y, x]]
+            raw[y, x] = central + interior_height[probabilities[1, y0 + y, x0 + x]]
     return raw
 
 
@@ -238,28 +238,25 @@ def _smoothed(raw, weights):  # type: ignore[no-untyped-def]
     padded = np.zeros(width + 2 * radius, np.int32)
     rows = np.empty((height, width), np.int32)
     for y in range(height):
-        padded[radius : radius + width] = raw[y]
-        line = rows[y]
         for x in range(width):
-            line[x] = weights[0] * padded[x + radius]
+            padded[radius + x] = raw[y, x]
+            rows[y, x] = weights[0] * raw[y, x]
         for offset in range(1, radius + 1):
             weight = weights[offset]
             for x in range(width):
-                line[x] += weight * (padded[x + radius - offset] + padded[x + radius + offset])
+                rows[y, x] += weight * (padded[x + radius - offset] + padded[x + radius + offset])
         for x in range(width):
-            line[x] >>= DROPPED_BITS
+            rows[y, x] >>= DROPPED_BITS
     smoothed = np.empty((height, width), np.int32)
     for y in range(height):
-        line = smoothed[y]
         for x in range(width):
-            line[x] = weights[0] * rows[y, x]
+            smoothed[y, x] = weights[0] * rows[y, x]
         for offset in range(1, radius + 1):
             weight = weights[offset]
             for v in (y - offset, y + offset):
                 if 0 <= v < height:
-                    other = rows[v]
                     for x in range(width):
-                        line[x] += weight * other[x]
+                        smoothed[y, x] += weight * rows[v, x]
     return smoothed
 
 
@@ -438,11 +435,12 @@ def _join(pairs, saddles, peak_heights, persistence):  # type: ignore[no-untyped
 
 
 @_compiled
-def _measure(basins, basin_count, background, y0, x0, origin, min_area_px, nuclei, rows, count):  # type: ignore[no-untyped-def]
+def _measure(basins, basin_count, probabilities, y0, x0, origin, min_area_px, nuclei, rows, count):  # type: ignore[no-untyped-def]
     """Write the basins that are large enough as nuclei after the first `count`; the new count."""
     area = np.zeros(basin_count + 1, np.int64)
-    for basin in basins.ravel():
-        area[basin] += 1
+    for y in range(basins.shape[0]):
+        for x in range(basins.shape[1]):
+            area[basins[y, x]] += 1
     number = np.zeros(basin_count + 1, np.int32)
     for basin in range(1, basin_count + 1):
         if area[basin] >= min_area_px:
@@ -454,16 +452,15 @@ def _measure(basins, basin_count, background, y0, x0, origin, min_area_px, nucle
             if basins[y, x] == 0 or nucleus == 0:
                 continue
             nuclei[y0 + y, x0 + x] = nucleus
-            row = rows[nucleus - 1]
-            v, u = y + y0 + origin[0], x + x0 + origin[1]
-            if row[AREA] == 0:
-                row[FIRST_Y], row[FIRST_X] = v, u
-                row[Y0], row[X0] = v, u
-            row[AREA] += 1
-            row[SUM_Y] += v
-            row[SUM_X] += u
-            row[X0] = min(row[X0], u)
-            row[Y1] = v + 1
-            row[X1] = max(row[X1], u + 1)
-            row[PROBABILITY] += 255 - background[y0 + y, x0 + x]
+            at, v, u = nucleus - 1, y + y0 + origin[0], x + x0 + origin[1]
+            if rows[at, AREA] == 0:
+                rows[at, FIRST_Y], rows[at, FIRST_X] = v, u
+                rows[at, Y0], rows[at, X0] = v, u
+            rows[at, AREA] += 1
+            rows[at, SUM_Y] += v
+            rows[at, SUM_X] += u
+            rows[at, X0] = min(rows[at, X0], u)
+            rows[at, Y1] = v + 1
+            rows[at, X1] = max(rows[at, X1], u + 1)
+            rows[at, PROBABILITY] += 255 - probabilities[0, y0 + y, x0 + x]
     return count
