@@ -30,6 +30,10 @@ ROW = ("area", "first_y", "first_x", "sum_y", "sum_x", "y0", "x0", "y1", "x1", "
 AREA, FIRST_Y, FIRST_X, SUM_Y, SUM_X, Y0, X0, Y1, X1, PROBABILITY = range(len(ROW))
 
 _compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+# what only compiled code calls needs no way in from Python, which takes long to compile
+_inner = numba.njit(
+    nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
 _OUTSIDE, _OWN, _FOREIGN, _SEEN = 0, 1, 2, 4
 
 
@@ -95,7 +99,7 @@ def solve_components(  # type: ignore[no-untyped-def]
     return nuclei, rows[:count].copy()
 
 
-@_compiled
+@_inner
 def _longer(rows, length):  # type: ignore[no-untyped-def]
     more = np.zeros((length, rows.shape[1]), np.int64)
     for index in range(len(rows)):
@@ -104,7 +108,7 @@ def _longer(rows, length):  # type: ignore[no-untyped-def]
     return more
 
 
-@_compiled
+@_inner
 def _member(labels, label, y0, x0, y1, x1):  # type: ignore[no-untyped-def]
     member = np.empty((y1 - y0, x1 - x0), np.uint8)
     for y in range(y1 - y0):
@@ -114,7 +118,7 @@ def _member(labels, label, y0, x0, y1, x1):  # type: ignore[no-untyped-def]
     return member
 
 
-@_compiled
+@_inner
 def _fill_holes(member, max_px):  # type: ignore[no-untyped-def]
     """Make holes of up to `max_px` pixels own; one that holds another component stays.
 
@@ -141,7 +145,7 @@ def _fill_holes(member, max_px):  # type: ignore[no-untyped-def]
                 member[y, x] = _OUTSIDE
 
 
-@_compiled
+@_inner
 def _flood(member, y, x, stack):  # type: ignore[no-untyped-def]
     """Mark what is not own and 4-connected to (y, x); leave it on the stack, all of it."""
     height, width = member.shape
@@ -166,7 +170,7 @@ def _flood(member, y, x, stack):  # type: ignore[no-untyped-def]
     return size, foreign
 
 
-@_compiled
+@_inner
 def _squared_distance(member, limit, open_sides):  # type: ignore[no-untyped-def]
     """Squared distance (px) to the nearest pixel that is not own, at most `limit` squared.
 
@@ -207,7 +211,7 @@ def _squared_distance(member, limit, open_sides):  # type: ignore[no-untyped-def
     return distance2
 
 
-@_compiled
+@_inner
 def _raw_heights(  # type: ignore[no-untyped-def]
     member, distance2, probabilities, y0, x0, distance_height, channel_height, interior_height
 ):
@@ -227,7 +231,7 @@ def _raw_heights(  # type: ignore[no-untyped-def]
     return raw
 
 
-@_compiled
+@_inner
 def _smoothed(raw, weights):  # type: ignore[no-untyped-def]
     """Heights smoothed along rows, then columns; what is not own counts 0.
 
@@ -260,7 +264,7 @@ def _smoothed(raw, weights):  # type: ignore[no-untyped-def]
     return smoothed
 
 
-@_compiled
+@_inner
 def _split(member, height, distance2, persistence):  # type: ignore[no-untyped-def]
     """Number the merged basins of a component from 1; returns them and how many there are."""
     parents, peaks = _forest(member, height, distance2)
@@ -309,7 +313,7 @@ def _split(member, height, distance2, persistence):  # type: ignore[no-untyped-d
     return basins, count
 
 
-@_compiled
+@_inner
 def _forest(member, height, distance2):  # type: ignore[no-untyped-def]
     """For each pixel the flat index of its highest neighbor (-1: not own); and the peaks."""
     rows, columns = member.shape
@@ -345,7 +349,7 @@ def _forest(member, height, distance2):  # type: ignore[no-untyped-def]
     return parents, peaks[:count].copy()
 
 
-@_compiled
+@_inner
 def _saddles(basins, height):  # type: ignore[no-untyped-def]
     """Pairs of basins that touch, by rank, and the height of each saddle between them."""
     rows, columns = basins.shape
@@ -377,7 +381,7 @@ def _saddles(basins, height):  # type: ignore[no-untyped-def]
     return pairs, saddles
 
 
-@_compiled
+@_inner
 def _order(keys):  # type: ignore[no-untyped-def]
     """Stable argsort by merging; NumPy's takes seconds to compile."""
     order = np.arange(len(keys))
@@ -399,7 +403,7 @@ def _order(keys):  # type: ignore[no-untyped-def]
     return order
 
 
-@_compiled
+@_inner
 def _join(pairs, saddles, peak_heights, persistence):  # type: ignore[no-untyped-def]
     """Group of each basin, by rank: the rank of the highest basin that it was joined to."""
     group = np.arange(len(peak_heights))
@@ -434,7 +438,7 @@ def _join(pairs, saddles, peak_heights, persistence):  # type: ignore[no-untyped
     return group
 
 
-@_compiled
+@_inner
 def _measure(basins, basin_count, probabilities, y0, x0, origin, min_area_px, nuclei, rows, count):  # type: ignore[no-untyped-def]
     """Write the basins that are large enough as nuclei after the first `count`; the new count."""
     area = np.zeros(basin_count + 1, np.int64)
