@@ -31,9 +31,7 @@ AREA, FIRST_Y, FIRST_X, SUM_Y, SUM_X, Y0, X0, Y1, X1, PROBABILITY = range(len(RO
 
 _compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 # what only compiled code calls needs no way in from Python, which takes long to compile
-_inner = numba.njit(
-    nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
+_inner = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _OUTSIDE, _OWN, _FOREIGN, _SEEN = 0, 1, 2, 4
 
 

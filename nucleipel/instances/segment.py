@@ -131,8 +131,7 @@ def _require_map(probabilities: Any, block_px: int, max_component_px: int) -> tu
         raise ValueError(f"{dtype} map of shape {shape}; expected (3 or 4, H, W) uint8")
     if not 1 <= block_px < 2**15 or not 1 <= max_component_px < 2**15:
         raise ValueError(
-            f"block_px {block_px}, max_component_px {max_component_px}; expected both in"
-            " 1..32767"
+            f"block_px {block_px}, max_component_px {max_component_px}; expected both in 1..32767"
         )
     return int(shape[1]), int(shape[2])
 
