@@ -15,7 +15,7 @@ Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 
-WITHOUT_EFFECT_ON_RESULTS = frozenset({"device", "workers", "keep_predictions"})
+WITHOUT_EFFECT_ON_RESULTS = frozenset({"device", "workers", "max_ram_gb", "keep_predictions"})
 
 _RULE = InstanceRule()
 
@@ -28,7 +28,7 @@ class Settings(BaseModel):
     )
 
     def identity(self) -> dict[str, object]:
-        """What shapes the result: all settings but the device and the number of workers."""
+        """What shapes the result: all settings but `WITHOUT_EFFECT_ON_RESULTS`."""
         return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT_ON_RESULTS))
 
 
@@ -219,6 +219,10 @@ class PredictConfig(Settings):
 class StitchConfig(Settings):
     """Settings of `nucleipel stitch`."""
 
+    workers: Positive = 2
+    """Threads that solve blocks."""
+    max_ram_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory that stitching may take; picks the size of the blocks, never the result."""
     instances: InstanceConfig = InstanceConfig()
 
 

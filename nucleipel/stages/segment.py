@@ -11,7 +11,7 @@ from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.predict import predict
-from nucleipel.stages.stitch import stitch_images
+from nucleipel.stages.stitch import choose_block_px, stitch_images
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ def segment(
     overwrite: bool = False,
 ) -> Path:
     """Write the nuclei of every image of a manifest into `out/<id>/`."""
+    block_px = choose_block_px(config)
     inputs = {"checkpoint": read_checkpoint(checkpoint).sha256, "images": rows.fingerprint()}
     output = claim_output(
         out, stage="segment", config=config.identity(), inputs=inputs, overwrite=overwrite
@@ -37,7 +38,9 @@ def segment(
     maps = predict(
         checkpoint, rows, out / MAPS, PredictConfig(device=config.device, mpp=config.mpp)
     )
-    stitch_images(open_predictions(maps), out, rule=InstanceRule(**config.instances.model_dump()))
+    rule = InstanceRule(**config.instances.model_dump())
+    store = open_predictions(maps)
+    stitch_images(store, out, rule=rule, block_px=block_px, workers=config.workers)
     output.commit(images=[row.id for row in rows.rows])
     if not config.keep_predictions:
         shutil.rmtree(maps)
