@@ -106,6 +106,7 @@ def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @click.option("--predictions", type=options.PATH, required=True, help="Store written by predict.")
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
+@options.resources
 def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Turn probability maps into full-size instance maps, tables and overlays."""
     from nucleipel.config import StitchConfig
@@ -122,6 +123,7 @@ def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
 @options.device
+@options.resources
 def segment(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Predict and stitch in one go.
 

@@ -17,6 +17,9 @@ C = TypeVar("C", bound="BaseModel")
 
 Command = Callable[..., Any]
 
+SHORTCUTS = {"device": "device", "workers": "workers", "max_ram": "max_ram_gb"}
+"""Options that are short for a setting."""
+
 PATH = click.Path(path_type=Path)  # existence is checked by the stage, with a better message
 
 
@@ -50,6 +53,10 @@ checkpoint_or_default = click.option(
 device = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Short for --set device=..."
 )
+resources = _stack(
+    click.option("--workers", type=int, help="Short for --set workers=..."),
+    click.option("--max-ram", type=float, metavar="GB", help="Short for --set max_ram_gb=..."),
+)
 
 
 def out(what: str) -> Callable[[Command], Command]:
@@ -73,12 +80,13 @@ settings = _stack(
 
 
 def load(kind: type[C], given: Mapping[str, Any]) -> C:
-    """The settings of a command, from what `settings` and `device` were given."""
+    """The settings of a command, from what `settings` and `SHORTCUTS` were given."""
     from nucleipel.config import load_config
 
     assignments = list(given["assignments"])
-    if given.get("device"):
-        assignments.append(f"device={given['device']}")
+    for option, setting in SHORTCUTS.items():
+        if given.get(option) is not None:
+            assignments.append(f"{setting}={given[option]}")
     return load_config(kind, file=given["config_file"], assignments=assignments)
 
 

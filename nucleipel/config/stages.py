@@ -1,4 +1,4 @@
-"""The settings of each stage. Defaults live here and nowhere else.
+"""The settings of each stage. Defaults live here, those of nuclei in `InstanceRule`.
 
 Lengths in pixels (`_px`) are in pixels of the working mpp.
 """
@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from nucleipel.instances.rule import InstanceRule
+
 S = TypeVar("S", bound="Settings")
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -15,7 +17,9 @@ Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 
-WITHOUT_EFFECT_ON_RESULTS = frozenset({"device", "workers", "keep_predictions"})
+WITHOUT_EFFECT_ON_RESULTS = frozenset({"device", "workers", "max_ram_gb", "keep_predictions"})
+
+_RULE = InstanceRule()
 
 
 class Settings(BaseModel):
@@ -26,7 +30,7 @@ class Settings(BaseModel):
     )
 
     def identity(self) -> dict[str, object]:
-        """What shapes the result: all settings but the device and the number of workers."""
+        """What shapes the result: all settings but `WITHOUT_EFFECT_ON_RESULTS`."""
         return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT_ON_RESULTS))
 
     def part(self, kind: type[S]) -> S:
@@ -82,19 +86,19 @@ class AugmentConfig(Settings):
 class InstanceConfig(Settings):
     """How a probability map becomes nuclei."""
 
-    foreground_percent: Annotated[int, Field(ge=1, le=99)] = 50
+    foreground_percent: Annotated[int, Field(ge=1, le=99)] = _RULE.foreground_percent
     """Share of interior + boundary above which a pixel is nucleus."""
-    fill_holes_px: NotNegative = 64
+    fill_holes_px: NotNegative = _RULE.fill_holes_px
     """Largest hole (area) that is filled."""
-    distance_px: Annotated[int, Field(ge=1, le=255)] = 15
+    distance_px: Annotated[int, Field(ge=1, le=255)] = _RULE.distance_px
     """Distance to the background beyond which a pixel is no more central (maps without one)."""
-    distance_percent: Annotated[int, Field(ge=0, le=100)] = 75
+    distance_percent: Annotated[int, Field(ge=0, le=100)] = _RULE.distance_percent
     """Share of the distance in the height that tells nuclei apart; the interior has the rest."""
-    smooth_px: Annotated[float, Field(gt=0)] = 1.0
+    smooth_px: Annotated[float, Field(gt=0, le=32)] = _RULE.smooth_px
     """Standard deviation of the smoothing of heights."""
-    persistence: Annotated[float, Field(ge=0, le=1)] = 0.08
+    persistence: Annotated[float, Field(ge=0, le=1)] = _RULE.persistence
     """How far a peak must stand above its saddle to be a nucleus; higher splits less."""
-    min_area_px: NotNegative = 10
+    min_area_px: NotNegative = _RULE.min_area_px
     """Smaller nuclei are dropped."""
 
 
@@ -233,6 +237,10 @@ class PredictConfig(Settings):
 class StitchConfig(Settings):
     """Settings of `nucleipel stitch`."""
 
+    workers: Positive = 2
+    """Threads that solve blocks."""
+    max_ram_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory that stitching may take; picks the size of the blocks, never the result."""
     instances: InstanceOverrides = InstanceOverrides()
 
 

@@ -30,6 +30,8 @@ ROW = ("area", "first_y", "first_x", "sum_y", "sum_x", "y0", "x0", "y1", "x1", "
 AREA, FIRST_Y, FIRST_X, SUM_Y, SUM_X, Y0, X0, Y1, X1, PROBABILITY = range(len(ROW))
 
 _compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+# what only compiled code calls needs no way in from Python, which takes long to compile
+_inner = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _OUTSIDE, _OWN, _FOREIGN, _SEEN = 0, 1, 2, 4
 
 
@@ -68,10 +70,10 @@ def solve_components(  # type: ignore[no-untyped-def]
     rows = np.zeros((max(2 * len(chosen), 16), len(ROW)), np.int64)
     count = 0
     for index in range(len(chosen)):
-        y0, x0, y1, x1 = boxes[index]
+        y0, x0, y1, x1 = boxes[index, 0], boxes[index, 1], boxes[index, 2], boxes[index, 3]
         if (y1 - y0) * (x1 - x0) < min_area_px:
             continue
-        member = _member(labels[y0:y1, x0:x1], chosen[index])
+        member = _member(labels, chosen[index], y0, x0, y1, x1)
         if fill_holes_px > 0:
             _fill_holes(member, fill_holes_px)
         open_sides = (
@@ -82,20 +84,20 @@ def solve_components(  # type: ignore[no-untyped-def]
         )
         distance2 = _squared_distance(member, distance_px, open_sides)
         raw = _raw_heights(
-            member, distance2, probabilities[:, y0:y1, x0:x1],
-            distance_height, channel_height, interior_height,
+            member, distance2, probabilities, y0, x0, distance_height, channel_height,
+            interior_height,
         )  # fmt: skip
         height = _smoothed(raw, weights)
         basins, basin_count = _split(member, height, distance2, persistence)
         if count + basin_count > len(rows):
             rows = _longer(rows, 2 * (count + basin_count))
         count = _measure(
-            basins, basin_count, probabilities[0], y0, x0, origin, min_area_px, nuclei, rows, count
+            basins, basin_count, probabilities, y0, x0, origin, min_area_px, nuclei, rows, count
         )
     return nuclei, rows[:count].copy()
 
 
-@_compiled
+@_inner
 def _longer(rows, length):  # type: ignore[no-untyped-def]
     more = np.zeros((length, rows.shape[1]), np.int64)
     for index in range(len(rows)):
@@ -104,17 +106,17 @@ def _longer(rows, length):  # type: ignore[no-untyped-def]
     return more
 
 
-@_compiled
-def _member(labels, label):  # type: ignore[no-untyped-def]
-    member = np.empty(labels.shape, np.uint8)
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            found = labels[y, x]
+@_inner
+def _member(labels, label, y0, x0, y1, x1):  # type: ignore[no-untyped-def]
+    member = np.empty((y1 - y0, x1 - x0), np.uint8)
+    for y in range(y1 - y0):
+        for x in range(x1 - x0):
+            found = labels[y0 + y, x0 + x]
             member[y, x] = _OWN if found == label else (_OUTSIDE if found == 0 else _FOREIGN)
     return member
 
 
-@_compiled
+@_inner
 def _fill_holes(member, max_px):  # type: ignore[no-untyped-def]
     """Make holes of up to `max_px` pixels own; one that holds another component stays.
 
@@ -133,15 +135,15 @@ def _fill_holes(member, max_px):  # type: ignore[no-untyped-def]
                 continue
             size, foreign = _flood(member, y, x, stack)
             if size <= max_px and not foreign:
-                for at in stack[:size]:
-                    member[at // width, at % width] = _OWN
+                for index in range(size):
+                    member[stack[index] // width, stack[index] % width] = _OWN
     for y in range(height):
         for x in range(width):
             if member[y, x] != _OWN:
                 member[y, x] = _OUTSIDE
 
 
-@_compiled
+@_inner
 def _flood(member, y, x, stack):  # type: ignore[no-untyped-def]
     """Mark what is not own and 4-connected to (y, x); leave it on the stack, all of it."""
     height, width = member.shape
@@ -166,7 +168,7 @@ def _flood(member, y, x, stack):  # type: ignore[no-untyped-def]
     return size, foreign
 
 
-@_compiled
+@_inner
 def _squared_distance(member, limit, open_sides):  # type: ignore[no-untyped-def]
     """Squared distance (px) to the nearest pixel that is not own, at most `limit` squared.
 
@@ -207,9 +209,9 @@ def _squared_distance(member, limit, open_sides):  # type: ignore[no-untyped-def
     return distance2
 
 
-@_compiled
+@_inner
 def _raw_heights(  # type: ignore[no-untyped-def]
-    member, distance2, probabilities, distance_height, channel_height, interior_height
+    member, distance2, probabilities, y0, x0, distance_height, channel_height, interior_height
 ):
     """Height of each own pixel before smoothing; 0 elsewhere."""
     height, width = member.shape
@@ -220,14 +222,14 @@ def _raw_heights(  # type: ignore[no-untyped-def]
             if member[y, x] != _OWN:
                 continue
             if has_channel:
-                central = channel_height[probabilities[3, y, x]]
+                central = channel_height[probabilities[3, y0 + y, x0 + x]]
             else:
                 central = distance_height[distance2[y, x]]
-            raw[y, x] = central + interior_height[probabilities[1, y, x]]
+            raw[y, x] = central + interior_height[probabilities[1, y0 + y, x0 + x]]
     return raw
 
 
-@_compiled
+@_inner
 def _smoothed(raw, weights):  # type: ignore[no-untyped-def]
     """Heights smoothed along rows, then columns; what is not own counts 0.
 
@@ -238,32 +240,29 @@ def _smoothed(raw, weights):  # type: ignore[no-untyped-def]
     padded = np.zeros(width + 2 * radius, np.int32)
     rows = np.empty((height, width), np.int32)
     for y in range(height):
-        padded[radius : radius + width] = raw[y]
-        line = rows[y]
         for x in range(width):
-            line[x] = weights[0] * padded[x + radius]
+            padded[radius + x] = raw[y, x]
+            rows[y, x] = weights[0] * raw[y, x]
         for offset in range(1, radius + 1):
             weight = weights[offset]
             for x in range(width):
-                line[x] += weight * (padded[x + radius - offset] + padded[x + radius + offset])
+                rows[y, x] += weight * (padded[x + radius - offset] + padded[x + radius + offset])
         for x in range(width):
-            line[x] >>= DROPPED_BITS
+            rows[y, x] >>= DROPPED_BITS
     smoothed = np.empty((height, width), np.int32)
     for y in range(height):
-        line = smoothed[y]
         for x in range(width):
-            line[x] = weights[0] * rows[y, x]
+            smoothed[y, x] = weights[0] * rows[y, x]
         for offset in range(1, radius + 1):
             weight = weights[offset]
             for v in (y - offset, y + offset):
                 if 0 <= v < height:
-                    other = rows[v]
                     for x in range(width):
-                        line[x] += weight * other[x]
+                        smoothed[y, x] += weight * rows[v, x]
     return smoothed
 
 
-@_compiled
+@_inner
 def _split(member, height, distance2, persistence):  # type: ignore[no-untyped-def]
     """Number the merged basins of a component from 1; returns them and how many there are."""
     parents, peaks = _forest(member, height, distance2)
@@ -312,7 +311,7 @@ def _split(member, height, distance2, persistence):  # type: ignore[no-untyped-d
     return basins, count
 
 
-@_compiled
+@_inner
 def _forest(member, height, distance2):  # type: ignore[no-untyped-def]
     """For each pixel the flat index of its highest neighbor (-1: not own); and the peaks."""
     rows, columns = member.shape
@@ -348,7 +347,7 @@ def _forest(member, height, distance2):  # type: ignore[no-untyped-def]
     return parents, peaks[:count].copy()
 
 
-@_compiled
+@_inner
 def _saddles(basins, height):  # type: ignore[no-untyped-def]
     """Pairs of basins that touch, by rank, and the height of each saddle between them."""
     rows, columns = basins.shape
@@ -380,7 +379,7 @@ def _saddles(basins, height):  # type: ignore[no-untyped-def]
     return pairs, saddles
 
 
-@_compiled
+@_inner
 def _order(keys):  # type: ignore[no-untyped-def]
     """Stable argsort by merging; NumPy's takes seconds to compile."""
     order = np.arange(len(keys))
@@ -402,7 +401,7 @@ def _order(keys):  # type: ignore[no-untyped-def]
     return order
 
 
-@_compiled
+@_inner
 def _join(pairs, saddles, peak_heights, persistence):  # type: ignore[no-untyped-def]
     """Group of each basin, by rank: the rank of the highest basin that it was joined to."""
     group = np.arange(len(peak_heights))
@@ -437,12 +436,13 @@ def _join(pairs, saddles, peak_heights, persistence):  # type: ignore[no-untyped
     return group
 
 
-@_compiled
-def _measure(basins, basin_count, background, y0, x0, origin, min_area_px, nuclei, rows, count):  # type: ignore[no-untyped-def]
+@_inner
+def _measure(basins, basin_count, probabilities, y0, x0, origin, min_area_px, nuclei, rows, count):  # type: ignore[no-untyped-def]
     """Write the basins that are large enough as nuclei after the first `count`; the new count."""
     area = np.zeros(basin_count + 1, np.int64)
-    for basin in basins.ravel():
-        area[basin] += 1
+    for y in range(basins.shape[0]):
+        for x in range(basins.shape[1]):
+            area[basins[y, x]] += 1
     number = np.zeros(basin_count + 1, np.int32)
     for basin in range(1, basin_count + 1):
         if area[basin] >= min_area_px:
@@ -454,16 +454,15 @@ def _measure(basins, basin_count, background, y0, x0, origin, min_area_px, nucle
             if basins[y, x] == 0 or nucleus == 0:
                 continue
             nuclei[y0 + y, x0 + x] = nucleus
-            row = rows[nucleus - 1]
-            v, u = y + y0 + origin[0], x + x0 + origin[1]
-            if row[AREA] == 0:
-                row[FIRST_Y], row[FIRST_X] = v, u
-                row[Y0], row[X0] = v, u
-            row[AREA] += 1
-            row[SUM_Y] += v
-            row[SUM_X] += u
-            row[X0] = min(row[X0], u)
-            row[Y1] = v + 1
-            row[X1] = max(row[X1], u + 1)
-            row[PROBABILITY] += 255 - background[y0 + y, x0 + x]
+            at, v, u = nucleus - 1, y + y0 + origin[0], x + x0 + origin[1]
+            if rows[at, AREA] == 0:
+                rows[at, FIRST_Y], rows[at, FIRST_X] = v, u
+                rows[at, Y0], rows[at, X0] = v, u
+            rows[at, AREA] += 1
+            rows[at, SUM_Y] += v
+            rows[at, SUM_X] += u
+            rows[at, X0] = min(rows[at, X0], u)
+            rows[at, Y1] = v + 1
+            rows[at, X1] = max(rows[at, X1], u + 1)
+            rows[at, PROBABILITY] += 255 - probabilities[0, y0 + y, x0 + x]
     return count

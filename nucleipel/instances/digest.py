@@ -57,8 +57,9 @@ def foreground_and_digest(probabilities, percent, y0, x0, width):  # type: ignor
                 | np.uint64(interior[y, x]) << np.uint64(8)
                 | np.uint64(boundary[y, x]) << np.uint64(16)
             )
-            if has_distance:
+            if has_distance:  # and a bit more, so that no distance is not a distance of 0
                 packed |= np.uint64(probabilities[3, y, x]) << np.uint64(24)
+                packed |= np.uint64(1) << np.uint64(32)
             position = start + np.uint64(x)
             mixed = position * np.uint64(_FACTORS[0]) ^ packed * np.uint64(_FACTORS[1])
             mixed ^= mixed >> np.uint64(32)

@@ -1,5 +1,7 @@
 """Contours of nuclei on a picture of the image: the result that people look at."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -8,18 +10,16 @@ SMALL_PX = 1024
 LARGEST_ZOOM = 4
 
 
-def draw_overlay(
-    picture: npt.NDArray[np.uint8], instance_map: npt.NDArray[np.uint32]
-) -> npt.NDArray[np.uint8]:
+def draw_overlay(picture: npt.NDArray[np.uint8], instance_map: Any) -> npt.NDArray[np.uint8]:
     """Draw each nucleus's contour in a color of its own, so that wrong splits and merges show.
 
     `picture` is the (h, w, 3) uint8 thumbnail of the image, `instance_map` its
-    (H, W) instance map; every `ceil(H / h)`-th pixel of the map is drawn. Small
-    pictures are enlarged up to four times, so that a contour is thin against
+    (H, W) instance map, NumPy or zarr, of which every `ceil(H / h)`-th pixel is
+    read and drawn. Small pictures are enlarged up to four times, so that a contour is thin against
     its nucleus. Returns (zoom * h, zoom * w, 3) uint8.
     """
     step = -(-instance_map.shape[0] // picture.shape[0])
-    ids = instance_map[::step, ::step]
+    ids = np.asarray(instance_map[::step, ::step])
     zoom = max(1, min(LARGEST_ZOOM, SMALL_PX // max(picture.shape[:2])))
     large = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
     ids = np.repeat(np.repeat(ids, zoom, axis=0), zoom, axis=1)

@@ -12,6 +12,17 @@ DROPPED_BITS = 6
 FRACTION_BITS = 2 * WEIGHT_BITS - DROPPED_BITS
 """What the smoothing adds to the 16 bits of a height."""
 
+RANGES: dict[str, tuple[float, float]] = {
+    "foreground_percent": (1, 99),
+    "fill_holes_px": (0, 2**31),
+    "distance_px": (1, 255),
+    "distance_percent": (0, 100),
+    "smooth_px": (0, 32),
+    "persistence": (0, 1),
+    "min_area_px": (0, 2**31),
+}
+"""What each number of a rule may be, ends included."""
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceRule:
@@ -37,15 +48,26 @@ class InstanceRule:
         saddle to be a nucleus of its own. Higher splits less.
     min_area_px : int
         Nuclei smaller than this are dropped.
+
+    Raises
+    ------
+    ValueError
+        If one is not in its range (`RANGES`).
     """
 
-    foreground_percent: int
-    fill_holes_px: int
-    distance_px: int
-    smooth_px: float
-    persistence: float
-    min_area_px: int
-    distance_percent: int = 50
+    foreground_percent: int = 50
+    fill_holes_px: int = 64
+    distance_px: int = 15
+    distance_percent: int = 75
+    smooth_px: float = 1.0
+    persistence: float = 0.08
+    min_area_px: int = 10
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} {value}; expected {low}..{high}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +93,7 @@ class IntegerRule:
 
     @classmethod
     def of(cls, rule: InstanceRule) -> "IntegerRule":
-        """The integers of a rule.
-
-        Raises
-        ------
-        ValueError
-            If `distance_px` is not in 1..255.
-        """
-        if not 1 <= rule.distance_px <= 255:
-            raise ValueError(f"distance_px {rule.distance_px}; expected 1..255")
+        """The integers of a rule."""
         limit2 = rule.distance_px**2
         share = rule.distance_percent / 100
         central = np.sqrt(np.arange(limit2 + 1) / limit2) * share * FULL_HEIGHT

@@ -50,6 +50,13 @@ def block_name(row: int, column: int) -> str:
     return f"block-{row}-{column}"
 
 
+def places_of(box: Box, block_px: int) -> Iterator[tuple[int, int]]:
+    """Rows and columns of the blocks that a box touches."""
+    for row in range(box.y0 // block_px, (box.y1 - 1) // block_px + 1):
+        for column in range(box.x0 // block_px, (box.x1 - 1) // block_px + 1):
+            yield row, column
+
+
 def join_fragments(scratch: Scratch, job: Job) -> list[Crossing]:
     """Put the fragments of all blocks together, in order of their first blocks."""
     rows, columns = job.grid
@@ -160,10 +167,13 @@ def _whole(crossing: Crossing, read: Read, job: Job) -> Iterator[Piece]:
 def _cut(crossing: Crossing, read: Read, job: Job) -> Iterator[Piece]:
     """The pieces of a component in the cells of the canonical grid."""
     side = job.max_component_px
+    numbers: dict[tuple[int, int], list[int]] = {}
+    for (row, column), number in zip(crossing.blocks.tolist(), crossing.numbers, strict=True):
+        numbers.setdefault((row, column), []).append(number)
     for y in range(crossing.box.y0 // side * side, crossing.box.y1, side):
         for x in range(crossing.box.x0 // side * side, crossing.box.x1, side):
             cell = Box(y, x, y + side, x + side).clip(job.shape)
-            own = _pixels_in(crossing, cell, read, job)
+            own = _pixels_in(numbers, cell, read, job)
             if not own.any():
                 continue
             probabilities = read(cell)
@@ -174,22 +184,26 @@ def _cut(crossing: Crossing, read: Read, job: Job) -> Iterator[Piece]:
             yield cell, *solve(labels, chosen, boxes, probabilities, (cell.y0, cell.x0), job)
 
 
-def _pixels_in(crossing: Crossing, cell: Box, read: Read, job: Job) -> npt.NDArray[np.uint8]:
-    """Which pixels of a cell are the component's: its blocks labeled once more."""
+def _pixels_in(
+    numbers: dict[tuple[int, int], list[int]], cell: Box, read: Read, job: Job
+) -> npt.NDArray[np.uint8]:
+    """Which pixels of a cell are the component's: its blocks labeled once more.
+
+    `numbers` are those of its fragments, by the rows and columns of their blocks.
+    """
     own = np.zeros(cell.shape, np.uint8)
-    for row, column in np.unique(crossing.blocks, axis=0).tolist():
-        block = job.box(row, column)
+    for place in places_of(cell, job.block_px):
+        if place not in numbers:
+            continue
+        block = job.box(*place)
         common = Box(
             max(block.y0, cell.y0),
             max(block.x0, cell.x0),
             min(block.y1, cell.y1),
             min(block.x1, cell.x1),
         )
-        if min(common.shape) <= 0:
-            continue
         found = label_block(read(block), block, job)
-        here = (crossing.blocks == (row, column)).all(axis=1)
-        mine = np.flatnonzero(~found.inside)[crossing.numbers[here] - 1] + 1
+        mine = np.flatnonzero(~found.inside)[np.array(numbers[place]) - 1] + 1
         member = np.isin(found.labels, mine)
         own[common.shift(-cell.y0, -cell.x0).slices] = member[
             common.shift(-block.y0, -block.x0).slices

@@ -10,11 +10,11 @@ for every block size, number of workers, order of work and point of restart.
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Instances:
 def segment_instances(
     probabilities: Any,
     *,
-    rule: InstanceRule,
+    rule: InstanceRule | None = None,
     block_px: int = BLOCK_PX,
     workers: int = 1,
     max_component_px: int = MAX_COMPONENT_PX,
@@ -64,8 +64,8 @@ def segment_instances(
         Background, interior, boundary and, in a fourth channel, the distance to
         the nucleus' own edge as a fraction of its greatest (`targets.py`);
         NumPy, or a zarr array that is read block by block.
-    rule : InstanceRule
-        The numbers that shape nuclei.
+    rule : InstanceRule, optional
+        The numbers that shape nuclei; the defaults if None.
     block_px : int
         Side of the blocks. Sets the memory, never the result: about 20 bytes a
         pixel of a block and worker.
@@ -96,11 +96,11 @@ def segment_instances(
     --------
     >>> interior = np.zeros((9, 30), np.uint8)
     >>> interior[2:7, 2:9] = interior[2:7, 15:28] = 255
-    >>> rule = InstanceRule(50, 0, 15, 1.0, 0.03, 1)
-    >>> found = segment_instances(np.stack([255 - interior, interior, 0 * interior]), rule=rule)
+    >>> found = segment_instances(np.stack([255 - interior, interior, 0 * interior]))
     >>> found.table.area_px.tolist(), found.certificate.forced
     ([35, 65], [])
     """
+    rule = rule or InstanceRule()
     shape = _require_map(probabilities, block_px, max_component_px)
     if out is None:
         out = np.zeros(shape, np.uint32)
@@ -129,10 +129,9 @@ def _require_map(probabilities: Any, block_px: int, max_component_px: int) -> tu
     shape, dtype = probabilities.shape, probabilities.dtype
     if len(shape) != 3 or shape[0] not in (3, 4) or dtype != np.uint8:
         raise ValueError(f"{dtype} map of shape {shape}; expected (3 or 4, H, W) uint8")
-    if block_px < 1 or not 1 <= max_component_px < 2**15:
+    if not 1 <= block_px < 2**15 or not 1 <= max_component_px < 2**15:
         raise ValueError(
-            f"block_px {block_px}, max_component_px {max_component_px}; expected 1 or more,"
-            " and the latter below 32768"
+            f"block_px {block_px}, max_component_px {max_component_px}; expected both in 1..32767"
         )
     return int(shape[1]), int(shape[2])
 
@@ -155,9 +154,9 @@ def _solve_seams(
 ) -> list[str]:
     """Solve what crosses seams, in one group a block; returns the groups' names."""
     groups: dict[str, list[Crossing]] = {}
-    for crossing in crossings:
-        row, column = crossing.blocks[0].tolist()
-        groups.setdefault(f"seams-{row}-{column}", []).append(crossing)
+    for place, those in groupby(crossings, key=lambda crossing: tuple(crossing.blocks[0])):
+        for index, group in enumerate(_bundles(those, 4 * job.block_px**2)):
+            groups["seams-{}-{}-{}".format(*place, index)] = group
 
     def work(name: str) -> None:
         store.put(name, solve_crossings(groups[name], _reader_around(groups[name], read, job), job))
@@ -170,10 +169,27 @@ def _solve_seams(
     return list(groups)
 
 
+def _bundles(crossings: Iterable[Crossing], limit_px: int) -> Iterator[list[Crossing]]:
+    """Components in bundles whose boxes have no more than so many pixels, unless one alone has."""
+    bundle: list[Crossing] = []
+    held = 0
+    for crossing in crossings:
+        size = math.prod(crossing.box.shape)
+        if bundle and held + size > limit_px:
+            yield bundle
+            bundle, held = [], 0
+        bundle.append(crossing)
+        held += size
+    if bundle:
+        yield bundle
+
+
 def _reader_around(
     group: list[Crossing], read: Callable[[Box], Any], job: Job
 ) -> Callable[[Box], Any]:
     """Reads what holds a group of small components once, and not once a component."""
+    if any(crossing.extent_px > job.max_component_px for crossing in group):
+        return read  # forced ones are read by cells and blocks, beyond their boxes
     boxes = [crossing.box for crossing in group]
     around = Box(
         min(box.y0 for box in boxes),

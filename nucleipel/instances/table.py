@@ -1,5 +1,6 @@
 """What is known of each nucleus: position, box, area, mean probability."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,11 @@ class NucleusTable:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def parts(self, rows: int) -> Iterator["NucleusTable"]:
+        """Tables of `rows` nuclei each, and one at least, so that what is mapped stays on disk."""
+        for start in range(0, max(len(self), 1), rows):
+            yield self[start : start + rows]
 
     def __getitem__(self, part: slice) -> "NucleusTable":
         start = part.indices(len(self))[0]

@@ -1,29 +1,38 @@
-"""Finished nuclei of one image: instance map, table, overlay.
+"""Finished nuclei of one image: instance map, table, overlay, certificate.
 
     OUT/<id>/instances.ome.tif   (H, W) uint32, ids 1..n; a pyramid when it is large
     OUT/<id>/nuclei.csv          one row a nucleus
     OUT/<id>/overlay.png         contours on the image
+    OUT/<id>/certificate.json    what the nuclei were made of, and that no seam shaped them
 
-The folder appears with all three files in it, or not at all.
+The folder appears with all files in it, or not at all. Nothing here holds a
+whole map or table: they are read from what was written block by block.
+
+    OUT/.work/<id>/              what a killed run left; removed at the end
 """
 
 import csv
 import hashlib
+import json
 import shutil
 import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.core.atomic import sync, sync_tree
+from nucleipel.core.atomic import sync, sync_tree, write_json
 from nucleipel.errors import ImageError, StoreError
 from nucleipel.io.output import RECORD, read_record
 
 INSTANCE_MAP, TABLE, OVERLAY = "instances.ome.tif", "nuclei.csv", "overlay.png"
+CERTIFICATE, WORK = "certificate.json", ".work"
 PYRAMID_FROM_PX = 4096
 TILE_PX = 512
 BIGTIFF_FROM_BYTES = 2**31
+STRIP_PX = 1024
 
 
 def is_written(out: Path, image_id: str) -> bool:
@@ -31,31 +40,62 @@ def is_written(out: Path, image_id: str) -> bool:
     return (out / image_id).is_dir()
 
 
+def work_folder(out: Path, image_id: str) -> Path:
+    """Where the intermediate results of an image lie."""
+    return out / WORK / image_id
+
+
+def create_working_map(work: Path, name: str, shape: tuple[int, int], *, chunk_px: int) -> Any:
+    """A new (H, W) uint32 zarr array of zeros, to be written by blocks of `chunk_px`."""
+    import zarr
+    from zarr.codecs import BloscCodec, BloscShuffle
+
+    work.mkdir(parents=True, exist_ok=True)
+    return zarr.create_array(
+        work / f"{name}.zarr",
+        shape=shape,
+        chunks=(chunk_px, chunk_px),
+        dtype=np.uint32,
+        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.shuffle)],
+        overwrite=True,
+    )
+
+
 def write_instances(
     out: Path,
     image_id: str,
     *,
-    instance_map: npt.NDArray[np.uint32],
-    columns: dict[str, npt.NDArray[np.generic]],
+    instance_map: Any,
+    columns: Iterable[dict[str, npt.NDArray[np.generic]]],
     overlay: npt.NDArray[np.uint8],
+    certificate: dict[str, Any],
     mpp: float | None,
 ) -> None:
-    """Write the three files of one image.
+    """Write the files of one image, and remove its intermediate results.
 
-    `columns` are the table's, of one length, in order; NaN is written as an
-    empty cell. `overlay` is (h, w, 3) uint8.
+    `instance_map` (H, W) uint32, NumPy or zarr, is read by parts. `columns` are
+    the table's, in order, some rows at a time; NaN is written as an empty cell.
+    `overlay` is (h, w, 3) uint8, `certificate` plain JSON types.
     """
     from PIL import Image
 
+    work = work_folder(out, image_id)
     partial = out / f".{image_id}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    _write_map(partial / INSTANCE_MAP, instance_map, mpp=mpp)
+    _write_map(partial / INSTANCE_MAP, instance_map, work=work, unique=_uuid(certificate), mpp=mpp)
     _write_table(partial / TABLE, columns)
     Image.fromarray(overlay).save(partial / OVERLAY)
+    write_json(partial / CERTIFICATE, certificate)
     sync_tree(partial)
     partial.rename(out / image_id)
     sync(out)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def remove_work(out: Path) -> None:
+    """Remove all intermediate results: everything is written."""
+    shutil.rmtree(out / WORK, ignore_errors=True)
 
 
 def read_instance_map(out: Path, image_id: str) -> npt.NDArray[np.uint32]:
@@ -81,43 +121,81 @@ def read_instance_map(out: Path, image_id: str) -> npt.NDArray[np.uint32]:
         raise ImageError(f"{path}: cannot be read as TIFF: {error}; stitch again") from error
 
 
-def _write_map(path: Path, instance_map: npt.NDArray[np.uint32], *, mpp: float | None) -> None:
+def _uuid(certificate: dict[str, Any]) -> uuid.UUID:
+    """For the same nuclei the same: a random one is what tifffile would invent."""
+    made_of = {key: value for key, value in certificate.items() if key != "cut"}
+    content = json.dumps(made_of, sort_keys=True).encode()
+    return uuid.UUID(bytes=hashlib.sha256(content).digest()[:16])
+
+
+def _write_map(
+    path: Path, instance_map: Any, *, work: Path, unique: uuid.UUID, mpp: float | None
+) -> None:
     import tifffile
 
-    # a random UUID is what tifffile would invent; the same nuclei shall give the same bytes
-    digest = hashlib.sha256(instance_map.tobytes()).digest()
-    metadata: dict[str, object] = {
-        "axes": "YX",
-        "Name": "instances",
-        "UUID": f"urn:uuid:{uuid.UUID(bytes=digest[:16])}",
-    }
+    metadata: dict[str, object] = {"axes": "YX", "Name": "instances", "UUID": f"urn:uuid:{unique}"}
     resolution: dict[str, object] = {}
     if mpp is not None:
         metadata |= {"PhysicalSizeX": mpp, "PhysicalSizeXUnit": "µm"}
         metadata |= {"PhysicalSizeY": mpp, "PhysicalSizeYUnit": "µm"}
         resolution = {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
-    levels = _pyramid(instance_map)
-    options = {"tile": (TILE_PX, TILE_PX), "compression": "zlib", "predictor": True}
-    size = sum(level.nbytes for level in levels)
+    levels = _pyramid(instance_map, work)
+    options = {
+        "dtype": np.uint32,
+        "tile": (TILE_PX, TILE_PX),
+        "compression": "zlib",
+        "predictor": True,
+        "maxworkers": 1,
+    }
+    size = sum(4 * level.shape[0] * level.shape[1] for level in levels)
     with tifffile.TiffWriter(path, ome=True, bigtiff=size > BIGTIFF_FROM_BYTES) as writer:
-        writer.write(levels[0], subifds=len(levels) - 1, metadata=metadata, **options, **resolution)
-        for level in levels[1:]:
-            writer.write(level, subfiletype=1, **options)
+        for index, level in enumerate(levels):
+            more = {"subfiletype": 1} if index else {"subifds": len(levels) - 1, **resolution}
+            writer.write(
+                _tiles(level),
+                shape=level.shape,
+                metadata=None if index else metadata,
+                **options,
+                **more,
+            )
 
 
-def _pyramid(instance_map: npt.NDArray[np.uint32]) -> list[npt.NDArray[np.uint32]]:
+def _tiles(level: Any) -> Iterator[npt.NDArray[np.uint32]]:
+    """The tiles of a level in raster order, filled up with zeros to their full size."""
+    height, width = level.shape
+    for y in range(0, height, TILE_PX):
+        for x in range(0, width, TILE_PX):
+            part = np.asarray(level[y : y + TILE_PX, x : x + TILE_PX])
+            missing = [(0, TILE_PX - length) for length in part.shape]
+            yield np.pad(part, missing)
+
+
+def _pyramid(instance_map: Any, work: Path) -> list[Any]:
     """The map and, of a large one, its halves: every second pixel, since ids have no mean."""
     levels = [instance_map]
     while max(instance_map.shape) > PYRAMID_FROM_PX and max(levels[-1].shape) > TILE_PX:
-        levels.append(levels[-1][::2, ::2])
+        finer = levels[-1]
+        height, width = (-(-length // 2) for length in finer.shape)
+        half = create_working_map(
+            work, f"level-{len(levels)}", (height, width), chunk_px=STRIP_PX // 2
+        )
+        step = STRIP_PX // 2
+        for y in range(0, height, step):
+            for x in range(0, width, step):
+                part = np.asarray(finer[2 * y : 2 * (y + step), 2 * x : 2 * (x + step)])
+                half[y : y + step, x : x + step] = part[::2, ::2]
+        levels.append(half)
     return levels
 
 
-def _write_table(path: Path, columns: dict[str, npt.NDArray[np.generic]]) -> None:
+def _write_table(path: Path, parts: Iterable[dict[str, npt.NDArray[np.generic]]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*(map(_cell, values) for values in columns.values()), strict=True))
+        for index, columns in enumerate(parts):
+            if index == 0:
+                writer.writerow(columns)
+            cells = (map(_cell, values) for values in columns.values())
+            writer.writerows(zip(*cells, strict=True))
 
 
 def _cell(value: np.generic) -> str:

@@ -39,32 +39,64 @@ class Prediction:
     mpp: float | None
     shards: int
 
-    def read_map(self) -> npt.NDArray[np.uint8]:
-        """The whole (C, H, W) uint8 map.
+    def open_map(self) -> "StoredMap":
+        """The (C, H, W) uint8 map, read by parts.
 
         Raises
         ------
         StoreError
-            If a shard is missing (which zarr would read as zeros) or damaged.
+            If a shard is missing (which zarr would read as zeros).
         """
         found = sum(1 for file in (self.folder / MAP / "c").rglob("*") if file.is_file())
         if found != self.shards:
             raise StoreError(
                 f"{self.folder}: has {found} shards, its record says {self.shards}; predict again"
             )
-        return self._read(MAP)
+        return StoredMap(self.folder / MAP)
+
+    def read_map(self) -> npt.NDArray[np.uint8]:
+        """The whole (C, H, W) uint8 map.
+
+        Raises
+        ------
+        StoreError
+            If a shard is missing or damaged.
+        """
+        return self.open_map()[:, :, :]
 
     def read_thumbnail(self) -> npt.NDArray[np.uint8]:
         """The (h, w, 3) uint8 picture of the image."""
-        return self._read(THUMBNAIL)
+        return StoredMap(self.folder / THUMBNAIL)[:, :, :]
 
-    def _read(self, name: str) -> npt.NDArray[np.uint8]:
+
+class StoredMap:
+    """A stored array of three axes that is read when it is indexed, in several threads at will.
+
+    Raises
+    ------
+    StoreError
+        If it, or a part that is asked for, cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
         try:
-            return np.asarray(zarr.open_array(self.folder / name, mode="r")[:])
+            self._array = zarr.open_array(path, mode="r")
         except Exception as error:
-            raise StoreError(
-                f"{self.folder}: {name} cannot be read: {error}; predict again"
-            ) from error
+            raise self._unreadable(error) from error
+        self.shape: tuple[int, int, int] = self._array.shape  # type: ignore[assignment]
+        self.dtype = np.dtype(self._array.dtype)
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> npt.NDArray[np.uint8]:
+        try:
+            return np.asarray(self._array[index])
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"{self._path.parent}: {self._path.name} cannot be read: {error}; predict again"
+        )
 
 
 @dataclass(frozen=True)

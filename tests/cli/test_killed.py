@@ -1,6 +1,7 @@
 """Commands killed with SIGKILL in the middle: the same command continues, to the same bytes."""
 
 import hashlib
+import json
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from nucleipel.data.synthetic_map import build_probability_map
+from nucleipel.io.output import claim_output
+from nucleipel.io.predictions import shard_boxes, write_prediction
 
 TRAIN = [
     "device=cpu",
@@ -98,6 +104,55 @@ def test_predict(folder: Path, tiny_set, tmp_path: Path) -> None:
     _kill_when(lambda: any(out.glob("*/map/c/0/*/*")), out, *command)
     _finish(*command)
     assert _digests(out, "c/**/*") == _digests(folder / "maps.zarr", "c/**/*")
+
+
+@pytest.fixture(scope="module")
+def stitched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A store with one map of many blocks and a pyramid, and its instances in large blocks."""
+    store = tmp_path_factory.mktemp("slide") / "maps.zarr"
+    shape = (700, 4500)
+    output = claim_output(store, stage="predict", config={}, inputs={})
+    write_prediction(
+        store,
+        "slide",
+        ((box, build_probability_map(box, seed=4)) for box in shard_boxes(shape, core_px=256)),
+        shape=shape,
+        maps=4,
+        core_px=256,
+        mpp=0.5,
+        thumbnail=np.zeros((350, 2250, 3), np.uint8),
+    )
+    output.commit(images=["slide"])
+    out = store.parent / "whole"
+    _finish("stitch", "--predictions", store, "--out", out, "--workers", 2)
+    return store, out
+
+
+@pytest.mark.parametrize(
+    "reached",
+    [
+        pytest.param("scratch/block-0-0.npz", id="in the first blocks"),
+        pytest.param("scratch/seams-*.npz", id="in the seams"),
+        pytest.param("scratch/table.int64", id="while ids are given"),
+        pytest.param("level-1.zarr", id="while the pyramid is written"),
+    ],
+)
+def test_stitch_by_blocks(stitched: tuple[Path, Path], tmp_path: Path, reached: str) -> None:
+    out, (slide_maps, whole) = tmp_path / "instances", stitched
+    command = ["stitch", "--predictions", slide_maps, "--out", out]
+    small = ["--max-ram", 0.4, "--workers", 1]  # blocks of 256 px
+    work = out / ".work" / "slide"
+    _kill_when(lambda: any(work.glob(reached)), out, *command, *small)
+    _finish(*command, *small)
+    assert not (out / ".work").exists()
+    ours, theirs = _digests(out / "slide", "*.*"), _digests(whole / "slide", "*.*")
+    certificates = [
+        json.loads((folder / "slide" / "certificate.json").read_text()) for folder in (out, whole)
+    ]
+    assert [certificate.pop("cut")["block_px"] for certificate in certificates] == [256, 1024]
+    assert certificates[0] == certificates[1]
+    del ours["certificate.json"], theirs["certificate.json"]
+    assert ours == theirs, "the bytes of the map, the table and the overlay"
 
 
 def test_stitch(folder: Path, tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ import pytest
 import scipy.ndimage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nucleipel.instances.forest import basins_of, merge_basins, pixel_parents
 from skimage.measure import label as connected_components
 from skimage.measure import regionprops
 
-from nucleipel.instances.segment import InstanceRule, Instances, segment_instances
+from nucleipel.instances import InstanceRule, Instances, segment_instances
 from nucleipel.instances.targets import class_targets, one_hot
 from nucleipel.metrics.scores import ImageScore
 
@@ -23,6 +22,7 @@ RULE = InstanceRule(
     foreground_percent=50,
     fill_holes_px=64,
     distance_px=15,
+    distance_percent=50,
     smooth_px=2.0,
     persistence=0.03,
     min_area_px=1,
@@ -81,7 +81,7 @@ RULES = st.sampled_from(
 
 
 def components_of(probabilities: np.ndarray) -> np.ndarray:
-    background, interior, boundary = probabilities.astype(int)
+    background, interior, boundary = probabilities[:3].astype(int)
     return connected_components(interior + boundary > background, connectivity=2)
 
 
@@ -448,111 +448,13 @@ def test_everything_too_small() -> None:
     [
         (np.zeros((3, 4, 5), np.float32), r"float32 map of shape \(3, 4, 5\)"),
         (np.zeros((2, 4, 5), np.uint8), r"uint8 map of shape \(2, 4, 5\)"),
-        (np.zeros((4, 5, 3), np.uint8), r"uint8 map of shape \(4, 5, 3\)"),
+        (np.zeros((5, 4, 3), np.uint8), r"uint8 map of shape \(5, 4, 3\)"),
         (np.zeros((4, 5), np.uint8), r"uint8 map of shape \(4, 5\)"),
     ],
 )
 def test_another_map_is_refused(probabilities: np.ndarray, message: str) -> None:
-    with pytest.raises(ValueError, match=message + r"; expected \(3, H, W\) uint8"):
+    with pytest.raises(ValueError, match=message + r"; expected \(3 or 4, H, W\) uint8"):
         segment_instances(probabilities, rule=RULE)
-
-
-# --- the forest ----------------------------------------------------------------------
-
-
-def forest(height: list[list[int]], *, persistence: int) -> list[list[int]]:
-    heights = np.array(height, np.int32)
-    labels, flat = (heights > 0).astype(np.int32), np.zeros_like(heights)
-    basins, peaks = basins_of(pixel_parents(labels, heights, flat))
-    return merge_basins(heights, flat, basins, peaks, persistence=persistence).tolist()
-
-
-def groups(numbered: list[list[int]]) -> list[list[int]]:
-    """Renumbered in raster order."""
-    names: dict[int, int] = {0: 0}
-    return [[names.setdefault(value, len(names)) for value in row] for row in numbered]
-
-
-@pytest.mark.parametrize(
-    ("persistence", "expected"),
-    [
-        # peaks 5, 4, 9; the saddles are 3 (1 below the 4), then 2 (3 below the 5)
-        (0, [1, 1, 2, 2, 3, 3, 0]),
-        (1, [1, 1, 2, 2, 3, 3, 0]),
-        (2, [1, 1, 1, 1, 2, 2, 0]),
-        (3, [1, 1, 1, 1, 2, 2, 0]),
-        (4, [1, 1, 1, 1, 1, 1, 0]),
-    ],
-)
-def test_a_ridge_by_hand(persistence: int, expected: list[int]) -> None:
-    ridge = [5, 3, 4, 2, 3, 9, 0]
-    assert groups(forest([ridge], persistence=persistence)) == [expected]
-
-
-@st.composite
-def height_fields(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, heights and squared distances on a small grid, with ties everywhere."""
-    shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)))
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    nucleus = random.random(shape) < draw(st.sampled_from([0.4, 0.7, 1.0]))
-    labels = connected_components(nucleus, connectivity=2).astype(np.int32)
-    top = draw(st.sampled_from([1, 3, 8]))
-    height, distance2 = random.integers(0, [[[top + 1]], [[3]]], (2, *shape), np.int32)
-    return labels, height * nucleus, distance2 * nucleus
-
-
-@PATIENT
-@given(height_fields(), st.integers(0, 6))
-def test_forest_is_the_one_of_a_plain_implementation(
-    field: tuple[np.ndarray, np.ndarray, np.ndarray], persistence: int
-) -> None:
-    labels, height, distance2 = field
-
-    def order(pixel: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Larger is higher; of equals the earlier."""
-        return int(height[pixel]), int(distance2[pixel]), -pixel[0], -pixel[1]
-
-    def neighbors(pixel: tuple[int, int]) -> list[tuple[int, int]]:
-        y, x = pixel
-        near = [(v, u) for v in (y - 1, y, y + 1) for u in (x - 1, x, x + 1) if (v, u) != pixel]
-        return [other for other in near if other in nucleus]
-
-    def peak_of(pixel: tuple[int, int]) -> tuple[int, int]:
-        above = max([pixel, *neighbors(pixel)], key=order)
-        return pixel if above == pixel else peak_of(above)
-
-    nucleus = {tuple(map(int, pixel)) for pixel in np.argwhere(labels)}
-    peaks = {pixel: peak_of(pixel) for pixel in nucleus}
-    saddles = {
-        (
-            -min(int(height[one]), int(height[other])),
-            *sorted([peaks[one], peaks[other]], key=order),
-        )
-        for one in nucleus
-        for other in neighbors(one)
-        if peaks[one] != peaks[other]
-    }
-    # highest saddle first, then the one of the highest low peak, then of the highest high peak
-    ordered = sorted(
-        saddles, key=lambda saddle: (saddle[0], *(_negative(order(peak)) for peak in saddle[1:]))
-    )
-    group = {peak: peak for peak in peaks.values()}
-    for depth, one, other in ordered:
-        lower, higher = sorted([group[one], group[other]], key=order)
-        if lower != higher and height[lower] + depth < persistence:
-            group = {peak: higher if top == lower else top for peak, top in group.items()}
-
-    basins, tops = basins_of(pixel_parents(labels, height, distance2))
-    merged = merge_basins(height, distance2, basins, tops, persistence=persistence)
-    assert {tuple(divmod(int(top), labels.shape[1])) for top in tops} == set(peaks.values())
-    assert np.array_equal(merged > 0, labels > 0)
-    found = {pixel: int(merged[pixel]) for pixel in nucleus}
-    pairs = {(found[pixel], group[peak]) for pixel, peak in peaks.items()}
-    assert len(pairs) == len(set(found.values())) == len(set(group.values()))
-
-
-def _negative(values: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(-value for value in values)
 
 
 # --- pure function of the component --------------------------------------------------

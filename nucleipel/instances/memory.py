@@ -1,0 +1,30 @@
+"""How much memory the work takes, and the largest blocks that a given memory allows."""
+
+BLOCK_SIDES_PX = (256, 512, 1024, 2048, 4096)
+BASE_BYTES = 400 * 2**20
+"""Of Python and the libraries, before the first block."""
+BYTES_PER_PIXEL = 56
+"""Of a block, for each worker; measured by `scripts/bench_stitching.py`."""
+
+
+def needed_bytes(block_px: int, workers: int) -> int:
+    """Peak memory of `segment_instances` between stores, for one number of workers and block."""
+    return BASE_BYTES + workers * BYTES_PER_PIXEL * block_px**2
+
+
+def block_px_within(ram_bytes: float, workers: int) -> int:
+    """The largest block that fits; nothing else depends on the memory.
+
+    Raises
+    ------
+    ValueError
+        If not even the smallest one fits.
+    """
+    fitting = [side for side in BLOCK_SIDES_PX if needed_bytes(side, workers) <= ram_bytes]
+    if not fitting:
+        least = needed_bytes(BLOCK_SIDES_PX[0], workers)
+        raise ValueError(
+            f"{ram_bytes / 2**30:.2g} GB of memory; {workers} workers need at least"
+            f" {least / 2**30:.2g} GB"
+        )
+    return fitting[-1]

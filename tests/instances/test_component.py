@@ -1,0 +1,110 @@
+"""The forest of one component, against a plain implementation of its definition."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nucleipel.instances.component import _split
+
+PATIENT = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+
+
+@numba.njit
+def split(member, height, distance2, persistence):
+    return _split(member, height, distance2, persistence)[0]
+
+
+def forest(height: list[list[int]], *, persistence: int) -> list[list[int]]:
+    heights = np.array(height, np.int32)
+    member, flat = (heights > 0).astype(np.uint8), np.zeros_like(heights)
+    return split(member, heights, flat, persistence).tolist()
+
+
+def groups(numbered: list[list[int]]) -> list[list[int]]:
+    """Renumbered in raster order."""
+    names: dict[int, int] = {0: 0}
+    return [[names.setdefault(value, len(names)) for value in row] for row in numbered]
+
+
+@pytest.mark.parametrize(
+    ("persistence", "expected"),
+    [
+        # peaks 5, 4, 9; the saddles are 3 (1 below the 4), then 2 (3 below the 5)
+        (0, [1, 1, 2, 2, 3, 3, 0]),
+        (1, [1, 1, 2, 2, 3, 3, 0]),
+        (2, [1, 1, 1, 1, 2, 2, 0]),
+        (3, [1, 1, 1, 1, 2, 2, 0]),
+        (4, [1, 1, 1, 1, 1, 1, 0]),
+    ],
+)
+def test_a_ridge_by_hand(persistence: int, expected: list[int]) -> None:
+    ridge = [5, 3, 4, 2, 3, 9, 0]
+    assert groups(forest([ridge], persistence=persistence)) == [expected]
+
+
+@st.composite
+def height_fields(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which pixels are own, heights and squared distances on a small grid, ties everywhere."""
+    shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    nucleus = random.random(shape) < draw(st.sampled_from([0.4, 0.7, 1.0]))
+    top = draw(st.sampled_from([1, 3, 8]))
+    height, distance2 = random.integers(0, [[[top + 1]], [[3]]], (2, *shape), np.int32)
+    return nucleus.astype(np.uint8), height * nucleus, distance2 * nucleus
+
+
+@PATIENT
+@given(height_fields(), st.integers(0, 6))
+def test_forest_is_the_one_of_a_plain_implementation(
+    field: tuple[np.ndarray, np.ndarray, np.ndarray], persistence: int
+) -> None:
+    member, height, distance2 = field
+
+    def order(pixel: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Larger is higher; of equals the earlier."""
+        return int(height[pixel]), int(distance2[pixel]), -pixel[0], -pixel[1]
+
+    def neighbors(pixel: tuple[int, int]) -> list[tuple[int, int]]:
+        y, x = pixel
+        near = [(v, u) for v in (y - 1, y, y + 1) for u in (x - 1, x, x + 1) if (v, u) != pixel]
+        return [other for other in near if other in nucleus]
+
+    def peak_of(pixel: tuple[int, int]) -> tuple[int, int]:
+        above = max([pixel, *neighbors(pixel)], key=order)
+        return pixel if above == pixel else peak_of(above)
+
+    nucleus = {tuple(map(int, pixel)) for pixel in np.argwhere(member)}
+    peaks = {pixel: peak_of(pixel) for pixel in nucleus}
+    saddles = {
+        (
+            -min(int(height[one]), int(height[other])),
+            *sorted([peaks[one], peaks[other]], key=order),
+        )
+        for one in nucleus
+        for other in neighbors(one)
+        if peaks[one] != peaks[other]
+    }
+    # highest saddle first, then the one of the highest low peak, then of the highest high peak
+    ordered = sorted(
+        saddles, key=lambda saddle: (saddle[0], *(_negative(order(peak)) for peak in saddle[1:]))
+    )
+    group = {peak: peak for peak in peaks.values()}
+    for depth, one, other in ordered:
+        lower, higher = sorted([group[one], group[other]], key=order)
+        if lower != higher and height[lower] + depth < persistence:
+            group = {peak: higher if top == lower else top for peak, top in group.items()}
+
+    merged = split(member, height, distance2, persistence)
+    assert np.array_equal(merged > 0, member > 0)
+    ids, first = np.unique(merged[member > 0], return_index=True)
+    assert ids.tolist() == list(range(1, len(ids) + 1))
+    assert (np.diff(first) > 0).all(), "numbered in raster order"
+    found = {pixel: int(merged[pixel]) for pixel in nucleus}
+    pairs = {(found[pixel], group[peak]) for pixel, peak in peaks.items()}
+    assert len(pairs) == len(set(found.values())) == len(set(group.values()))
+
+
+def _negative(values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-value for value in values)
