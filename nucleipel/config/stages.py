@@ -100,6 +100,8 @@ class InstanceConfig(Settings):
     """How far a peak must stand above its saddle to be a nucleus; higher splits less."""
     min_area_px: NotNegative = _RULE.min_area_px
     """Smaller nuclei are dropped."""
+    min_probability_percent: Annotated[int, Field(ge=0, le=100)] = _RULE.min_probability_percent
+    """Nuclei whose mean probability is lower are dropped."""
 
 
 class InstanceOverrides(Settings):
@@ -112,6 +114,7 @@ class InstanceOverrides(Settings):
     smooth_px: Annotated[float, Field(gt=0)] | None = None
     persistence: Annotated[float, Field(ge=0, le=1)] | None = None
     min_area_px: NotNegative | None = None
+    min_probability_percent: Annotated[int, Field(ge=0, le=100)] | None = None
 
     def over(self, calibrated: Mapping[str, Any]) -> dict[str, Any]:
         """The checkpoint's numbers, with those given here instead."""
@@ -258,7 +261,9 @@ class CalibrateConfig(PredictConfig):
     until none gains more.
     """
 
-    foreground_percent: tuple[Annotated[int, Field(ge=1, le=99)], ...] = (30, 40, 50, 60, 70)
+    foreground_percent: tuple[Annotated[int, Field(ge=1, le=99)], ...] = (
+        30, 40, 45, 50, 55, 60, 65, 70, 75, 80,
+    )  # fmt: skip
     fill_holes_px: tuple[NotNegative, ...] = (0, 64, 1000)
     distance_percent: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (0, 25, 50, 75, 100)
     smooth_px: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
@@ -266,6 +271,9 @@ class CalibrateConfig(PredictConfig):
         0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3,
     )  # fmt: skip
     min_area_px: tuple[NotNegative, ...] = (5, 10, 15, 20, 30, 40)
+    min_probability_percent: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (
+        0, 60, 70, 75, 80, 84, 88, 92,
+    )  # fmt: skip
     rounds: Positive = 4
     """At most this many times through all numbers."""
 

@@ -107,6 +107,7 @@ def solve(
         rule.weights,
         rule.persistence,
         rule.min_area_px,
+        rule.min_probability_percent,
     )
     return nuclei, rows
 

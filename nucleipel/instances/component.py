@@ -11,7 +11,7 @@ The steps, in this order, on the component's exact box:
 4. basins merged while the lower peak stands less than `persistence` above the
    saddle between them (Edelsbrunner, Letscher, Zomorodian 2002); saddles have a
    strict order too: height, then the lower and the higher of the two peaks;
-5. small nuclei dropped, the others numbered in raster order of first pixels.
+5. small and doubtful nuclei dropped, the others numbered in raster order of first pixels.
 
 A watershed with a queue (scikit-image's, say) settles ties by the history of
 its heap, so that unrelated pixels elsewhere change a nucleus; this one cannot.
@@ -39,7 +39,7 @@ _OUTSIDE, _OWN, _FOREIGN, _SEEN = 0, 1, 2, 4
 def solve_components(  # type: ignore[no-untyped-def]
     labels, chosen, boxes, probabilities, origin, shape,
     fill_holes_px, distance_px, distance_height, channel_height, interior_height,
-    weights, persistence, min_area_px,
+    weights, persistence, min_area_px, min_probability_percent,
 ):  # fmt: skip
     """Nuclei of some components of a window that holds these whole.
 
@@ -92,8 +92,9 @@ def solve_components(  # type: ignore[no-untyped-def]
         if count + basin_count > len(rows):
             rows = _longer(rows, 2 * (count + basin_count))
         count = _measure(
-            basins, basin_count, probabilities, y0, x0, origin, min_area_px, nuclei, rows, count
-        )
+            basins, basin_count, probabilities, y0, x0, origin,
+            min_area_px, min_probability_percent, nuclei, rows, count,
+        )  # fmt: skip
     return nuclei, rows[:count].copy()
 
 
@@ -437,15 +438,24 @@ def _join(pairs, saddles, peak_heights, persistence):  # type: ignore[no-untyped
 
 
 @_inner
-def _measure(basins, basin_count, probabilities, y0, x0, origin, min_area_px, nuclei, rows, count):  # type: ignore[no-untyped-def]
-    """Write the basins that are large enough as nuclei after the first `count`; the new count."""
+def _measure(  # type: ignore[no-untyped-def]
+    basins, basin_count, probabilities, y0, x0, origin,
+    min_area_px, min_probability_percent, nuclei, rows, count,
+):  # fmt: skip
+    """Write the basins that are large and sure enough as nuclei after the first `count`.
+
+    Returns the new count.
+    """
     area = np.zeros(basin_count + 1, np.int64)
+    probability = np.zeros(basin_count + 1, np.int64)
     for y in range(basins.shape[0]):
         for x in range(basins.shape[1]):
             area[basins[y, x]] += 1
+            probability[basins[y, x]] += 255 - probabilities[0, y0 + y, x0 + x]
     number = np.zeros(basin_count + 1, np.int32)
     for basin in range(1, basin_count + 1):
-        if area[basin] >= min_area_px:
+        sure = 100 * probability[basin] >= min_probability_percent * 255 * area[basin]
+        if sure and area[basin] >= min_area_px:
             count += 1
             number[basin] = count
     for y in range(basins.shape[0]):

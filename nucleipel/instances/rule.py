@@ -20,6 +20,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "smooth_px": (0, 32),
     "persistence": (0, 1),
     "min_area_px": (0, 2**31),
+    "min_probability_percent": (0, 100),
 }
 """What each number of a rule may be, ends included."""
 
@@ -48,6 +49,8 @@ class InstanceRule:
         saddle to be a nucleus of its own. Higher splits less.
     min_area_px : int
         Nuclei smaller than this are dropped.
+    min_probability_percent : int
+        Nuclei whose mean probability (of not being background) is below this are dropped.
 
     Raises
     ------
@@ -62,6 +65,7 @@ class InstanceRule:
     smooth_px: float = 1.0
     persistence: float = 0.08
     min_area_px: int = 10
+    min_probability_percent: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
@@ -90,6 +94,7 @@ class IntegerRule:
     weights: npt.NDArray[np.int32]
     persistence: int
     min_area_px: int
+    min_probability_percent: int
 
     @classmethod
     def of(cls, rule: InstanceRule) -> "IntegerRule":
@@ -109,6 +114,7 @@ class IntegerRule:
             weights=_gaussian_weights(rule.smooth_px),
             persistence=round(rule.persistence * (FULL_HEIGHT << FRACTION_BITS)),
             min_area_px=max(rule.min_area_px, 1),
+            min_probability_percent=rule.min_probability_percent,
         )
 
 

@@ -350,6 +350,21 @@ def test_small_nuclei_are_dropped_and_ids_closed_up() -> None:
     assert found.table.area_px.tolist() == [9, 8, 6]
 
 
+@pytest.mark.parametrize(
+    ("percent", "kept"), [(0, [1, 2, 3]), (60, [1, 2, 3]), (61, [2, 3]), (100, [3])]
+)
+def test_doubtful_nuclei_are_dropped(percent: int, kept: list[int]) -> None:
+    nuclei = read("111..22..333")
+    probabilities = certain(nuclei > 0)
+    # means of exactly 60 %, a little less than 100 %, and 100 %
+    probabilities[0] = np.array([[255, 102, 1, 0]], np.uint8)[0, nuclei]
+    rule = replace(RULE, min_probability_percent=percent)
+    found = segment_instances(probabilities, rule=rule)
+    assert np.unique(nuclei[found.map > 0]).tolist() == kept
+    assert len(found.table) == len(kept)
+    assert (found.table.mean_probability >= percent / 100).all()
+
+
 def test_ids_follow_first_pixels_not_boxes() -> None:
     # `1` starts first though `2` is farther up left for the most part; then by column
     nuclei = read(
