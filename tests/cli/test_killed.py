@@ -122,7 +122,7 @@ def stitched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         mpp=0.5,
         thumbnail=np.zeros((350, 2250, 3), np.uint8),
     )
-    output.commit(images=["slide"])
+    output.commit(images=["slide"], instances={})
     out = store.parent / "whole"
     _finish("stitch", "--predictions", store, "--out", out, "--workers", 2)
     return store, out
