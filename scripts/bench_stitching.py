@@ -1,16 +1,16 @@
 """How fast probability maps become nuclei: ours against scikit-image's chain, side by side.
 
     python scripts/bench_stitching.py                        # the table, and docs/stitching.png
-    python scripts/bench_stitching.py --sizes 2048 --peer-python /path/to/python
+    python scripts/bench_stitching.py --sizes 2048
     python scripts/bench_stitching.py --sparse 100000 --scratch BIG_DISK
 
 Every figure comes from a process of its own with one thread, so that peak
 memory is that of one method. The map is generated (`build_probability_map`).
 scikit-image's chain: `distance_transform_edt`, `peak_local_max`, `watershed`,
-`regionprops_table` for area, centroid and box. A peer's own post-processing is
-run by the Python of `--peer-python`, on its own kind of map of the same scene,
-tiled and not tiled. `--sparse` makes a map of that side, block by block on
-disk, with 200 nuclei a megapixel, and stitches it between stores.
+`regionprops_table` for area, centroid and box. Seconds are CPU seconds, which
+other work on the machine disturbs less. `--sparse` makes a map of that side,
+block by block on disk, with 200 nuclei a megapixel, and stitches it between
+stores.
 """
 
 import argparse
@@ -39,7 +39,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[4096, 8192, 16384])
     parser.add_argument("--chain-up-to", type=int, default=16384, help="no chain above this side")
-    parser.add_argument("--peer-python", type=Path, help="Python with StarDist or Cellpose")
     parser.add_argument("--sparse", type=int, metavar="PX", help="side of a sparse map on disk")
     parser.add_argument("--workers", type=int, default=1, help="threads of the sparse mode")
     parser.add_argument("--block-px", type=int, default=1024)
@@ -58,8 +57,6 @@ def main() -> None:
             return
         rows = bench_sizes(given, Path(folder))
         plot(rows, given.plot)
-        if given.peer_python:
-            bench_peer(given, Path(folder))
 
 
 # --- in the parent -------------------------------------------------------------------
@@ -165,18 +162,6 @@ def bench_sparse(given: argparse.Namespace, folder: Path) -> None:
         f" {side**2 / 1e6 / row['seconds']:.1f} Mpx/s, peak {row['peak_mb']:.0f} MB,"
         f" {row['seams']} components on seams, scratch {row['scratch_mb']:.0f} MB"
     )
-
-
-def bench_peer(given: argparse.Namespace, folder: Path) -> None:
-    """A peer's own post-processing, tiled and not tiled, by its own Python."""
-    path = folder / "map.npy"
-    write_map(path, 4096)
-    script = Path(__file__).with_name("bench_stitching_peer.py")
-    done = subprocess.run(  # noqa: S603
-        [given.peer_python, script, path], env={**os.environ, **ONE_THREAD}, text=True
-    )
-    if done.returncode:
-        sys.exit(f"{given.peer_python}: {script.name} failed; does it have StarDist or Cellpose?")
 
 
 # --- in the child --------------------------------------------------------------------
