@@ -155,6 +155,15 @@ def test_stitch_by_blocks(stitched: tuple[Path, Path], tmp_path: Path, reached: 
     assert ours == theirs, "the bytes of the map, the table and the overlay"
 
 
+def test_too_little_memory_is_told(stitched: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = _start("stitch", "--predictions", stitched[0], "--out", out, "--max-ram", 0.1)
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    assert told.decode().startswith("error: max_ram_gb: 0.1 GB of memory; 2 workers need at least")
+    assert not out.exists()
+
+
 def test_stitch(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "instances"
     command = ["stitch", "--predictions", folder / "maps.zarr", "--out", out]
