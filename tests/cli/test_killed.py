@@ -122,7 +122,7 @@ def stitched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         mpp=0.5,
         thumbnail=np.zeros((350, 2250, 3), np.uint8),
     )
-    output.commit(images=["slide"])
+    output.commit(images=["slide"], instances={})
     out = store.parent / "whole"
     _finish("stitch", "--predictions", store, "--out", out, "--workers", 2)
     return store, out
@@ -153,6 +153,15 @@ def test_stitch_by_blocks(stitched: tuple[Path, Path], tmp_path: Path, reached: 
     assert certificates[0] == certificates[1]
     del ours["certificate.json"], theirs["certificate.json"]
     assert ours == theirs, "the bytes of the map, the table and the overlay"
+
+
+def test_too_little_memory_is_told(stitched: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = _start("stitch", "--predictions", stitched[0], "--out", out, "--max-ram", 0.1)
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    assert told.decode().startswith("error: max_ram_gb: 0.1 GB of memory; 2 workers need at least")
+    assert not out.exists()
 
 
 def test_stitch(folder: Path, tmp_path: Path) -> None:

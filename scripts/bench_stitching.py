@@ -1,0 +1,264 @@
+"""How fast probability maps become nuclei: ours against scikit-image's chain, side by side.
+
+    python scripts/bench_stitching.py                        # the table, and docs/stitching.png
+    python scripts/bench_stitching.py --sizes 2048
+    python scripts/bench_stitching.py --sparse 100000 --scratch BIG_DISK
+
+Every figure comes from a process of its own with one thread, so that peak
+memory is that of one method. The map is generated (`build_probability_map`).
+scikit-image's chain: `distance_transform_edt`, `peak_local_max`, `watershed`,
+`regionprops_table` for area, centroid and box. Seconds are CPU seconds, which
+other work on the machine disturbs less. `--sparse` makes a map of that side,
+block by block on disk, with 200 nuclei a megapixel, and stitches it between
+stores.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+PLOT = Path(__file__).parents[1] / "docs" / "stitching.png"
+SPARSE_PER_CELL = 0.82
+"""Nuclei in 64 x 64 px: two million on 100,000 x 100,000 px."""
+
+
+def main() -> None:
+    """Read the command line, measure, print, plot."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[4096, 8192, 16384])
+    parser.add_argument("--chain-up-to", type=int, default=16384, help="no chain above this side")
+    parser.add_argument("--sparse", type=int, metavar="PX", help="side of a sparse map on disk")
+    parser.add_argument("--workers", type=int, default=1, help="threads of the sparse mode")
+    parser.add_argument("--block-px", type=int, default=1024)
+    parser.add_argument("--scratch", type=Path, help="folder for maps on disk")
+    parser.add_argument("--plot", type=Path, default=PLOT)
+    parser.add_argument("--child", nargs=2, metavar=("METHOD", "MAP"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        method, path = given.child
+        click.echo(json.dumps(METHODS[method](Path(path), given)))
+        return
+    click.echo(f"{platform.platform()}, {_processor()}, {os.cpu_count()} CPUs")
+    with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
+        if given.sparse:
+            bench_sparse(given, Path(folder))
+            return
+        rows = bench_sizes(given, Path(folder))
+        plot(rows, given.plot)
+
+
+# --- in the parent -------------------------------------------------------------------
+
+
+def bench_sizes(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """One row a size and method; printed as they come."""
+    rows = []
+    path = folder / "map.npy"
+    click.echo(
+        f"{'side':>6} {'method':>14} {'Mpx/s':>8} {'nuclei/s':>9} {'nuclei':>8} {'peak MB':>8}"
+    )
+    for side in given.sizes:
+        write_map(path, side)
+        methods = ["ours", "ours, 4 maps", *(["scikit-image"] if side <= given.chain_up_to else [])]
+        for method in methods:
+            row = {"side": side, "method": method, **child(method, path, given)}
+            row["mpx_s"] = side**2 / 1e6 / row["seconds"]
+            rows.append(row)
+            click.echo(
+                f"{side:6} {method:>14} {row['mpx_s']:8.2f} {row['nuclei'] / row['seconds']:9.0f}"
+                f" {row['nuclei']:8} {row['peak_mb']:8.0f}",
+            )
+        if "scikit-image" in methods:
+            click.echo(f"{side:6} {'ratio':>14} {rows[-3]['mpx_s'] / rows[-1]['mpx_s']:8.1f}")
+    click.echo(
+        f"compiling, once after installation: {child('compile', path, given)['seconds']:.1f} s"
+    )
+    return rows
+
+
+def write_map(path: Path, side: int) -> None:
+    """A generated (4, side, side) map as .npy, made in strips."""
+    from nucleipel.core.geometry import Box
+    from nucleipel.data.synthetic_map import build_probability_map
+
+    stored = np.lib.format.open_memmap(path, "w+", np.uint8, (4, side, side))
+    for y in range(0, side, 1024):
+        stored[:, y : y + 1024] = build_probability_map(Box(y, 0, min(y + 1024, side), side))
+    stored.flush()
+
+
+def child(method: str, path: Path, given: argparse.Namespace, **env: str) -> dict[str, Any]:
+    """Run a method in a process of its own."""
+    command = [sys.executable, __file__, "--child", method, str(path)]
+    command += ["--block-px", str(given.block_px), "--workers", str(given.workers)]
+    with tempfile.TemporaryDirectory() as cache:
+        own = {"NUMBA_CACHE_DIR": cache} if method == "compile" else {}
+        done = subprocess.run(  # noqa: S603
+            command, env={**os.environ, **ONE_THREAD, **own, **env}, capture_output=True, text=True
+        )
+    if done.returncode:
+        sys.exit(f"{method} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Mpx/s against the side of the map."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        those = [row for row in rows if row["method"] == method]
+        axes.plot(
+            [row["side"] for row in those], [row["mpx_s"] for row in those], "o-", label=method
+        )
+    axes.set(xscale="log", yscale="log", xlabel="side of the map (px)", ylabel="Mpx/s, one thread")
+    axes.set_xticks(
+        sorted({row["side"] for row in rows}), labels=sorted({row["side"] for row in rows})
+    )
+    axes.minorticks_off()
+    axes.legend()
+    axes.set_title(f"probability map to nuclei and table ({_processor()})", fontsize=9)
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def bench_sparse(given: argparse.Namespace, folder: Path) -> None:
+    """A sparse map of billions of pixels, from store to store."""
+    import zarr
+
+    from nucleipel.core.geometry import Box
+    from nucleipel.data.synthetic_map import build_probability_map
+
+    side = given.sparse
+    stored = zarr.create_array(
+        folder / "map.zarr", shape=(4, side, side), chunks=(4, 1024, 1024), dtype=np.uint8,
+        compressors=[zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")],
+    )  # fmt: skip
+    for y in range(0, side, 1024):
+        for x in range(0, side, 1024):
+            box = Box(y, x, y + 1024, x + 1024).clip((side, side))
+            stored[(slice(None), *box.slices)] = build_probability_map(
+                box, nuclei_per_cell=SPARSE_PER_CELL
+            )
+    row = child("sparse", folder / "map.zarr", given)
+    click.echo(
+        f"{side} x {side} px, blocks of {given.block_px} px, {given.workers} workers:"
+        f" {row['nuclei']} nuclei, {row['seconds']:.0f} s,"
+        f" {side**2 / 1e6 / row['seconds']:.1f} Mpx/s, peak {row['peak_mb']:.0f} MB,"
+        f" {row['seams']} components on seams, scratch {row['scratch_mb']:.0f} MB"
+    )
+
+
+# --- in the child --------------------------------------------------------------------
+
+
+def run_ours(path: Path, given: argparse.Namespace, maps: int = 3) -> dict[str, Any]:
+    """Our instances and table, in memory, compiled before."""
+    import cv2
+
+    from nucleipel.instances import segment_instances
+
+    cv2.setNumThreads(1)
+    stored = np.load(path, mmap_mode="r")[:maps]
+    segment_instances(np.ascontiguousarray(stored[:, :200, :200]), block_px=64)
+    start = time.process_time()
+    found = segment_instances(stored, block_px=given.block_px)
+    columns = found.table.columns(mpp=0.5)
+    seconds = time.process_time() - start
+    return {"seconds": seconds, "nuclei": len(columns["id"]), "peak_mb": _peak_mb()}
+
+
+def run_chain(path: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """scikit-image's peaks, watershed and regionprops, as its gallery has them."""
+    from scipy.ndimage import distance_transform_edt
+    from skimage.feature import peak_local_max
+    from skimage.measure import label, regionprops_table
+    from skimage.segmentation import watershed
+
+    stored = np.load(path, mmap_mode="r")
+    start = time.process_time()
+    foreground = np.asarray(stored[1]).astype(np.int16) + stored[2] > stored[0]
+    distance = distance_transform_edt(foreground)
+    peaks = peak_local_max(distance, min_distance=5, labels=label(foreground), exclude_border=False)
+    markers = np.zeros(distance.shape, np.int32)
+    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    labels = watershed(-distance, markers, mask=foreground)
+    table = regionprops_table(labels, properties=("label", "area", "centroid", "bbox"))
+    seconds = time.process_time() - start
+    return {"seconds": seconds, "nuclei": len(table["label"]), "peak_mb": _peak_mb()}
+
+
+def run_sparse(path: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Our instances between stores, with scratch on disk."""
+    import cv2
+    import zarr
+
+    from nucleipel.instances import segment_instances
+    from nucleipel.io.instances import create_working_map
+
+    cv2.setNumThreads(1)
+    stored = zarr.open_array(path, mode="r")
+    out = create_working_map(path.parent, "out", stored.shape[1:], chunk_px=1024)
+    scratch = path.parent / "scratch"
+    start = time.process_time()
+    found = segment_instances(
+        stored, block_px=given.block_px, workers=given.workers, out=out, scratch=scratch
+    )
+    return {
+        "seconds": time.process_time() - start,
+        "nuclei": len(found.table),
+        "peak_mb": _peak_mb(),
+        "seams": found.certificate.cut["seam_components"],
+        "scratch_mb": sum(file.stat().st_size for file in scratch.rglob("*")) / 1e6,
+    }
+
+
+def run_compile(path: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """The first call of all, with an empty cache."""
+    from nucleipel.instances import segment_instances
+
+    stored = np.ascontiguousarray(np.load(path, mmap_mode="r")[:3, :200, :200])
+    segment_instances(stored[:, :1, :1].copy() * 0)
+    start = time.process_time()
+    segment_instances(stored)
+    warm = time.process_time() - start
+    return {"seconds": time.process_time() - warm}
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+METHODS = {
+    "ours": run_ours,
+    "ours, 4 maps": lambda path, given: run_ours(path, given, maps=4),
+    "scikit-image": run_chain,
+    "sparse": run_sparse,
+    "compile": run_compile,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The map is a function of image and checkpoint: cores of another size, or none, change nothing.
+
+Networks of every family with random weights and random BatchNorm statistics,
+on a generated image. In float64 what differs is rounding only; in float32 at
+most a level in one of a thousand pixels.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nucleipel.config import NetworkConfig, TrainConfig
+from nucleipel.core.geometry import Box, core_tiles, reflected_indices
+from nucleipel.core.intensity import IntensityRange
+from nucleipel.data.synthetic import build_scene
+from nucleipel.inference.windows import predict_part
+from nucleipel.instances import InstanceRule, segment_instances
+from nucleipel.instances.quantize import quantize
+from nucleipel.io.slide import Slide
+from nucleipel.metrics.scores import ImageScore
+from nucleipel.model.checkpoint import WindowGrid
+from nucleipel.model.network import build_network
+from nucleipel.model.receptive_field import receptive_radius
+from nucleipel.stages.train import _network_spec
+
+SHAPE = (150, 210)
+FAMILIES = {
+    "unet": NetworkConfig(features=(16, 16, 16, 16, 16), residual_units=1),
+    "unet of single pixels": NetworkConfig(
+        features=(16, 16, 16, 16, 16), residual_units=1, block_px=1
+    ),
+    "basic_unet": NetworkConfig(family="basic_unet", features=(16,) * 6, block_px=1),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def network(request) -> tuple[nn.Module, int, int]:
+    """A network, its stride, and a halo that covers what it sees."""
+    config = TrainConfig(channels=3, network=FAMILIES[request.param])
+    spec = _network_spec(config)
+    torch.manual_seed(0)
+    network = build_network(spec).eval()
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.2)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
+    last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
+    last.weight.data *= 8  # so that some pixels are nucleus and others are not
+    stride = config.network.stride
+    radius = receptive_radius(network, in_channels=3, stride=stride)
+    return network, stride, -(-radius // stride) * stride
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return build_scene(SHAPE, seed=2, glass=False).image
+
+
+@torch.no_grad()
+def _float64_map(network: nn.Module, image: np.ndarray, core_px: int, halo_px: int) -> np.ndarray:
+    values = np.empty((4, *SHAPE))
+    for tile in core_tiles(SHAPE, core_px=core_px, halo_px=halo_px):
+        window = image[
+            np.ix_(
+                reflected_indices(tile.window.y0, tile.window.y1, SHAPE[0]),
+                reflected_indices(tile.window.x0, tile.window.x1, SHAPE[1]),
+            )
+        ]
+        seen = torch.from_numpy(window.transpose(2, 0, 1) / 255.0).contiguous()[None]
+        outputs = network(seen)[0]
+        probabilities = torch.cat([outputs[:-1].softmax(dim=0), outputs[-1:].sigmoid()]).numpy()
+        inside = tile.core.shift(-tile.window.y0, -tile.window.x0)
+        values[(slice(None), *tile.core.slices)] = probabilities[(slice(None), *inside.slices)]
+    return values
+
+
+def test_in_float64_only_rounding_differs(
+    network: tuple[nn.Module, int, int], image: np.ndarray
+) -> None:
+    model, stride, halo_px = network
+    model.double()
+    whole = _float64_map(model, image, 14 * stride, halo_px)
+    assert whole.std() > 0.01, "not constant"
+    tiled = _float64_map(model, image, 5 * stride, halo_px)
+    assert np.abs(tiled - whole).max() < 1e-9
+    assert np.array_equal(quantize(tiled), quantize(whole))
+    short = _float64_map(model, image, 5 * stride, 0)
+    assert np.abs(short - whole).max() > 1e-3, "without a halo it would show"
+
+
+def test_in_float32_hardly_a_level_differs(
+    network: tuple[nn.Module, int, int], image: np.ndarray
+) -> None:
+    model, stride, halo_px = network
+    model.float()
+    slide = Slide(Path("generated"), image, mpp=None)
+    maps = [
+        predict_part(
+            model,
+            slide,
+            Box.of_shape(SHAPE),
+            intensity=IntensityRange((0.0,) * 3, (255.0,) * 3),
+            grid=WindowGrid(core_px=cores * stride, halo_px=halo_px, batch=batch),
+            channels=3,
+            maps=4,
+            device=torch.device("cpu"),
+        )
+        for cores, batch in ((14, 1), (5, 3))
+    ]
+    background = np.median(maps[0][0].astype(int) - maps[0][1] - maps[0][2])
+    percent = int(np.clip(np.rint(50 - 50 * background / 255), 1, 99))  # half of it is nucleus
+    rule = InstanceRule(foreground_percent=percent, persistence=0.01, min_area_px=5)
+    whole = segment_instances(maps[0], rule=rule)
+    difference = np.abs(maps[1].astype(int) - maps[0])
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
+    found = segment_instances(maps[1], rule=rule)
+    assert ImageScore.of(whole.map, found.map).to_scores()["pq"] >= 0.999
+    assert len(whole.table) > 5
