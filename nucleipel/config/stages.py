@@ -4,7 +4,7 @@ Lengths in pixels (`_px`) are in pixels of the working mpp.
 """
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,9 @@ Device = Literal["auto", "cpu", "cuda"]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ClassName = Literal["background", "interior", "boundary"]
+CLASS_NAMES: tuple[ClassName, ...] = get_args(ClassName)
 
 WITHOUT_EFFECT_ON_RESULTS = frozenset({"device", "workers", "keep_predictions"})
 
@@ -182,16 +185,65 @@ class TileConfig(Settings):
 
 
 class PELConfig(Settings):
-    """Which PEL, and how much of it."""
+    """Which PEL; its formulas stand in the docstring of `nucleipel.losses.pel`."""
 
     form: Literal["jaccard", "dice", "original", "deviation"] = "deviation"
     alpha: Annotated[float, Field(gt=0)] = 1.0
     n: Annotated[float, Field(gt=0, le=4)] = 2.0
-    include_background: bool = True
-    weight: Weight = 1.0
+    n_ramp: Share = 0.0
+    """Share of the fine-tuning over which n goes from 1 to its value; 0 for none."""
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] = CLASS_NAMES
+    """The classes that take part."""
+    class_weights: tuple[Weight, ...] | None = None
+    """Weights of these classes, in their order; only the ratios matter."""
+    batch_sums: bool = False
+    """Sums over the whole batch and not over each patch, as the original code has them."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes {list(self.classes)}: each once")
+        if self.class_weights is not None:
+            if len(self.class_weights) != len(self.classes):
+                raise ValueError(
+                    f"{len(self.class_weights)} class_weights for {len(self.classes)} classes;"
+                    " give one a class"
+                )
+            if not any(self.class_weights):
+                raise ValueError("class_weights are all 0; leave the classes out instead")
+        return self
 
 
-class FinetunePatchesConfig(FitConfig):
+class LossConfig(Settings):
+    """What a fine-tuning minimizes, the distance apart: cross-entropy and a region loss."""
+
+    cross_entropy_weight: Weight = 1.0
+    region_loss: Literal["pel", "dice", "dice_focal", "focal_tversky", "none"] = "pel"
+    """What stands beside cross-entropy; dice is what `train` uses."""
+    region_weight: Weight = 1.0
+    """The region loss against cross-entropy."""
+    region_weight_start: Weight | None = None
+    """Its weight at the first step, if another."""
+    region_weight_ramp: Share = 0.0
+    """Share of the fine-tuning over which the weight goes from its start to its value."""
+    pel: PELConfig = PELConfig()
+
+    @model_validator(mode="after")
+    def _all_have_an_effect(self) -> Self:
+        if self.region_loss != "pel" and self.pel != PELConfig():
+            raise ValueError(f"pel is set, but region_loss is {self.region_loss}; set it to pel")
+        if (self.region_weight_start is None) != (self.region_weight_ramp == 0):
+            raise ValueError("region_weight_start and region_weight_ramp go together: set both")
+        if self.region_loss == "none" and (
+            self.region_weight != 1 or self.region_weight_start is not None
+        ):
+            raise ValueError("region_loss is none, so its weight must be left alone")
+        if not self.cross_entropy_weight and (self.region_loss == "none" or not self.region_weight):
+            raise ValueError("cross_entropy_weight and the region loss are both 0; raise one")
+        return self
+
+
+class FinetunePatchesConfig(FitConfig, LossConfig):
     """Settings of `nucleipel finetune-patches`."""
 
     epochs: Positive = 10
@@ -200,7 +252,8 @@ class FinetunePatchesConfig(FitConfig):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     warmup_steps: NotNegative = 20
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    pel: PELConfig = PELConfig()
+    keep: Literal["best", "last"] = "best"
+    """The weights with the best PQ on val, the start included; or the last, with no early stop."""
     augment: AugmentConfig = AugmentConfig(scale_range=(1.0, 1.0), rotate_degrees=0, intensity=0.5)
 
 

@@ -1,6 +1,19 @@
 """Losses on logits and one-hot annotations; `PELoss` is the one this project exists for."""
 
 from nucleipel.losses.pel import PELoss
-from nucleipel.losses.recipes import ClassesAndDistance, CrossEntropyDice, CrossEntropyPEL
+from nucleipel.losses.recipes import (
+    ClassesAndDistance,
+    CrossEntropyDice,
+    CrossEntropyRegion,
+    Ramp,
+    build_region_loss,
+)
 
-__all__ = ["ClassesAndDistance", "CrossEntropyDice", "CrossEntropyPEL", "PELoss"]
+__all__ = [
+    "ClassesAndDistance",
+    "CrossEntropyDice",
+    "CrossEntropyRegion",
+    "PELoss",
+    "Ramp",
+    "build_region_loss",
+]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.losses import DiceLoss
 
-from nucleipel.losses import CrossEntropyPEL, PELoss
+from nucleipel.losses import CrossEntropyRegion, PELoss
 from nucleipel.losses.pel import EPSILON, FORMS
 
 EXPONENTS = [0.5, 1, 2, 3, 4]
@@ -147,7 +147,7 @@ def test_order_of_the_batch_does_not_matter(form: str) -> None:
 def test_cross_entropy_and_pel_of_each_patch_on_its_own() -> None:
     logits, onehot = (tensor.float() for tensor in batch())
     pel = PELoss("deviation", n=2)
-    loss = CrossEntropyPEL(pel, cross_entropy_weight=0.5, pel_weight=3)
+    loss = CrossEntropyRegion(pel, cross_entropy_weight=0.5, region_weight=3)
     each = []
     for patch in range(3):
         p = logits[patch].softmax(dim=0)
