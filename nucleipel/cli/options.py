@@ -1,5 +1,6 @@
 """The options that several commands share, defined once."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -70,13 +71,18 @@ settings = _stack(
 )
 
 
-def load(kind: type[C], given: Mapping[str, Any]) -> C:
-    """The settings of a command, from what `settings` and `device` were given."""
+def load(kind: type[C], given: Mapping[str, Any], *, shorts: Mapping[str, str] = {}) -> C:
+    """The settings of a command, from what `settings` and `device` were given.
+
+    `shorts` names further options that stand for a setting: {setting: option}.
+    """
     from nucleipel.config import load_config
 
     assignments = list(given["assignments"])
-    if given.get("device"):
-        assignments.append(f"device={given['device']}")
+    for setting, option in {"device": "device", **shorts}.items():
+        if given.get(option):
+            # JSON is YAML: a path stays text, whatever it looks like
+            assignments.append(f"{setting}={json.dumps(str(given[option]))}")
     return load_config(kind, file=given["config_file"], assignments=assignments)
 
 

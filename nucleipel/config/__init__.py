@@ -2,8 +2,11 @@
 
 from nucleipel.config.load import load_config
 from nucleipel.config.stages import (
+    AblateConfig,
+    ArmConfig,
     AugmentConfig,
     DemoConfig,
+    DeviationConfig,
     EvaluateConfig,
     FinetunePatchesConfig,
     InstanceConfig,
@@ -17,8 +20,11 @@ from nucleipel.config.stages import (
 )
 
 __all__ = [
+    "AblateConfig",
+    "ArmConfig",
     "AugmentConfig",
     "DemoConfig",
+    "DeviationConfig",
     "EvaluateConfig",
     "FinetunePatchesConfig",
     "InstanceConfig",

@@ -3,6 +3,7 @@
 Lengths in pixels (`_px`) are in pixels of the working mpp.
 """
 
+import itertools
 import math
 from typing import Annotated, Literal, Self, get_args
 
@@ -16,7 +17,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 ClassName = Literal["background", "interior", "boundary"]
 CLASS_NAMES: tuple[ClassName, ...] = get_args(ClassName)
 
-WITHOUT_EFFECT_ON_RESULTS = frozenset({"device", "workers", "keep_predictions"})
+WITHOUT_EFFECT_ON_RESULTS = frozenset({"device", "workers", "jobs", "keep_predictions"})
 
 
 class Settings(BaseModel):
@@ -285,6 +286,107 @@ class EvaluateConfig(Settings):
         tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)
     ] = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
     """IoU from which a predicted nucleus counts as found, one AP each."""
+
+
+class ArmConfig(LossConfig):
+    """One way of fine-tuning: nothing but its loss tells it from the other arms."""
+
+
+class GridConfig(Settings):
+    """The PEL arms: every form with every n and alpha. Scored on val, never on test."""
+
+    forms: tuple[Literal["jaccard", "dice", "deviation"], ...] = ("jaccard", "dice", "deviation")
+    """`original` is `dice` but for its sums over the batch, which an arm can ask for."""
+    n: tuple[Annotated[float, Field(gt=0, le=4)], ...] = (1.0, 2.0, 3.0)
+    alpha: tuple[Annotated[float, Field(gt=0)], ...] = (0.25, 1.0, 4.0, 20.0)
+    seeds: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (0,)
+
+
+class FinalistsConfig(Settings):
+    """The arms that are scored on test, and with which seeds."""
+
+    seeds: tuple[NotNegative, ...] = (0, 1, 2, 3, 4)
+    """None ends the ablation after the grid."""
+    arms: tuple[str, ...] | None = None
+    """Arms by name, chosen elsewhere: no grid is run then. Without it the grid chooses."""
+
+
+ARMS = {
+    "control": ArmConfig(region_loss="dice"),
+    "cross-entropy": ArmConfig(region_loss="none"),
+    "original": ArmConfig(pel=PELConfig(form="original", alpha=20, n=3, batch_sums=True)),
+    "focal-tversky": ArmConfig(region_loss="focal_tversky"),
+    "dice-focal": ArmConfig(region_loss="dice_focal", cross_entropy_weight=0),
+}
+SET_BY_ABLATE = frozenset(
+    {"device", "workers", "seed", "patience", "keep", "instances", *LossConfig.model_fields}
+)
+
+
+class AblateConfig(Settings):
+    """Settings of `nucleipel ablate`."""
+
+    base: str | None = None
+    """Run folder of the saturated checkpoint that every arm starts from."""
+    manifest: str | None = None
+    data_root: str | None = None
+    """Folder that the manifest's paths start from; without it, the manifest's own."""
+    device: Device = "auto"
+    workers: NotNegative = 2
+    """Processes that prepare samples, for each run; 0 for none."""
+    jobs: Positive = 1
+    """Runs at a time, each in a process of its own."""
+    threads: Positive = 1
+    """CPU threads of each run; another number rounds another way."""
+    patch_px: Positive = 256
+    overlap_px: NotNegative = 64
+    finetune: FinetunePatchesConfig = FinetunePatchesConfig()
+    """What the arms share: steps, learning rate, augmentation; never the loss."""
+    instances: InstanceConfig = InstanceConfig()
+    """How maps become nuclei, for validation and for the scores."""
+    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ArmConfig] = ARMS
+    """By name; `control` goes on with the base's own loss. `none`, the base, is always there."""
+    grid: GridConfig = GridConfig()
+    finalists: FinalistsConfig = FinalistsConfig()
+    select_by: Literal["pq", "dice"] = "pq"
+    """Mean over the val images by which the grid chooses the finalists."""
+    saturated_points: Weight = 0.2
+    """The base counts as saturated if the control gains less Dice points on the val patches."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for key in sorted(self.finetune.model_fields_set & SET_BY_ABLATE):
+            raise ValueError(f"finetune.{key} is set by the arms or beside finetune; set it there")
+        if "control" not in self.arms or "none" in self.arms:
+            raise ValueError("arms must hold 'control' and not 'none', which is the base itself")
+        for name in self.finalists.arms or ():
+            if name not in self.all_arms():
+                known = ", ".join(self.all_arms())
+                raise ValueError(f"finalists.arms: no arm '{name}'; there are {known}")
+        return self
+
+    def all_arms(self) -> dict[str, ArmConfig]:
+        """The named arms, then those of the grid."""
+        cells = itertools.product(self.grid.forms, self.grid.n, self.grid.alpha)
+        return self.arms | {
+            f"{form}-n{n:g}-a{alpha:g}": ArmConfig(pel=PELConfig(form=form, n=n, alpha=alpha))
+            for form, n, alpha in cells
+        }
+
+    def identity(self) -> dict[str, object]:
+        """What every run shares: an ablation may be given more arms and seeds later."""
+        grows = {"base", "manifest", "data_root", "arms", "grid", "finalists", "select_by"}
+        return {key: value for key, value in super().identity().items() if key not in grows}
+
+
+class DeviationConfig(Settings):
+    """Settings of `nucleipel deviation`."""
+
+    device: Device = "auto"
+    n: Annotated[float, Field(gt=0, le=4)] = 3.0
+    """Exponent of the forms that are drawn; alpha would scale all pixels alike."""
+    patch_px: Positive = 256
+    """Side of what is drawn of larger images: the patch with the largest deviation."""
 
 
 class DemoConfig(Settings):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleipel.core.atomic import replacing, write_json
-from nucleipel.errors import OutputError
+from nucleipel.errors import OutputError, StoreError
 
 
 def write_report(
@@ -26,14 +26,32 @@ def write_report(
     if path.exists() and not overwrite:
         _require_same(path, report)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        replacing(path.with_suffix(".csv")) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
+    write_table(path.with_suffix(".csv"), rows)
+    write_json(path, report)
+
+
+def read_report(path: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """A report and the rows of the CSV beside it, as `write_report` wrote them.
+
+    Raises
+    ------
+    StoreError
+        If one of the two is missing or cannot be understood.
+    """
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        with path.with_suffix(".csv").open(newline="", encoding="utf-8") as stream:
+            return report, list(csv.DictReader(stream))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: no readable report: {error}; evaluate again") from error
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a CSV atomically; the first of the rows, which has to be there, names the columns."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    write_json(path, report)
 
 
 def _require_same(path: Path, report: dict[str, Any]) -> None:

@@ -70,8 +70,9 @@ class CrossEntropyRegion(nn.Module):
         super().__init__()
         self.region = region
         self.cross_entropy_weight = cross_entropy_weight
-        constant = not isinstance(region_weight, Ramp)
-        self.region_ramp = Ramp(region_weight, region_weight, 0) if constant else region_weight
+        if not isinstance(region_weight, Ramp):
+            region_weight = Ramp(region_weight, region_weight, 0)
+        self.region_ramp = region_weight
         self.exponent_ramp = exponent
         # as it will be at the end, until somebody says where the training stands
         self.set_progress(1)

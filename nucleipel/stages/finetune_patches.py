@@ -34,8 +34,9 @@ def finetune_patches(
 ) -> Path:
     """Continue a checkpoint on the `train` patches of a store; keep the best PQ on its `val` ones.
 
-    With `keep: last` the last weights are kept instead, and nothing stops early. The best includes the checkpoint as it came: fine-tuning that does not
-    help on the validation patches changes nothing. Writes what `train` writes
+    The best includes the checkpoint as it came: fine-tuning that does not
+    help on the validation patches changes nothing. With `keep: last` the last
+    weights are kept instead and nothing stops early. Writes what `train` writes
     into `out`, and returns it.
     """
     start = read_checkpoint(checkpoint)
