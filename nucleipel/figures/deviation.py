@@ -62,28 +62,26 @@ def draw_deviation(
         layout="constrained",
     )
     axes = figure.subplots(1 + len(moments), columns)
-    _show(axes[0, 0], image, "image, annotated contours")
+    axes[0, 0].imshow(image)
+    _bare(axes[0, 0], "image, annotated contours")
     for place, moment in enumerate(moments, start=1):
-        shown = axes[0, place].imshow(moment.deviation, cmap="magma", vmin=0, vmax=1)
+        _show(axes[0, place], moment.deviation, cmap="magma", low=0, high=1)
         mean = moment.deviation.mean()
-        _bare(axes[0, place], f"|p - g| {moment.name}, mean {mean:.4f}")
-    figure.colorbar(shown, ax=axes[0, place], fraction=0.046, pad=0.02)
+        _bare(axes[0, place], f"|p - g| {moment.name}, mean {mean:.4f}\nblack 0, yellow 1")
     if len(moments) == 2:
-        change = moments[1].deviation - moments[0].deviation
-        shown = axes[0, 3].imshow(change, cmap="RdBu_r", vmin=-0.5, vmax=0.5)
-        _bare(axes[0, 3], "change (blue: nearer to g)")
-        figure.colorbar(shown, ax=axes[0, 3], fraction=0.046, pad=0.02)
+        _show(axes[0, 3], moments[1].deviation - moments[0].deviation, low=-0.5, high=0.5)
+        _bare(axes[0, 3], "change of |p - g|\nblue -.5 (nearer), red +.5")
     else:
-        axes[0, 2].imshow(annotation, cmap=CLASS_COLORS, vmin=0, vmax=2, interpolation="nearest")
-        _bare(axes[0, 2], "annotation g: interior, boundary")
-        for spare in axes[0, 3:-1]:
-            spare.set_axis_off()
+        _show(axes[0, 2], annotation, cmap=CLASS_COLORS, low=0, high=2)
+        _bare(axes[0, 2], "annotation g\nblue interior, yellow boundary")
+        axes[0, 3].set_axis_off()
     draw_histogram(axes[0, -1], {moment.name: moment.histogram() for moment in moments})
+    axes[0, -1].set_box_aspect(height / width)
     for row, moment in zip(axes[1:], moments, strict=True):
         numbers = moment.numbers()
         for place, (name, pull) in zip(row, moment.pulls.items(), strict=True):
             limit = max(float(np.quantile(np.abs(pull), 0.999)), 1e-30)
-            place.imshow(pull, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            _show(place, pull, low=-limit, high=limit)
             on, away = numbers[f"{name}_pull_on_missed"], numbers[f"{name}_pull_away"]
             _bare(
                 place, f"pull of {name}, {moment.name}\n{on:.0%} on |p - g| > .5, {away:.0%} away"
@@ -113,9 +111,8 @@ def draw_histogram(axes: Any, counts: Mapping[str, Sequence[int]]) -> None:
     axes.grid(alpha=0.3)
 
 
-def _show(axes: Any, image: npt.NDArray[np.uint8], title: str) -> None:
-    axes.imshow(image)
-    _bare(axes, title)
+def _show(axes: Any, plane: Any, *, low: float, high: float, cmap: Any = "RdBu_r") -> None:
+    axes.imshow(plane, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
 
 
 def _bare(axes: Any, title: str) -> None:

@@ -30,7 +30,7 @@ from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 
 log = logging.getLogger(__name__)
 
-TABLE, HISTOGRAM = "deviations.csv", "histogram.png"
+PANELS, TABLE, HISTOGRAM = "panels", "deviations.csv", "histogram.png"
 
 
 def deviation(
@@ -42,7 +42,7 @@ def deviation(
     after: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a panel `<id>.png` for each image, the numbers of all, and their histogram.
+    """Write a panel `panels/<id>.png` for each image, the numbers of all, and their histogram.
 
     A panel shows one patch, as a loss would see it: the whole image, or of a
     larger one the patch with the largest deviation. The deviation of a pixel
@@ -52,7 +52,7 @@ def deviation(
     models = {"before" if after else "now": read_checkpoint(checkpoint)}
     if after:
         models["after"] = read_checkpoint(after)
-        _require_alike(*models.values(), after)
+        _require_alike(models["before"], models["after"], after)
     inputs = {name: model.sha256 for name, model in models.items()}
     inputs["images"] = rows.annotated().fingerprint()
     output = claim_output(
@@ -64,6 +64,7 @@ def deviation(
     device = choose_device(config.device)
     for model in models.values():
         model.network.to(device)
+    (out / PANELS).mkdir(exist_ok=True)
     for row in track(rows.rows, "drawing deviations"):
         if not _numbers_file(out, row).is_file():
             _draw_image(models, row, out, config, device=device)
@@ -83,7 +84,7 @@ def _require_alike(before: Checkpoint, after: Checkpoint, path: Path) -> None:
 
 
 def _numbers_file(out: Path, row: Row) -> Path:
-    return out / f"{row.id}.json"
+    return out / PANELS / f"{row.id}.json"
 
 
 def _draw_image(
@@ -129,7 +130,7 @@ def _draw_image(
         title=f"{row.id}, {box.shape[0]} x {box.shape[1]} px from ({box.y0}, {box.x0});"
         f" pull in the logit of the annotated class at n = {config.n:g}: red to it, blue away",
     )
-    write_figure(out / f"{row.id}.png", figure)
+    write_figure(out / PANELS / f"{row.id}.png", figure)
     numbers = [
         {"moment": moment.name, **moment.numbers(), "histogram": moment.histogram()}
         for moment in moments
