@@ -19,9 +19,10 @@ MISS = 0.5
 
 @dataclass(frozen=True)
 class Moment:
-    """One network on one patch: (H, W) deviations in 0..1, and the (H, W) pull of each loss."""
+    """One network on one patch, all (H, W): likeliest classes, deviations 0..1, pull of each loss."""
 
     name: str
+    classes: npt.NDArray[np.integer]
     deviation: Plane
     pulls: Mapping[str, Plane]
 
@@ -74,7 +75,8 @@ def draw_deviation(
     else:
         _show(axes[0, 2], annotation, cmap=CLASS_COLORS, low=0, high=2)
         _bare(axes[0, 2], "annotation g\nblue interior, yellow boundary")
-        axes[0, 3].set_axis_off()
+        _show(axes[0, 3], moments[0].classes, cmap=CLASS_COLORS, low=0, high=2)
+        _bare(axes[0, 3], "likeliest class of p")
     draw_histogram(axes[0, -1], {moment.name: moment.histogram() for moment in moments})
     axes[0, -1].set_box_aspect(height / width)
     for row, moment in zip(axes[1:], moments, strict=True):

@@ -164,6 +164,7 @@ def _moment(
     losses["cross-entropy"] = torch.nn.functional.cross_entropy
     return Moment(
         name,
+        classes=probabilities.argmax(axis=0),
         deviation=((p - g).abs().sum(dim=0) / 2).numpy(),
         pulls={loss_name: pull(loss).numpy() for loss_name, loss in losses.items()},
     )
