@@ -19,7 +19,7 @@ MISS = 0.5
 
 @dataclass(frozen=True)
 class Moment:
-    """One network on one patch, all (H, W): likeliest classes, deviations 0..1, pull of each loss."""
+    """One network on one patch, all (H, W): likeliest classes, deviations, each loss's pull."""
 
     name: str
     classes: npt.NDArray[np.integer]
