@@ -46,9 +46,14 @@ class SplitScores:
         return {arm: float(of[measure].mean()) for arm, of in self.values.items()}
 
     def difference(self, arm: str, reference: str, measure: str) -> Interval:
-        """Mean and 95 % interval of arm - reference, in points; images and seeds are paired."""
+        """Mean and 95 % interval of arm - reference, in points; images and seeds are paired.
+
+        One source alone says nothing about others: its interval is NaN.
+        """
         ours, theirs = self.values[arm][measure], self.values[reference][measure]
-        return paired_bootstrap(POINTS * (ours - theirs), self.sources)
+        found = paired_bootstrap(POINTS * (ours - theirs), self.sources)
+        known = len(set(self.sources)) > 1
+        return found if known else Interval(found.mean, float("nan"), float("nan"))
 
 
 def read_scores(runs: list[Run], rows: Manifest) -> SplitScores:
@@ -212,7 +217,10 @@ def _section(out: Path, scores: SplitScores, config: AblateConfig) -> list[str]:
         "",
         f"## {title}",
         "",
-        f"{len(scores.ids)} images of {len(set(scores.sources))} sources; {seeds} seed(s).",
+        f"{len(scores.ids)} images of {len(set(scores.sources))} sources, {seeds} seeds."
+        if seeds > 1
+        else f"{len(scores.ids)} images of {len(set(scores.sources))} sources, one seed: the"
+        " intervals do not know how much seeds differ.",
         "",
         *_table(scores),
     ]
@@ -255,6 +263,8 @@ def _table(scores: SplitScores) -> list[str]:
 
 
 def _told(found: Interval) -> str:
+    if np.isnan(found.low):
+        return f"{found.mean:+.2f}"
     return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
