@@ -1,5 +1,6 @@
 """The options that several commands share, defined once."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,14 +80,20 @@ settings = _stack(
 )
 
 
-def load(kind: type[C], given: Mapping[str, Any]) -> C:
-    """The settings of a command, from what `settings` and `SHORTCUTS` were given."""
+def load(kind: type[C], given: Mapping[str, Any], *, shorts: Mapping[str, str] = {}) -> C:
+    """The settings of a command, from what `settings` and `SHORTCUTS` were given.
+
+    `shorts` names further options that stand for a setting: {option: setting}.
+    """
     from nucleipel.config import load_config
 
     assignments = list(given["assignments"])
-    for option, setting in SHORTCUTS.items():
-        if given.get(option) is not None:
-            assignments.append(f"{setting}={given[option]}")
+    for option, setting in {**SHORTCUTS, **shorts}.items():
+        value = given.get(option)
+        if value is not None:
+            # JSON is YAML: a path stays text, whatever it looks like
+            shown = str(value) if isinstance(value, Path) else value
+            assignments.append(f"{setting}={json.dumps(shown)}")
     return load_config(kind, file=given["config_file"], assignments=assignments)
 
 

@@ -2,13 +2,17 @@
 
 from nucleipel.config.load import load_config
 from nucleipel.config.stages import (
+    AblateConfig,
+    ArmConfig,
     AugmentConfig,
     CalibrateConfig,
     DemoConfig,
+    DeviationConfig,
     EvaluateConfig,
     FinetunePatchesConfig,
     InstanceConfig,
     NetworkConfig,
+    PELConfig,
     PredictConfig,
     SegmentConfig,
     StitchConfig,
@@ -17,13 +21,17 @@ from nucleipel.config.stages import (
 )
 
 __all__ = [
+    "AblateConfig",
+    "ArmConfig",
     "AugmentConfig",
     "CalibrateConfig",
     "DemoConfig",
+    "DeviationConfig",
     "EvaluateConfig",
     "FinetunePatchesConfig",
     "InstanceConfig",
     "NetworkConfig",
+    "PELConfig",
     "PredictConfig",
     "SegmentConfig",
     "StitchConfig",

@@ -3,8 +3,9 @@
 Lengths in pixels (`_px`) are in pixels of the working mpp.
 """
 
+import itertools
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,8 +17,13 @@ Device = Literal["auto", "cpu", "cuda"]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ClassName = Literal["background", "interior", "boundary"]
+CLASS_NAMES: tuple[ClassName, ...] = get_args(ClassName)
 
-WITHOUT_EFFECT_ON_RESULTS = frozenset({"device", "workers", "max_ram_gb", "keep_predictions"})
+WITHOUT_EFFECT_ON_RESULTS = frozenset(
+    {"device", "workers", "jobs", "max_ram_gb", "keep_predictions"}
+)
 
 _RULE = InstanceRule()
 
@@ -204,16 +210,65 @@ class TileConfig(Settings):
 
 
 class PELConfig(Settings):
-    """Which PEL, and how much of it."""
+    """Which PEL; its formulas stand in the docstring of `nucleipel.losses.pel`."""
 
     form: Literal["jaccard", "dice", "original", "deviation"] = "deviation"
     alpha: Annotated[float, Field(gt=0)] = 1.0
     n: Annotated[float, Field(gt=0, le=4)] = 2.0
-    include_background: bool = True
-    weight: Weight = 1.0
+    n_ramp: Share = 0.0
+    """Share of the fine-tuning over which n goes from 1 to its value; 0 for none."""
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] = CLASS_NAMES
+    """The classes that take part."""
+    class_weights: tuple[Weight, ...] | None = None
+    """Weights of these classes, in their order; only the ratios matter."""
+    batch_sums: bool = False
+    """Sums over the whole batch and not over each patch, as the original code has them."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes {list(self.classes)}: each once")
+        if self.class_weights is not None:
+            if len(self.class_weights) != len(self.classes):
+                raise ValueError(
+                    f"{len(self.class_weights)} class_weights for {len(self.classes)} classes;"
+                    " give one a class"
+                )
+            if not any(self.class_weights):
+                raise ValueError("class_weights are all 0; leave the classes out instead")
+        return self
 
 
-class FinetunePatchesConfig(FitConfig):
+class LossConfig(Settings):
+    """What a fine-tuning minimizes, the distance apart: cross-entropy and a region loss."""
+
+    cross_entropy_weight: Weight = 1.0
+    region_loss: Literal["pel", "dice", "dice_focal", "focal_tversky", "none"] = "pel"
+    """What stands beside cross-entropy; dice is what `train` uses."""
+    region_weight: Weight = 1.0
+    """The region loss against cross-entropy."""
+    region_weight_start: Weight | None = None
+    """Its weight at the first step, if another."""
+    region_weight_ramp: Share = 0.0
+    """Share of the fine-tuning over which the weight goes from its start to its value."""
+    pel: PELConfig = PELConfig()
+
+    @model_validator(mode="after")
+    def _all_have_an_effect(self) -> Self:
+        if self.region_loss != "pel" and self.pel != PELConfig():
+            raise ValueError(f"pel is set, but region_loss is {self.region_loss}; set it to pel")
+        if (self.region_weight_start is None) != (self.region_weight_ramp == 0):
+            raise ValueError("region_weight_start and region_weight_ramp go together: set both")
+        if self.region_loss == "none" and (
+            self.region_weight != 1 or self.region_weight_start is not None
+        ):
+            raise ValueError("region_loss is none, so its weight must be left alone")
+        if not self.cross_entropy_weight and (self.region_loss == "none" or not self.region_weight):
+            raise ValueError("cross_entropy_weight and the region loss are both 0; raise one")
+        return self
+
+
+class FinetunePatchesConfig(FitConfig, LossConfig):
     """Settings of `nucleipel finetune-patches`."""
 
     epochs: Positive = 10
@@ -223,7 +278,8 @@ class FinetunePatchesConfig(FitConfig):
     warmup_steps: NotNegative = 20
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     instances: InstanceOverrides = InstanceOverrides()
-    pel: PELConfig = PELConfig()
+    keep: Literal["best", "last"] = "best"
+    """The weights with the best PQ on val, the start included; or the last, with no early stop."""
     augment: AugmentConfig = AugmentConfig(scale_range=(1.0, 1.0), rotate_degrees=0, intensity=0.5)
 
 
@@ -290,6 +346,107 @@ class EvaluateConfig(Settings):
         tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)
     ] = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
     """IoU from which a predicted nucleus counts as found, one AP each."""
+
+
+class ArmConfig(LossConfig):
+    """One way of fine-tuning: nothing but its loss tells it from the other arms."""
+
+
+class GridConfig(Settings):
+    """The PEL arms: every form with every n and alpha. Scored on val, never on test."""
+
+    forms: tuple[Literal["jaccard", "dice", "deviation"], ...] = ("jaccard", "dice", "deviation")
+    """`original` is `dice` but for its sums over the batch, which an arm can ask for."""
+    n: tuple[Annotated[float, Field(gt=0, le=4)], ...] = (1.0, 2.0, 3.0)
+    alpha: tuple[Annotated[float, Field(gt=0)], ...] = (0.25, 1.0, 4.0, 20.0)
+    seeds: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (0,)
+
+
+class FinalistsConfig(Settings):
+    """The arms that are scored on test, and with which seeds."""
+
+    seeds: tuple[NotNegative, ...] = (0, 1, 2, 3, 4)
+    """None ends the ablation after the grid."""
+    arms: tuple[str, ...] | None = None
+    """Arms by name, chosen elsewhere: no grid is run then. Without it the grid chooses."""
+
+
+ARMS = {
+    "control": ArmConfig(region_loss="dice"),
+    "cross-entropy": ArmConfig(region_loss="none"),
+    "original": ArmConfig(pel=PELConfig(form="original", alpha=20, n=3, batch_sums=True)),
+    "focal-tversky": ArmConfig(region_loss="focal_tversky"),
+    "dice-focal": ArmConfig(region_loss="dice_focal", cross_entropy_weight=0),
+}
+SET_BY_ABLATE = frozenset(
+    {"device", "workers", "seed", "patience", "keep", "instances", *LossConfig.model_fields}
+)
+
+
+class AblateConfig(Settings):
+    """Settings of `nucleipel ablate`."""
+
+    base: str | None = None
+    """Run folder of the saturated checkpoint that every arm starts from."""
+    manifest: str | None = None
+    data_root: str | None = None
+    """Folder that the manifest's paths start from; without it, the manifest's own."""
+    device: Device = "auto"
+    workers: NotNegative = 2
+    """Processes that prepare samples, for each run; 0 for none."""
+    jobs: Positive = 1
+    """Runs at a time, each in a process of its own."""
+    threads: Positive = 1
+    """CPU threads of each run; another number rounds another way."""
+    patch_px: Positive = 256
+    overlap_px: NotNegative = 64
+    finetune: FinetunePatchesConfig = FinetunePatchesConfig()
+    """What the arms share: steps, learning rate, augmentation; never the loss."""
+    instances: InstanceOverrides = InstanceOverrides()
+    """How maps become nuclei, in validation and for the scores, if not as the base has it."""
+    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ArmConfig] = ARMS
+    """By name; `control` goes on with the base's own loss. `none`, the base, is always there."""
+    grid: GridConfig = GridConfig()
+    finalists: FinalistsConfig = FinalistsConfig()
+    select_by: Literal["pq", "dice"] = "pq"
+    """Mean over the val images by which the grid chooses the finalists."""
+    saturated_points: Weight = 0.2
+    """The base counts as saturated if the control gains less Dice points on the val patches."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for key in sorted(self.finetune.model_fields_set & SET_BY_ABLATE):
+            raise ValueError(f"finetune.{key} is set by the arms or beside finetune; set it there")
+        if "control" not in self.arms or "none" in self.arms:
+            raise ValueError("arms must hold 'control' and not 'none', which is the base itself")
+        for name in self.finalists.arms or ():
+            if name not in self.all_arms():
+                known = ", ".join(self.all_arms())
+                raise ValueError(f"finalists.arms: no arm '{name}'; there are {known}")
+        return self
+
+    def all_arms(self) -> dict[str, ArmConfig]:
+        """The named arms, then those of the grid."""
+        cells = itertools.product(self.grid.forms, self.grid.n, self.grid.alpha)
+        return self.arms | {
+            f"{form}-n{n:g}-a{alpha:g}": ArmConfig(pel=PELConfig(form=form, n=n, alpha=alpha))
+            for form, n, alpha in cells
+        }
+
+    def identity(self) -> dict[str, object]:
+        """What every run shares: an ablation may be given more arms and seeds later."""
+        grows = {"base", "manifest", "data_root", "arms", "grid", "finalists", "select_by"}
+        return {key: value for key, value in super().identity().items() if key not in grows}
+
+
+class DeviationConfig(Settings):
+    """Settings of `nucleipel deviation`."""
+
+    device: Device = "auto"
+    n: Annotated[float, Field(gt=0, le=4)] = 3.0
+    """Exponent of the forms that are drawn; alpha would scale all pixels alike."""
+    patch_px: Positive = 256
+    """Side of what is drawn of larger images: the patch with the largest deviation."""
 
 
 class DemoConfig(Settings):

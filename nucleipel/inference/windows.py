@@ -60,6 +60,55 @@ def predict_part(
         If a probability is not finite.
     """
     values = np.empty((maps, *part.shape), np.uint8)
+    cores = _cores(
+        network, slide, part,
+        intensity=intensity, grid=grid, channels=channels, device=device, flips=flips,
+    )  # fmt: skip
+    for core, probabilities in cores:
+        values[(slice(None), *core.shift(-part.y0, -part.x0).slices)] = quantize(probabilities)
+    return values
+
+
+def predict_probabilities(
+    network: nn.Module,
+    slide: Slide,
+    *,
+    intensity: IntensityRange,
+    grid: WindowGrid,
+    channels: int,
+    maps: int,
+    device: torch.device,
+) -> npt.NDArray[np.float32]:
+    """The (maps, H, W) map of a whole slide as the network gave it, not rounded to uint8.
+
+    Raises
+    ------
+    PredictionError
+        If a probability is not finite.
+    """
+    values = np.empty((maps, *slide.shape), np.float32)
+    whole = Box.of_shape(slide.shape)
+    cores = _cores(
+        network, slide, whole,
+        intensity=intensity, grid=grid, channels=channels, device=device, flips=False,
+    )  # fmt: skip
+    for core, probabilities in cores:
+        values[(slice(None), *core.slices)] = probabilities
+    return values
+
+
+def _cores(
+    network: nn.Module,
+    slide: Slide,
+    part: Box,
+    *,
+    intensity: IntensityRange,
+    grid: WindowGrid,
+    channels: int,
+    device: torch.device,
+    flips: bool,
+) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
+    """Each core of a part, and its (maps, h, w) probabilities."""
     tiles = list(core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part))
     for batch in _batches(tiles, grid.batch):
         windows = [
@@ -76,11 +125,7 @@ def predict_part(
                     " the checkpoint is unusable"
                 )
             inside = tile.core.shift(-tile.window.y0, -tile.window.x0)
-            target = tile.core.shift(-part.y0, -part.x0)
-            values[(slice(None), *target.slices)] = quantize(
-                probabilities[(slice(None), *inside.slices)]
-            )
-    return values
+            yield tile.core, probabilities[(slice(None), *inside.slices)]
 
 
 @torch.inference_mode()

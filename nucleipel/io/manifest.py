@@ -6,6 +6,7 @@ splits: a network scored on its own training patients looks better than it is.
 """
 
 import csv
+import difflib
 import hashlib
 import re
 import unicodedata
@@ -72,6 +73,22 @@ class Manifest:
             found = ", ".join(sorted({row.split or "(empty)" for row in self.rows}))
             raise ManifestError(f"{self.path}: no row has split '{split}'; found {found}")
         return Manifest(self.path, rows)
+
+    def of_ids(self, ids: Sequence[str]) -> "Manifest":
+        """The rows of these ids, in file order.
+
+        Raises
+        ------
+        ManifestError
+            If an id is not there.
+        """
+        known = {row.id for row in self.rows}
+        for name in ids:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise ManifestError(f"{self.path}: no image has the id '{name}'{hint}")
+        return Manifest(self.path, tuple(row for row in self.rows if row.id in ids))
 
     def grouped(self, column: str) -> dict[str, list[int]]:
         """Places of the rows that have each value of a column, by value.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleipel.core.atomic import replacing, write_json
-from nucleipel.errors import OutputError
+from nucleipel.errors import OutputError, StoreError
 
 
 def write_report(
@@ -30,12 +30,25 @@ def write_report(
     write_json(path, report)
 
 
+def read_report(path: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """A report and the rows of the CSV beside it, as `write_report` wrote them.
+
+    Raises
+    ------
+    StoreError
+        If one of the two is missing or cannot be understood.
+    """
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        with path.with_suffix(".csv").open(newline="", encoding="utf-8") as stream:
+            return report, list(csv.DictReader(stream))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: no readable report: {error}; evaluate again") from error
+
+
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows of equal keys as a CSV with a header."""
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
+    """Write a CSV atomically; the first of the rows, which has to be there, names the columns."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

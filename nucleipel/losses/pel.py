@@ -10,15 +10,27 @@ softmax probability and g the one-hot annotation, sums over pixels:
     original   1 - alpha * sum((p*g)**n) / (sum(p) + sum(g))
     deviation      alpha * sum(|p-g|**n) / (sum(p) + sum(g))
 
-`dice` (alpha 2, n 1) and `deviation` (alpha 1, n 1) are exactly the soft Dice
-loss. `original` equals `dice` for a 0/1 annotation.
+then the mean over classes, then over patches. `dice` (alpha 2, n 1) and
+`deviation` (alpha 1, n 1) are exactly the soft Dice loss. `original` equals
+`dice` for a 0/1 annotation; its author's code sums over the whole batch, with
+alpha 20 and n 3: `PELoss("original", 20, 3, batch=True)`.
 
-Warning, for n > 1: with respect to p on annotated pixels, the gradient of
-`jaccard` vanishes where p is small, and that of `dice` and `original` even
-changes sign there: missed pixels are pushed further down. Only `deviation`
-pulls more where the deviation is larger. Pair PEL with cross-entropy.
+Gradients with respect to p on an annotated pixel (g = 1), with D the
+denominator, N = sum(p**n * g) and S = sum(|p-g|**n):
+
+    jaccard            -alpha * n * p**(n-1) / D
+    dice, original     -alpha * (n * p**(n-1) - N/D) / D
+    deviation          -alpha * (n * (1-p)**(n-1) + S/D) / D
+
+Warning, for n > 1: the gradient of `jaccard` vanishes where p is small, and
+that of `dice` and `original` even changes sign there (at n = 3 and a good fit,
+where N/D is near 1/2, below p = .41): missed pixels are pushed further down.
+Only `deviation` pulls more where the deviation is larger, and through the
+softmax even its pull, n * p * (1-p)**n of two classes, fades at p near 0.
+Pair PEL with cross-entropy, which does not let go of missed pixels.
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -26,30 +38,47 @@ from torch import nn
 
 Form = Literal["jaccard", "dice", "original", "deviation"]
 FORMS: tuple[str, ...] = get_args(Form)
+Reduction = Literal["mean", "sum", "none"]
 EPSILON = 1e-6
 
 
 class PELoss(nn.Module):
     """PEL of logits against a one-hot annotation: one value per patch and class, then the mean.
 
-    Computed in float32 also under autocast. A class that a patch does not hold
-    stays in the mean with the formula's own value: 1 with zero gradient for
-    `jaccard`, `dice` and `original`; for `deviation` the probability given to
-    the absent class is what is punished. 0/0 is kept finite by an epsilon of
-    1e-6 in the denominator.
+    Takes its arguments as the losses of MONAI do (`softmax=True` is not asked
+    for: logits are what it is made for). Computed in float32 also under
+    autocast.
+
+    A class that a patch does not hold stays in the mean with the formula's own
+    value: 1 with zero gradient for `jaccard`, `dice` and `original`; for
+    `deviation` the probability given to the absent class is what is punished.
+    0/0 is kept finite by an epsilon of 1e-6 in the denominator.
 
     Parameters
     ----------
     form : {"jaccard", "dice", "original", "deviation"}
-        Which of the formulas above.
+        Which of the formulas at the top of this module.
     alpha : float
         Factor on the powered term, above 0. Under AdamW it acts as the weight
         of PEL against the cross-entropy beside it.
     n : float
-        Exponent in (0, 4]. Below 1 the slope at 0 would be infinite; values
-        under 1e-6 then follow a straight line.
+        Exponent in (0, 4]; may be changed between calls. Below 1 the slope at
+        0 would be infinite; values under 1e-6 then follow a straight line.
     include_background : bool
-        Whether class 0 takes part in the mean.
+        Whether class 0 takes part; short for `classes=range(1, C)` when not.
+    classes : sequence of int, optional
+        The classes that take part; all if None.
+    weight : sequence of float, optional
+        Weights of the classes that take part, in their order. Only their
+        ratios matter: the mean is a weighted mean.
+    batch : bool
+        Sum over the whole batch and not over each patch, as the original code
+        does. The loss of a patch then depends on those it is batched with.
+    to_onehot_y : bool
+        Whether the annotation comes as (B, 1, H, W) class indices.
+    reduction : {"mean", "sum", "none"}
+        "none" gives the (B, classes) values, (1, classes) with `batch`, each
+        times its weight over the mean weight.
 
     Raises
     ------
@@ -64,51 +93,125 @@ class PELoss(nn.Module):
         n: float = 2.0,
         *,
         include_background: bool = True,
+        classes: Sequence[int] | None = None,
+        weight: Sequence[float] | None = None,
+        batch: bool = False,
+        to_onehot_y: bool = False,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         if form not in FORMS:
             raise ValueError(f"form '{form}'; expected one of {', '.join(FORMS)}")
         if not alpha > 0:
             raise ValueError(f"alpha {alpha}; expected a number above 0")
-        if not 0 < n <= 4:
-            raise ValueError(f"n {n}; expected a number in (0, 4]")
+        if reduction not in get_args(Reduction):
+            raise ValueError(f"reduction '{reduction}'; expected mean, sum or none")
         self.form = form
         self.alpha = alpha
         self.n = n
         self.include_background = include_background
+        self.classes = _checked_classes(classes, include_background=include_background)
+        self.batch = batch
+        self.to_onehot_y = to_onehot_y
+        self.reduction = reduction
+        self._factors = _factors(weight, classes=self.classes)
+
+    @property
+    def n(self) -> float:
+        """The exponent."""
+        return self._n
+
+    @n.setter
+    def n(self, value: float) -> None:
+        if not 0 < value <= 4:
+            raise ValueError(f"n {value}; expected a number in (0, 4]")
+        self._n = value
 
     def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
-        """Mean loss of (B, C, H, W) logits and a (B, C, H, W) one-hot annotation."""
-        if logits.shape != onehot.shape or logits.ndim != 4:
+        """Loss of (B, C, H, W) or (B, C, D, H, W) logits and a one-hot annotation of that shape."""
+        if self.to_onehot_y:
+            onehot = _to_onehot(onehot, logits)
+        if logits.shape != onehot.shape or logits.ndim not in (4, 5):
             raise ValueError(
                 f"logits {tuple(logits.shape)}, onehot {tuple(onehot.shape)};"
-                " expected the same (B, C, H, W)"
+                " expected the same (B, C, H, W) or (B, C, D, H, W)"
             )
         with torch.autocast(device_type=logits.device.type, enabled=False):
             # float64 is left alone, so that gradients can be checked numerically
             precise = logits if logits.dtype == torch.float64 else logits.float()
             p = precise.softmax(dim=1)
-            g = onehot.to(p.dtype)
-            if not self.include_background:
-                p, g = p[:, 1:], g[:, 1:]
-            return self._per_class(p, g).mean()
+            chosen = self._chosen(p.shape[1])
+            values = self._per_class(p[:, chosen], onehot.to(p.dtype)[:, chosen])
+            if self._factors is not None:
+                values = values * values.new_tensor(self._factors)
+        if self.reduction == "none":
+            return values
+        return values.mean() if self.reduction == "mean" else values.sum()
+
+    def _chosen(self, count: int) -> list[int]:
+        """Indices of the classes that take part, of `count`."""
+        if self.classes is not None and max(self.classes) >= count:
+            raise ValueError(f"classes {list(self.classes)}; the logits have {count} classes")
+        first = 0 if self.include_background else 1
+        chosen = list(range(first, count) if self.classes is None else self.classes)
+        if self._factors is not None and len(self._factors) != len(chosen):
+            raise ValueError(
+                f"{len(self._factors)} weights; expected {len(chosen)}, one a class that takes part"
+            )
+        return chosen
 
     def _per_class(self, p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        """(B, C) values of (B, C, H, W) probabilities and annotation."""
-        mass = _sums(p) + _sums(g)
+        """(B, C) values, (1, C) with `batch`, of (B, C, ...) probabilities and annotation."""
+        mass = self._sums(p) + self._sums(g)
         if self.form == "deviation":
-            return self.alpha * _sums(_power((p - g).abs(), self.n)) / (mass + EPSILON)
+            return self.alpha * self._sums(_power((p - g).abs(), self.n)) / (mass + EPSILON)
         if self.form == "original":
-            hit = _sums(_power(p * g, self.n))
+            hit = self._sums(_power(p * g, self.n))
         else:
-            hit = _sums(_power(p, self.n) * g)
+            hit = self._sums(_power(p, self.n) * g)
         if self.form == "jaccard":
-            mass = mass - _sums(p * g)
+            mass = mass - self._sums(p * g)
         return 1 - self.alpha * hit / (mass + EPSILON)
 
+    def _sums(self, values: torch.Tensor) -> torch.Tensor:
+        each = values.flatten(2).sum(dim=2)
+        return each.sum(dim=0, keepdim=True) if self.batch else each
 
-def _sums(values: torch.Tensor) -> torch.Tensor:
-    return values.sum(dim=(2, 3))
+
+def _checked_classes(
+    classes: Sequence[int] | None, *, include_background: bool
+) -> tuple[int, ...] | None:
+    if classes is None:
+        return None
+    if not classes or min(classes) < 0 or len(set(classes)) < len(classes):
+        raise ValueError(f"classes {list(classes)}; expected indices from 0 on, each once")
+    if not include_background and 0 in classes:
+        raise ValueError(f"classes {list(classes)} hold the background; include_background is off")
+    return tuple(classes)
+
+
+def _factors(
+    weight: Sequence[float] | None, *, classes: tuple[int, ...] | None
+) -> list[float] | None:
+    """Weights over their mean, so that the mean of the products is the weighted mean."""
+    if weight is None:
+        return None
+    weights = [float(value) for value in weight]
+    if not all(value >= 0 for value in weights) or not 0 < sum(weights) < float("inf"):
+        raise ValueError(f"weight {weights}; expected numbers from 0 on, not all 0")
+    if classes is not None and len(weights) != len(classes):
+        raise ValueError(f"weight {weights}; expected {len(classes)}, one of each class")
+    return [value * len(weights) / sum(weights) for value in weights]
+
+
+def _to_onehot(indices: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    if indices.shape != (logits.shape[0], 1, *logits.shape[2:]):
+        raise ValueError(
+            f"annotation {tuple(indices.shape)}, logits {tuple(logits.shape)};"
+            " with to_onehot_y expected (B, 1, H, W) class indices"
+        )
+    onehot = nn.functional.one_hot(indices[:, 0].long(), logits.shape[1])
+    return onehot.movedim(-1, 1)
 
 
 def _power(base: torch.Tensor, n: float) -> torch.Tensor:

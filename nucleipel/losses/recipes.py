@@ -1,10 +1,30 @@
 """The losses that the stages train with: a loss of the classes, and one of the distance."""
 
+from dataclasses import dataclass
+
 import torch
-from monai.losses import DiceLoss
+from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 from torch import nn
 
-from nucleipel.losses.pel import PELoss
+from nucleipel.losses.pel import EPSILON, PELoss
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """A number that goes in a straight line from `start` to `end`, then stays.
+
+    `share` is the part of a training that it takes; 0 is `end` from the first step.
+    """
+
+    start: float
+    end: float
+    share: float
+
+    def at(self, progress: float) -> float:
+        """The number when `progress` (0 to 1) of the training lies behind."""
+        if progress >= self.share:
+            return self.end
+        return self.start + (self.end - self.start) * progress / self.share
 
 
 class CrossEntropyDice(nn.Module):
@@ -23,6 +43,57 @@ class CrossEntropyDice(nn.Module):
         return self.cross_entropy_weight * entropy + self.dice_weight * dice
 
 
+class CrossEntropyRegion(nn.Module):
+    """Cross-entropy plus a region loss, each patch on its own, then the mean over patches.
+
+    Parameters
+    ----------
+    region : Module, optional
+        A loss of (B, C, H, W) logits and one-hot annotation: PEL, Dice or a
+        rival of theirs; cross-entropy alone if None.
+    cross_entropy_weight : float
+        Factor on the cross-entropy.
+    region_weight : float or Ramp
+        Factor on the region loss, as the training goes on.
+    exponent : Ramp, optional
+        PEL's n, as the training goes on; without it n stays as `region` has it.
+    """
+
+    def __init__(
+        self,
+        region: nn.Module | None,
+        *,
+        cross_entropy_weight: float,
+        region_weight: float | Ramp = 1.0,
+        exponent: Ramp | None = None,
+    ) -> None:
+        super().__init__()
+        self.region = region
+        self.cross_entropy_weight = cross_entropy_weight
+        if not isinstance(region_weight, Ramp):
+            region_weight = Ramp(region_weight, region_weight, 0)
+        self.region_ramp = region_weight
+        self.exponent_ramp = exponent
+        # as it will be at the end, until somebody says where the training stands
+        self.set_progress(1)
+
+    def set_progress(self, progress: float) -> None:
+        """Take the weight and exponent that belong to a training's progress, 0 to 1."""
+        self.region_weight = self.region_ramp.at(progress)
+        if self.exponent_ramp and isinstance(self.region, PELoss):
+            self.region.n = self.exponent_ramp.at(progress)
+
+    def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
+        """Weighted sum for (B, C, H, W) logits and one-hot annotation."""
+        # patches have one size, so the mean over all pixels is the mean of the patches' means
+        entropy = nn.functional.cross_entropy(logits.float(), onehot)
+        total = self.cross_entropy_weight * entropy
+        if self.region is None:
+            return total
+        region: torch.Tensor = self.region(logits.float(), onehot)
+        return total + self.region_weight * region
+
+
 class ClassesAndDistance(nn.Module):
     """A loss of the class logits, plus binary cross-entropy of the distance (StarDist's choice)."""
 
@@ -30,6 +101,11 @@ class ClassesAndDistance(nn.Module):
         super().__init__()
         self.classes = classes
         self.distance_weight = distance_weight
+
+    def set_progress(self, progress: float) -> None:
+        """Tell the loss of the classes, if it changes as the training goes on."""
+        if isinstance(self.classes, CrossEntropyRegion):
+            self.classes.set_progress(progress)
 
     def forward(
         self, outputs: torch.Tensor, onehot: torch.Tensor, distance: torch.Tensor
@@ -42,18 +118,56 @@ class ClassesAndDistance(nn.Module):
         return of_classes + self.distance_weight * of_distance
 
 
-class CrossEntropyPEL(nn.Module):
-    """Cross-entropy plus PEL, each patch on its own, then the mean over patches."""
+class DiceFocal(nn.Module):
+    """Soft Dice plus focal loss (Lin et al. 2017, gamma 2), both MONAI's, both of the softmax.
 
-    def __init__(self, pel: PELoss, *, cross_entropy_weight: float, pel_weight: float) -> None:
+    MONAI's own DiceFocalLoss takes the focal loss of sigmoids, one class
+    against the rest, which is not what a network with a softmax was trained for.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.pel = pel
-        self.cross_entropy_weight = cross_entropy_weight
-        self.pel_weight = pel_weight
+        self.dice = DiceLoss(softmax=True)
+        self.focal = FocalLoss(gamma=2.0, use_softmax=True, reduction="none")
 
     def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
-        """Weighted sum for (B, C, H, W) logits and one-hot annotation."""
-        # patches have one size, so the mean over all pixels is the mean of the patches' means
-        entropy = nn.functional.cross_entropy(logits.float(), onehot)
-        pel: torch.Tensor = self.pel(logits, onehot)
-        return self.cross_entropy_weight * entropy + self.pel_weight * pel
+        """Sum of both for (B, C, H, W) logits and one-hot annotation."""
+        # over classes the sum, as cross-entropy has it; over pixels and patches the mean
+        focal: torch.Tensor = self.focal(logits, onehot).sum(dim=1).mean()
+        dice: torch.Tensor = self.dice(logits, onehot)
+        return dice + focal
+
+
+class FocalTversky(nn.Module):
+    """Focal Tversky loss (Abraham and Khan 2019): (1 - Tversky index) ** .75, MONAI's index.
+
+    Misses weigh .7 and false alarms .3, as its authors chose.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tversky = TverskyLoss(softmax=True, alpha=0.3, beta=0.7, reduction="none")
+
+    def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
+        """Mean over classes and patches for (B, C, H, W) logits and one-hot annotation."""
+        # the slope is infinite at 0, which rounding may even fall short of
+        return (self.tversky(logits, onehot).clamp_min(EPSILON) ** 0.75).mean()
+
+
+def build_region_loss(name: str) -> nn.Module | None:
+    """The region losses beside PEL, by their names in the settings; None for "none".
+
+    Raises
+    ------
+    ValueError
+        If there is no such loss.
+    """
+    if name == "none":
+        return None
+    if name == "dice":
+        return DiceLoss(softmax=True)
+    if name == "dice_focal":
+        return DiceFocal()
+    if name == "focal_tversky":
+        return FocalTversky()
+    raise ValueError(f"region loss '{name}'; expected dice, dice_focal, focal_tversky or none")

@@ -4,13 +4,20 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from nucleipel.config import FinetunePatchesConfig
+from nucleipel.config import FinetunePatchesConfig, PELConfig
 from nucleipel.data.patches import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
 from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.targets import CLASSES
 from nucleipel.io.output import claim_output
 from nucleipel.io.patch_store import PatchStore, open_patch_store
-from nucleipel.losses import ClassesAndDistance, CrossEntropyPEL, PELoss
+from nucleipel.losses import (
+    ClassesAndDistance,
+    CrossEntropyRegion,
+    PELoss,
+    Ramp,
+    build_region_loss,
+)
 from nucleipel.model.checkpoint import Description, read_checkpoint, write_checkpoint
 from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
 from nucleipel.training.fit import build_fabric
@@ -29,7 +36,8 @@ def finetune_patches(
     """Continue a checkpoint on the `train` patches of a store; keep the best PQ on its `val` ones.
 
     The best includes the checkpoint as it came: fine-tuning that does not
-    help on the validation patches changes nothing. Writes what `train` writes
+    help on the validation patches changes nothing. With `keep: last` the last
+    weights are kept instead and nothing stops early. Writes what `train` writes
     into `out`, and returns it.
     """
     start = read_checkpoint(checkpoint)
@@ -67,6 +75,7 @@ def finetune_patches(
         rule=InstanceRule(**numbers),
         out=out,
         start_counts=True,
+        keep_last=config.keep == "last",
     )
     description = dataclasses.replace(
         start.description,
@@ -75,18 +84,33 @@ def finetune_patches(
         parent_sha256=start.sha256,
     )
     output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
-    log.info("%s: best PQ on val %.4f, after epoch %d", out, best.pq, best.epoch)
+    log.info("%s: %s PQ on val %.4f, after epoch %d", out, config.keep, best.pq, best.epoch)
     return out
 
 
 def _build_loss(config: FinetunePatchesConfig) -> ClassesAndDistance:
+    end = config.region_weight
+    start = end if config.region_weight_start is None else config.region_weight_start
     pel = config.pel
-    classes = CrossEntropyPEL(
-        PELoss(pel.form, pel.alpha, pel.n, include_background=pel.include_background),
+    classes = CrossEntropyRegion(
+        build_pel(pel) if config.region_loss == "pel" else build_region_loss(config.region_loss),
         cross_entropy_weight=config.cross_entropy_weight,
-        pel_weight=pel.weight,
+        region_weight=Ramp(start, end, config.region_weight_ramp),
+        exponent=Ramp(1.0, pel.n, pel.n_ramp),
     )
     return ClassesAndDistance(classes, distance_weight=config.distance_weight)
+
+
+def build_pel(config: PELConfig) -> PELoss:
+    """PEL as the settings have it, with n at its final value."""
+    return PELoss(
+        config.form,
+        config.alpha,
+        config.n,
+        classes=[CLASSES.index(name) for name in config.classes],
+        weight=config.class_weights,
+        batch=config.batch_sums,
+    )
 
 
 def _require_fit(store: PatchStore, description: Description, checkpoint: Path) -> None:

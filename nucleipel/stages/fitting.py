@@ -3,6 +3,7 @@
 Config stops here: the floors below take numbers, arrays and functions.
 """
 
+import copy
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -14,6 +15,7 @@ from nucleipel.config.stages import FitConfig
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import Sample
 from nucleipel.instances.rule import InstanceRule
+from nucleipel.losses import ClassesAndDistance
 from nucleipel.training.fit import Best, Schedule, fit
 from nucleipel.training.validation import validator
 
@@ -44,7 +46,7 @@ def build_schedule(config: FitConfig, *, samples_per_epoch: int) -> Schedule:
 def fit_network(
     fabric: Fabric,
     network: nn.Module,
-    loss: nn.Module,
+    loss: ClassesAndDistance,
     training: Dataset[Sample],
     validation: Dataset[Sample],
     config: FitConfig,
@@ -53,11 +55,13 @@ def fit_network(
     rule: InstanceRule,
     out: Path,
     start_counts: bool = False,
+    keep_last: bool = False,
 ) -> Best:
     """Fit a network to `training`, judged by the instances that it gives on `validation`."""
     validate = validator(
         validation,
-        loss,
+        # its curve tells something only if it stays one loss: as it is at the end of a schedule
+        copy.deepcopy(loss),
         device=fabric.device,
         rule=rule,
         batch_size=config.batch_size,
@@ -73,4 +77,6 @@ def fit_network(
         workers=config.workers,
         out=out,
         start_counts=start_counts,
+        keep_last=keep_last,
+        set_progress=loss.set_progress,
     )

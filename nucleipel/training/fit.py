@@ -46,13 +46,18 @@ class Schedule:
     @property
     def samples(self) -> int:
         """Samples that a whole training draws."""
-        return self.epochs * self.steps_per_epoch * self.batch_size
+        return self.steps * self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a whole training."""
+        return self.epochs * self.steps_per_epoch
 
     def factor(self, step: int) -> float:
         """Learning rate at a step, as a fraction of `learning_rate`."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
-        total = self.epochs * self.steps_per_epoch - self.warmup_steps
+        total = self.steps - self.warmup_steps
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - self.warmup_steps) / max(1, total))))
 
 
@@ -98,6 +103,8 @@ def fit(
     workers: int,
     out: Path,
     start_counts: bool = False,
+    keep_last: bool = False,
+    set_progress: Callable[[float], None] | None = None,
 ) -> Best:
     """Train `network` and return the EMA weights that scored the best validation PQ.
 
@@ -105,6 +112,9 @@ def fit(
     time continues from its last finished epoch and ends with the same weights
     (on the CPU, with the same libraries and thread count). With `start_counts`
     the weights that came in are validated first, as epoch 0, and may stay best.
+    With `keep_last` the weights of the last epoch are returned, whatever they
+    score, and nothing ends the training early. `set_progress` is told before
+    each step which share of all steps lies behind: for a loss with a schedule.
 
     Raises
     ------
@@ -123,27 +133,28 @@ def fit(
         if state.epoch:
             log.info("continuing after epoch %d of %d", state.epoch, schedule.epochs)
         elif start_counts:
-            journal.write({"epoch": 0, **_validated(validate, average, state)})
+            journal.write({"epoch": 0, **_validated(validate, average, state, keep_last)})
         while state.epoch < schedule.epochs and state.validations_without_gain < schedule.patience:
             loader = _epoch_loader(samples, state.epoch, schedule, workers)
             row = {"epoch": state.epoch + 1, "learning_rate": schedule.factor(state.step(schedule))}
             row["learning_rate"] *= schedule.learning_rate
             row["loss"] = _run_epoch(
-                fabric, network_, average, optimizer_, loss, loader, state=state, schedule=schedule
-            )
+                fabric, network_, average, optimizer_, loss, loader,
+                state=state, schedule=schedule, set_progress=set_progress,
+            )  # fmt: skip
             state.epoch += 1
             if state.epoch % schedule.validate_every == 0 or state.epoch == schedule.epochs:
-                row |= _validated(validate, average, state)
+                row |= _validated(validate, average, state, keep_last)
             journal.write(row)
             state.save(out)
     return Best(state.best_weights, state.best_pq, state.best_epoch)
 
 
 def _validated(
-    validate: Validate, average: AveragedModel, state: TrainingState
+    validate: Validate, average: AveragedModel, state: TrainingState, keep_last: bool
 ) -> dict[str, float]:
     scores = validate(average.module.eval())
-    state.note_validation(scores["pq"], average.module)
+    state.note_validation(scores["pq"], average.module, whatever=keep_last)
     return {f"val_{name}": value for name, value in scores.items()}
 
 
@@ -157,6 +168,7 @@ def _run_epoch(
     *,
     state: TrainingState,
     schedule: Schedule,
+    set_progress: Callable[[float], None] | None,
 ) -> float:
     network.train()
     total = 0.0
@@ -165,6 +177,8 @@ def _run_epoch(
     for step, batch in enumerate(track(loader, label, total=schedule.steps_per_epoch), first):
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate * schedule.factor(step)
+        if set_progress:
+            set_progress(step / schedule.steps)
         image, onehot, distance = (tensor.to(fabric.device) for tensor in batch[:3])
         value = loss(network(image), onehot, distance)
         if not torch.isfinite(value):

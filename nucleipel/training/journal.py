@@ -13,6 +13,15 @@ log = logging.getLogger(__name__)
 COLUMNS = ("epoch", "learning_rate", "loss", "val_loss", "val_dice", "val_pq")
 
 
+def read_journal(folder: Path) -> list[dict[str, float]]:
+    """The rows of a run's `metrics.csv`, one an epoch; cells that are empty are left out."""
+    with (folder / "metrics.csv").open(newline="") as stream:
+        return [
+            {key: float(value) for key, value in row.items() if value}
+            for row in csv.DictReader(stream)
+        ]
+
+
 class Journal:
     """Rows of `metrics.csv`, mirrored to `tensorboard/` and drawn in `curves.png`."""
 
@@ -23,14 +32,8 @@ class Journal:
 
     def rewind(self, epoch: int) -> None:
         """Take up the rows of an earlier go up to `epoch`; later ones were never saved."""
-        path = self.folder / "metrics.csv"
-        if epoch and path.is_file():
-            with path.open(newline="") as stream:
-                rows = [
-                    {key: float(value) for key, value in row.items() if value}
-                    for row in csv.DictReader(stream)
-                ]
-            self.rows = [row for row in rows if row["epoch"] <= epoch]
+        if epoch and (self.folder / "metrics.csv").is_file():
+            self.rows = [row for row in read_journal(self.folder) if row["epoch"] <= epoch]
 
     def write(self, row: dict[str, float]) -> None:
         """Add the row of one epoch."""

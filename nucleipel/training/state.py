@@ -71,9 +71,9 @@ class TrainingState:
         """Optimizer steps done at the start of the current epoch."""
         return int(self.epoch * schedule.steps_per_epoch)
 
-    def note_validation(self, pq: float, network: nn.Module) -> None:
-        """Keep the weights if this PQ is the best; count the disappointments otherwise."""
-        if pq > self.best_pq:
+    def note_validation(self, pq: float, network: nn.Module, *, whatever: bool = False) -> None:
+        """Keep the weights if this PQ is the best, or `whatever` it is; else count it against."""
+        if whatever or pq > self.best_pq:
             self.best_pq, self.best_epoch, self.validations_without_gain = pq, self.epoch, 0
             self.best_weights = {
                 name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()

@@ -25,9 +25,16 @@ KINDS = {
 
 
 def _kind_of(file: Path) -> type:
-    from nucleipel.config import DemoConfig, PredictConfig, SegmentConfig
+    from nucleipel.config import (
+        AblateConfig,
+        DemoConfig,
+        DeviationConfig,
+        PredictConfig,
+        SegmentConfig,
+    )
 
     kinds = KINDS | {"predict": PredictConfig, "segment": SegmentConfig, "demo": DemoConfig}
+    kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig}
     return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
 
 

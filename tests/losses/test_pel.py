@@ -1,11 +1,14 @@
 """The four forms of PEL against their formulas, their gradients, and what they share with Dice."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from monai.losses import DiceLoss
 
-from nucleipel.losses import CrossEntropyPEL, PELoss
+from nucleipel.losses import CrossEntropyRegion, PELoss
 from nucleipel.losses.pel import EPSILON, FORMS
 
 EXPONENTS = [0.5, 1, 2, 3, 4]
@@ -147,13 +150,87 @@ def test_order_of_the_batch_does_not_matter(form: str) -> None:
 def test_cross_entropy_and_pel_of_each_patch_on_its_own() -> None:
     logits, onehot = (tensor.float() for tensor in batch())
     pel = PELoss("deviation", n=2)
-    loss = CrossEntropyPEL(pel, cross_entropy_weight=0.5, pel_weight=3)
+    loss = CrossEntropyRegion(pel, cross_entropy_weight=0.5, region_weight=3)
     each = []
     for patch in range(3):
         p = logits[patch].softmax(dim=0)
         entropy = -(onehot[patch] * p.log()).sum(dim=0).mean().item()
         each.append(0.5 * entropy + 3 * pel(logits[[patch]], onehot[[patch]]).item())
     assert loss(logits, onehot).item() == pytest.approx(np.mean(each), rel=1e-5)
+
+
+# --- the original code, classes, weights, MONAI's arguments ----------------------------
+
+
+def test_the_original_code() -> None:
+    """Its sums run over the whole batch, class by class; alpha 20, n 3, no epsilon."""
+    logits, onehot = batch(shape=(3, 2, 6, 5))
+    onehot[0] = torch.tensor([1.0, 0])[:, None, None]  # a patch that differs much
+    p, g = logits.softmax(dim=1).numpy(), onehot.numpy()
+    scores = []
+    for index in range(2):
+        pc, gc = p[:, index].ravel(), g[:, index].ravel()
+        scores.append(1 - (20 * (pc * gc) ** 3).sum() / (pc.sum() + gc.sum()))
+    found = PELoss("original", alpha=20, n=3, batch=True)(logits, onehot).item()
+    assert found == pytest.approx(np.mean(scores), rel=1e-6)
+    apart = PELoss("original", alpha=20, n=3)(logits, onehot).item()
+    assert apart != pytest.approx(found, rel=1e-3)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sums_over_the_batch_are_those_of_one_large_patch(form: str) -> None:
+    logits, onehot = batch()
+    large = [torch.cat(list(tensor), dim=1)[None] for tensor in (logits, onehot)]
+    expected = PELoss(form, n=3)(*large).item()
+    assert PELoss(form, n=3, batch=True)(logits, onehot).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_only_the_chosen_classes_take_part(form: str) -> None:
+    logits, onehot = batch()
+    each = PELoss(form, n=3, reduction="none")(logits, onehot)
+    assert each.shape == (3, 3)
+    for classes in ([1], [2, 0], [0, 1, 2]):
+        found = PELoss(form, n=3, classes=classes)(logits, onehot).item()
+        assert found == pytest.approx(each[:, classes].mean().item(), rel=1e-9)
+    without = PELoss(form, n=3, include_background=False)(logits, onehot).item()
+    assert without == pytest.approx(each[:, 1:].mean().item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_class_weights_make_a_weighted_mean(form: str) -> None:
+    logits, onehot = batch()
+    each = PELoss(form, n=2, reduction="none")(logits, onehot).mean(dim=0).numpy()
+    found = PELoss(form, n=2, weight=[1, 2, 5])(logits, onehot).item()
+    assert found == pytest.approx(np.average(each, weights=[1, 2, 5]), rel=1e-9)
+    alike = PELoss(form, n=2, weight=[7, 7, 7])(logits, onehot).item()
+    assert alike == pytest.approx(each.mean(), rel=1e-9)
+    left_out = PELoss(form, n=2, weight=[0, 1, 1])(logits, onehot).item()
+    assert left_out == pytest.approx(each[1:].mean(), rel=1e-9)
+    ordered = PELoss(form, n=2, classes=[2, 0], weight=[3, 1])(logits, onehot).item()
+    assert ordered == pytest.approx((3 * each[2] + each[0]) / 4, rel=1e-9)
+
+
+def test_reductions_and_indices_for_an_annotation() -> None:
+    logits, onehot = batch()
+    none, total, mean = (
+        PELoss(n=2, weight=[1, 2, 3], reduction=reduction)(logits, onehot)
+        for reduction in ("none", "sum", "mean")
+    )
+    assert none.sum().item() == pytest.approx(total.item())
+    assert none.mean().item() == pytest.approx(mean.item())
+    assert PELoss(batch=True, reduction="none")(logits, onehot).shape == (1, 3)
+    indices = onehot.argmax(dim=1, keepdim=True)
+    found = PELoss(n=2, to_onehot_y=True)(logits, indices).item()
+    assert found == pytest.approx(PELoss(n=2)(logits, onehot).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_volumes(form: str) -> None:
+    logits, onehot = batch(shape=(2, 3, 8, 6))
+    volumes = [tensor.reshape(2, 3, 2, 4, 6) for tensor in (logits, onehot)]
+    expected = PELoss(form, n=3)(logits, onehot).item()
+    assert PELoss(form, n=3)(*volumes).item() == pytest.approx(expected, rel=1e-12)
 
 
 # --- gradients -----------------------------------------------------------------------
@@ -216,6 +293,40 @@ def test_at_n_1_all_annotated_pixels_are_pulled_alike() -> None:
         assert pull.max().item() == pytest.approx(pull.min().item()), form
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_gradients_are_those_of_the_docs(n: float) -> None:
+    p, g = good_fit()
+    missed = p[400:]
+    mass, hit, off = (p + g).sum(), (p**n * g).sum(), ((p - g).abs() ** n).sum()
+    expected = {
+        "jaccard": -n * missed ** (n - 1) / (mass - (p * g).sum()),
+        "dice": -(n * missed ** (n - 1) - hit / mass) / mass,
+        "original": -(n * missed ** (n - 1) - hit / mass) / mass,
+        "deviation": -(n * (1 - missed) ** (n - 1) + off / mass) / mass,
+    }
+    for form, gradient in expected.items():
+        assert torch.allclose(gradient_in_p(form, n, p, g)[400:], gradient, rtol=1e-6), form
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_through_the_softmax_even_deviation_fades_on_sure_misses(n: float) -> None:
+    """One pixel among many settled ones, two classes: its pull goes as n p (1-p)^n."""
+    pulls = []
+    chances = torch.linspace(0.001, 0.999, 999).double()
+    for chance in chances:
+        logits = torch.zeros(1, 2, 1, 2001, dtype=torch.float64)
+        logits[0, 0, 0, :1000], logits[0, 0, 0, 1000:] = 50, -50
+        logits[0, 1, 0, -1], logits[0, 0, 0, -1] = torch.logit(chance), 0
+        onehot = torch.zeros_like(logits)
+        onehot[0, 0, 0, :1000], onehot[0, 1, 0, 1000:] = 1, 1
+        logits.requires_grad_()
+        PELoss("deviation", 1, n)(logits, onehot).backward()
+        pulls.append(-logits.grad[0, 1, 0, -1].item())
+    best = chances[int(np.argmax(pulls))].item()
+    assert best == pytest.approx(1 / (n + 1), abs=0.01)
+    assert pulls[0] < 0.1 * max(pulls)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_absent_class(form: str) -> None:
     p = torch.tensor([0.1, 0.4, 0.7], dtype=torch.float64)
@@ -261,6 +372,37 @@ def test_the_names_of_soft_dice_share_their_gradient() -> None:
         gradients.append(leaf.grad)
     for other in gradients[1:]:
         assert torch.allclose(other, gradients[0], rtol=1e-4, atol=1e-7)
+
+
+def test_three_names_of_soft_dice_give_one_training_curve() -> None:
+    images = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 1, 16, 16))).float()
+    classes = (images[:, 0] > 0).long() + (images[:, 0] > 1).long()
+    onehot = torch.nn.functional.one_hot(classes, 3).movedim(-1, 1).float()
+    curves = []
+    for loss in (
+        PELoss("dice", alpha=2, n=1),
+        PELoss("deviation", alpha=1, n=1),
+        DiceLoss(softmax=True),
+        PELoss("deviation", alpha=1, n=2),
+    ):
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(16, 3, 1)
+        )
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+        curve = []
+        for _ in range(30):
+            value = loss(network(images), onehot)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            curve.append(value.item())
+        curves.append(curve)
+    dice, deviation, soft_dice, squared = map(np.array, curves)
+    assert dice[-1] < 0.7 * dice[0], "it learns"
+    assert np.allclose(dice, deviation, atol=1e-4)
+    assert np.allclose(dice, soft_dice, atol=1e-4)
+    assert not np.allclose(dice, squared, atol=1e-2), "another loss has another curve"
 
 
 @pytest.mark.parametrize("n", EXPONENTS)
@@ -327,12 +469,13 @@ def test_power_below_1_joins_its_straight_line(form: str) -> None:
     assert values[0] == pytest.approx(values[1], abs=2e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("form", FORMS)
-def test_autocast_does_not_touch_it(form: str) -> None:
+def test_autocast_does_not_touch_it(form: str, dtype: torch.dtype) -> None:
     logits, onehot = (tensor.float() for tensor in batch())
     loss = PELoss(form, n=3)
     expected = loss(logits, onehot)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         found = loss(logits, onehot)
     assert found.dtype == torch.float32
     assert found.item() == expected.item()
@@ -360,6 +503,14 @@ def test_a_patch_of_a_million_pixels_keeps_its_digits() -> None:
         assert single == pytest.approx(PELoss(form, n=3)(logits, onehot).item(), rel=1e-5), form
 
 
+@pytest.mark.parametrize("n", [0.01, 0.5, 1, 4])
+@pytest.mark.parametrize("form", FORMS)
+def test_gradient_in_p_is_finite_at_0_and_where_p_is_g(form: str, n: float) -> None:
+    p = torch.tensor([0.0, 0, 1, 1, 1e-8, 1 - 1e-8, 0.5])
+    g = torch.tensor([0.0, 1, 1, 0, 0, 1, 1])
+    assert gradient_in_p(form, n, p, g).isfinite().all()
+
+
 # --- mistakes are named --------------------------------------------------------------
 
 
@@ -377,6 +528,13 @@ def test_a_patch_of_a_million_pixels_keeps_its_digits() -> None:
         ({"n": -2}, r"n -2; expected a number in \(0, 4\]"),
         ({"n": 4.01}, r"n 4\.01; expected a number in \(0, 4\]"),
         ({"n": float("nan")}, r"n nan; expected a number in \(0, 4\]"),
+        ({"classes": [0, 0]}, r"classes \[0, 0\]; expected indices from 0 on, each once"),
+        ({"classes": []}, r"classes \[\]; expected indices"),
+        ({"classes": [0], "include_background": False}, r"classes \[0\] hold the background"),
+        ({"weight": [0, 0]}, r"weight \[0\.0, 0\.0\]; expected numbers from 0 on, not all 0"),
+        ({"weight": [1, -1]}, r"expected numbers from 0 on, not all 0"),
+        ({"weight": [1, 2], "classes": [0]}, r"weight \[1\.0, 2\.0\]; expected 1, one of each"),
+        ({"reduction": "men"}, r"reduction 'men'; expected mean, sum or none"),
     ],
 )
 def test_parameters_out_of_range(parameters: dict[str, float], message: str) -> None:
@@ -397,3 +555,26 @@ def test_shapes_that_do_not_fit(logits: tuple[int, ...], onehot: tuple[int, ...]
     with pytest.raises(ValueError, match=r"expected the same \(B, C, H, W\)") as caught:
         PELoss()(torch.zeros(logits), torch.zeros(onehot))
     assert str(caught.value).startswith(f"logits {logits}, onehot {onehot};")
+
+
+def test_classes_that_the_logits_do_not_have() -> None:
+    logits, onehot = batch()
+    with pytest.raises(ValueError, match=r"classes \[3\]; the logits have 3 classes"):
+        PELoss(classes=[3])(logits, onehot)
+    with pytest.raises(ValueError, match="2 weights; expected 3, one a class that takes part"):
+        PELoss(weight=[1, 2])(logits, onehot)
+    with pytest.raises(ValueError, match=r"with to_onehot_y expected \(B, 1, H, W\)"):
+        PELoss(to_onehot_y=True)(logits, onehot)
+    loss = PELoss()
+    with pytest.raises(ValueError, match=r"n 5; expected a number in \(0, 4\]"):
+        loss.n = 5
+
+
+def test_it_is_imported_without_the_rest_of_the_package() -> None:
+    heavy = ("nucleipel.stages", "nucleipel.data", "nucleipel.io", "albumentations")
+    code = (
+        "import sys; from nucleipel.losses import PELoss;"
+        f" print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "[]"

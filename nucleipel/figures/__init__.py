@@ -1,0 +1,1 @@
+"""Pictures of results, drawn with matplotlib; numbers in, figures out, no files."""

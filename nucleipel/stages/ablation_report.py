@@ -1,0 +1,288 @@
+"""What an ablation found: results.csv, images.csv, differences.csv, plots, and report.md.
+
+Every figure of the report stands in one of the tables.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.config import AblateConfig, ArmConfig
+from nucleipel.core.atomic import write_text
+from nucleipel.figures.ablation import draw_differences, draw_grid, draw_saturation
+from nucleipel.io.figure import write_figure
+from nucleipel.io.manifest import Manifest
+from nucleipel.io.report import read_report, write_table
+from nucleipel.metrics.bootstrap import Interval, paired_bootstrap
+from nucleipel.stages.ablation_runs import FINETUNE, Run
+from nucleipel.training.journal import read_journal
+
+log = logging.getLogger(__name__)
+
+BASE, CONTROL = "none", "control"
+MEASURES = {
+    "dice": "Dice", "aji": "AJI", "pq": "PQ", "ap@0.50": "AP@.5", "ap@0.75": "AP@.75",
+}  # fmt: skip
+POINTS = 100
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """All scores on one split: per arm, (seeds, images) of each measure."""
+
+    split: str
+    runs: list[Run]
+    ids: list[str]
+    sources: list[str]
+    values: dict[str, dict[str, npt.NDArray[np.float64]]]
+
+    def means(self, measure: str) -> dict[str, float]:
+        """Per arm, the mean over images and seeds; arms that failed are left out."""
+        return {arm: float(of[measure].mean()) for arm, of in self.values.items()}
+
+    def difference(self, arm: str, reference: str, measure: str) -> Interval:
+        """Mean and 95 % interval of arm - reference, in points; images and seeds are paired.
+
+        One source alone says nothing about others: its interval is NaN.
+        """
+        ours, theirs = self.values[arm][measure], self.values[reference][measure]
+        found = paired_bootstrap(POINTS * (ours - theirs), self.sources)
+        known = len(set(self.sources)) > 1
+        return found if known else Interval(found.mean, float("nan"), float("nan"))
+
+
+def read_scores(runs: list[Run], rows: Manifest) -> SplitScores:
+    """The scores of finished runs; an arm of which one seed failed has none."""
+    of_split = rows.of_split(runs[0].split).rows
+    values: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
+    for arm in dict.fromkeys(run.arm for run in runs):
+        seeds = [run for run in runs if run.arm == arm]
+        if any(run.failure is not None for run in seeds):
+            continue
+        tables = [{row["id"]: row for row in read_report(run.report)[1]} for run in seeds]
+        values[arm] = {
+            measure: np.array(
+                [[float(table[row.id][measure]) for row in of_split] for table in tables]
+            )
+            for measure in MEASURES
+        }
+    return SplitScores(
+        runs[0].split,
+        runs,
+        [row.id for row in of_split],
+        [row.source_id for row in of_split],
+        values,
+    )
+
+
+def write_results(out: Path, runs: Sequence[Run]) -> None:
+    """Write `results.csv`: a row for each run that has ended, in the order of the runs."""
+    rows = [_result(run) for run in runs if run.finished]
+    if rows:
+        write_table(out / "results.csv", rows)
+
+
+def write_ablation_report(
+    out: Path, scores: list[SplitScores], config: AblateConfig, *, base: str
+) -> Path:
+    """Write the tables, the plots and `report.md`, whose path is returned."""
+    write_table(out / "images.csv", [row for of in scores for row in _image_rows(of)])
+    differences = [row for of in scores for row in _difference_rows(of)]
+    if differences:
+        write_table(out / "differences.csv", differences)
+    parts = [*_opening(config, base=base), *_saturation(out, scores[0].runs, config)]
+    for of in scores:
+        parts += _section(out, of, config)
+    path = out / "report.md"
+    write_text(path, "\n".join(parts) + "\n")
+    log.info("%s: %d runs", path, sum(len(of.runs) for of in scores))
+    return path
+
+
+def _result(run: Run) -> dict[str, Any]:
+    row: dict[str, Any] = {"arm": run.arm, "seed": run.seed, "split": run.split}
+    loss = run.finetune
+    pel = loss.pel if loss and loss.region_loss == "pel" else None
+    row |= {
+        "cross_entropy_weight": loss.cross_entropy_weight if loss else "",
+        "region_loss": loss.region_loss if loss else "",
+        "region_weight": loss.region_weight if loss else "",
+        "form": pel.form if pel else "",
+        "n": pel.n if pel else "",
+        "alpha": pel.alpha if pel else "",
+        "failed": run.failure or "",
+    }
+    report: dict[str, Any] = {"mean_over_images": {}, "pooled_over_nuclei": {}, "images": ""}
+    if run.report.is_file():
+        report = read_report(run.report)[0]
+    row["images"] = report["images"]
+    row |= {measure: report["mean_over_images"].get(measure, "") for measure in MEASURES}
+    pooled = report["pooled_over_nuclei"]
+    return row | {f"pooled {measure}": pooled.get(measure, "") for measure in MEASURES}
+
+
+def _image_rows(scores: SplitScores) -> list[dict[str, Any]]:
+    return [
+        {"split": scores.split, "arm": arm, "seed": run.seed, "id": image, "source_id": source}
+        | {measure: values[seed, place] for measure, values in of.items()}
+        for arm, of in scores.values.items()
+        for seed, run in enumerate([run for run in scores.runs if run.arm == arm])
+        for place, (image, source) in enumerate(zip(scores.ids, scores.sources, strict=True))
+    ]
+
+
+def _difference_rows(scores: SplitScores) -> list[dict[str, Any]]:
+    rows = []
+    for arm in scores.values:
+        for reference in (BASE, CONTROL):
+            if arm in (BASE, reference) or reference not in scores.values:
+                continue
+            for measure in MEASURES:
+                found = scores.difference(arm, reference, measure)
+                rows.append(
+                    {
+                        "split": scores.split,
+                        "arm": arm,
+                        "reference": reference,
+                        "measure": measure,
+                        "seeds": len(scores.values[arm][measure]),
+                        "images": len(scores.ids),
+                        "sources": len(set(scores.sources)),
+                        "points": found.mean,
+                        "low": found.low,
+                        "high": found.high,
+                    }
+                )
+    return rows
+
+
+def _opening(config: AblateConfig, *, base: str) -> list[str]:
+    training = config.finetune
+    each = training.patches_per_epoch or "all"
+    return [
+        "# Ablation",
+        "",
+        f"Base `{base[:12]}`. Every arm: {training.epochs} epochs of {each} patches of"
+        f" {config.patch_px} px, batches of {training.batch_size}, learning rate"
+        f" {training.learning_rate:g} with {training.warmup_steps} steps of warm-up and a cosine;"
+        " the same patches in the same order; the last weights (running mean) are scored.",
+        "",
+        "Scores are means over images. Differences are in points (hundredths), with 95 % intervals"
+        " by a paired bootstrap over sources and seeds. `none` is the base as it came; `control`"
+        " goes on with its own loss: *control - none* is what more training on patches gives,"
+        " *arm - control* what the arm's loss gives.",
+    ]
+
+
+def _saturation(out: Path, runs: list[Run], config: AblateConfig) -> list[str]:
+    journals = [
+        read_journal(run.folder / FINETUNE)
+        for run in runs
+        if run.arm == CONTROL and run.failure is None
+    ]
+    if not journals:
+        return ["", "## Is the base saturated?", "", "The control failed or was not run."]
+    curves = [
+        [(row["epoch"], row["val_dice"], row["val_pq"]) for row in journal if "val_dice" in row]
+        for journal in journals
+    ]
+    write_figure(out / "saturation.png", draw_saturation(curves))
+    gain = POINTS * float(np.mean([curve[-1][1] - curve[0][1] for curve in curves]))
+    limit = config.saturated_points
+    verdict = (
+        "So it is saturated."
+        if gain < limit
+        else "So it is **not saturated**: train it on first; all arms gain what it still lacked."
+    )
+    return [
+        "",
+        "## Is the base saturated?",
+        "",
+        f"Going on with its own loss for as many steps as an arm has changed the Dice of the val"
+        f" patches by {gain:+.2f} points (limit {limit:g}). {verdict}",
+        "",
+        "![Dice and PQ while the control goes on](saturation.png)",
+    ]
+
+
+def _section(out: Path, scores: SplitScores, config: AblateConfig) -> list[str]:
+    seeds = max((len(of["pq"]) for of in scores.values.values()), default=0)
+    title = "The grid, on val" if scores.split == "val" else "The finalists, on test"
+    lines = [
+        "",
+        f"## {title}",
+        "",
+        f"{len(scores.ids)} images of {len(set(scores.sources))} sources, {seeds} seeds."
+        if seeds > 1
+        else f"{len(scores.ids)} images of {len(set(scores.sources))} sources, one seed: the"
+        " intervals do not know how much seeds differ.",
+        "",
+        *_table(scores),
+    ]
+    failed = [run for run in scores.runs if run.failure]
+    lines += ["", *(f"- `{run.arm}`, seed {run.seed}, failed: {run.failure}" for run in failed)]
+    if scores.split == "val":
+        for measure in ("pq", "dice"):
+            name = f"grid_{measure}.png"
+            if _write_grid(out / name, scores, config, measure):
+                lines.append(f"![{MEASURES[measure]} of the grid against the control]({name})\n")
+    against = {
+        arm: {MEASURES[measure]: scores.difference(arm, CONTROL, measure) for measure in MEASURES}
+        for arm in scores.values
+        if CONTROL in scores.values and arm != CONTROL
+    }
+    if against:
+        name = f"differences_{scores.split}.png"
+        figure = draw_differences(against, reference=CONTROL, split=scores.split)
+        write_figure(out / name, figure)
+        lines.append(f"![arms against the control]({name})")
+    return lines
+
+
+def _table(scores: SplitScores) -> list[str]:
+    names = list(MEASURES.values())
+    against = [f"{name} - {ref}" for name in ("Dice", "PQ") for ref in (BASE, CONTROL)]
+    lines = [
+        "| " + " | ".join(["arm", *names, *against]) + " |",
+        "|" + "---|" * (1 + len(names) + len(against)),
+    ]
+    for arm, of in scores.values.items():
+        cells = [f"`{arm}`", *(f"{of[measure].mean():.4f}" for measure in MEASURES)]
+        for measure in ("dice", "pq"):
+            for reference in (BASE, CONTROL):
+                known = reference in scores.values and arm not in (BASE, reference)
+                found = scores.difference(arm, reference, measure) if known else None
+                cells.append(_told(found) if found else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _told(found: Interval) -> str:
+    if np.isnan(found.low):
+        return f"{found.mean:+.2f}"
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _write_grid(path: Path, scores: SplitScores, config: AblateConfig, measure: str) -> bool:
+    """Draw the grid's differences to the control, if there are any."""
+    grid, means = config.grid, scores.means(measure)
+    if CONTROL not in means or not (grid.forms and grid.n and grid.alpha):
+        return False
+    points: dict[str, npt.NDArray[np.float64]] = {
+        form: np.full((len(grid.n), len(grid.alpha)), np.nan) for form in grid.forms
+    }
+    for name, arm in config.all_arms().items():
+        if name in means and name not in config.arms:
+            points[arm.pel.form][_cell(config, arm)] = POINTS * (means[name] - means[CONTROL])
+    title = f"{MEASURES[measure]} - control, points (val)"
+    write_figure(path, draw_grid(points, exponents=grid.n, alphas=grid.alpha, title=title))
+    return True
+
+
+def _cell(config: AblateConfig, arm: ArmConfig) -> tuple[int, int]:
+    return config.grid.n.index(arm.pel.n), config.grid.alpha.index(arm.pel.alpha)

@@ -1,0 +1,100 @@
+"""deviation and ablate from the command line: what they take, and mistakes in one line."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from nucleipel.cli import cli
+from nucleipel.model.checkpoint import build_description, write_checkpoint
+from nucleipel.model.network import NetworkSpec, build_network
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def _refused(message: str, *arguments: object) -> None:
+    result = _run(*arguments)
+    assert result.exit_code == 1, result.output
+    told = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1, result.stderr
+    assert re.search(message, told[0]), told[0]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    spec = NetworkSpec(
+        family="unet",
+        features=(16, 24),
+        strides=(2,),
+        residual_units=1,
+        block_px=1,
+        in_channels=3,
+        classes=3,
+    )
+    network = build_network(spec).eval()
+    description = build_description(
+        network,
+        spec,
+        mpp=0.5,
+        core_px=32,
+        boundary_px=2,
+        maps=("background", "interior", "boundary", "distance"),
+        instances={},
+        config={},
+    )
+    folder = tmp_path_factory.mktemp("run")
+    write_checkpoint(folder, description, network.state_dict())
+    return folder
+
+
+def test_deviation_of_chosen_images(run: Path, tiny_set, tmp_path: Path) -> None:
+    rows = ["--manifest", tiny_set.manifest, "--ids", "val, test"]
+    out = tmp_path / "out"
+    result = _run(
+        "deviation", "--checkpoint", run, "--after", run, *rows, "--out", out,
+        "--device", "cpu", "--set", "patch_px=64",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(out)
+    assert sorted(file.stem for file in (out / "panels").glob("*.png")) == ["test", "val"]
+    _refused(
+        "no image has the id 'vall'; did you mean 'val'",
+        "deviation", "--checkpoint", run, "--manifest", tiny_set.manifest, "--ids", "vall",
+        "--out", tmp_path / "other",
+    )  # fmt: skip
+    _refused(
+        "no row has split 'tset'",
+        "deviation", "--checkpoint", run, "--manifest", tiny_set.manifest, "--split", "tset",
+        "--out", tmp_path / "other",
+    )  # fmt: skip
+    _refused(
+        "no such checkpoint", "deviation", "--checkpoint", tmp_path / "none", *rows, "--out",
+        tmp_path / "other",
+    )  # fmt: skip
+    assert not (tmp_path / "other").exists()
+
+
+def test_ablate_names_what_is_missing(run: Path, tiny_set, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "out"]
+    _refused("base is not set", "ablate", "--manifest", tiny_set.manifest, *out)
+    _refused("manifest is not set", "ablate", "--checkpoint", run, *out)
+    inputs = ["--checkpoint", run, "--manifest", tiny_set.manifest]
+    _refused(
+        r"finetune\.region_loss is set by the arms",
+        "ablate", *inputs, "--set", "finetune.region_loss=dice", *out,
+    )  # fmt: skip
+    _refused("no such manifest", "ablate", "--checkpoint", run, "--manifest", "m.csv", *out)
+    if not torch.cuda.is_available():
+        _refused("no usable GPU was found", "ablate", *inputs, "--device", "cuda", *out)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["deviation", "ablate"])
+def test_the_readme_names_them(command: str) -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    assert f"nucleipel {command}" in readme.read_text(encoding="utf-8")
