@@ -17,6 +17,7 @@ from nucleipel.cli import options
 @options.data_root
 @options.out("Folder for the run.")
 @options.settings
+@options.reading
 @options.device
 def train(manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **given: Any) -> None:
     """Train a network on whole images and slides.
@@ -37,6 +38,7 @@ def train(manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **
 @options.data_root
 @options.out("Zarr store for the patches.")
 @options.settings
+@options.reading
 def tile(manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **given: Any) -> None:
     """Cut annotated images into overlapping patches, stored in zarr."""
     from nucleipel.config import TileConfig
@@ -70,6 +72,8 @@ def finetune_patches(
 @options.checkpoint
 @options.out("Zarr store for the probability maps.")
 @options.settings
+@options.reading
+@options.at_mpp
 @options.device
 def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Predict class probabilities of whole images and slides.
@@ -104,6 +108,8 @@ def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @options.checkpoint
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
+@options.reading
+@options.at_mpp
 @options.device
 def segment(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Predict and stitch in one go.

@@ -1,5 +1,6 @@
 """The options that several commands share, defined once."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound="BaseModel")
 
 Command = Callable[..., Any]
+
+SHORT_FOR = {
+    "device": "device",
+    "mpp": "source_mpp",
+    "at_mpp": "at_mpp",
+    "channel": "channel",
+    "enlarge": "enlarge",
+}
+"""Options that are short for a `--set`, and the setting."""
 
 PATH = click.Path(path_type=Path)  # existence is checked by the stage, with a better message
 
@@ -50,6 +60,23 @@ device = click.option(
 )
 
 
+reading = _stack(
+    click.option(
+        "--mpp", type=float, metavar="UM", help="Pixel size of the images; --set source_mpp=..."
+    ),
+    click.option("--channel", help="The only channel to use, by index or name; --set channel=..."),
+    click.option(
+        "--enlarge",
+        is_flag=True,
+        default=None,
+        help="Enlarge images coarser than the working mpp, up to 2x; --set enlarge=true.",
+    ),
+)
+at_mpp = click.option(
+    "--at-mpp", type=float, metavar="UM", help="Work at this mpp, not the checkpoint's."
+)
+
+
 def out(what: str) -> Callable[[Command], Command]:
     """`--out` and `--overwrite`."""
     return _stack(
@@ -71,12 +98,16 @@ settings = _stack(
 
 
 def load(kind: type[C], given: Mapping[str, Any]) -> C:
-    """The settings of a command, from what `settings` and `device` were given."""
+    """The settings of a command, from what `settings` and the short options were given."""
     from nucleipel.config import load_config
 
     assignments = list(given["assignments"])
-    if given.get("device"):
-        assignments.append(f"device={given['device']}")
+    for option, key in SHORT_FOR.items():
+        value = given.get(option)
+        if value is not None:
+            # quoted, a channel named "a: b" is still a name
+            plain = int(value) if option == "channel" and value.isdecimal() else value
+            assignments.append(f"{key}={json.dumps(plain)}")
     return load_config(kind, file=given["config_file"], assignments=assignments)
 
 

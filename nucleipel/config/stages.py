@@ -132,7 +132,18 @@ class FitConfig(Settings):
     """Weight of the distance to the nucleus' edge, which tells touching nuclei apart."""
 
 
-class TrainConfig(FitConfig):
+class ReadConfig(Settings):
+    """How images are read; shared by all stages that do."""
+
+    source_mpp: Annotated[float, Field(gt=0)] | None = None
+    """Pixel size of images, um, for which the manifest has none and the file does not tell it."""
+    channel: NotNegative | str | None = None
+    """Index (from 0) or name of the only channel that is used, of images that have several."""
+    enlarge: bool = False
+    """Whether images coarser than the working mpp may be enlarged, at most 2x."""
+
+
+class TrainConfig(FitConfig, ReadConfig):
     """Settings of `nucleipel train`."""
 
     mpp: Annotated[float, Field(gt=0)] | None = None
@@ -168,7 +179,7 @@ class TrainConfig(FitConfig):
         return self
 
 
-class TileConfig(Settings):
+class TileConfig(ReadConfig):
     """Settings of `nucleipel tile`."""
 
     mpp: Annotated[float, Field(gt=0)] | None = None
@@ -214,12 +225,12 @@ class FinetunePatchesConfig(FitConfig):
     augment: AugmentConfig = AugmentConfig(scale_range=(1.0, 1.0), rotate_degrees=0, intensity=0.5)
 
 
-class PredictConfig(Settings):
+class PredictConfig(ReadConfig):
     """Settings of `nucleipel predict`."""
 
     device: Device = "auto"
-    mpp: Annotated[float, Field(gt=0)] | None = None
-    """Pixel size of images that are named one by one, where the file does not tell it."""
+    at_mpp: Annotated[float, Field(gt=0)] | None = None
+    """Working resolution, um per pixel, instead of the checkpoint's."""
 
 
 class StitchConfig(Settings):

@@ -11,8 +11,9 @@ from nucleipel.inference.windows import choose_device, predict_part
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import is_predicted, shard_boxes, write_prediction
-from nucleipel.io.slide import open_slide, require_fit
+from nucleipel.io.reading import Reading
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
+from nucleipel.stages.reading import build_reading
 
 log = logging.getLogger(__name__)
 
@@ -29,31 +30,49 @@ def predict(
 ) -> Path:
     """Write the probability maps of all images of a manifest into the store `out`."""
     model = read_checkpoint(checkpoint)
+<<<<<<< HEAD
     inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
+=======
+    reading = reading_of(model, config)
+    rows.require_readable(reading)
+    inputs = {"checkpoint": model.sha256, "images": rows.fingerprint()}
+>>>>>>> c7b3876 (Split the readers by container; resample any region exactly to the working mpp)
     output = claim_output(
         out, stage="predict", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
     if output.complete:
         log.info("%s: these predictions are finished", out)
         return out
-    if model.description.mpp is None:
+    if reading.at_mpp is None:
         log.info("%s was trained without mpp: images are used pixel for pixel", checkpoint)
     device = choose_device(config.device)
     model.network.to(device)
     for row in rows.rows:
         if not is_predicted(out, row.id):
+<<<<<<< HEAD
             _predict_image(model, row, out, stated_mpp=row.mpp or config.mpp, device=device)
     output.commit(images=[row.id for row in rows.rows], instances=model.description.instances)
+=======
+            _predict_image(model, row, out, reading, device=device)
+    output.commit(images=[row.id for row in rows.rows])
+>>>>>>> c7b3876 (Split the readers by container; resample any region exactly to the working mpp)
     return out
 
 
+def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:
+    """How images are read for a checkpoint: at its mpp, or at `config.at_mpp` where given."""
+    description = model.description
+    at_mpp = description.mpp if config.at_mpp is None else config.at_mpp
+    return build_reading(config, at_mpp=at_mpp, channels=description.network.in_channels)
+
+
 def _predict_image(
-    model: Checkpoint, row: Row, out: Path, *, stated_mpp: float | None, device: torch.device
+    model: Checkpoint, row: Row, out: Path, reading: Reading, *, device: torch.device
 ) -> None:
     description = model.description
     grid, channels = description.grid, description.network.in_channels
-    with open_slide(row.image, mpp=stated_mpp) as slide:
-        require_fit(slide, mpp=description.mpp, channels=channels)
+    with reading.open(row.image, mpp=row.mpp) as slide:
+        log.info("%s: %s", row.id, slide.resolution.describe())
         intensity = slide.intensity_range()
         parts = shard_boxes(slide.shape, core_px=grid.core_px)
         maps = (

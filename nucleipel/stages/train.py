@@ -9,10 +9,12 @@ from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.targets import CLASSES, MAPS
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.output import claim_output
+from nucleipel.io.reading import Reading
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.checkpoint import build_description, write_checkpoint
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
+from nucleipel.stages.reading import build_reading
 from nucleipel.training.fit import build_fabric
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ def train(
     """
     rows = read_manifest(manifest, data_root=data_root)
     train_rows, val_rows = rows.of_split("train").annotated(), rows.of_split("val").annotated()
+    for split in (train_rows, val_rows):
+        split.require_readable(_reading(config))
     inputs = {"train images": train_rows.fingerprint(), "val images": val_rows.fingerprint()}
     output = claim_output(
         out, stage="train", config=config.identity(), inputs=inputs, overwrite=overwrite
@@ -74,6 +78,10 @@ def train(
     return out
 
 
+def _reading(config: TrainConfig) -> Reading:
+    return build_reading(config, at_mpp=config.mpp, channels=config.channels)
+
+
 def _network_spec(config: TrainConfig) -> NetworkSpec:
     return NetworkSpec(
         family=config.network.family,
@@ -87,7 +95,7 @@ def _network_spec(config: TrainConfig) -> NetworkSpec:
 
 def _training_windows(rows: Manifest, config: TrainConfig, *, count: int) -> TrainingWindows:
     return TrainingWindows(
-        annotated_images(rows, mpp=config.mpp, channels=config.channels),
+        annotated_images(rows, _reading(config)),
         count=count,
         window_px=config.window_px,
         scale_range=config.augment.scale_range,
@@ -100,7 +108,7 @@ def _training_windows(rows: Manifest, config: TrainConfig, *, count: int) -> Tra
 
 def _validation_windows(rows: Manifest, config: TrainConfig) -> ValidationWindows:
     return ValidationWindows(
-        annotated_images(rows, mpp=config.mpp, channels=config.channels),
+        annotated_images(rows, _reading(config)),
         limit=config.validation_windows,
         window_px=config.window_px,
         channels=config.channels,
