@@ -30,13 +30,9 @@ def predict(
 ) -> Path:
     """Write the probability maps of all images of a manifest into the store `out`."""
     model = read_checkpoint(checkpoint)
-<<<<<<< HEAD
-    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
-=======
     reading = reading_of(model, config)
     rows.require_readable(reading)
-    inputs = {"checkpoint": model.sha256, "images": rows.fingerprint()}
->>>>>>> c7b3876 (Split the readers by container; resample any region exactly to the working mpp)
+    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
     output = claim_output(
         out, stage="predict", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
@@ -49,13 +45,8 @@ def predict(
     model.network.to(device)
     for row in rows.rows:
         if not is_predicted(out, row.id):
-<<<<<<< HEAD
-            _predict_image(model, row, out, stated_mpp=row.mpp or config.mpp, device=device)
-    output.commit(images=[row.id for row in rows.rows], instances=model.description.instances)
-=======
             _predict_image(model, row, out, reading, device=device)
-    output.commit(images=[row.id for row in rows.rows])
->>>>>>> c7b3876 (Split the readers by container; resample any region exactly to the working mpp)
+    output.commit(images=[row.id for row in rows.rows], instances=model.description.instances)
     return out
 
 
