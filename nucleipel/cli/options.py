@@ -24,6 +24,9 @@ SHORT_FOR = {
     "at_mpp": "at_mpp",
     "channel": "channel",
     "enlarge": "enlarge",
+    "image_folder": "images",
+    "label_mpp": "mpp",
+    "all_split": "split",
 }
 """Options that are short for a `--set`, and the setting."""
 

@@ -179,6 +179,21 @@ class TrainConfig(FitConfig, ReadConfig):
         return self
 
 
+class ImportConfig(Settings):
+    """Settings of `nucleipel import`."""
+
+    mpp: Annotated[float, Field(gt=0)] | None = None
+    """Pixel size of all images, um, where the annotations do not tell it."""
+    split: Literal["train", "val", "test", ""] = ""
+    """Split of all images, where the source has no splits of its own."""
+    images: str | None = None
+    """Folder of the images, where they do not lie beside the annotations."""
+    min_area_px: NotNegative | None = None
+    """Smaller nuclei are left out; by default none, or what the data set's own rule says."""
+    split_pieces: bool = False
+    """Number the pieces of a mask that has one value for all nuclei."""
+
+
 class TileConfig(ReadConfig):
     """Settings of `nucleipel tile`."""
 
@@ -225,12 +240,17 @@ class FinetunePatchesConfig(FitConfig):
     augment: AugmentConfig = AugmentConfig(scale_range=(1.0, 1.0), rotate_degrees=0, intensity=0.5)
 
 
-class PredictConfig(ReadConfig):
+class InfoConfig(ReadConfig):
+    """Settings of `nucleipel info`."""
+
+    at_mpp: Annotated[float, Field(gt=0)] | None = None
+    """Working resolution, um per pixel, instead of the checkpoint's."""
+
+
+class PredictConfig(InfoConfig):
     """Settings of `nucleipel predict`."""
 
     device: Device = "auto"
-    at_mpp: Annotated[float, Field(gt=0)] | None = None
-    """Working resolution, um per pixel, instead of the checkpoint's."""
 
 
 class StitchConfig(Settings):

@@ -11,10 +11,10 @@ import pytest
 import scipy.ndimage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nucleipel.instances.forest import basins_of, merge_basins, pixel_parents
 from skimage.measure import label as connected_components
 from skimage.measure import regionprops
 
-from nucleipel.instances.forest import basins_of, merge_basins, pixel_parents
 from nucleipel.instances.segment import InstanceRule, Instances, segment_instances
 from nucleipel.instances.targets import class_targets, one_hot
 from nucleipel.metrics.scores import ImageScore

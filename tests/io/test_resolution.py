@@ -115,14 +115,10 @@ def test_ids_stay_under_their_nuclei(tmp_path: Path) -> None:
                     (rows.mean() + 0.5) * scale - cy, (columns.mean() + 0.5) * scale - cx
                 ) < max(1.0, 0.3 * scale)
             part = Box(5, 7, slide.shape[0] + 3, 40)
-            assert np.array_equal(
-                annotation.read(part)[: slide.shape[0] - 5], drawn[5:, 7:40]
-            )
+            assert np.array_equal(annotation.read(part)[: slide.shape[0] - 5], drawn[5:, 7:40])
 
 
-def test_thumbnails_come_from_a_low_level(
-    pyramid: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_thumbnails_come_from_a_low_level(pyramid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_slide(pyramid) as slide:
         shown = slide.intensity_range()
         monkeypatch.setattr(type(slide), "intensity_range", lambda _: shown)

@@ -83,7 +83,7 @@ def test_working_mpp_and_channels_are_checked(tmp_path: Path, colour: np.ndarray
         require_channels(slide, 3)
         with pytest.raises(ImageError, match=r"is in colour, the network takes 1; .*--channel"):
             require_channels(slide, 1)
-    with pytest.raises(ImageError, match="its mpp is in neither file nor manifest.*--mpp"):
+    with pytest.raises(ImageError, match=r"its mpp is in neither file nor manifest.*--mpp"):
         open_slide(tmp_path / "silent.ome.tif", at_mpp=0.5)
     with open_slide(tmp_path / "told.ome.tif", at_mpp=0.2527) as slide:
         assert slide.shape == colour.shape[:2]

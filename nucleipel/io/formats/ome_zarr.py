@@ -39,7 +39,7 @@ def open_ome_zarr(path: Path) -> StoredImage:
         raise ImageError(f"{path}: holds no 'multiscales'; expected an OME-Zarr 0.4 or 0.5 image")
     image = attributes["multiscales"][0]
     axes = [axis["name"] if isinstance(axis, dict) else axis for axis in image.get("axes", ())]
-    arrays = [group[dataset["path"]] for dataset in image["datasets"]]
+    arrays: list[Any] = [group[dataset["path"]] for dataset in image["datasets"]]
     _require_one_plane(path, axes, arrays[0].shape)
     channels, meaning = _channels(axes, arrays[0], attributes.get("omero", {}))
     shapes = [(array.shape[axes.index("y")], array.shape[axes.index("x")]) for array in arrays]

@@ -187,9 +187,7 @@ def _channel_names(tiff: Any, count: int) -> tuple[str, ...]:
     return tuple(str(name) or str(index) for index, name in enumerate(names[:count]))
 
 
-def _loader(
-    series: Any, index: int, decode: Callable[[Pixels], Pixels]
-) -> Callable[[Box], Pixels]:
+def _loader(series: Any, index: int, decode: Callable[[Pixels], Pixels]) -> Callable[[Box], Pixels]:
     """Reads a box of a level; what is not tiled is decoded whole, once, when it is small enough."""
     import zarr
 
