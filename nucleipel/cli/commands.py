@@ -11,6 +11,11 @@ import click
 
 from nucleipel.cli import options
 
+IMPORT_FORMATS = (
+    "dsb2018", "monuseg", "qupath", "coco", "pannuke", "hovernet", "labels", "stardist",
+)  # fmt: skip
+"""Named here too, so that --help need not import the readers; a test compares."""
+
 
 @click.command()
 @options.manifest
@@ -22,6 +27,7 @@ from nucleipel.cli import options
 )
 @options.out("Folder for the run.")
 @options.settings
+@options.reading
 @options.device
 def train(
     manifest: Path,
@@ -50,10 +56,71 @@ def train(
 
 
 @click.command()
+@click.argument("files", nargs=-1, required=True, type=options.PATH, metavar="FILE...")
+@click.option("--checkpoint", type=options.PATH, help="Tell what this checkpoint would do.")
+@options.settings
+@options.reading
+@options.at_mpp
+def info(files: tuple[Path, ...], checkpoint: Path | None, **given: Any) -> None:
+    """Show what images and slides are, and what would be done with them.
+
+    Format, size, levels, mpp and where it stands, channels, pixels; and how
+    predict and segment would read the file.
+    """
+    from nucleipel.config import InfoConfig
+
+    config = options.load(InfoConfig, given)
+    from nucleipel.errors import ImageError
+    from nucleipel.stages.info import info as run
+
+    faults = []
+    for file in files:
+        try:
+            told = run(file, config, checkpoint=checkpoint)
+        except ImageError as error:
+            faults.append(str(error))
+            continue
+        click.echo(f"{file}")
+        for name, value in told.items():
+            click.echo(f"  {name:10}{value}")
+    if faults:
+        raise ImageError("; ".join(faults))
+
+
+@click.command("import")
+@click.argument("kind", type=click.Choice(IMPORT_FORMATS), metavar="FORMAT")
+@click.argument("source", type=options.PATH)
+@options.out("Folder for the label TIFFs and manifest.csv.")
+@options.settings
+@click.option("--images", "image_folder", help="Folder of the images; --set images=...")
+@click.option("--mpp", "label_mpp", type=float, metavar="UM", help="Pixel size; --set mpp=...")
+@click.option(
+    "--split",
+    "all_split",
+    type=click.Choice(["train", "val", "test"]),
+    help="Split of images whose source has none; --set split=...",
+)
+def import_annotations(kind: str, source: Path, out: Path, overwrite: bool, **given: Any) -> None:
+    """Turn another tool's annotations into label TIFFs and a manifest.
+
+    FORMAT is dsb2018, monuseg (Aperio XML), qupath (GeoJSON), coco, pannuke
+    (npy), hovernet (mat), labels (paired folders) or stardist; SOURCE its
+    folder or file.
+    """
+    from nucleipel.config import ImportConfig
+
+    config = options.load(ImportConfig, given)
+    from nucleipel.stages.import_annotations import import_annotations as run
+
+    click.echo(run(kind, source, out, config, overwrite=overwrite))
+
+
+@click.command()
 @options.manifest
 @options.data_root
 @options.out("Zarr store for the patches.")
 @options.settings
+@options.reading
 def tile(manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **given: Any) -> None:
     """Cut annotated images into overlapping patches, stored in zarr."""
     from nucleipel.config import TileConfig
@@ -87,6 +154,8 @@ def finetune_patches(
 @options.checkpoint
 @options.out("Zarr store for the probability maps.")
 @options.settings
+@options.reading
+@options.at_mpp
 @options.device
 def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Predict class probabilities of whole images and slides.
@@ -122,6 +191,8 @@ def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @options.checkpoint_or_default
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
+@options.reading
+@options.at_mpp
 @options.device
 @options.resources
 def segment(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
@@ -276,6 +347,8 @@ def deviation(
 
 
 COMMANDS = (
+    info,
+    import_annotations,
     train,
     tile,
     finetune_patches,

@@ -18,8 +18,19 @@ C = TypeVar("C", bound="BaseModel")
 
 Command = Callable[..., Any]
 
-SHORTCUTS = {"device": "device", "workers": "workers", "max_ram": "max_ram_gb"}
-"""Options that are short for a setting."""
+SHORT_FOR = {
+    "device": "device",
+    "workers": "workers",
+    "max_ram": "max_ram_gb",
+    "mpp": "source_mpp",
+    "at_mpp": "at_mpp",
+    "channel": "channel",
+    "enlarge": "enlarge",
+    "image_folder": "images",
+    "label_mpp": "mpp",
+    "all_split": "split",
+}
+"""Options that are short for a `--set`, and the setting."""
 
 PATH = click.Path(path_type=Path)  # existence is checked by the stage, with a better message
 
@@ -60,6 +71,23 @@ resources = _stack(
 )
 
 
+reading = _stack(
+    click.option(
+        "--mpp", type=float, metavar="UM", help="Pixel size of the images; --set source_mpp=..."
+    ),
+    click.option("--channel", help="The only channel to use, by index or name; --set channel=..."),
+    click.option(
+        "--enlarge",
+        is_flag=True,
+        default=None,
+        help="Enlarge images coarser than the working mpp, up to 2x; --set enlarge=true.",
+    ),
+)
+at_mpp = click.option(
+    "--at-mpp", type=float, metavar="UM", help="Work at this mpp, not the checkpoint's."
+)
+
+
 def out(what: str) -> Callable[[Command], Command]:
     """`--out` and `--overwrite`."""
     return _stack(
@@ -81,19 +109,19 @@ settings = _stack(
 
 
 def load(kind: type[C], given: Mapping[str, Any], *, shorts: Mapping[str, str] = {}) -> C:
-    """The settings of a command, from what `settings` and `SHORTCUTS` were given.
+    """The settings of a command, from what `settings` and the short options were given.
 
     `shorts` names further options that stand for a setting: {option: setting}.
     """
     from nucleipel.config import load_config
 
     assignments = list(given["assignments"])
-    for option, setting in {**SHORTCUTS, **shorts}.items():
+    for option, key in {**SHORT_FOR, **shorts}.items():
         value = given.get(option)
         if value is not None:
-            # JSON is YAML: a path stays text, whatever it looks like
-            shown = str(value) if isinstance(value, Path) else value
-            assignments.append(f"{setting}={json.dumps(shown)}")
+            # quoted, a path or a channel named "a: b" is still text
+            plain = int(value) if option == "channel" and value.isdecimal() else value
+            assignments.append(f"{key}={json.dumps(plain, default=str)}")
     return load_config(kind, file=given["config_file"], assignments=assignments)
 
 

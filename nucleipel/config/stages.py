@@ -151,7 +151,18 @@ class FitConfig(Settings):
     """Weight of the distance to the nucleus' edge, which tells touching nuclei apart."""
 
 
-class TrainConfig(FitConfig):
+class ReadConfig(Settings):
+    """How images are read; shared by all stages that do."""
+
+    source_mpp: Annotated[float, Field(gt=0)] | None = None
+    """Pixel size of images, um, for which the manifest has none and the file does not tell it."""
+    channel: NotNegative | str | None = None
+    """Index (from 0) or name of the only channel that is used, of images that have several."""
+    enlarge: bool = False
+    """Whether images coarser than the working mpp may be enlarged, at most 2x."""
+
+
+class TrainConfig(FitConfig, ReadConfig):
     """Settings of `nucleipel train`."""
 
     mpp: Annotated[float, Field(gt=0)] | None = None
@@ -187,7 +198,22 @@ class TrainConfig(FitConfig):
         return self
 
 
-class TileConfig(Settings):
+class ImportConfig(Settings):
+    """Settings of `nucleipel import`."""
+
+    mpp: Annotated[float, Field(gt=0)] | None = None
+    """Pixel size of all images, um, where the annotations do not tell it."""
+    split: Literal["train", "val", "test", ""] = ""
+    """Split of all images, where the source has no splits of its own."""
+    images: str | None = None
+    """Folder of the images, where they do not lie beside the annotations."""
+    min_area_px: NotNegative | None = None
+    """Smaller nuclei are left out; by default none, or what the data set's own rule says."""
+    split_pieces: bool = False
+    """Number the pieces of a mask that has one value for all nuclei."""
+
+
+class TileConfig(ReadConfig):
     """Settings of `nucleipel tile`."""
 
     mpp: Annotated[float, Field(gt=0)] | None = None
@@ -283,12 +309,17 @@ class FinetunePatchesConfig(FitConfig, LossConfig):
     augment: AugmentConfig = AugmentConfig(scale_range=(1.0, 1.0), rotate_degrees=0, intensity=0.5)
 
 
-class PredictConfig(Settings):
+class InfoConfig(ReadConfig):
+    """Settings of `nucleipel info`."""
+
+    at_mpp: Annotated[float, Field(gt=0)] | None = None
+    """Working resolution, um per pixel, instead of the checkpoint's."""
+
+
+class PredictConfig(InfoConfig):
     """Settings of `nucleipel predict`."""
 
     device: Device = "auto"
-    mpp: Annotated[float, Field(gt=0)] | None = None
-    """Pixel size of images that are named one by one, where the file does not tell it."""
     tta: bool = False
     """Whether the eight flips and quarter turns of each window are averaged: better, 8 x slower."""
 
@@ -318,7 +349,7 @@ class CalibrateConfig(PredictConfig):
     """
 
     foreground_percent: tuple[Annotated[int, Field(ge=1, le=99)], ...] = (
-        30, 40, 45, 50, 55, 60, 65, 70, 75, 80,
+        30, 40, 50, 55, 60, 65, 70, 75, 80, 85, 90,
     )  # fmt: skip
     fill_holes_px: tuple[NotNegative, ...] = (0, 64, 1000)
     distance_percent: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (0, 25, 50, 75, 100)
@@ -328,7 +359,7 @@ class CalibrateConfig(PredictConfig):
     )  # fmt: skip
     min_area_px: tuple[NotNegative, ...] = (5, 10, 15, 20, 30, 40)
     min_probability_percent: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (
-        0, 60, 70, 75, 80, 84, 88, 92,
+        0, 60, 70, 75, 80, 84, 88, 92, 95,
     )  # fmt: skip
     rounds: Positive = 4
     """At most this many times through all numbers."""

@@ -39,8 +39,16 @@ def build_sample(
         to_network_input(image, channels=channels),
         torch.from_numpy(one_hot(targets)),
         torch.from_numpy(distance_target(instance_map)[None]),
-        torch.from_numpy(instance_map.astype(np.int32)),
+        torch.from_numpy(_small_ids(instance_map)),
     )
+
+
+def _small_ids(instance_map: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
+    """The map as int32; ids beyond its range become 1..n, in the order of the old ones."""
+    if instance_map.max(initial=0) <= np.iinfo(np.int32).max:
+        return instance_map.astype(np.int32)
+    _, renumbered = np.unique(np.append(instance_map, 0), return_inverse=True)
+    return renumbered[:-1].reshape(instance_map.shape).astype(np.int32)
 
 
 def to_network_input(image: npt.NDArray[np.float32], *, channels: int) -> torch.Tensor:

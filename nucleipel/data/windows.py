@@ -26,41 +26,54 @@ from nucleipel.data.augment import Augment
 from nucleipel.data.order import item_of
 from nucleipel.data.sample import Sample, build_sample
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.slide import open_annotation, open_slide, require_fit
+from nucleipel.io.reading import Reading
+from nucleipel.io.slide import open_annotation
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
-    """Where an annotated image lies, its shape (height, width), and how it is normalized."""
+    """Where an annotated image lies, and how it is read and normalized.
+
+    `shape` is (height, width) in the working frame, `mpp` what the manifest says.
+    """
 
     image: Path
     label: Path
+    mpp: float | None
+    reading: Reading
     shape: tuple[int, int]
     intensity: IntensityRange
 
     def read(self, box: Box) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.integer]]:
         """Normalized (H, W, C) pixels and the (H, W) instance map of a box."""
         # opened anew for each window: handles shared by forked workers would share their position
-        with open_slide(self.image) as slide, open_annotation(self.label) as annotation:
-            return self.intensity.normalize(slide.read(box)), annotation.read(box)[..., 0]
+        with (
+            self.reading.open(self.image, mpp=self.mpp) as slide,
+            open_annotation(self.label, resolution=slide.resolution) as annotation,
+        ):
+            return self.intensity.normalize(slide.read(box)), annotation.read(box)
 
 
-def annotated_images(
-    manifest: Manifest, *, mpp: float | None, channels: int
-) -> list[AnnotatedImage]:
+def annotated_images(manifest: Manifest, reading: Reading) -> list[AnnotatedImage]:
     """Open every annotated image of a manifest once: its shape and its normalization.
 
     Raises
     ------
     ManifestError, ImageError
-        If a row has no label, or an image does not fit the working mpp or channels.
+        If a row has no label, or an image cannot be read as `reading` says.
     """
     images = []
     for row in track(manifest.annotated().rows, "reading intensities"):
-        with open_slide(row.image, mpp=row.mpp) as slide:
-            require_fit(slide, mpp=mpp, channels=channels)
+        with reading.open(row.image, mpp=row.mpp) as slide:
             images.append(
-                AnnotatedImage(row.image, row.require_label(), slide.shape, slide.intensity_range())
+                AnnotatedImage(
+                    image=row.image,
+                    label=row.require_label(),
+                    mpp=row.mpp,
+                    reading=reading,
+                    shape=slide.shape,
+                    intensity=slide.intensity_range(),
+                )
             )
     return images
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from nucleipel.errors import ImageError, ManifestError
 from nucleipel.io.fingerprint import fingerprint
+from nucleipel.io.formats import open_image
+from nucleipel.io.reading import Reading
 from nucleipel.io.slide import image_stem, open_annotation, open_slide
 
 REQUIRED = ("image", "label", "split", "source_id")
@@ -118,6 +120,26 @@ class Manifest:
             row.require_label()
         return self
 
+    def require_readable(self, reading: Reading) -> "Manifest":
+        """The same rows, each of which must fit the working mpp and the network's channels.
+
+        Raises
+        ------
+        ImageError
+            One message with every image that does not.
+        """
+        faults = []
+        for row in self.rows:
+            try:
+                reading.open(row.image, mpp=row.mpp).close()
+            except ImageError as error:
+                faults.append(str(error))
+        if len(faults) > 1:
+            raise ImageError(f"{len(faults)} images cannot be used: " + "; ".join(faults))
+        if faults:
+            raise ImageError(faults[0])
+        return self
+
     def fingerprint(self) -> str:
         """Hash of what the rows say and of the files they name, wherever these lie."""
         digest = hashlib.sha256()
@@ -162,12 +184,11 @@ def manifest_of_images(images: Sequence[Path], *, mpp: float | None = None) -> M
     ManifestError
         If two images share a stem.
     ImageError
-        If an image is missing.
+        If an image is missing, or cannot be read.
     """
     rows = tuple(Row(image_stem(image), image, None, "", "", mpp, {}) for image in images)
     for row in rows:
-        if not row.image.is_file():
-            raise ImageError(f"{row.image}: no such file; check the path")
+        open_image(row.image).close()  # says what is wrong, before any work
     faults = _repeated_ids(rows)
     if faults:
         raise ManifestError(f"{faults[0]}; list the images in a manifest with an 'id' column")

@@ -1,49 +1,41 @@
-"""Images and slides, read by region.
+"""Images and slides, read by region at the working resolution.
 
-A `Slide` is anything that gives pixels for a box: an Aperio SVS or a pyramidal
-OME-TIFF is decoded tile by tile and never held in memory; a PNG or JPEG, which
-cannot be read by region, is decoded whole. Pixels come as (H, W, C) in the
-stored dtype (uint8 or uint16), C = 1 or 3.
-
-Resolution: `mpp` is what the file says (Aperio text, OME-XML, or TIFF
-resolution tags in centimetres), unless the caller knows better; two sources
-that differ by more than 2 % are refused, because one of them is wrong. Slides
-are read at level 0.
+A `Slide` gives the pixels of any box of the working frame, (H, W, C) in the
+stored dtype (uint8 or uint16), and decodes no more than it needs. The
+containers are in `nucleipel.io.formats`; how mpp and levels play together is
+told in `nucleipel.io.resolution`; an `Annotation` is read in the same frame.
 """
 
 import re
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box, reflected_indices
 from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.resample import centers, resample, taps
 from nucleipel.errors import ImageError
+from nucleipel.io.formats import StoredImage, open_image
+from nucleipel.io.resolution import Resolution, agreed_mpp, choose_resolution
 
-MPP_TOLERANCE = 0.02
 WHOLE_READ_LIMIT_PX = 16 * 2**20
-TIFF_SUFFIXES = {".tif", ".tiff", ".svs", ".ndpi"}
-RASTER_SUFFIXES = {".png", ".jpg", ".jpeg"}
+BAND_PX = 2**24
+"""Resampling reads at most about this many stored pixels at a time."""
 
 
-class Slide:
-    """An opened image: shape, channels, dtype, mpp, and `read`. Use it as a context manager."""
+class _Opened:
+    """An opened file; use it as a context manager."""
 
-    def __init__(
-        self, path: Path, pixels: Any, *, mpp: float | None, close: Any | None = None
-    ) -> None:
-        self.path = path
-        self.mpp = mpp
-        self._pixels = pixels
-        self._close = close
-        self.shape: tuple[int, int] = (int(pixels.shape[0]), int(pixels.shape[1]))
-        self.channels = int(pixels.shape[2]) if pixels.ndim == 3 else 1
-        self.dtype = np.dtype(pixels.dtype)
+    def __init__(self, image: StoredImage, resolution: Resolution) -> None:
+        self.image = image
+        self.resolution = resolution
+        self.path = image.path
+        self.shape = resolution.shape
 
-    def __enter__(self) -> "Slide":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -56,32 +48,52 @@ class Slide:
 
     def close(self) -> None:
         """Close the file."""
-        if self._close is not None:
-            self._close()
+        self.image.close()
+
+
+class Slide(_Opened):
+    """An image in its working frame: `shape`, `channels`, `dtype`, `mpp`, and `read`.
+
+    `channel` is the index of the only channel that is read, None for all.
+    """
+
+    def __init__(
+        self, image: StoredImage, resolution: Resolution, *, channel: int | None = None
+    ) -> None:
+        super().__init__(image, resolution)
+        self.mpp = resolution.mpp
+        self.dtype = image.dtype
+        self.channel = channel
+        self.channels = len(image.channels) if channel is None else 1
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Pixels (H, W, C) of a box; where it overhangs, the image is mirrored."""
-        rows = reflected_indices(box.y0, box.y1, self.shape[0])
-        columns = reflected_indices(box.x0, box.x1, self.shape[1])
-        cover = Box(
-            int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
-        )
-        try:
-            pixels = np.asarray(self._pixels[cover.slices])
-        except Exception as error:  # codecs raise nine different types on damaged data
-            raise ImageError(
-                f"{self.path}: cannot decode the pixels at {cover}: {error}; copy the file again"
-            ) from error
-        pixels = pixels.reshape(*cover.shape, self.channels)
-        if cover != box:
-            pixels = pixels[np.ix_(rows - cover.y0, columns - cover.x0)]
-        return pixels
+        return _read_mirrored(box, self.shape, self._read)
+
+    def _read(self, box: Box) -> npt.NDArray[Any]:
+        how = self.resolution
+        if how.level_ratio == 1:
+            return self._stored(box)
+        columns = taps(box.x0, box.x1, ratio=how.level_ratio, length=how.level_shape[1])
+        width = columns.stop - columns.start
+        band = max(1, int(BAND_PX / width / max(how.level_ratio, 1)))
+        parts = []
+        for y0 in range(box.y0, box.y1, band):
+            y1 = min(y0 + band, box.y1)
+            rows = taps(y0, y1, ratio=how.level_ratio, length=how.level_shape[0])
+            stored = self._stored(Box(rows.start, columns.start, rows.stop, columns.stop))
+            parts.append(resample(stored, rows, columns))
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def _stored(self, box: Box) -> npt.NDArray[Any]:
+        pixels = self.image.read(self.resolution.level, box)
+        return pixels if self.channel is None else pixels[..., self.channel : self.channel + 1]
 
     def intensity_range(self) -> IntensityRange:
         """The slide's own normalization, from all its pixels or, if large, a fixed sample.
 
         The sample is a regular grid of 16 x 16 regions of 256 px; it depends on
-        nothing but the slide.
+        nothing but the slide and the working mpp.
         """
         height, width = self.shape
         if height * width <= WHOLE_READ_LIMIT_PX:
@@ -97,95 +109,129 @@ class Slide:
     def thumbnail(self, max_px: int) -> npt.NDArray[np.uint8]:
         """A gray or RGB picture (h, w, 3) uint8, at most `max_px` wide, shown in the slide's range.
 
-        Each pixel is the mean of a square of `ceil(width / max_px)` px; read in
-        strips, so that a large slide never lies in memory.
+        Each pixel is the mean of a square of `ceil(width / max_px)` working
+        pixels, from the level of the pyramid that suits.
         """
         step = -(-self.shape[1] // max_px)
-        shown = self.intensity_range()
-        strip_px = step * max(1, 2**22 // (step * self.shape[1]))
-        strips = [
-            _block_mean(
-                shown.normalize(
-                    self.read(Box(y, 0, min(y + strip_px, self.shape[0]), self.shape[1]))
-                ),
-                step,
-            )
-            for y in range(0, self.shape[0], strip_px)
-        ]
-        picture = np.rint(np.concatenate(strips) * 255).astype(np.uint8)
+        small = self
+        if step > 1:
+            coarse = self.resolution.coarser(self.image, step)
+            small = Slide(self.image, coarse, channel=self.channel)
+        shown = self.intensity_range().normalize(small.read(Box.of_shape(small.shape)))
+        picture = np.rint(shown * 255).astype(np.uint8)
         return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
 
 
-def open_slide(path: Path, *, mpp: float | None = None) -> Slide:
-    """Open an image or slide; `mpp` is the user's word on its pixel size.
+class Annotation(_Opened):
+    """An instance map in the working frame of its image: ids at the centers of working pixels."""
+
+    def read(self, box: Box) -> npt.NDArray[np.integer]:
+        """Ids (H, W) of a box; where it overhangs, the map is mirrored.
+
+        Raises
+        ------
+        ImageError
+            If an id is negative, or the map cannot be decoded.
+        """
+        return _read_mirrored(box, self.shape, self._read)
+
+    def _read(self, box: Box) -> npt.NDArray[np.integer]:
+        ratio, (height, width) = self.resolution.ratio, self.image.shape
+        rows = centers(box.y0, box.y1, ratio=ratio, length=height)
+        columns = centers(box.x0, box.x1, ratio=ratio, length=width)
+        cover = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        ids = self.image.read(0, cover)[..., 0]
+        if ids.dtype.kind == "i" and ids.min(initial=0) < 0:
+            raise ImageError(
+                f"{self.path}: holds the negative id {ids.min()}; expected 0 for background and"
+                " 1..n for nuclei"
+            )
+        return ids if cover == box else ids[np.ix_(rows - cover.y0, columns - cover.x0)]
+
+
+def open_slide(
+    path: Path,
+    *,
+    mpp: float | None = None,
+    at_mpp: float | None = None,
+    enlarge: bool = False,
+    channel: int | str | None = None,
+) -> Slide:
+    """Open an image or slide, to be read at `at_mpp` um per pixel (None: pixel for pixel).
+
+    `mpp` is the user's word on the size of its pixels; `channel` the index
+    (from 0) or name of the only channel that is read; `enlarge` allows images
+    coarser than `at_mpp`, up to 2x.
 
     Raises
     ------
     ImageError
-        If the file is missing, of an unknown kind, damaged, of a pixel format
-        that would be guessed at, or if its own mpp contradicts `mpp`.
+        If the file is missing, of an unknown kind, damaged or of a pixel format
+        that would be guessed at; if its mpp is unknown, contradicted or too
+        coarse; if there is no such channel.
     """
-    slide = _open(path)
+    image = open_image(path)
     try:
-        _require_usable(slide)
-        slide.mpp = _agreed_mpp(path, stated=mpp, found=slide.mpp)
+        _require_usable(image)
+        chosen = None if channel is None else _channel_index(image, channel)
+        source_mpp = agreed_mpp(image, stated=mpp)
+        resolution = choose_resolution(
+            image, source_mpp=source_mpp, working_mpp=at_mpp, enlarge=enlarge
+        )
     except ImageError:
-        slide.close()
+        image.close()
         raise
-    return slide
+    return Slide(image, resolution, channel=chosen)
 
 
-def require_fit(slide: Slide, *, mpp: float | None, channels: int) -> None:
-    """Check that a slide can be used at a working mpp (None: pixel for pixel) and channel count.
+def require_channels(slide: Slide, channels: int) -> None:
+    """Check that a slide can become a network's input of so many channels: gray is repeated.
 
     Raises
     ------
     ImageError
-        If its mpp is unknown or differs by more than 2 %, or if a colour image
-        is to become gray.
+        If a colour image is to become gray, or one of many channels was not chosen.
     """
-    if slide.channels > channels:
-        raise ImageError(
-            f"{slide.path}: is in colour, the network takes {channels} channel; convert it to gray"
-            " or train with channels: 3"
-        )
-    if mpp is None:
+    if slide.channels in (1, channels) and (slide.channels != 3 or slide.image.is_colour):
         return
-    if slide.mpp is None:
-        raise ImageError(
-            f"{slide.path}: its mpp is in neither file nor manifest; expected {mpp:g} um per"
-            " pixel; add it as the manifest's mpp or with --set mpp="
-        )
-    if abs(slide.mpp - mpp) > MPP_TOLERANCE * mpp:
-        raise ImageError(
-            f"{slide.path}: has {slide.mpp:g} um per pixel, the working mpp is {mpp:g};"
-            " resample the image, or use a checkpoint of its mpp"
-        )
+    names = ", ".join(f"{i} ({name})" for i, name in enumerate(slide.image.channels))
+    kind = "is in colour" if slide.image.is_colour else f"has {slide.channels} channels"
+    raise ImageError(
+        f"{slide.path}: {kind}, the network takes {channels}; choose one with --channel: {names}"
+    )
 
 
-def open_annotation(path: Path) -> Slide:
-    """Open an annotation: one integer instance map, 0 is background.
+def open_annotation(path: Path, *, resolution: Resolution | None = None) -> Annotation:
+    """Open an annotation: one integer instance map at level 0 of its image, 0 is background.
+
+    It is read in the working frame of `resolution`, that of its image; without
+    one, pixel for pixel.
 
     Raises
     ------
     ImageError
-        If the file is missing, damaged, has colour channels or holds no integers.
+        If the file is missing, damaged, has colour channels, holds no integers,
+        or was compressed as a photograph.
     """
-    annotation = _open(path)
-    if annotation.channels != 1 or annotation.dtype.kind not in "ui":
-        annotation.close()
+    image = open_image(path)
+    if len(image.channels) != 1 or image.dtype.kind not in "ui":
+        image.close()
         raise ImageError(
-            f"{path}: {annotation.channels} channel(s) of {annotation.dtype}; expected one integer"
+            f"{path}: {len(image.channels)} channel(s) of {image.dtype}; expected one integer"
             " channel (0 background, 1..n nuclei); export an instance map"
         )
-    return annotation
+    if "JPEG" in image.container:
+        image.close()
+        raise ImageError(f"{path}: JPEG changes ids; export the instance map as TIFF or PNG")
+    if resolution is None:
+        resolution = choose_resolution(image, source_mpp=None, working_mpp=None, enlarge=False)
+    return Annotation(image, resolution)
 
 
 def read_annotation(path: Path) -> npt.NDArray[np.integer]:
     """A whole (H, W) instance map; errors as `open_annotation`."""
     with open_annotation(path) as annotation:
-        pixels: npt.NDArray[np.integer] = annotation.read(Box.of_shape(annotation.shape))[..., 0]
-        return pixels
+        return annotation.read(Box.of_shape(annotation.shape))
 
 
 def image_stem(path: Path) -> str:
@@ -193,116 +239,30 @@ def image_stem(path: Path) -> str:
     return re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)
 
 
-def _open(path: Path) -> Slide:
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file; check the path (and --data-root)")
-    suffix = path.suffix.lower()
-    if suffix not in TIFF_SUFFIXES | RASTER_SUFFIXES:
-        known = " ".join(sorted(TIFF_SUFFIXES | RASTER_SUFFIXES))
-        raise ImageError(f"{path}: unknown kind of image '{suffix}'; expected one of {known}")
-    return _open_tiff(path) if suffix in TIFF_SUFFIXES else _open_raster(path)
+def _read_mirrored(box: Box, shape: tuple[int, int], read: Any) -> npt.NDArray[Any]:
+    rows = reflected_indices(box.y0, box.y1, shape[0])
+    columns = reflected_indices(box.x0, box.x1, shape[1])
+    cover = Box(int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
+    pixels: npt.NDArray[Any] = read(cover)
+    return pixels if cover == box else pixels[np.ix_(rows - cover.y0, columns - cover.x0)]
 
 
-def _require_usable(slide: Slide) -> None:
-    if slide.dtype not in (np.uint8, np.uint16):
+def _require_usable(image: StoredImage) -> None:
+    if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(
-            f"{slide.path}: pixels are {slide.dtype}; expected uint8 or uint16; convert it"
-        )
-    if slide.channels not in (1, 3):
-        raise ImageError(
-            f"{slide.path}: {slide.channels} channels; expected 1 (gray) or 3 (RGB); convert it"
+            f"{image.path}: pixels are {image.dtype}; expected uint8 or uint16; convert it"
         )
 
 
-def _open_raster(path: Path) -> Slide:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            if picture.mode in ("P", "RGBA", "LA"):
-                layers = np.asarray(picture.convert("RGBA"))
-                if layers[..., 3].min() < 255:
-                    raise ImageError(f"{path}: has transparent pixels; flatten it to RGB")
-                pixels = layers[..., :3]
-            elif picture.mode in ("L", "RGB", "I;16", "I"):
-                pixels = np.asarray(picture)
-            else:
-                raise ImageError(
-                    f"{path}: pixel format {picture.mode}; expected gray or RGB; convert it"
-                )
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow raises many types on damaged files
-        raise ImageError(f"{path}: cannot be read as an image: {error}; copy it again") from error
-    if pixels.dtype == np.int32:  # Pillow's "I" is how a 16-bit PNG may arrive
-        pixels = pixels.astype(np.uint16) if pixels.min() >= 0 and pixels.max() < 2**16 else pixels
-    return Slide(path, pixels, mpp=None)
-
-
-def _open_tiff(path: Path) -> Slide:
-    import tifffile
-
-    tiff = None
-    try:
-        tiff = tifffile.TiffFile(path)
-        return Slide(path, _tiff_pixels(path, tiff), mpp=_tiff_mpp(tiff), close=tiff.close)
-    except Exception as error:  # nine types were seen on malformed TIFFs
-        if tiff is not None:
-            tiff.close()
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{path}: cannot be read as TIFF: {error}; copy it again") from error
-
-
-def _tiff_pixels(path: Path, tiff: Any) -> Any:
-    """What can be sliced to (h, w) or (h, w, C) pixels of level 0 of the first series."""
-    import zarr
-
-    level = tiff.series[0].levels[0]
-    photometric = level.keyframe.photometric.name
-    if photometric in ("MINISWHITE", "PALETTE", "SEPARATED", "CIELAB"):
-        raise ImageError(f"{path}: photometric {photometric}; expected gray or RGB; convert it")
-    if level.axes not in ("YX", "YXS", "SYX", "CYX"):
-        raise ImageError(f"{path}: axes {level.axes}; expected one plane, YX or YXS; export one")
-    pixels = zarr.open_array(tiff.series[0].aszarr(level=0), mode="r")
-    if level.axes in ("YX", "YXS"):
-        return pixels
-    return np.moveaxis(np.asarray(pixels[:]), 0, -1)  # planar: no region lies in one piece
-
-
-def _tiff_mpp(tiff: Any) -> float | None:
-    page = tiff.series[0].keyframe
-    if tiff.is_svs:
-        match = re.search(r"\bMPP\s*=\s*([0-9.]+)", page.description)
-        return float(match[1]) if match else None
-    if tiff.is_ome:
-        # read by pattern: the text comes from strangers, and an XML parser can be bombed
-        pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", tiff.ome_metadata)
-        fields = dict(re.findall(r'(\w+)="([^"]*)"', pixels[0])) if pixels else {}
-        factor = {"µm": 1.0, "nm": 1e-3, "mm": 1e3}.get(fields.get("PhysicalSizeXUnit", "µm"))
-        size = fields.get("PhysicalSizeX")
-        return float(size) * factor if size and factor else None
-    unit_tag, size_tag = page.tags.get("ResolutionUnit"), page.tags.get("XResolution")
-    if unit_tag is None or size_tag is None or unit_tag.value != 3 or not size_tag.value[0]:
-        return None  # inches are a printer's 72 dpi, not a microscope's word
-    return float(1e4 * size_tag.value[1] / size_tag.value[0])
-
-
-def _agreed_mpp(path: Path, *, stated: float | None, found: float | None) -> float | None:
-    if stated is None or found is None:
-        return stated if stated is not None else found
-    if abs(stated - found) > MPP_TOLERANCE * found:
-        raise ImageError(
-            f"{path}: the file says {found:g} um per pixel, the manifest or config {stated:g};"
-            " correct the one that is wrong"
-        )
-    return stated
-
-
-def _block_mean(pixels: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
-    height, width = (-(-length // step) * step for length in pixels.shape[:2])
-    padding = ((0, height - pixels.shape[0]), (0, width - pixels.shape[1]), (0, 0))
-    blocks = np.pad(pixels, padding, mode="edge").reshape(
-        height // step, step, width // step, step, -1
-    )
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+def _channel_index(image: StoredImage, channel: int | str) -> int:
+    if isinstance(channel, int):
+        matches = [channel] if 0 <= channel < len(image.channels) else []
+    else:
+        matches = [i for i, name in enumerate(image.channels) if name == channel] or [
+            i for i, name in enumerate(image.channels) if name.casefold() == channel.casefold()
+        ]
+    if len(matches) != 1:
+        names = ", ".join(f"{i} ({name})" for i, name in enumerate(image.channels))
+        found = "two channels" if matches else "no channel"
+        raise ImageError(f"{image.path}: has {found} '{channel}'; it has {names}")
+    return matches[0]

@@ -7,18 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from nucleipel.config import CalibrateConfig, PredictConfig
+from nucleipel.core.geometry import Box
 from nucleipel.core.progress import track
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
-from nucleipel.io.manifest import Manifest
+from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import Prediction, open_predictions
+from nucleipel.io.reading import Reading
 from nucleipel.io.report import write_table
-from nucleipel.io.slide import read_annotation
+from nucleipel.io.slide import open_annotation
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from nucleipel.stages.predict import predict
+from nucleipel.stages.predict import predict, reading_of
 from nucleipel.training.calibration import Numbers, climb
 
 log = logging.getLogger(__name__)
@@ -34,7 +39,8 @@ def calibrate(
     Every set of numbers that was tried stands in `calibration.csv`, best first.
     """
     model = read_checkpoint(checkpoint)
-    rows = rows.annotated()
+    reading = reading_of(model, config)
+    rows = rows.annotated().require_readable(reading)
     inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
     output = claim_output(
         out, stage="calibrate", config=config.identity(), inputs=inputs, overwrite=overwrite
@@ -42,13 +48,8 @@ def calibrate(
     if output.complete:
         log.info("%s: this calibration is finished", out)
         return out
-    maps = predict(
-        checkpoint,
-        rows,
-        out / MAPS,
-        PredictConfig(device=config.device, mpp=config.mpp, tta=config.tta),
-    )
-    score = _scorer(open_predictions(maps).images, rows)
+    maps = predict(checkpoint, rows, out / MAPS, config.part(PredictConfig))
+    score = _scorer(open_predictions(maps).images, rows, reading)
     trials = list(
         track(
             climb(model.description.instances, config.candidates(), score, rounds=config.rounds),
@@ -65,9 +66,11 @@ def calibrate(
     return out
 
 
-def _scorer(predictions: tuple[Prediction, ...], rows: Manifest) -> Callable[[Numbers], float]:
+def _scorer(
+    predictions: tuple[Prediction, ...], rows: Manifest, reading: Reading
+) -> Callable[[Numbers], float]:
     images = [
-        (prediction.read_map(), read_annotation(row.require_label()))
+        (prediction.read_map(), _read_annotation(row, reading))
         for prediction, row in zip(predictions, rows.rows, strict=True)
     ]
 
@@ -81,6 +84,15 @@ def _scorer(predictions: tuple[Prediction, ...], rows: Manifest) -> Callable[[Nu
         )["pq"]
 
     return score
+
+
+def _read_annotation(row: Row, reading: Reading) -> npt.NDArray[np.integer]:
+    """A row's instance map in the frame that its image was predicted in."""
+    with (
+        reading.open(row.image, mpp=row.mpp) as slide,
+        open_annotation(row.require_label(), resolution=slide.resolution) as annotation,
+    ):
+        return annotation.read(Box.of_shape(annotation.shape))
 
 
 def _write(model: Checkpoint, instances: dict[str, Any], out: Path) -> str:

@@ -22,8 +22,9 @@ from nucleipel.instances.targets import CLASSES, class_targets, one_hot
 from nucleipel.io.figure import write_figure
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import claim_output
+from nucleipel.io.reading import Reading
 from nucleipel.io.report import write_table
-from nucleipel.io.slide import open_annotation, open_slide, require_fit
+from nucleipel.io.slide import open_annotation
 from nucleipel.losses import PELoss, pull_towards_annotation
 from nucleipel.losses.pel import FORMS
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
@@ -96,8 +97,8 @@ def _draw_image(
     device: torch.device,
 ) -> None:
     description = next(iter(models.values())).description
-    with open_slide(row.image, mpp=row.mpp) as slide:
-        require_fit(slide, mpp=description.mpp, channels=description.network.in_channels)
+    reading = Reading(channels=description.network.in_channels, at_mpp=description.mpp)
+    with reading.open(row.image, mpp=row.mpp) as slide:
         intensity = slide.intensity_range()
         maps = {
             name: predict_probabilities(
@@ -111,8 +112,8 @@ def _draw_image(
             )[: len(CLASSES)]
             for name, model in models.items()
         }
-        with open_annotation(row.require_label()) as annotation:
-            ids = annotation.read(Box.of_shape(slide.shape))[..., 0]
+        with open_annotation(row.require_label(), resolution=slide.resolution) as annotation:
+            ids = annotation.read(Box.of_shape(slide.shape))
         targets = class_targets(ids, boundary_px=description.boundary_px)
         onehot = one_hot(targets)
         box = _patch(next(iter(maps.values())), onehot, side_px=config.patch_px)

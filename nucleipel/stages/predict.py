@@ -11,8 +11,9 @@ from nucleipel.inference.windows import choose_device, predict_part
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import is_predicted, shard_boxes, write_prediction
-from nucleipel.io.slide import open_slide, require_fit
+from nucleipel.io.reading import Reading
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
+from nucleipel.stages.reading import build_reading
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ def predict(
 ) -> Path:
     """Write the probability maps of all images of a manifest into the store `out`."""
     model = read_checkpoint(checkpoint)
+    reading = reading_of(model, config)
+    rows.require_readable(reading)
     inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
     output = claim_output(
         out, stage="predict", config=config.identity(), inputs=inputs, overwrite=overwrite
@@ -36,34 +39,38 @@ def predict(
     if output.complete:
         log.info("%s: these predictions are finished", out)
         return out
-    if model.description.mpp is None:
+    if reading.at_mpp is None:
         log.info("%s was trained without mpp: images are used pixel for pixel", checkpoint)
     device = choose_device(config.device)
     model.network.to(device)
     for row in rows.rows:
         if not is_predicted(out, row.id):
-            _predict_image(
-                model, row, out,
-                stated_mpp=row.mpp or config.mpp, flips=config.tta, device=device,
-            )  # fmt: skip
+            _predict_image(model, row, out, reading, flips=config.tta, device=device)
     output.commit(images=[row.id for row in rows.rows], instances=model.description.instances)
     return out
+
+
+def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:
+    """How images are read for a checkpoint: at its mpp, or at `config.at_mpp` where given."""
+    description = model.description
+    at_mpp = description.mpp if config.at_mpp is None else config.at_mpp
+    return build_reading(config, at_mpp=at_mpp, channels=description.network.in_channels)
 
 
 def _predict_image(
     model: Checkpoint,
     row: Row,
     out: Path,
+    reading: Reading,
     *,
-    stated_mpp: float | None,
     flips: bool,
     device: torch.device,
 ) -> None:
     description = model.description
     channels = description.network.in_channels
-    with open_slide(row.image, mpp=stated_mpp) as slide:
+    with reading.open(row.image, mpp=row.mpp) as slide:
+        log.info("%s: %s", row.id, slide.resolution.describe())
         grid = description.grid.fitted(slide.shape, stride=description.network.stride)
-        require_fit(slide, mpp=description.mpp, channels=channels)
         intensity = slide.intensity_range()
         parts = shard_boxes(slide.shape, core_px=grid.core_px)
         maps = (

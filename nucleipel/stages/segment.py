@@ -10,7 +10,7 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.predict import predict
+from nucleipel.stages.predict import predict, reading_of
 from nucleipel.stages.stitch import choose_block_px, stitch_images
 
 log = logging.getLogger(__name__)
@@ -28,18 +28,19 @@ def segment(
 ) -> Path:
     """Write the nuclei of every image of a manifest into `out/<id>/`."""
     block_px = choose_block_px(config)
-    inputs = {"checkpoint": read_checkpoint(checkpoint).fingerprint, "images": rows.fingerprint()}
+    model = read_checkpoint(checkpoint)
+    rows.require_readable(reading_of(model, config))
+    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
     output = claim_output(
         out, stage="segment", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    maps = predict(checkpoint, rows, out / MAPS, config.part(PredictConfig))
-    store = open_predictions(maps)
+    store = open_predictions(predict(checkpoint, rows, out / MAPS, config.part(PredictConfig)))
     rule = InstanceRule(**config.instances.over(store.instances))
     stitch_images(store, out, rule=rule, block_px=block_px, workers=config.workers)
     output.commit(images=[row.id for row in rows.rows])
     if not config.keep_predictions:
-        shutil.rmtree(maps)
+        shutil.rmtree(out / MAPS)
     return out

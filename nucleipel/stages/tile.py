@@ -17,7 +17,9 @@ from nucleipel.errors import ManifestError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.patch_store import PatchRow, shard_count, write_patches
-from nucleipel.io.slide import open_annotation, open_slide, require_fit
+from nucleipel.io.reading import Reading
+from nucleipel.io.slide import open_annotation
+from nucleipel.stages.reading import build_reading
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ def tile(
 ) -> Path:
     """Write the patches of the annotated rows of `config.splits` into the store `out`."""
     rows = _rows_to_tile(read_manifest(manifest, data_root=data_root), config.splits)
+    reading = build_reading(config, at_mpp=config.mpp, channels=config.channels)
+    rows.require_readable(reading)
     output = claim_output(
         out,
         stage="tile",
@@ -53,12 +57,12 @@ def tile(
     if output.complete:
         log.info("%s: these patches are finished", out)
         return out
-    plans = [_plan(row, config) for row in track(rows.rows, "reading intensities")]
+    plans = [_plan(row, config, reading) for row in track(rows.rows, "reading intensities")]
     patch_rows = list(_patch_rows(plans, mpp=config.mpp))
     write_patches(
         out,
         patch_rows,
-        _read_patches(plans, channels=config.channels),
+        _read_patches(plans, reading),
         count=len(patch_rows),
         patch_px=config.patch_px,
         channels=config.channels,
@@ -84,9 +88,8 @@ def _rows_to_tile(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
     return Manifest(manifest.path, annotated)
 
 
-def _plan(row: Row, config: TileConfig) -> _Planned:
-    with open_slide(row.image, mpp=row.mpp) as slide:
-        require_fit(slide, mpp=config.mpp, channels=config.channels)
+def _plan(row: Row, config: TileConfig, reading: Reading) -> _Planned:
+    with reading.open(row.image, mpp=row.mpp) as slide:
         tiles = overlapping_tiles(
             slide.shape, side_px=config.patch_px, overlap_px=config.overlap_px
         )
@@ -101,13 +104,16 @@ def _patch_rows(plans: list[_Planned], *, mpp: float | None) -> Iterator[PatchRo
 
 
 def _read_patches(
-    plans: list[_Planned], *, channels: int
+    plans: list[_Planned], reading: Reading
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.integer]]]:
     for plan in track(plans, "cutting patches"):
         label = plan.row.require_label()
-        with open_slide(plan.row.image) as slide, open_annotation(label) as annotation:
+        with (
+            reading.open(plan.row.image, mpp=plan.row.mpp) as slide,
+            open_annotation(label, resolution=slide.resolution) as annotation,
+        ):
             for box in plan.tiles:
-                yield to_channels(slide.read(box), channels), annotation.read(box)[..., 0]
+                yield to_channels(slide.read(box), reading.channels), annotation.read(box)
 
 
 def _describe(plan: _Planned) -> dict[str, Any]:

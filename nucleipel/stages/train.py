@@ -10,6 +10,7 @@ from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.targets import CLASSES, MAPS
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.output import claim_output
+from nucleipel.io.reading import Reading
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.checkpoint import (
     Checkpoint,
@@ -19,6 +20,7 @@ from nucleipel.model.checkpoint import (
 )
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
+from nucleipel.stages.reading import build_reading
 from nucleipel.training.fit import build_fabric
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,8 @@ def train(
     """
     rows = read_manifest(manifest, data_root=data_root)
     train_rows, val_rows = rows.of_split("train").annotated(), rows.of_split("val").annotated()
+    for split in (train_rows, val_rows):
+        split.require_readable(_reading(config))
     inputs = {"train images": train_rows.fingerprint(), "val images": val_rows.fingerprint()}
     start = read_checkpoint(checkpoint) if checkpoint else None
     if start:
@@ -103,6 +107,10 @@ def _require_fit(start: Checkpoint, config: TrainConfig, checkpoint: Path | None
             )
 
 
+def _reading(config: TrainConfig) -> Reading:
+    return build_reading(config, at_mpp=config.mpp, channels=config.channels)
+
+
 def _network_spec(config: TrainConfig) -> NetworkSpec:
     return NetworkSpec(
         family=config.network.family,
@@ -116,7 +124,7 @@ def _network_spec(config: TrainConfig) -> NetworkSpec:
 
 def _training_windows(rows: Manifest, config: TrainConfig, *, count: int) -> TrainingWindows:
     return TrainingWindows(
-        annotated_images(rows, mpp=config.mpp, channels=config.channels),
+        annotated_images(rows, _reading(config)),
         count=count,
         window_px=config.window_px,
         scale_range=config.augment.scale_range,
@@ -129,7 +137,7 @@ def _training_windows(rows: Manifest, config: TrainConfig, *, count: int) -> Tra
 
 def _validation_windows(rows: Manifest, config: TrainConfig) -> ValidationWindows:
     return ValidationWindows(
-        annotated_images(rows, mpp=config.mpp, channels=config.channels),
+        annotated_images(rows, _reading(config)),
         limit=config.validation_windows,
         window_px=config.window_px,
         channels=config.channels,

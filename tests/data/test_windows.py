@@ -10,6 +10,7 @@ from nucleipel.data.augment import Augment
 from nucleipel.data.order import item_of
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
 from nucleipel.io.manifest import read_manifest
+from nucleipel.io.reading import Reading
 
 STILL = Augment(rotate_degrees=0, intensity=0, stain=0)
 LIVELY = Augment(rotate_degrees=30, intensity=1, stain=1)
@@ -17,7 +18,7 @@ LIVELY = Augment(rotate_degrees=30, intensity=1, stain=1)
 
 @pytest.fixture(scope="module")
 def images(tiny_set):
-    return annotated_images(read_manifest(tiny_set.manifest), mpp=0.5, channels=3)
+    return annotated_images(read_manifest(tiny_set.manifest), Reading(channels=3, at_mpp=0.5))
 
 
 def _windows(images, augment: Augment, **changes) -> TrainingWindows:

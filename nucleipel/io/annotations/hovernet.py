@@ -1,0 +1,60 @@
+"""HoVer-Net's .mat files (CoNSeP, Kumar, CPM): `inst_map` (H, W), with the image of their name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.errors import ImageError
+from nucleipel.io.annotations.objects import drawn_ids
+from nucleipel.io.annotations.source import (
+    AnnotatedSource,
+    Asked,
+    image_for,
+    images_below,
+    integral,
+    require_folder,
+    shape_of,
+)
+from nucleipel.io.formats.stored import one_line
+
+
+def read_hovernet(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
+    """Every .mat below `source`.
+
+    Raises
+    ------
+    ImageError
+        If there is none, one has no `inst_map`, or an image is missing or of
+        another size.
+    """
+    require_folder(source)
+    files = sorted(source.rglob("*.mat"))
+    if not files:
+        raise ImageError(f"{source}: holds no .mat; expected one an image")
+    images = images_below(asked.images or source)
+    for path in files:
+        image = image_for(path, images)
+        ids, shape = _read_ids(path), shape_of(image)
+        if ids.shape != shape:
+            raise ImageError(
+                f"{path}: inst_map is {ids.shape[0]} x {ids.shape[1]} px, its image {shape[0]} x"
+                f" {shape[1]} px; they must be the same"
+            )
+        drawn = drawn_ids(ids, min_area_px=asked.min_area_px or 0)
+        yield AnnotatedSource(path.stem, image, drawn, source_id=path.stem)
+
+
+def _read_ids(path: Path) -> npt.NDArray[np.int64]:
+    from scipy.io import loadmat
+
+    try:
+        ids = loadmat(path, variable_names=["inst_map"]).get("inst_map")
+    except NotImplementedError as error:
+        raise ImageError(f"{path}: is MATLAB 7.3 (HDF5); save it with -v7") from error
+    except Exception as error:
+        raise ImageError(f"{path}: cannot be read as .mat: {one_line(error)}") from error
+    if ids is None or ids.ndim != 2:
+        raise ImageError(f"{path}: holds no inst_map of two axes; expected HoVer-Net's .mat")
+    return integral(path, ids)

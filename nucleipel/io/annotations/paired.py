@@ -1,0 +1,136 @@
+"""Folders of images and of label images of the same names; StarDist's layout of them.
+
+`images/` and `labels/` (or `masks/`), or one folder where `a.png` goes with
+`a_masks.png` (or _mask, _labels, _label). Labels are integer PNG, TIFF or npy;
+floats without a fraction are taken. An id in several pieces stays one nucleus.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.core.geometry import Box
+from nucleipel.errors import ImageError
+from nucleipel.io.annotations.objects import Drawn, drawn_ids
+from nucleipel.io.annotations.source import (
+    IMAGE_SUFFIXES,
+    AnnotatedSource,
+    Asked,
+    images_below,
+    integral,
+    require_folder,
+    shape_of,
+)
+from nucleipel.io.formats import open_image
+from nucleipel.io.formats.stored import one_line
+from nucleipel.io.slide import image_stem
+
+LABEL_FOLDERS = ("labels", "masks")
+LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label")
+LABEL_SUFFIXES = {".png", ".tif", ".tiff", ".npy"}
+
+
+def read_labels(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
+    """Every labeled image of a folder.
+
+    Raises
+    ------
+    ImageError
+        If there is none, a label has no image, is no instance map, or is of
+        another size than its image.
+    """
+    require_folder(source)
+    yield from _read_pairs(_pairs(source, asked), asked, split="")
+
+
+def read_stardist(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
+    """StarDist's dsb2018: `train` and `test`, each with `images` and `masks`; errors as above."""
+    require_folder(source)
+    splits = [split for split in ("train", "val", "test") if (source / split).is_dir()]
+    if not splits:
+        raise ImageError(f"{source}: holds neither train nor test; expected StarDist's layout")
+    for split in splits:
+        yield from _read_pairs(_pairs(source / split, asked), asked, split=split)
+
+
+def _pairs(folder: Path, asked: Asked) -> list[tuple[str, Path, Path]]:
+    """(id, image, label) of every label."""
+    below = next((folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()), None)
+    if below is not None:
+        images = images_below(asked.images or folder / "images")
+        labels = {image_stem(path): path for path in _label_files(below)}
+    else:
+        labels = {
+            image_stem(path).removesuffix(ending): path
+            for path in _label_files(folder)
+            for ending in LABEL_ENDINGS
+            if image_stem(path).endswith(ending)
+        }
+        images = {
+            image_stem(path): path
+            for path in sorted(folder.iterdir())
+            if path.suffix.lower() in IMAGE_SUFFIXES and path not in labels.values()
+        }
+    if not labels:
+        raise ImageError(
+            f"{folder}: holds no labels; expected folders images and labels (or masks), or files"
+            f" NAME{LABEL_ENDINGS[0]}.png beside NAME.png"
+        )
+    for name, label in labels.items():
+        if name not in images:
+            raise ImageError(f"{label}: no image is named '{name}'; mend the names")
+    return [(name, images[name], labels[name]) for name in sorted(labels)]
+
+
+def _label_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in LABEL_SUFFIXES)
+
+
+def _read_pairs(
+    pairs: list[tuple[str, Path, Path]], asked: Asked, *, split: str
+) -> Iterator[AnnotatedSource]:
+    for name, image, label in pairs:
+        ids, shape = _read_ids(label), shape_of(image)
+        if ids.shape != shape:
+            raise ImageError(
+                f"{label}: the label is {ids.shape[0]} x {ids.shape[1]} px, its image {shape[0]} x"
+                f" {shape[1]} px; they must be the same"
+            )
+        yield AnnotatedSource(name, image, _draw(label, ids, asked), source_id=name, split=split)
+
+
+def _read_ids(path: Path) -> npt.NDArray[np.int64]:
+    if path.suffix.lower() == ".npy":
+        try:
+            ids = np.load(path, allow_pickle=False)
+        except Exception as error:  # a Cellpose _seg.npy is a pickle, say
+            raise ImageError(
+                f"{path}: cannot be read as a plain array: {one_line(error)}; save the label alone"
+            ) from error
+    else:
+        image = open_image(path)
+        if len(image.channels) != 1:
+            image.close()
+            raise ImageError(f"{path}: is in colour; expected one channel of ids")
+        ids = image.read(0, Box.of_shape(image.shape))[..., 0]
+        image.close()
+    if ids.ndim != 2:
+        raise ImageError(f"{path}: has {ids.ndim} axes; expected (height, width)")
+    return integral(path, ids)
+
+
+def _draw(label: Path, ids: npt.NDArray[np.int64], asked: Asked) -> Drawn:
+    found = np.unique(ids[ids > 0])
+    if len(found) == 1:
+        count, pieces = cv2.connectedComponents((ids > 0).astype(np.uint8), connectivity=8)
+        if count > 2 and not asked.split_pieces:
+            raise ImageError(
+                f"{label}: one id, {found[0]}, in {count - 1} pieces: a mask, not instances; to"
+                " number its pieces, give --set split_pieces=true"
+            )
+        if asked.split_pieces:
+            ids = pieces.astype(np.int64)
+    return drawn_ids(ids, min_area_px=asked.min_area_px or 0)

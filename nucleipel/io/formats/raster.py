@@ -1,0 +1,95 @@
+"""PNG and JPEG: decoded whole, since neither can be read by region.
+
+Palettes become their colours; colour with transparency is laid on white, as
+viewers show it. Pixels stay as they are stored: an EXIF orientation is not
+applied, so that labels drawn on the stored pixels fit.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.errors import ImageError
+from nucleipel.io.formats.stored import GRAY, RGB, Level, StoredImage, on_white
+
+LARGEST_PX = 2**28
+"""16,384 x 16,384 px: anything larger belongs in a tiled file."""
+
+
+def open_raster(path: Path) -> StoredImage:
+    """Decode a PNG or JPEG; errors as `open_image`."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # LARGEST_PX is the rule
+        try:
+            with Image.open(path, formats=("PNG", "JPEG")) as picture:
+                _require_size(path, picture.size)
+                deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA")
+                deep = deep and _png_bits(path) == 16
+                pixels, photometric = _decode_deep(path) if deep else _decode(path, picture)
+                container = str(picture.format)
+        except Image.DecompressionBombError as error:
+            raise ImageError(f"{path}: {error}; expected at most {LARGEST_PX} px") from error
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    return StoredImage(
+        path=path,
+        container=container,
+        levels=(Level((pixels.shape[0], pixels.shape[1]), 1.0, lambda box: pixels[box.slices]),),
+        dtype=pixels.dtype,
+        channels=RGB if pixels.shape[2] == 3 else GRAY,
+        photometric=photometric,
+    )
+
+
+def _require_size(path: Path, size: tuple[int, int]) -> None:
+    if size[0] * size[1] > LARGEST_PX:
+        raise ImageError(
+            f"{path}: {size[1]} x {size[0]} px cannot be read by region from a PNG or JPEG;"
+            " convert it to a tiled TIFF"
+        )
+
+
+def _png_bits(path: Path) -> int:
+    """Bits a sample, which stand in byte 24 of every PNG."""
+    with path.open("rb") as stream:
+        return stream.read(25)[24]
+
+
+def _decode_deep(path: Path) -> tuple[npt.NDArray[Any], str]:
+    """A PNG of 16 bits a colour, of which Pillow would drop the low byte."""
+    import imagecodecs
+
+    pixels = np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    if pixels.shape[2] == 4:
+        return on_white(pixels[..., :3], pixels[..., 3:]), "RGB with alpha, laid on white"
+    if pixels.shape[2] == 2:
+        raise ImageError(f"{path}: gray with an alpha channel; remove the alpha channel")
+    return pixels, "RGB"
+
+
+def _decode(path: Path, picture: Any) -> tuple[npt.NDArray[Any], str]:
+    mode = picture.mode
+    if mode in ("L", "RGB"):
+        return np.asarray(picture), "gray" if mode == "L" else "RGB"
+    if mode == "P":
+        layers = np.asarray(picture.convert("RGBA"))
+        return on_white(layers[..., :3], layers[..., 3:]), "palette, read as its colours"
+    if mode == "RGBA":
+        layers = np.asarray(picture)
+        return on_white(layers[..., :3], layers[..., 3:]), "RGB with alpha, laid on white"
+    if mode == "LA":
+        layers = np.asarray(picture)
+        if layers[..., 1].min() < 255:
+            raise ImageError(f"{path}: gray with transparent pixels; remove the alpha channel")
+        return layers[..., 0], "gray, alpha opaque"
+    if mode in ("I;16", "I;16B", "I"):  # "I" is how a 16-bit PNG may arrive
+        pixels = np.asarray(picture)
+        if pixels.min() >= 0 and pixels.max() < 2**16:
+            return pixels.astype(np.uint16), "gray"
+    name = {"1": "1 bit a pixel", "CMYK": "CMYK"}.get(mode, mode)
+    raise ImageError(f"{path}: pixel format {name}; expected gray or RGB; convert it")

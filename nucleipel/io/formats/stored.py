@@ -1,0 +1,144 @@
+"""What every container gives: levels that can be read by region, and what it says of itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.core.geometry import Box
+from nucleipel.errors import ImageError
+
+WHOLE_LEVEL_BYTES = 2**28
+"""A level that is not stored in tiles is decoded whole, once, up to this size."""
+
+Pixels = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a pyramid.
+
+    Parameters
+    ----------
+    shape : (height, width)
+    downsample : float
+        Pixels of level 0 per pixel of this one, along an axis; 1 at level 0.
+    load : callable
+        From a box on the level to its decoded pixels, (h, w, C).
+    """
+
+    shape: tuple[int, int]
+    downsample: float
+    load: Callable[[Box], Pixels]
+
+
+@dataclass(frozen=True, slots=True)
+class MppFound:
+    """A pixel size in um, height and width, and where in the file it stands."""
+
+    y: float
+    x: float
+    where: str
+
+    def __str__(self) -> str:
+        square = abs(self.y - self.x) <= 1e-9 * self.x
+        return f"{self.x:.4g}" if square else f"{self.y:.4g} x {self.x:.4g}"
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An opened file: what it holds, and how to read a region of any level of it.
+
+    Parameters
+    ----------
+    path : Path
+    container : str
+        Name of the format, for people.
+    levels : tuple of Level
+        From the finest to the coarsest; at least one.
+    dtype : numpy.dtype
+        Of the pixels as they are read.
+    channels : tuple of str
+        Name of each channel; ("red", "green", "blue") for colour.
+    photometric : str
+        What the stored values mean and what is done to them, for people.
+    mpp_found : tuple of MppFound
+        Every pixel size that the file states, the most trustworthy first.
+    close : callable
+    """
+
+    path: Path
+    container: str
+    levels: tuple[Level, ...]
+    dtype: np.dtype[Any]
+    channels: tuple[str, ...]
+    photometric: str
+    mpp_found: tuple[MppFound, ...] = ()
+    close: Callable[[], None] = field(default=lambda: None)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of level 0."""
+        return self.levels[0].shape
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether the channels are the red, green and blue of one picture."""
+        return self.channels == RGB
+
+    def read(self, level: int, box: Box) -> Pixels:
+        """Pixels (h, w, C) of a box that lies on a level.
+
+        Raises
+        ------
+        ImageError
+            If they cannot be decoded.
+        """
+        try:
+            pixels = self.levels[level].load(box)
+        except ImageError:
+            raise
+        except Exception as error:  # codecs raise nine different types on damaged data
+            raise ImageError(
+                f"{self.path}: cannot decode the pixels of level {level} at {box}:"
+                f" {one_line(error)}; copy the file again"
+            ) from error
+        return pixels.reshape(*box.shape, len(self.channels))
+
+
+RGB = ("red", "green", "blue")
+GRAY = ("gray",)
+
+
+def downsample_of(shape: tuple[int, int], of: tuple[int, int]) -> float:
+    """Downsample of a level of shape (height, width) under a level 0.
+
+    A whole number where sides were divided and rounded in any way (3567 / 1783
+    is 2), else the mean of the two ratios.
+    """
+    ratios = [whole / part for whole, part in zip(of, shape, strict=True)]
+    nearest = max(1, round(sum(ratios) / 2))
+    if all(abs(whole / nearest - part) < 1 for whole, part in zip(of, shape, strict=True)):
+        return float(nearest)
+    return sum(ratios) / 2
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's text without line breaks, its type where it has no text."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def on_white(pixels: Pixels, alpha: Pixels, *, premultiplied: bool = False) -> Pixels:
+    """Colour (h, w, 3) over a white ground, alpha (h, w, 1); unsigned integers of one dtype.
+
+    Opaque pixels keep their exact values.
+    """
+    top = int(np.iinfo(pixels.dtype).max)
+    if int(alpha.min(initial=top)) == top:
+        return pixels
+    colour, cover = pixels.astype(np.int64), alpha.astype(np.int64)
+    shown = colour if premultiplied else (colour * cover + top // 2) // top
+    return np.clip(shown + top - cover, 0, top).astype(pixels.dtype)

@@ -1,0 +1,185 @@
+"""From the pixels that a slide stores to the pixels that a network sees."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nucleipel.errors import ImageError
+from nucleipel.io.formats import MppFound, StoredImage
+
+MPP_TOLERANCE = 0.02
+LARGEST_ENLARGEMENT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Which level of a slide is read, and how its pixels become those of the working mpp.
+
+    Three frames are in play, all with their origin at the slide's upper left
+    corner. A slide of 0.25 um per pixel, 10,000 px wide, with levels of
+    downsample 1, 2 and 4, that is worked on at 0.8 um per pixel:
+
+    - **level 0**: 10,000 px of 0.25 um. Annotations are drawn here.
+    - **the level read**: the coarsest that is still no coarser than the
+      working mpp, here downsample 2: 5,000 px of 0.5 um.
+    - **the working frame**: `ratio` = 0.8 / 0.25 = 3.2 pixels of level 0 become
+      one, so it is 10,000 / 3.2 = 3,125 px wide. `level_ratio` = 3.2 / 2 = 1.6
+      pixels of the level read are averaged into one.
+
+    Boxes, tiles, halos and every length in `_px` are in the working frame.
+
+    A level within 2 % of the working mpp is used as it is: nothing is
+    resampled, and `mpp` is then the level's own. Without a working mpp, level
+    0 is used pixel for pixel. Images coarser than the working mpp are
+    refused, unless the caller asks to `enlarge`, and then up to 2x.
+
+    Parameters
+    ----------
+    source_shape : (height, width) of level 0
+    level : index of the level that is read
+    level_shape : (height, width) of that level
+    shape : (height, width) of the working frame
+    ratio : pixels of level 0 per working pixel, along an axis
+    level_ratio : pixels of the level read per working pixel; 1 for pixel for pixel
+    source_mpp : um per pixel of level 0, None if nobody says it
+    mpp : um per working pixel, None likewise
+    """
+
+    source_shape: tuple[int, int]
+    level: int
+    level_shape: tuple[int, int]
+    shape: tuple[int, int]
+    ratio: float
+    level_ratio: float
+    source_mpp: float | None
+    mpp: float | None
+
+    def coarser(self, image: StoredImage, step: int) -> "Resolution":
+        """The same frame seen in pixels `step` times as wide, the last ones cut by the edge."""
+        ratio = self.ratio * step
+        level = _best_level(image, ratio)
+        return Resolution(
+            source_shape=self.source_shape,
+            level=level,
+            level_shape=image.levels[level].shape,
+            shape=(math.ceil(self.shape[0] / step), math.ceil(self.shape[1] / step)),
+            ratio=ratio,
+            level_ratio=ratio / image.levels[level].downsample,
+            source_mpp=self.source_mpp,
+            mpp=self.mpp and self.mpp * step,
+        )
+
+    def describe(self) -> str:
+        """What is done, in words."""
+        size = f"{self.shape[0]} x {self.shape[1]} px"
+        if self.level_ratio == 1:
+            at = f" at {self.mpp:.4g} um" if self.mpp else ""
+            return f"level {self.level} read pixel for pixel{at}: {size}"
+        how = "averaged down" if self.level_ratio > 1 else "enlarged"
+        factor = self.level_ratio if self.level_ratio > 1 else 1 / self.level_ratio
+        return f"level {self.level} {how} {factor:.4g}x to {self.mpp:.4g} um: {size}"
+
+
+def choose_resolution(
+    image: StoredImage, *, source_mpp: float | None, working_mpp: float | None, enlarge: bool
+) -> Resolution:
+    """How to read an image whose pixels measure `source_mpp` at `working_mpp` (None: as it is).
+
+    Raises
+    ------
+    ImageError
+        If `source_mpp` is not known though it is needed, or if the image is
+        coarser than the working mpp and may not, or cannot, be enlarged so far.
+    """
+    if working_mpp is None:
+        return _at_level(image, 0, source_mpp)
+    if source_mpp is None:
+        raise ImageError(
+            f"{image.path}: its mpp is in neither file nor manifest, the working mpp is"
+            f" {working_mpp:g} um per pixel; add it as the manifest's mpp or with --mpp"
+        )
+    ratio = working_mpp / source_mpp
+    for index, level in enumerate(image.levels):
+        if abs(ratio / level.downsample - 1) <= MPP_TOLERANCE:
+            return _at_level(image, index, source_mpp)
+    if ratio < 1:
+        _require_enlargeable(image, source_mpp, working_mpp, enlarge=enlarge)
+    level_index = _best_level(image, ratio)
+    level = image.levels[level_index]
+    height, width = (max(1, round(length / ratio)) for length in image.shape)
+    return Resolution(
+        source_shape=image.shape,
+        level=level_index,
+        level_shape=level.shape,
+        shape=(height, width),
+        ratio=ratio,
+        level_ratio=ratio / level.downsample,
+        source_mpp=source_mpp,
+        mpp=working_mpp,
+    )
+
+
+def agreed_mpp(image: StoredImage, *, stated: float | None) -> float | None:
+    """The mpp of level 0: the user's word, or the file's; None if neither says it.
+
+    Raises
+    ------
+    ImageError
+        If two sources differ by more than 2 %, or the pixels are not square.
+    """
+    found = image.mpp_found
+    for mpp in found:
+        if abs(mpp.y - mpp.x) > MPP_TOLERANCE * mpp.x:
+            raise ImageError(
+                f"{image.path}: pixels of {mpp} um (height x width, from {mpp.where}) are not"
+                " square; resample the image, or correct its file"
+            )
+    said = [(mpp.x, str(mpp), mpp.where) for mpp in found]
+    if stated is not None:
+        said.insert(0, (stated, f"{stated:g}", "the manifest or --mpp"))
+    for value, text, where in said[1:]:
+        if abs(value - said[0][0]) > MPP_TOLERANCE * min(value, said[0][0]):
+            raise ImageError(
+                f"{image.path}: {said[0][2]} says {said[0][1]} um per pixel, {where} says {text};"
+                " correct the one that is wrong"
+            )
+    return said[0][0] if said else None
+
+
+def describe_mpp(found: Sequence[MppFound], *, stated: float | None) -> str:
+    """Every word on an image's mpp and where it stands."""
+    words = [] if stated is None else [f"{stated:g} (given)"]
+    words += [f"{mpp} ({mpp.where})" for mpp in found]
+    return ", ".join(words) or "not in the file; give it with --mpp or in a manifest"
+
+
+def _at_level(image: StoredImage, index: int, source_mpp: float | None) -> Resolution:
+    level = image.levels[index]
+    return Resolution(
+        source_shape=image.shape,
+        level=index,
+        level_shape=level.shape,
+        shape=level.shape,
+        ratio=level.downsample,
+        level_ratio=1.0,
+        source_mpp=source_mpp,
+        mpp=source_mpp and source_mpp * level.downsample,
+    )
+
+
+def _best_level(image: StoredImage, ratio: float) -> int:
+    """The coarsest level that is no coarser than `ratio` pixels of level 0."""
+    fits = [i for i, level in enumerate(image.levels) if level.downsample <= max(ratio, 1) * 1.001]
+    return max(fits, key=lambda index: image.levels[index].downsample)
+
+
+def _require_enlargeable(
+    image: StoredImage, source_mpp: float, working_mpp: float, *, enlarge: bool
+) -> None:
+    has = f"{image.path}: has {source_mpp:g} um per pixel, the working mpp is {working_mpp:g}"
+    if source_mpp / working_mpp > LARGEST_ENLARGEMENT * (1 + MPP_TOLERANCE):
+        raise ImageError(
+            f"{has}: more than {LARGEST_ENLARGEMENT:g}x too coarse; use a checkpoint of its mpp"
+        )
+    if not enlarge:
+        raise ImageError(f"{has}: it would have to be enlarged; ask for that with --enlarge")

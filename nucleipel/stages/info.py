@@ -1,0 +1,61 @@
+"""Tell what a file is, and what would be done with it."""
+
+from pathlib import Path
+
+from nucleipel.config import InfoConfig
+from nucleipel.errors import ImageError
+from nucleipel.io.formats import StoredImage, open_image
+from nucleipel.io.resolution import describe_mpp
+from nucleipel.stages.reading import build_reading
+
+
+def info(path: Path, config: InfoConfig, *, checkpoint: Path | None = None) -> dict[str, str]:
+    """Describe an image: what it holds, and how a checkpoint (or `config`) would have it read.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read at all; that it cannot be used as asked is
+        part of the answer.
+    """
+    image = open_image(path)
+    try:
+        return {
+            "format": image.container,
+            "size": f"{image.shape[0]} x {image.shape[1]} px (height x width)",
+            "levels": _describe_levels(image),
+            "mpp": describe_mpp(image.mpp_found, stated=config.source_mpp),
+            "channels": ", ".join(f"{i} ({name})" for i, name in enumerate(image.channels)),
+            "pixels": f"{image.dtype}, {image.photometric}",
+            "use": _describe_use(path, config, checkpoint),
+        }
+    finally:
+        image.close()
+
+
+def _describe_levels(image: StoredImage) -> str:
+    return ", ".join(
+        f"{index}: {level.shape[0]} x {level.shape[1]} (1/{level.downsample:g})"
+        for index, level in enumerate(image.levels)
+    )
+
+
+def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> str:
+    """What predict and segment would do: the frame and channels, or why they would refuse."""
+    at_mpp, channels = config.at_mpp, 3
+    if checkpoint is not None:
+        # late: it brings torch, and most files are looked at without a checkpoint
+        from nucleipel.model.checkpoint import read_checkpoint
+
+        description = read_checkpoint(checkpoint).description
+        at_mpp = description.mpp if at_mpp is None else at_mpp
+        channels = description.network.in_channels
+    reading = build_reading(config, at_mpp=at_mpp, channels=channels)
+    try:
+        with reading.open(path, mpp=None) as slide:
+            what = slide.resolution.describe()
+            gray = f", gray repeated to {channels} channels" if slide.channels < channels else ""
+            only = "" if slide.channel is None else f", channel {slide.channel} alone"
+            return f"{what}{only}{gray}"
+    except ImageError as error:
+        return f"refused: {str(error).removeprefix(f'{path}: ')}"
