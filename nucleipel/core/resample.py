@@ -43,7 +43,7 @@ class Taps:
 
 
 def taps(start: int, stop: int, *, ratio: float, length: int) -> Taps:
-    """How output pixels `start..stop-1` come from `length` input pixels at `ratio` input per output.
+    """How output pixels `start..stop-1` come from `length` input pixels, `ratio` for each.
 
     >>> taps(0, 2, ratio=1.5, length=3).weights.tolist()
     [[43691, 21845], [21845, 43691]]

@@ -109,8 +109,8 @@ def _rings(path: Path, number: int, feature: Any) -> list[Ring]:
         kind = geometry["type"]
         if kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
             return []
-        polygons = {"Polygon": lambda: [geometry["coordinates"]],
-                    "MultiPolygon": lambda: geometry["coordinates"]}[kind]()  # fmt: skip
+        shapes = geometry["coordinates"]
+        polygons = {"Polygon": [shapes], "MultiPolygon": shapes}[kind]
         rings = [np.array(ring, np.float64)[:, 1::-1] for rings in polygons for ring in rings]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ImageError(

@@ -147,7 +147,7 @@ def _colour_decoder(
 ) -> tuple[Callable[[Pixels], Pixels], tuple[str, ...], str]:
     extra = tuple(int(kind) for kind in page.extrasamples)
     if samples == 3 and page.compression.name == "APERIO_JP2000_YCBC":
-        # whatever the photometric tag says: these are JPEG's YCbCr, without a transform in the codec
+        # whatever the photometric tag says: JPEG's YCbCr, which the codec does not transform
         return _ycbcr_to_rgb, RGB, "YCbCr (Aperio 33003), converted to RGB"
     if samples == 3:
         return (lambda pixels: pixels), RGB, "RGB"
