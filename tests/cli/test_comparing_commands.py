@@ -30,7 +30,6 @@ def run(tmp_path_factory) -> Path:
     spec = NetworkSpec(
         family="unet",
         features=(16, 24),
-        strides=(2,),
         residual_units=1,
         block_px=1,
         in_channels=3,

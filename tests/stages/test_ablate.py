@@ -66,7 +66,7 @@ def base(tiny_set, tmp_path_factory) -> Path:
         learning_rate=1e-2,
         warmup_steps=4,
         ema_decay=0.9,
-        network=NetworkConfig(features=(16, 24), strides=(2,), residual_units=1),
+        network=NetworkConfig(features=(16, 24), residual_units=1),
     )
     return train(tiny_set.manifest, tmp_path_factory.mktemp("base") / "run", config)
 

@@ -17,7 +17,7 @@ from nucleipel.model.checkpoint import build_description, write_checkpoint
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.deviation import deviation
 
-SPEC = NetworkSpec("unet", (16, 24), (2,), 1, block_px=1, in_channels=3, classes=3)
+SPEC = NetworkSpec("unet", (16, 24), 1, block_px=1, in_channels=3, classes=3)
 CPU = DeviationConfig(device="cpu", patch_px=64)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from nucleipel.data.sample import Sample
 from nucleipel.errors import CheckpointError, TrainingError
-from nucleipel.losses import ClassesAndDistance, CrossEntropyDice, CrossEntropyPEL, PELoss
+from nucleipel.losses import ClassesAndDistance, CrossEntropyDice, CrossEntropyRegion, PELoss
 from nucleipel.model.network import NetworkSpec, build_network, to_probabilities
 from nucleipel.training.fit import Schedule, build_fabric, fit
 
@@ -57,7 +57,7 @@ def _train(out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None
     "loss",
     [
         CrossEntropyDice(1, 1),
-        CrossEntropyPEL(PELoss("deviation", 1, 2), cross_entropy_weight=1, pel_weight=1),
+        CrossEntropyRegion(PELoss("deviation", 1, 2), cross_entropy_weight=1, region_weight=1),
     ],
     ids=["cross-entropy + dice", "cross-entropy + PEL"],
 )
