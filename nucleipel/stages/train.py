@@ -45,12 +45,13 @@ def train(
     """
     rows = read_manifest(manifest, data_root=data_root)
     train_rows, val_rows = rows.of_split("train").annotated(), rows.of_split("val").annotated()
-    for split in (train_rows, val_rows):
-        split.require_readable(_reading(config))
-    inputs = {"train images": train_rows.fingerprint(), "val images": val_rows.fingerprint()}
     start = read_checkpoint(checkpoint) if checkpoint else None
     if start:
         _require_fit(start, config, checkpoint)
+    for split in (train_rows, val_rows):
+        split.require_readable(_reading(config))
+    inputs = {"train images": train_rows.fingerprint(), "val images": val_rows.fingerprint()}
+    if start:
         inputs["checkpoint"] = start.fingerprint
     output = claim_output(
         out, stage="train", config=config.identity(), inputs=inputs, overwrite=overwrite
