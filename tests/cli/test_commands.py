@@ -1,5 +1,6 @@
 """Every command through click on a tiny set, and every mistake a user can make, in one line."""
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from nucleipel.cli import cli
+from nucleipel.model.checkpoint import read_checkpoint
 
 README = Path(__file__).parents[2] / "README.md"
 TINY = [
@@ -258,3 +260,14 @@ def test_an_interrupt_says_how_to_go_on(tiny_set, tmp_path: Path, monkeypatch) -
     result = _run("tile", "--manifest", tiny_set.manifest, "--out", tmp_path / "out")
     assert result.exit_code == 130
     assert "the same command continues" in result.stderr
+
+
+def test_segment_needs_no_checkpoint(tiny_set, tmp_path: Path) -> None:
+    """The packaged weights find most nuclei of a slide that they were not trained for."""
+    _ok("segment", tiny_set.image("test"), "--out", tmp_path / "out", "--device", "cpu")
+    found = tifffile.imread(tmp_path / "out" / "test" / "instances.ome.tif")
+    annotated = tifffile.imread(tiny_set.folder / "test_label.tif")
+    assert found.shape == annotated.shape
+    record = json.loads((tmp_path / "out" / "nucleipel.json").read_text())
+    assert record["inputs"]["checkpoint"] == read_checkpoint(Path("default")).fingerprint
+    assert (found > 0)[annotated > 0].mean() > (found > 0)[annotated == 0].mean()
