@@ -366,8 +366,8 @@ class CalibrateConfig(PredictConfig):
 
     def candidates(self) -> dict[str, tuple[float, ...]]:
         """Values to try of each number."""
-        names = set(InstanceConfig.model_fields) & set(type(self).model_fields)
-        return {name: getattr(self, name) for name in InstanceConfig.model_fields if name in names}
+        tried = type(self).model_fields
+        return {name: getattr(self, name) for name in InstanceConfig.model_fields if name in tried}
 
 
 class EvaluateConfig(Settings):
