@@ -21,7 +21,8 @@ nucleipel train "${rows[@]}" --config "$here/configs/train_dsb2018.yaml" --out "
 nucleipel calibrate --checkpoint "$out/train" "${rows[@]}" --split val --out "$out/base"
 
 nucleipel tile "${rows[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$out/patches.zarr"
-nucleipel finetune-patches --checkpoint "$out/base" --patches "$out/patches.zarr" \
+# from the trained network as it is: numbers calibrated for it would judge its successors unfairly
+nucleipel finetune-patches --checkpoint "$out/train" --patches "$out/patches.zarr" \
     --config "$here/configs/finetune_patches_dsb2018.yaml" --out "$out/finetune"
 nucleipel calibrate --checkpoint "$out/finetune" "${rows[@]}" --split val --out "$out/tuned"
 
