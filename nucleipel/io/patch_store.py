@@ -25,6 +25,7 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from nucleipel.core.atomic import replacing
 from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.stopping import in_steps
 from nucleipel.errors import StoreError
 from nucleipel.io.output import identity, read_record
 
@@ -109,7 +110,7 @@ def write_patches(
         group, IMAGES, (*shape, channels), (*chunk, channels), (*shard, channels), dtype
     )
     instance_maps = _array(group, INSTANCE_MAPS, shape, chunk, shard, np.dtype(np.uint32))
-    for start in range(0, count, shard_patches):
+    for start in in_steps(range(0, count, shard_patches)):
         pixels, ids = zip(*islice(patches, shard_patches), strict=True)
         stop = start + len(pixels)
         images[start:stop] = np.stack(pixels).astype(dtype)

@@ -22,6 +22,7 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from nucleipel.core.atomic import sync_tree, write_json
 from nucleipel.core.geometry import Box
+from nucleipel.core.stopping import in_steps
 from nucleipel.errors import StoreError
 from nucleipel.io.output import identity, read_record
 
@@ -159,7 +160,7 @@ def write_prediction(
         config={"write_empty_chunks": True},
     )
     shards = 0
-    for box, values in parts:
+    for box, values in in_steps(parts):
         array[(slice(None), *box.slices)] = values
         shards += 1
     group.create_array(THUMBNAIL, data=thumbnail, chunks=thumbnail.shape, overwrite=True)
