@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from nucleipel.cli import options
+from nucleipel.core.shard import Shard
 
 IMPORT_FORMATS = (
     "dsb2018", "monuseg", "qupath", "coco", "pannuke", "hovernet", "labels", "stardist",
@@ -157,7 +158,15 @@ def finetune_patches(
 @options.reading
 @options.at_mpp
 @options.device
-def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
+@options.shard
+def predict(
+    checkpoint: Path,
+    out: Path,
+    overwrite: bool,
+    shard: Shard,
+    allow_missing: bool,
+    **given: Any,
+) -> None:
     """Predict class probabilities of whole images and slides.
 
     Give IMAGES one by one, or a --manifest.
@@ -165,10 +174,15 @@ def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     from nucleipel.config import PredictConfig
 
     config = options.load(PredictConfig, given)
-    rows = options.read_rows(given)
+    rows = options.read_rows({**given, "shard": shard, "allow_missing": allow_missing})
     from nucleipel.stages.predict import predict as run
 
-    click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
+    click.echo(
+        run(
+            checkpoint, rows, out, config,
+            overwrite=overwrite, shard=shard, allow_missing=allow_missing,
+        )
+    )  # fmt: skip
 
 
 @click.command()
@@ -176,14 +190,27 @@ def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
 @options.resources
-def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
+@options.shard
+def stitch(
+    predictions: Path,
+    out: Path,
+    overwrite: bool,
+    shard: Shard,
+    allow_missing: bool,
+    **given: Any,
+) -> None:
     """Turn probability maps into full-size instance maps, tables and overlays."""
     from nucleipel.config import StitchConfig
 
     config = options.load(StitchConfig, given)
     from nucleipel.stages.stitch import stitch as run
 
-    click.echo(run(predictions, out, config, overwrite=overwrite))
+    click.echo(
+        run(
+            predictions, out, config,
+            overwrite=overwrite, shard=shard, allow_missing=allow_missing,
+        )
+    )  # fmt: skip
 
 
 @click.command()
@@ -251,6 +278,7 @@ def calibrate(
 )
 @options.out("JSON file for the report; a CSV of the same name gets one row an image.")
 @options.settings
+@options.allow_missing
 def evaluate(
     manifest: Path,
     split: str | None,
@@ -259,6 +287,7 @@ def evaluate(
     instances: Path,
     out: Path,
     overwrite: bool,
+    allow_missing: bool,
     **given: Any,
 ) -> None:
     """Score instance maps against annotations: Dice, AJI, PQ, AP."""
@@ -269,7 +298,7 @@ def evaluate(
 
     report = run(
         manifest, instances, out, config,
-        split=split, by=by, data_root=data_root, overwrite=overwrite,
+        split=split, by=by, data_root=data_root, overwrite=overwrite, allow_missing=allow_missing,
     )  # fmt: skip
     for value, part in {**report.get("groups", {}), "": report}.items():
         title = f"{by} {value}: " if value else ""
@@ -277,6 +306,19 @@ def evaluate(
         click.echo(f"{'':16}{'mean over images':>18}{'pooled over nuclei':>20}")
         for name, mean in part["mean_over_images"].items():
             click.echo(f"{name:16}{mean:18.4f}{part['pooled_over_nuclei'][name]:20.4f}")
+
+
+@click.command()
+@click.argument("path", type=options.PATH)
+@click.option("--repair", is_flag=True, help="Take out what is broken; the same command makes it.")
+def verify(path: Path, repair: bool) -> None:
+    """Hash again what was written at and below PATH, and name what is broken.
+
+    Works on the outputs of every stage. Exits with 1 if something is broken.
+    """
+    from nucleipel.stages.verify import verify as run
+
+    run(path, repair=repair)
 
 
 @click.command()
@@ -359,5 +401,6 @@ COMMANDS = (
     evaluate,
     deviation,
     ablate,
+    verify,
     demo,
 )

@@ -45,7 +45,8 @@ SEAL = "content_sha256"
 
 def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON object atomically, with the hash of its own content in it."""
-    write_json(path, {**value, SEAL: _seal_of(value)})
+    plain = json.loads(json.dumps(value))  # as it will be read: lists for tuples, keys as text
+    write_json(path, {**plain, SEAL: _seal_of(plain)})
 
 
 def read_sealed_json(path: Path) -> dict[str, Any]:

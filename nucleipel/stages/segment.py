@@ -39,8 +39,7 @@ def segment(
         return out
     store = open_predictions(predict(checkpoint, rows, out / MAPS, config.part(PredictConfig)))
     rule = InstanceRule(**config.instances.over(store.instances))
-    stitch_images(store, out, rule=rule, block_px=block_px, workers=config.workers)
-    output.commit(images=[row.id for row in rows.rows])
+    stitch_images(store, output, rule=rule, block_px=block_px, workers=config.workers)
     if not config.keep_predictions:
         shutil.rmtree(out / MAPS)
     return out

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from nucleipel.config import StitchConfig
-from nucleipel.core.progress import track
+from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ConfigError
 from nucleipel.instances.memory import block_px_within
 from nucleipel.instances.overlay import draw_overlay
@@ -13,35 +13,58 @@ from nucleipel.instances.segment import BLOCK_PX, segment_instances
 from nucleipel.io.instances import (
     create_working_map,
     is_written,
-    remove_work,
     work_folder,
     write_instances,
 )
-from nucleipel.io.output import claim_output
+from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import Prediction, Predictions, open_predictions
+from nucleipel.stages.images import finish_images
 
 log = logging.getLogger(__name__)
 
 ROWS_AT_A_TIME = 2**16
 
 
-def stitch(predictions: Path, out: Path, config: StitchConfig, *, overwrite: bool = False) -> Path:
-    """Write the nuclei of every predicted image into `out/<id>/`."""
-    store = open_predictions(predictions)
+def stitch(
+    predictions: Path,
+    out: Path,
+    config: StitchConfig,
+    *,
+    overwrite: bool = False,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
+) -> Path:
+    """Write the nuclei of every predicted image into `out/<id>/`.
+
+    With a `shard`, only of its images, whose predictions need not be closed
+    yet; a last run without one, or with `CLOSE`, completes the folder.
+    """
+    store = open_predictions(predictions, unfinished=not shard.closes)
     block_px = choose_block_px(config)
+    if shard.count and not shard.of(store.ids):
+        log.info("shard %s of %d images is empty: nothing to do", shard, len(store.ids))
+        return out
     output = claim_output(
         out,
         stage="stitch",
         config=config.identity(),
         inputs={"predictions": store.fingerprint},
         overwrite=overwrite,
+        shard=shard,
     )
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
     rule = InstanceRule(**config.instances.over(store.instances))
-    stitch_images(store, out, rule=rule, block_px=block_px, workers=config.workers)
-    output.commit(images=[prediction.id for prediction in store.images])
+    stitch_images(
+        store,
+        output,
+        rule=rule,
+        block_px=block_px,
+        workers=config.workers,
+        shard=shard,
+        allow_missing=allow_missing or bool(store.missing),
+    )
     return out
 
 
@@ -62,16 +85,39 @@ def choose_block_px(config: StitchConfig) -> int:
 
 
 def stitch_images(
-    store: Predictions, out: Path, *, rule: InstanceRule, block_px: int, workers: int
+    store: Predictions,
+    output: Output,
+    *,
+    rule: InstanceRule,
+    block_px: int,
+    workers: int,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
 ) -> None:
-    """Write the nuclei of the images that an earlier go did not finish."""
-    for prediction in track(store.images, "stitching"):
-        if not is_written(out, prediction.id):
-            source = f"{store.fingerprint}/{prediction.id}"
-            _stitch_image(
-                prediction, out, rule=rule, block_px=block_px, workers=workers, source=source
-            )
-    remove_work(out)
+    """Write the nuclei of a shard's images that an earlier go did not finish; close, if it is to.
+
+    Images that the predictions were closed without are missing here, too.
+    """
+    out = output.folder
+
+    def work(image_id: str) -> None:
+        _stitch_image(
+            store.image(image_id),
+            out,
+            rule=rule,
+            block_px=block_px,
+            workers=workers,
+            source=f"{store.fingerprint}/{image_id}",
+        )
+
+    finish_images(
+        output,
+        store.ids,
+        work,
+        done=lambda image_id: is_written(out, image_id),
+        shard=shard,
+        allow_missing=allow_missing,
+    )
 
 
 def _stitch_image(

@@ -1,4 +1,4 @@
-"""Commands that are asked to stop: they save, exit with their code, and continue to the same bytes."""
+"""Commands that are asked to stop save, exit with their code, and continue to the same bytes."""
 
 import os
 import signal
