@@ -5,16 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from nucleipel.config import EvaluateConfig, PredictConfig, StitchConfig
 from nucleipel.core.locks import HeldError
 from nucleipel.core.shard import CLOSE, Shard
 from nucleipel.errors import ImageError, OutputError, StoreError
-from nucleipel.instances.rule import InstanceRule
 from nucleipel.io.manifest import read_manifest
-from nucleipel.model.checkpoint import build_description, write_checkpoint
-from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.evaluate import evaluate
 from nucleipel.stages.predict import predict
 from nucleipel.stages.stitch import stitch
@@ -24,32 +20,9 @@ STITCH = StitchConfig(workers=1)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights will do."""
-    from dataclasses import asdict
-
-    torch.manual_seed(1)
-    spec = NetworkSpec("unet", (16, 24), residual_units=1, in_channels=3, classes=3, block_px=1)
-    network = build_network(spec).eval()
-    folder = tmp_path_factory.mktemp("checkpoint")
-    description = build_description(
-        network,
-        spec,
-        mpp=0.5,
-        core_px=16,
-        boundary_px=2,
-        maps=("background", "interior", "boundary", "distance"),
-        instances=asdict(InstanceRule(min_area_px=1)),
-        config={},
-    )
-    write_checkpoint(folder, description, network.state_dict())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(checkpoint: Path, tiny_set, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(random_checkpoint: Path, tiny_set, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    predict(checkpoint, read_manifest(tiny_set.manifest), folder / "maps.zarr", CONFIG)
+    predict(random_checkpoint, read_manifest(tiny_set.manifest), folder / "maps.zarr", CONFIG)
     stitch(folder / "maps.zarr", folder / "instances", STITCH)
     return folder
 
@@ -63,32 +36,32 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_shards_in_any_order_give_the_same_bytes(
-    checkpoint: Path, whole: Path, tiny_set, tmp_path: Path
+    random_checkpoint: Path, whole: Path, tiny_set, tmp_path: Path
 ) -> None:
     rows = read_manifest(tiny_set.manifest)
     maps, instances = tmp_path / "maps.zarr", tmp_path / "instances"
     for number in (3, 1, 4):
         shard = Shard(number, 4)
-        predict(checkpoint, rows, maps, CONFIG, shard=shard)
+        predict(random_checkpoint, rows, maps, CONFIG, shard=shard)
         stitch(maps, instances, STITCH, shard=shard)  # before the maps are closed
     with pytest.raises(StoreError, match=r"1 of 3 images are missing: val; run their shards"):
-        predict(checkpoint, rows, maps, CONFIG, shard=CLOSE)
+        predict(random_checkpoint, rows, maps, CONFIG, shard=CLOSE)
     with pytest.raises(StoreError, match="was not finished"):
         stitch(maps, instances, STITCH, shard=CLOSE)
     with pytest.raises(StoreError, match="image 'val' is not predicted; predict it first"):
         stitch(maps, instances, STITCH, shard=Shard(2, 4))
-    predict(checkpoint, rows, maps, CONFIG, shard=Shard(2, 4))
-    predict(checkpoint, rows, maps, CONFIG, shard=CLOSE)
+    predict(random_checkpoint, rows, maps, CONFIG, shard=Shard(2, 4))
+    predict(random_checkpoint, rows, maps, CONFIG, shard=CLOSE)
     stitch(maps, instances, STITCH)  # the last run does what is left, and closes
     assert _contents(maps) == _contents(whole / "maps.zarr")
     assert _contents(instances) == _contents(whole / "instances")
 
 
 def test_an_empty_shard_is_a_success_and_leaves_nothing(
-    checkpoint: Path, tiny_set, tmp_path: Path
+    random_checkpoint: Path, tiny_set, tmp_path: Path
 ) -> None:
     rows = read_manifest(tiny_set.manifest)
-    predict(checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(4, 4))
+    predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(4, 4))
     assert not (tmp_path / "maps.zarr").exists()
 
 
@@ -101,15 +74,15 @@ def with_a_bad_slide(tiny_set, tmp_path: Path) -> Path:
 
 
 def test_a_slide_that_cannot_be_read_costs_nobody_else(
-    checkpoint: Path, whole: Path, with_a_bad_slide: Path, tiny_set, tmp_path: Path
+    random_checkpoint: Path, whole: Path, with_a_bad_slide: Path, tiny_set, tmp_path: Path
 ) -> None:
     rows = read_manifest(with_a_bad_slide, unreadable=True)
     maps, instances = tmp_path / "maps.zarr", tmp_path / "instances"
     with pytest.raises(ImageError, match=r"val\.ome\.tif"):
-        predict(checkpoint, rows, maps, CONFIG, shard=Shard(2, 3))
+        predict(random_checkpoint, rows, maps, CONFIG, shard=Shard(2, 3))
     for number in (1, 3):
-        predict(checkpoint, rows, maps, CONFIG, shard=Shard(number, 3))
-    predict(checkpoint, rows, maps, CONFIG, shard=CLOSE, allow_missing=True)
+        predict(random_checkpoint, rows, maps, CONFIG, shard=Shard(number, 3))
+    predict(random_checkpoint, rows, maps, CONFIG, shard=CLOSE, allow_missing=True)
     stitch(maps, instances, STITCH)
     for store, name in ((maps, "maps.zarr"), (instances, "instances")):
         ours, theirs = _contents(store), _contents(whole / name)
@@ -126,7 +99,7 @@ def test_a_slide_that_cannot_be_read_costs_nobody_else(
 
 
 def test_a_whole_run_does_the_others_first_and_then_names_the_bad_one(
-    checkpoint: Path, with_a_bad_slide: Path, tiny_set, tmp_path: Path, monkeypatch
+    random_checkpoint: Path, with_a_bad_slide: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
     import nucleipel.stages.predict as stage
 
@@ -142,11 +115,11 @@ def test_a_whole_run_does_the_others_first_and_then_names_the_bad_one(
         patched.setattr(stage, "_predict_image", bad)
         told = r"1 of 3 images failed, the others are done: val: val\.ome\.tif: tile 3"
         with pytest.raises(StoreError, match=told):
-            predict(checkpoint, rows, maps, CONFIG)
-        predict(checkpoint, rows, maps, CONFIG, allow_missing=True)
+            predict(random_checkpoint, rows, maps, CONFIG)
+        predict(random_checkpoint, rows, maps, CONFIG, allow_missing=True)
     left = {name: (maps / name / "image.json").stat().st_mtime_ns for name in ("train", "test")}
     # closed without one, it goes on when it is asked again
-    predict(checkpoint, rows, maps, CONFIG)
+    predict(random_checkpoint, rows, maps, CONFIG)
     assert "missing" not in {
         k for k, v in json.loads((maps / "nucleipel.json").read_text()).items() if v
     }
@@ -154,7 +127,9 @@ def test_a_whole_run_does_the_others_first_and_then_names_the_bad_one(
         assert (maps / name / "image.json").stat().st_mtime_ns == when, "it was made again"
 
 
-def test_another_holder_is_told(checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch) -> None:
+def test_another_holder_is_told(
+    random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
+) -> None:
     rows = read_manifest(tiny_set.manifest)
     import nucleipel.io.output as output
 
@@ -172,7 +147,7 @@ def test_another_holder_is_told(checkpoint: Path, tiny_set, tmp_path: Path, monk
     monkeypatch.setattr(output, "Lock", Held)
     held = ".lock-2-of-3"
     with pytest.raises(OutputError, match="process 7 on node3, job 17_2 is at work on it"):
-        predict(checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(2, 3))
+        predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(2, 3))
     held = ".lock-image-val"
     with pytest.raises(OutputError, match="is at work on image 'val'"):
-        predict(checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(2, 3))
+        predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(2, 3))
