@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,8 +80,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
     """Runs one of Slurm's commands against the private cluster; returns what it prints."""
     _without_slurm()
     # sockets have short names, pytest's folders long ones
-    run = Path("/tmp") / f"nucleipel-slurm-{os.getpid()}"  # noqa: S108
-    (run / "ctld").mkdir(parents=True)
+    run = Path(tempfile.mkdtemp(prefix="slurm-"))
+    (run / "ctld").mkdir()
     (run / "d").mkdir()
     run.chmod(0o755)
     key = run / "munge.key"

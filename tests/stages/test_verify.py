@@ -1,23 +1,17 @@
-"""Damage of every kind is named, read by nobody, and mended by the same command."""
+"""Damage is named, and mended by the same command; tests/scripts has the flipped bits."""
 
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from nucleipel.config import PredictConfig, StitchConfig, TileConfig, TrainConfig
 from nucleipel.config.stages import NetworkConfig
-from nucleipel.errors import NucleipelError, StoreError
-from nucleipel.io.instances import read_instance_map
+from nucleipel.errors import StoreError
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.patch_store import open_patch_store
-from nucleipel.io.predictions import open_predictions
 from nucleipel.io.verify import inspect_output
-from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.predict import predict
 from nucleipel.stages.stitch import stitch
 from nucleipel.stages.tile import tile
@@ -25,11 +19,10 @@ from nucleipel.stages.train import train
 from nucleipel.stages.verify import verify
 
 KINDS = ("train", "patches.zarr", "maps.zarr", "instances")
-FLIPS = 25
 
 
 class Stages:
-    """The commands that make each kind of output in a folder, and what a reader gets from it."""
+    """The commands that make each kind of output in a folder."""
 
     def __init__(self, tiny_set, folder: Path) -> None:
         self.manifest, self.folder = tiny_set.manifest, folder
@@ -51,23 +44,6 @@ class Stages:
             predict(self.folder / "train", rows, out, PredictConfig(device="cpu"))
         else:
             stitch(self.folder / "maps.zarr", out, StitchConfig(workers=1))
-
-    def read(self, kind: str, out: Path) -> list[np.ndarray]:
-        if kind == "train":
-            checkpoint = read_checkpoint(out)
-            weights = checkpoint.network.state_dict().values()
-            return [np.frombuffer(checkpoint.fingerprint.encode(), np.uint8)] + [
-                tensor.numpy() for tensor in weights
-            ]
-        if kind == "patches.zarr":
-            store = open_patch_store(out)
-            return [array for row in store.rows for array in store.read(row)]
-        if kind == "maps.zarr":
-            images = open_predictions(out).images
-            return [
-                array for image in images for array in (image.read_map(), image.read_thumbnail())
-            ]
-        return [read_instance_map(out, name) for name in ("train", "val", "test")]
 
 
 @pytest.fixture(scope="module")
@@ -109,44 +85,6 @@ def test_the_list_is_one_that_sha256sum_reads(stages: Stages) -> None:
     for kind in KINDS:
         command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
         subprocess.run(command, cwd=stages.folder / kind, check=True)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_flipped_bit_is_silent(stages: Stages, kind: str, tmp_path: Path) -> None:
-    out = tmp_path / kind
-    shutil.copytree(stages.folder / kind, out)
-    was = stages.read(kind, out)
-    files = sorted(
-        name
-        for name in _contents(out)
-        if not name.startswith("tensorboard")  # no result
-    )
-    draw = random.Random(kind)  # noqa: S311
-    for flip in range(FLIPS):
-        # every file in turn: most bytes lie in a few of them
-        path = out / files[flip % len(files)]
-        content = path.read_bytes()
-        flipped = bytearray(content)
-        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-        path.write_bytes(flipped)
-        _require_told(out, path)
-        try:
-            read = stages.read(kind, out)
-        except NucleipelError:
-            pass
-        else:
-            assert all(map(np.array_equal, was, read)), path
-        path.write_bytes(content)
-    assert not inspect_output(out).broken
-
-
-def _require_told(out: Path, path: Path) -> None:
-    found = inspect_output(out)
-    name = path.relative_to(out).as_posix()
-    if name not in found.broken:
-        # white space of a sealed file, say a space that became another one
-        assert path.suffix == ".json", name
-        assert name in ("nucleipel.json", ".nucleipel.json"), name
 
 
 def _damage(path: Path) -> None:
