@@ -97,7 +97,7 @@ def out(what: str) -> Callable[[Command], Command]:
     )
 
 
-class _ShardType(click.ParamType):
+class _ShardType(click.ParamType):  # type: ignore[type-arg]
     name = "shard"
 
     def convert(

@@ -18,7 +18,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,9 @@ class Output:
         for journal in journals_of(self.folder):
             journal.unlink()
         self.release()
+        for path in self.folder.glob(f"{PREFIX}*"):
+            with suppress(HeldError):
+                Lock(path).release()  # the file of a process that is gone
 
 
 def result_files(folder: Path) -> Iterator[str]:
