@@ -3,6 +3,7 @@
     python scripts/fault_harness.py --work DIR --results faults.jsonl kills --trials 200
     python scripts/fault_harness.py --work DIR --results faults.jsonl flips --flips 500
     python scripts/fault_harness.py --work DIR --results faults.jsonl plain --trials 20
+    python scripts/fault_harness.py --work DIR --results faults.jsonl cost --side 2048
     python scripts/fault_harness.py --results faults.jsonl summary
 
 `kills`: each trial starts one stage on small generated slides, kills its process
@@ -11,7 +12,8 @@ row, gives the same command again, and compares what can be read (pixels, table
 rows, weights) with an undisturbed run; files that were committed before a kill
 must not be written again. `flips`: one bit of one file of a finished output;
 `verify` must name the file, and who reads it must refuse it or get the same.
-`plain`: a script that only calls zarr and tifffile, under the same kills.
+`plain`: a script that only calls zarr and tifffile, under the same kills. `cost`:
+which share of a stage's time goes into hashes, fsync, journals and saved states.
 
 Results are appended, so that trials can be run in batches. Stages run in forked
 children, which saves the imports: the start of Python is not under test.
@@ -83,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     for kind in ("kills", "plain"):
         kinds.add_parser(kind).add_argument("--trials", type=int, default=20)
     kinds.add_parser("flips").add_argument("--flips", type=int, default=25)
+    kinds.add_parser("cost").add_argument("--side", type=int, default=2048)
     kinds.add_parser("summary")
     given = parser.parse_args(arguments)
     if given.kind == "summary":
@@ -91,6 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
     given.work.mkdir(parents=True, exist_ok=True)
     if given.kind == "plain":
         rows = plain_trials(given.work / "plain", given.trials, draw)
+    elif given.kind == "cost":
+        rows = cost_trials(given.work / "cost", given.side)
     else:
         whole, seconds = undisturbed(given.work)
         if given.kind == "kills":
@@ -379,10 +384,75 @@ def plain_trials(work: Path, trials: int, draw: random.Random) -> Iterator[dict[
             yield {"stage": name, "reader": found, "right": found == "same"}
 
 
+def cost_trials(work: Path, side: int) -> Iterator[dict[str, Any]]:
+    """Run the stages on larger slides with the clock stopped around what makes them safe."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    lines = ["image,label,split,source_id,mpp"]
+    for seed, (split, length) in enumerate({"train": side, "val": 512, "test": side}.items()):
+        scene = build_scene((length, length), seed=seed, glass=False)
+        write_slide(work / f"{split}.ome.tif", scene.image, mpp=0.5)
+        write_annotation(work / f"{split}_label.tif", scene.instance_map)
+        lines.append(f"{split}.ome.tif,{split}_label.tif,{split},source-{split},0.5")
+    (work / "manifest.csv").write_text("\n".join(lines) + "\n")
+    manifest = ["--manifest", work / "manifest.csv"]
+    small = _set(["device=cpu", "workers=0", "mpp=0.5", "epochs=2", "windows_per_epoch=64"])
+    commands = {
+        "train": [*manifest, *small],
+        "tile": [*manifest, *_set(["mpp=0.5"])],
+        "predict": [*manifest, "--checkpoint", work / "train", *_set(["device=cpu"])],
+        "stitch": ["--predictions", work / "maps.zarr"],
+    }
+    for stage, arguments in commands.items():
+        words = [stage, *map(str, arguments), "--out", str(work / OUT[stage])]
+        code, told = _in_child(_timed(words))
+        if code:
+            raise SystemExit(f"{stage} failed: {told}")
+        seconds, safe = map(float, told.split("cost")[-1].split()[:2])
+        facts = {"seconds": round(seconds, 2), "safety": round(safe, 3)}
+        yield {"stage": stage, **facts, "share": round(safe / seconds, 4), "right": True}
+
+
+def _timed(words: list[str]) -> Callable[[], None]:
+    spent = [0.0]
+
+    def around(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            start = time.monotonic()
+            try:
+                return real(*arguments, **named)
+            finally:
+                spent[0] += time.monotonic() - start
+
+        setattr(owner, name, timed)
+
+    def work() -> None:
+        around(nucleipel.io.sums.Written, "add")
+        around(nucleipel.io.output.Output, "commit")
+        around(nucleipel.training.state.TrainingState, "save")
+        around(nucleipel.io.instances, "sync_tree")
+        start = time.monotonic()
+        try:
+            cli(words)
+        except SystemExit as end:
+            if end.code:
+                raise
+        print("cost", time.monotonic() - start, spent[0])  # noqa: T201
+
+    return work
+
+
 def summarize(results: Path) -> int:
     """Tell what all trials so far gave, as Markdown tables."""
     rows = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     tell = print
+    for row in rows:
+        if row["kind"] == "cost":
+            tell(
+                f"cost   {row['stage']:17} {row['safety']} of {row['seconds']} s, {row['share']:.2%}"
+            )
     for kind in ("kills", "flips", "plain"):
         those = [row for row in rows if row["kind"] == kind]
         for stage in dict.fromkeys(row["stage"] for row in those):

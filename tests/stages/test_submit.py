@@ -91,7 +91,7 @@ def test_faults_are_told_before_anything_is_submitted(tiny_set, tmp_path: Path) 
     with pytest.raises(ManifestError, match="no row has split 'spare'"):
         build_jobs(tiny_set.manifest, tmp_path, PROFILE, split="spare")
     (tmp_path / "profile.yaml").write_text("stages:\n  predict:\n    partiton: gpu\n")
-    with pytest.raises(ConfigError, match="partiton.*did you mean.*partition"):
+    with pytest.raises(ConfigError, match=r"partiton.*did you mean.*partition"):
         load_config(SubmitConfig, file=tmp_path / "profile.yaml")
     (tmp_path / "profile.yaml").write_text("default:\n  set: [workers=1]\n")
     with pytest.raises(ConfigError, match="settings belong to one stage each"):
