@@ -43,7 +43,7 @@ import zarr
 
 import nucleipel.stages.finetune_patches
 import nucleipel.stages.stitch
-import nucleipel.stages.verify  # noqa: F401  (imported once, before the forks)
+import nucleipel.stages.verify
 from nucleipel.cli.main import cli
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import NucleipelError
@@ -450,9 +450,8 @@ def summarize(results: Path) -> int:
     tell = print
     for row in rows:
         if row["kind"] == "cost":
-            tell(
-                f"cost   {row['stage']:17} {row['safety']} of {row['seconds']} s, {row['share']:.2%}"
-            )
+            share = f"{row['safety']} of {row['seconds']} s, {row['share']:.2%}"
+            tell(f"cost   {row['stage']:17}", share)
     for kind in ("kills", "flips", "plain"):
         those = [row for row in rows if row["kind"] == kind]
         for stage in dict.fromkeys(row["stage"] for row in those):

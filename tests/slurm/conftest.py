@@ -106,8 +106,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
     started: list[subprocess.Popen[bytes]] = []
     try:
         for command in daemons:
-            out = (run / f"{Path(str(command[0])).name}.out").open("wb")
-            started.append(subprocess.Popen(command, stdout=out, stderr=out))
+            with (run / f"{Path(str(command[0])).name}.out").open("wb") as out:
+                started.append(subprocess.Popen(command, stdout=out, stderr=out))
             time.sleep(0.5)
         _wait_for_node(run, started)
         yield _call
@@ -120,6 +120,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
         if before is None:
             del os.environ["SLURM_CONF"]
         else:
