@@ -172,7 +172,7 @@ def claim_output(
             found = _require_same(folder, wanted, overwrite=overwrite)
             if found is None:
                 found = {**wanted, "complete": False, "plan": plan or {}}
-                _start_anew(folder, found)
+                _start_anew(folder, found, own=name)
             elif found["complete"] and found.get("missing"):
                 _reopen(folder, found)
             if not (folder / CONFIG).is_file():
@@ -224,9 +224,9 @@ def _require_same(
     return None
 
 
-def _start_anew(folder: Path, record: dict[str, Any]) -> None:
-    for path in folder.iterdir():
-        if path.name.startswith(f"{PREFIX}-") and path.name != f"{PREFIX}-claim":
+def _start_anew(folder: Path, record: dict[str, Any], *, own: str) -> None:
+    for path in folder.glob(f"{PREFIX}*"):
+        if path.name not in (own, f"{PREFIX}-claim"):
             Lock(path).release()  # nobody may be at work on what is replaced
     if (folder / RECORD).is_file():  # killed half-way, it is refused again, not taken up
         write_sealed_json(folder / RECORD, {**_found_record(folder), "complete": False})

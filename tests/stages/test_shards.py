@@ -1,7 +1,10 @@
 """Tasks of an array share an output; a bad image costs nobody else; the last run closes it."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,3 +154,29 @@ def test_another_holder_is_told(
     held = ".lock-image-val"
     with pytest.raises(OutputError, match="is at work on image 'val'"):
         predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(2, 3))
+
+
+def test_two_processes_on_one_shard(
+    random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
+) -> None:
+    """While the first works, a second one is refused and tells of it; another shard is not."""
+    import nucleipel.stages.predict as stage
+
+    rows, real, told = read_manifest(tiny_set.manifest), stage._predict_image, []
+
+    def busy(*arguments, **named) -> None:
+        for shard in ("1/3", "2/3"):
+            command = [
+                sys.executable, "-m", "nucleipel", "predict", "--checkpoint", random_checkpoint,
+                "--manifest", tiny_set.manifest, "--out", tmp_path / "maps.zarr",
+                "--set", "device=cpu", "--shard", shard,
+            ]  # fmt: skip
+            told.append(subprocess.run(command, capture_output=True, text=True))
+        real(*arguments, **named)
+
+    monkeypatch.setattr(stage, "_predict_image", busy)
+    predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(1, 3))
+    assert [done.returncode for done in told] == [1, 0]
+    assert f"process {os.getpid()} on " in told[0].stderr
+    assert told[0].stderr.rstrip().endswith("is at work on it; wait for it, or stop it")
+    assert "taken over" not in told[1].stderr
