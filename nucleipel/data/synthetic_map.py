@@ -24,7 +24,7 @@ def build_probability_map(
     `RADIUS_PX`, scattered without regard to each other, so that many touch;
     `nuclei_per_cell` is their mean number in `CELL_PX` x `CELL_PX` pixels.
     """
-    around = box.grow(2 * CELL_PX)
+    around = box.grow(3 * CELL_PX)  # a cell begins up to one beyond, a nucleus reaches on
     depth = np.full(around.shape, -8, np.float32)
     central = np.zeros(around.shape, np.float32)
     noise = np.zeros(around.shape, np.int16)
