@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 def stitch(predictions: Path, out: Path, config: StitchConfig, *, overwrite: bool = False) -> Path:
     """Write the nuclei of every predicted image into `out/<id>/`."""
     store = open_predictions(predictions)
+    if config.intensities:
+        store.require_images()
     block_px = choose_block_px(config)
     output = claim_output(
         out,
@@ -82,24 +84,22 @@ def _stitch_image(
     source: str,
 ) -> None:
     """Find the nuclei in the working frame, measure and write them in that of the result."""
-    work = work_folder(out, prediction.id)
-    found = segment_instances(
-        prediction.open_map(),
-        rule=rule,
-        block_px=block_px,
-        workers=config.workers,
-        out=create_working_map(
-            work, "map", prediction.resolution.shape, chunk_px=min(block_px, BLOCK_PX)
-        ),
-        scratch=work / "scratch",
-        source=source,
-    )
     working = prediction.resolution
     frame = working.at_level_0() if config.map_frame == "level0" else working
-    drawn = FramedMap(
-        found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
-    )
     with prediction.open_image(frame) if config.intensities else nullcontext() as slide:
+        work = work_folder(out, prediction.id)
+        found = segment_instances(
+            prediction.open_map(),
+            rule=rule,
+            block_px=block_px,
+            workers=config.workers,
+            out=create_working_map(work, "map", working.shape, chunk_px=min(block_px, BLOCK_PX)),
+            scratch=work / "scratch",
+            source=source,
+        )
+        drawn = FramedMap(
+            found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
+        )
         image = None if slide is None else _measured(slide)
         count = write_instances(
             out,
