@@ -300,12 +300,12 @@ def read(stage: str, out: Path) -> Iterator[bytes]:
                 yield array.tobytes()
     elif stage == "predict":
         for image in open_predictions(out).images:
-            yield repr((image.id, image.shape, image.mpp)).encode()
+            yield repr((image.id, image.resolution)).encode()
             yield image.read_map().tobytes() + image.read_thumbnail().tobytes()
     else:
         for split in SLIDES:
             yield read_instance_map(out, split).tobytes()
-            yield (out / split / "nuclei.csv").read_bytes()
+            yield (out / split / "nuclei.parquet").read_bytes()
 
 
 def flip_trials(
@@ -334,7 +334,7 @@ def flip_trials(
                 reader = "refused"
             path.write_bytes(content)
             # the table is text that any program may read: only verify guards it
-            guarded = reader != "another" or name.endswith("nuclei.csv")
+            guarded = reader != "another" or name.endswith("nuclei.parquet")
             yield {
                 "stage": stage,
                 "file": name,

@@ -189,6 +189,7 @@ def predict(
 @click.option("--predictions", type=options.PATH, required=True, help="Store written by predict.")
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
+@options.outputs
 @options.resources
 @options.shard
 def stitch(
@@ -221,6 +222,7 @@ def stitch(
 @options.reading
 @options.at_mpp
 @options.device
+@options.outputs
 @options.resources
 def segment(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Predict and stitch in one go.

@@ -3,7 +3,7 @@
     PREDICTIONS.zarr/
         <id>/map        (C, H, W) uint8: background, interior, boundary, distance
         <id>/thumbnail  (h, w, 3) uint8, the image at most 2048 px wide, for overlays
-        <id>/image.json written last: shape, mpp, number of shards
+        <id>/image.json written last: the image, how it was read, number of shards
         <id>/.written   while it is at work: hashes of the finished files
         nucleipel.json  record of the whole run
 
@@ -11,7 +11,7 @@ Chunks are the cores of the window grid; a shard is written once, whole.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.core.geometry import Box
 from nucleipel.core.stopping import in_steps
-from nucleipel.errors import StoreError
+from nucleipel.errors import ImageError, StoreError
+from nucleipel.io.fingerprint import fingerprint
+from nucleipel.io.formats import open_image
 from nucleipel.io.output import identity, read_journals, read_record, read_written
+from nucleipel.io.resolution import Resolution
+from nucleipel.io.slide import Slide
 from nucleipel.io.sums import Written, require_whole
 
 MAP, THUMBNAIL, IMAGE_RECORD, META = "map", "thumbnail", "image.json", "zarr.json"
@@ -34,14 +38,38 @@ CORES_PER_SHARD = 4
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One image's finished prediction; `written` holds the hashes of its files."""
+    """One image's finished prediction; the map is in the working frame of `resolution`.
+
+    `written` holds the hashes of its files.
+    """
 
     id: str
     folder: Path
-    shape: tuple[int, int]
-    mpp: float | None
+    resolution: Resolution
+    image: Path
+    image_fingerprint: str
     shards: int
     written: Mapping[str, str]
+
+    def open_image(self, resolution: Resolution) -> Slide:
+        """The predicted image with all its channels, in the frame of `resolution`.
+
+        Raises
+        ------
+        StoreError
+            If it is no longer where it was, or has changed.
+        """
+        try:
+            image = open_image(self.image)
+        except ImageError as error:
+            raise StoreError(
+                f"{error}; it was predicted there: put it back, or leave intensities out with"
+                " --set intensities=false"
+            ) from error
+        if fingerprint(self.image) != self.image_fingerprint:
+            image.close()
+            raise StoreError(f"{self.image}: has changed since it was predicted; predict again")
+        return Slide(image, resolution)
 
     def open_map(self) -> "StoredMap":
         """The (C, H, W) uint8 map, read by parts.
@@ -126,6 +154,17 @@ class Predictions:
     instances: dict[str, Any]
     fingerprint: str
 
+    def require_images(self) -> None:
+        """Check that every image is still there, as it was predicted.
+
+        Raises
+        ------
+        StoreError
+            If one is not.
+        """
+        for prediction in self.images:
+            prediction.open_image(prediction.resolution).close()
+
     @property
     def missing(self) -> tuple[str, ...]:
         """Ids of the images that are not there."""
@@ -181,14 +220,17 @@ def write_prediction(
     image_id: str,
     parts: Iterable[tuple[Box, npt.NDArray[np.uint8]]],
     *,
-    shape: tuple[int, int],
+    image: Path,
+    resolution: Resolution,
     maps: int,
     core_px: int,
-    mpp: float | None,
     thumbnail: npt.NDArray[np.uint8],
 ) -> None:
-    """Write one image: those `parts_left` of its map, its thumbnail, then its record."""
-    folder = store / image_id
+    """Write one image: those `parts_left` of its map, its thumbnail, then its record.
+
+    `image` is the file that was predicted, `resolution` how it was read.
+    """
+    folder, shape = store / image_id, resolution.shape
     chunk = tuple(min(core_px, length) for length in shape)
     shard = tuple(
         side * min(CORES_PER_SHARD, -(-length // side))
@@ -224,9 +266,13 @@ def write_prediction(
         overwrite=True,
         config={"write_empty_chunks": True},
     )
-    shards = len(shard_boxes(shape, core_px=core_px))
-    fields = {"shape": list(shape), "mpp": mpp, "shards": shards}
-    write_sealed_json(folder / IMAGE_RECORD, fields)
+    record = {
+        "image": str(image.resolve()),
+        "image_fingerprint": fingerprint(image),
+        "resolution": asdict(resolution),
+        "shards": len(shard_boxes(shape, core_px=core_px)),
+    }
+    write_sealed_json(folder / IMAGE_RECORD, record)
     written.add([META, f"{MAP}/{META}", *THUMBNAIL_FILES, IMAGE_RECORD])
 
 
@@ -263,9 +309,23 @@ def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> P
     folder = path / image_id
     try:
         fields: dict[str, Any] = read_sealed_json(folder / IMAGE_RECORD)
-    except (OSError, ValueError) as error:
+        return Prediction(
+            id=image_id,
+            folder=folder,
+            resolution=_resolution(fields["resolution"]),
+            image=Path(fields["image"]),
+            image_fingerprint=fields["image_fingerprint"],
+            shards=fields["shards"],
+            written=written,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{folder / IMAGE_RECORD}: cannot be read: {error}; predict again"
         ) from error
-    shape, mpp, shards = tuple(fields["shape"]), fields["mpp"], fields["shards"]
-    return Prediction(image_id, folder, shape, mpp, shards, written)
+
+
+def _resolution(fields: dict[str, Any]) -> Resolution:
+    """From JSON, which knows no tuples."""
+    return Resolution(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    )

@@ -19,12 +19,14 @@ def finish_images(
     done: Callable[[str], bool],
     shard: Shard,
     allow_missing: bool,
+    without: Sequence[str] = (),
     **results: Any,
 ) -> None:
     """Do the images of a shard that are not `done`; then, if it closes, complete the record.
 
-    `results` go into the record; so do `images` and, with `allow_missing`, the
-    ids of those that are `missing`.
+    `results` go into the record; so do `images` and the ids of those that are
+    `missing`: that the stage before was closed `without`, and, with
+    `allow_missing`, others that failed.
 
     Raises
     ------
@@ -33,7 +35,7 @@ def finish_images(
     StoreError
         With the faults of all images that failed, after the others were done.
     """
-    mine = shard.of(ids)
+    mine = [image_id for image_id in shard.of(ids) if image_id not in without]
     faults: dict[str, NucleipelError] = {}
     for image_id in mine:
         try:
@@ -56,10 +58,11 @@ def finish_images(
         log.info("%s: shard %s is done: %d images", output.folder, shard, len(mine))
         return
     missing = [image_id for image_id in ids if not done(image_id)]
-    if missing and not allow_missing:
+    unexpected = [image_id for image_id in missing if image_id not in without]
+    if unexpected and not allow_missing:
         raise StoreError(
-            f"{output.folder}: {len(missing)} of {len(ids)} images are missing: "
-            f"{', '.join(missing)}; run their shards, or pass --allow-missing"
+            f"{output.folder}: {len(unexpected)} of {len(ids)} images are missing: "
+            f"{', '.join(unexpected)}; run their shards, or pass --allow-missing"
         )
     if missing:
         log.warning("%s: closed without %s", output.folder, ", ".join(missing))

@@ -1,11 +1,14 @@
 """Turn predicted probability maps into full-size instance maps."""
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 from nucleipel.config import StitchConfig
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ConfigError
+from nucleipel.instances.frame import FramedMap
+from nucleipel.instances.measures import MeasuredImage, measure_nuclei
 from nucleipel.instances.memory import block_px_within
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
@@ -18,11 +21,10 @@ from nucleipel.io.instances import (
 )
 from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import Prediction, Predictions, open_predictions
+from nucleipel.io.slide import Slide
 from nucleipel.stages.images import finish_images
 
 log = logging.getLogger(__name__)
-
-ROWS_AT_A_TIME = 2**16
 
 
 def stitch(
@@ -40,6 +42,8 @@ def stitch(
     yet; a last run without one, or with `CLOSE`, completes the folder.
     """
     store = open_predictions(predictions, unfinished=not shard.closes)
+    if config.intensities and shard.closes and not allow_missing:
+        store.require_images()
     block_px = choose_block_px(config)
     if shard.count and not shard.of(store.ids):
         log.info("shard %s of %d images is empty: nothing to do", shard, len(store.ids))
@@ -55,15 +59,13 @@ def stitch(
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    rule = InstanceRule(**config.instances.over(store.instances))
     stitch_images(
         store,
         output,
-        rule=rule,
+        config,
         block_px=block_px,
-        workers=config.workers,
         shard=shard,
-        allow_missing=allow_missing or bool(store.missing),
+        allow_missing=allow_missing,
     )
     return out
 
@@ -87,10 +89,9 @@ def choose_block_px(config: StitchConfig) -> int:
 def stitch_images(
     store: Predictions,
     output: Output,
+    config: StitchConfig,
     *,
-    rule: InstanceRule,
     block_px: int,
-    workers: int,
     shard: Shard = WHOLE,
     allow_missing: bool = False,
 ) -> None:
@@ -99,15 +100,12 @@ def stitch_images(
     Images that the predictions were closed without are missing here, too.
     """
     out = output.folder
+    rule = InstanceRule(**config.instances.over(store.instances))
 
     def work(image_id: str) -> None:
+        source = f"{store.fingerprint}/{image_id}"
         _stitch_image(
-            store.image(image_id),
-            out,
-            rule=rule,
-            block_px=block_px,
-            workers=workers,
-            source=f"{store.fingerprint}/{image_id}",
+            store.image(image_id), out, config, rule=rule, block_px=block_px, source=source
         )
 
     finish_images(
@@ -117,36 +115,49 @@ def stitch_images(
         done=lambda image_id: is_written(out, image_id),
         shard=shard,
         allow_missing=allow_missing,
+        without=store.missing if shard.closes else (),
     )
 
 
 def _stitch_image(
     prediction: Prediction,
     out: Path,
+    config: StitchConfig,
     *,
     rule: InstanceRule,
     block_px: int,
-    workers: int,
     source: str,
 ) -> None:
-    probabilities = prediction.open_map()
-    work = work_folder(out, prediction.id)
-    found = segment_instances(
-        probabilities,
-        rule=rule,
-        block_px=block_px,
-        workers=workers,
-        out=create_working_map(work, "map", prediction.shape, chunk_px=min(block_px, BLOCK_PX)),
-        scratch=work / "scratch",
-        source=source,
-    )
-    write_instances(
-        out,
-        prediction.id,
-        instance_map=found.map,
-        columns=(part.columns(mpp=prediction.mpp) for part in found.table.parts(ROWS_AT_A_TIME)),
-        overlay=draw_overlay(prediction.read_thumbnail(), found.map),
-        certificate=found.certificate.to_json(),
-        mpp=prediction.mpp,
-    )
-    log.info("%s: %d nuclei", prediction.id, len(found.table))
+    """Find the nuclei in the working frame, measure and write them in that of the result."""
+    working = prediction.resolution
+    frame = working.at_level_0() if config.map_frame == "level0" else working
+    with prediction.open_image(frame) if config.intensities else nullcontext() as slide:
+        work = work_folder(out, prediction.id)
+        found = segment_instances(
+            prediction.open_map(),
+            rule=rule,
+            block_px=block_px,
+            workers=config.workers,
+            out=create_working_map(work, "map", working.shape, chunk_px=min(block_px, BLOCK_PX)),
+            scratch=work / "scratch",
+            source=source,
+        )
+        drawn = FramedMap(
+            found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
+        )
+        image = None if slide is None else _measured(slide)
+        count = write_instances(
+            out,
+            prediction.id,
+            instance_map=drawn,
+            nuclei=measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image),
+            overlay=draw_overlay(prediction.read_thumbnail(), drawn.at_working_size()),
+            certificate={**found.certificate.to_json(), "map": drawn.to_json()},
+            mpp=frame.mpp,
+            as_csv=config.csv,
+        )
+    log.info("%s: %d nuclei", prediction.id, count)
+
+
+def _measured(slide: Slide) -> MeasuredImage:
+    return MeasuredImage(slide.read, slide.image.channels, stained=slide.is_stained())

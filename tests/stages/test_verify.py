@@ -74,7 +74,7 @@ def test_whole_outputs_are_whole(stages: Stages) -> None:
     assert "checkpoint.safetensors" in findings["train"].good
     assert "images/c/0/0/0/0" in findings["patches.zarr"].good
     assert "val/map/c/0/0/0" in findings["maps.zarr"].good
-    assert "test/nuclei.csv" in findings["instances"].good
+    assert "test/nuclei.parquet" in findings["instances"].good
 
 
 def test_the_list_is_one_that_sha256sum_reads(stages: Stages) -> None:
@@ -101,9 +101,9 @@ def _damage(path: Path) -> None:
         ("patches.zarr", ["instance_maps/zarr.json", "zarr.json"], "images/c/0/0/0/0"),
         ("maps.zarr", ["test/map/c/0/0/1", "val/image.json"], "test/map/c/0/0/0"),
         ("maps.zarr", ["test/map/zarr.json", "val/thumbnail/c/0/0/0"], "test/map/c/0/0/0"),
-        ("instances", ["test/nuclei.csv"], "val/nuclei.csv"),
-        ("instances", ["nucleipel.json"], "val/nuclei.csv"),
-        ("instances", ["SHA256SUMS"], "val/nuclei.csv"),
+        ("instances", ["test/nuclei.parquet"], "val/nuclei.parquet"),
+        ("instances", ["nucleipel.json"], "val/nuclei.parquet"),
+        ("instances", ["SHA256SUMS"], "val/nuclei.parquet"),
     ],
 )
 def test_repair_makes_only_what_was_broken(
