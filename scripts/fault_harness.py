@@ -240,7 +240,7 @@ def kill_trials(
 def _committed(out: Path) -> dict[str, tuple[int, int]]:
     """What a stage must not make again: journaled files, images, a training's steps."""
     names = list(read_journals(out)) if out.is_dir() else []
-    names += [str(path.relative_to(out)) for path in out.glob("*/instances.ome.tif")]
+    names += [str(path.relative_to(out)) for path in out.glob("[!.]*/instances.ome.tif")]
     found = {name: _stamp(out / name) for name in names}
     state = out / "state.json"
     if state.is_file():
