@@ -29,6 +29,7 @@ SHORT_FOR = {
     "image_folder": "images",
     "map_frame": "map_frame",
     "csv": "csv",
+    "geojson": "geojson",
     "label_mpp": "mpp",
     "all_split": "split",
 }
@@ -80,6 +81,11 @@ outputs = _stack(
         help="Pixels of the result: the image's own, or the working mpp's; --set map_frame=...",
     ),
     click.option("--csv", is_flag=True, default=None, help="Write nuclei.csv too; --set csv=true."),
+    click.option(
+        "--geojson",
+        type=click.Choice(["plain", "gz", "none"]),
+        help="How nuclei.geojson for QuPath is written; --set geojson=...",
+    ),
 )
 reading = _stack(
     click.option(

@@ -333,6 +333,8 @@ class StitchConfig(Settings):
     """Whether each nucleus' intensities are measured, for which the image must be there."""
     csv: bool = False
     """Whether nuclei.csv is written beside nuclei.parquet."""
+    geojson: Literal["plain", "gz", "none"] = "plain"
+    """Whether nuclei.geojson is written, and whether compressed."""
 
     workers: Positive = 2
     """Threads that solve blocks."""

@@ -110,6 +110,7 @@ def _stitch_image(
             certificate={**found.certificate.to_json(), "map": drawn.to_json()},
             mpp=frame.mpp,
             as_csv=config.csv,
+            geojson=config.geojson,
         )
     log.info("%s: %d nuclei", prediction.id, count)
 

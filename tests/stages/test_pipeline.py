@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
 from nucleipel.config import (
@@ -26,6 +27,7 @@ from nucleipel.core.geometry import reflected_indices
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import manifest_of_images, read_manifest
+from nucleipel.io.nuclei import wkb
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.calibrate import calibrate
@@ -181,7 +183,7 @@ def test_averaged_flips_do_not_know_how_the_image_lies(ran: Path, tiny_set) -> N
     assert np.abs(upright - predicted(pixels, flips=False)).max() > 1
 
 
-def test_instances_come_in_three_files_that_agree(ran: Path, tiny_set) -> None:
+def test_instances_come_in_files_that_agree(ran: Path, tiny_set) -> None:
     folder = ran / "instances" / "test"
     with tifffile.TiffFile(folder / "instances.ome.tif") as tiff:
         instance_map = tiff.asarray()
@@ -201,6 +203,13 @@ def test_instances_come_in_three_files_that_agree(ran: Path, tiny_set) -> None:
         assert 0.5 <= row["mean_probability"] <= 1
         assert row["green_mean"] == pytest.approx(pixels[inside][:, 1].mean())
     assert rows[0].keys() >= {"hematoxylin_od_mean", "eosin_od_mean", "geometry"}
+    assert np.array_equal(zarr.open_group(folder / "instances.zarr", mode="r")["0"], instance_map)
+    features = json.loads((folder / "nuclei.geojson").read_text())["features"]
+    for feature, row in zip(features, rows, strict=True):
+        (ring,) = feature["geometry"]["coordinates"]
+        assert wkb([[np.array(ring[:-1])[:, ::-1]]]) == row["geometry"]
+        assert feature["properties"]["measurements"]["id"] == row["id"]
+        assert feature["properties"]["measurements"]["area_px"] == row["area_px"]
     overlay = np.asarray(Image.open(folder / "overlay.png"))
     assert overlay.shape == (4 * 100, 4 * 170, 3)
 
@@ -208,7 +217,7 @@ def test_instances_come_in_three_files_that_agree(ran: Path, tiny_set) -> None:
 def test_segment_gives_what_predict_and_stitch_give(ran: Path, tiny_set, tmp_path: Path) -> None:
     rows = read_manifest(tiny_set.manifest).of_split("test")
     out = segment(ran / "finetune", rows, tmp_path / "out", SegmentConfig(device="cpu"))
-    for name in ("instances.ome.tif", "nuclei.parquet", "overlay.png"):
+    for name in ("instances.ome.tif", "nuclei.parquet", "nuclei.geojson", "overlay.png"):
         ours, theirs = out / "test" / name, ran / "instances" / "test" / name
         assert ours.read_bytes() == theirs.read_bytes(), name
     assert not (out / "predictions.zarr").exists()
