@@ -175,6 +175,7 @@ def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @click.option("--predictions", type=options.PATH, required=True, help="Store written by predict.")
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
+@options.outputs
 @options.resources
 def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Turn probability maps into full-size instance maps, tables and overlays."""
@@ -194,6 +195,7 @@ def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @options.reading
 @options.at_mpp
 @options.device
+@options.outputs
 @options.resources
 def segment(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Predict and stitch in one go.

@@ -327,6 +327,13 @@ class PredictConfig(InfoConfig):
 class StitchConfig(Settings):
     """Settings of `nucleipel stitch`."""
 
+    map_frame: Literal["level0", "working"] = "level0"
+    """Pixels that nuclei are written in: those of level 0 of the image, or of the working mpp."""
+    intensities: bool = True
+    """Whether each nucleus' intensities are measured, for which the image must be there."""
+    csv: bool = False
+    """Whether nuclei.csv is written beside nuclei.parquet."""
+
     workers: Positive = 2
     """Threads that solve blocks."""
     max_ram_gb: Annotated[float, Field(gt=0)] | None = None

@@ -1,7 +1,8 @@
 """Finished nuclei of one image: instance map, table, overlay, certificate.
 
     OUT/<id>/instances.ome.tif   (H, W) uint32, ids 1..n; a pyramid when it is large
-    OUT/<id>/nuclei.csv          one row a nucleus
+    OUT/<id>/nuclei.parquet      one row a nucleus, with its outline
+    OUT/<id>/nuclei.csv          the same without outlines, when asked for
     OUT/<id>/overlay.png         contours on the image
     OUT/<id>/certificate.json    what the nuclei were made of, and that no seam shaped them
 
@@ -11,7 +12,6 @@ whole map or table: they are read from what was written block by block.
     OUT/.work/<id>/              what a killed run left; removed at the end
 """
 
-import csv
 import hashlib
 import json
 import shutil
@@ -24,10 +24,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.atomic import sync, sync_tree, write_json
+from nucleipel.core.nuclei import NucleusRows
 from nucleipel.errors import ImageError, StoreError
+from nucleipel.io.nuclei import write_nuclei
 from nucleipel.io.output import RECORD, read_record
 
-INSTANCE_MAP, TABLE, OVERLAY = "instances.ome.tif", "nuclei.csv", "overlay.png"
+INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"
 CERTIFICATE, WORK = "certificate.json", ".work"
 PYRAMID_FROM_PX = 4096
 TILE_PX = 512
@@ -66,16 +68,18 @@ def write_instances(
     image_id: str,
     *,
     instance_map: Any,
-    columns: Iterable[dict[str, npt.NDArray[np.generic]]],
+    nuclei: Iterable[NucleusRows],
     overlay: npt.NDArray[np.uint8],
     certificate: dict[str, Any],
     mpp: float | None,
-) -> None:
+    as_csv: bool = False,
+) -> int:
     """Write the files of one image, and remove its intermediate results.
 
-    `instance_map` (H, W) uint32, NumPy or zarr, is read by parts. `columns` are
-    the table's, in order, some rows at a time; NaN is written as an empty cell.
-    `overlay` is (h, w, 3) uint8, `certificate` plain JSON types.
+    `instance_map` (H, W) uint32, NumPy, zarr or what is indexed like them, is
+    read by parts; `mpp` is its own. `nuclei` come in order of ids, some rows at
+    a time. `overlay` is (h, w, 3) uint8, `certificate` plain JSON types.
+    Returns how many nuclei there are.
     """
     from PIL import Image
 
@@ -84,13 +88,15 @@ def write_instances(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     _write_map(partial / INSTANCE_MAP, instance_map, work=work, unique=_uuid(certificate), mpp=mpp)
-    _write_table(partial / TABLE, columns)
+    about = {"image": image_id, "shape_px": list(instance_map.shape), "mpp": mpp}
+    count = write_nuclei(partial, nuclei, about=about, as_csv=as_csv)
     Image.fromarray(overlay).save(partial / OVERLAY)
     write_json(partial / CERTIFICATE, certificate)
     sync_tree(partial)
     partial.rename(out / image_id)
     sync(out)
     shutil.rmtree(work, ignore_errors=True)
+    return count
 
 
 def remove_work(out: Path) -> None:
@@ -186,19 +192,3 @@ def _pyramid(instance_map: Any, work: Path) -> list[Any]:
                 half[y : y + step, x : x + step] = part[::2, ::2]
         levels.append(half)
     return levels
-
-
-def _write_table(path: Path, parts: Iterable[dict[str, npt.NDArray[np.generic]]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        for index, columns in enumerate(parts):
-            if index == 0:
-                writer.writerow(columns)
-            cells = (map(_cell, values) for values in columns.values())
-            writer.writerows(zip(*cells, strict=True))
-
-
-def _cell(value: np.generic) -> str:
-    if isinstance(value, np.floating):
-        return "" if np.isnan(value) else f"{value:.4f}"
-    return str(value)

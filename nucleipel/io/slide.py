@@ -22,6 +22,7 @@ from nucleipel.io.formats import StoredImage, open_image
 from nucleipel.io.resolution import Resolution, agreed_mpp, choose_resolution
 
 WHOLE_READ_LIMIT_PX = 16 * 2**20
+BRIGHTNESS_PX = 512
 BAND_PX = 2**24
 """Resampling reads at most about this many stored pixels at a time."""
 
@@ -112,14 +113,30 @@ class Slide(_Opened):
         Each pixel is the mean of a square of `ceil(width / max_px)` working
         pixels, from the level of the pyramid that suits.
         """
-        step = -(-self.shape[1] // max_px)
-        small = self
-        if step > 1:
-            coarse = self.resolution.coarser(self.image, step)
-            small = Slide(self.image, coarse, channel=self.channel)
+        small = self._small(max_px)
         shown = self.intensity_range().normalize(small.read(Box.of_shape(small.shape)))
         picture = np.rint(shown * 255).astype(np.uint8)
         return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
+
+    def is_stained(self) -> bool:
+        """Whether it is a colour image of stains in transmitted light, not of fluorescence.
+
+        Half of its pixels are lighter than 0.3 of white, and a hundredth or more
+        has a hue: red, green and blue differ by more than 0.05 of white.
+        """
+        if not self.image.is_colour or self.channels != len(self.image.channels):
+            return False
+        small = self._small(BRIGHTNESS_PX)
+        pixels = small.read(Box.of_shape(small.shape)) / np.iinfo(self.dtype).max
+        light = np.median(pixels.mean(axis=-1)) > 0.3
+        return bool(light and np.mean(np.ptp(pixels, axis=-1) > 0.05) >= 0.01)
+
+    def _small(self, max_px: int) -> "Slide":
+        step = -(-self.shape[1] // max_px)
+        if step == 1:
+            return self
+        coarse = self.resolution.coarser(self.image, step)
+        return Slide(self.image, coarse, channel=self.channel)
 
 
 class Annotation(_Opened):

@@ -92,9 +92,9 @@ def _predict_image(
             out,
             row.id,
             maps,
-            shape=slide.shape,
+            image=row.image,
+            resolution=slide.resolution,
             maps=len(description.maps),
             core_px=grid.core_px,
-            mpp=slide.mpp,
             thumbnail=slide.thumbnail(THUMBNAIL_PX),
         )

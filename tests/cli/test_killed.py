@@ -16,6 +16,7 @@ import pytest
 from nucleipel.data.synthetic_map import build_probability_map
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import shard_boxes, write_prediction
+from nucleipel.io.resolution import Resolution
 
 TRAIN = [
     "device=cpu",
@@ -116,10 +117,9 @@ def stitched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         store,
         "slide",
         ((box, build_probability_map(box, seed=4)) for box in shard_boxes(shape, core_px=256)),
-        shape=shape,
+        resolution=Resolution.pixel_for_pixel(shape, 0.5),
         maps=4,
         core_px=256,
-        mpp=0.5,
         thumbnail=np.zeros((350, 2250, 3), np.uint8),
     )
     output.commit(images=["slide"], instances={})
