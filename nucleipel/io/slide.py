@@ -114,9 +114,11 @@ class Slide(_Opened):
         pixels, from the level of the pyramid that suits.
         """
         small = self._small(max_px)
-        shown = self.intensity_range().normalize(small.read(Box.of_shape(small.shape)))
-        picture = np.rint(shown * 255).astype(np.uint8)
-        return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
+        return as_picture(small.read(Box.of_shape(small.shape)), self.intensity_range())
+
+    def of_channel(self, channel: int | None) -> "Slide":
+        """The same opened file and frame, with only one channel (None: with all)."""
+        return Slide(self.image, self.resolution, channel=channel)
 
     def is_stained(self) -> bool:
         """Whether it is a colour image of stains in transmitted light, not of fluorescence.
@@ -249,6 +251,21 @@ def read_annotation(path: Path) -> npt.NDArray[np.integer]:
     """A whole (H, W) instance map; errors as `open_annotation`."""
     with open_annotation(path) as annotation:
         return annotation.read(Box.of_shape(annotation.shape))
+
+
+def as_picture(
+    pixels: npt.NDArray[Any], intensity: IntensityRange | None
+) -> npt.NDArray[np.uint8]:
+    """Gray or RGB pixels (h, w, 1 or 3) as RGB uint8 (h, w, 3), shown in a range of intensities.
+
+    Without a range, the whole range of their dtype is shown.
+    """
+    if intensity is None:
+        shown = pixels / np.float32(np.iinfo(pixels.dtype).max)
+    else:
+        shown = intensity.normalize(pixels)
+    picture = np.rint(shown * 255).astype(np.uint8)
+    return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
 
 
 def image_stem(path: Path) -> str:
