@@ -79,9 +79,7 @@ outputs = _stack(
         type=click.Choice(["level0", "working"]),
         help="Pixels of the result: the image's own, or the working mpp's; --set map_frame=...",
     ),
-    click.option(
-        "--csv", is_flag=True, default=None, help="Write nuclei.csv too; --set csv=true."
-    ),
+    click.option("--csv", is_flag=True, default=None, help="Write nuclei.csv too; --set csv=true."),
 )
 reading = _stack(
     click.option(

@@ -89,6 +89,7 @@ def build_report(
     """
     picture = _overview(overlay)
     fields = _fields(summary, instance_map, read, mpp)
+    field_bar_px, field_bar = _scale_bar(CELL_PX, mpp)
     groups = [] if read is None else _groups(summary, read, mpp)
     page = jinja2.Environment(
         loader=jinja2.PackageLoader("nucleipel", "figures"),
@@ -104,6 +105,8 @@ def build_report(
         overview=data_uri_within(picture, OVERVIEW_BYTES),
         shape=summary.shape,
         fields=fields,
+        field_bar_px=field_bar_px,
+        field_bar=field_bar,
         groups=groups,
         sizes=_size_histogram(summary, mpp),
         size_unit="µm" if mpp else "px",
@@ -250,11 +253,11 @@ def _outlines_in(instance_map: Any, box: Box) -> list[Any]:
 
 def _groups(summary: Summary, read: ReadPicture, mpp: float | None) -> list[Group]:
     return [
-        _group("Largest", "Nuclei that were not split look like this.", summary.largest,
+        _group("Largest", "Look here for clumps that were not split.", summary.largest,
                summary, read, mpp),
-        _group("Smallest", "Debris and fragments look like this.", summary.smallest,
+        _group("Smallest", "Look here for debris and fragments.", summary.smallest,
                summary, read, mpp),
-        _group("Least certain", "Those of the lowest mean probability.", summary.least_certain,
+        _group("Least certain", "The lowest mean probability; look here for what is no nucleus.", summary.least_certain,
                summary, read, mpp),
     ]  # fmt: skip
 
@@ -277,14 +280,20 @@ def _group(
         )
         for nucleus in nuclei
     ]
-    bar = _nice(side * (mpp or 1) / 5)
+    bar_px, bar = _scale_bar(side, mpp)
     return Group(
         title=title,
         told=f"{told} Each piece is {_length(side, mpp)} wide.",
         crops=crops,
-        bar_px=bar / (mpp or 1),
-        bar=f"{bar:g} {'µm' if mpp else 'px'}",
+        bar_px=bar_px,
+        bar=bar,
     )
+
+
+def _scale_bar(side_px: int, mpp: float | None) -> tuple[float, str]:
+    """How many pixels long a bar is in a piece of this side, and how long it is said to be."""
+    length = _nice(side_px * (mpp or 1) / 6)
+    return length / (mpp or 1), f"{length:g} {'µm' if mpp else 'px'}"
 
 
 def _area(area_px: int, mpp: float | None) -> str:

@@ -82,8 +82,8 @@ def measure_nuclei(
     band_px = max(1, round(cell_px / drawn.ratio))
     first_rows = np.ascontiguousarray(table.rows[:, FIRST_Y])
     edges = np.arange(0, first_rows.max(initial=0) + 1 + band_px, band_px)
-    bands = [band for band in pairwise(np.searchsorted(first_rows, edges).tolist())]
-    bands = [(start, stop) for start, stop in bands if start < stop] or [(0, 0)]
+    stops = np.searchsorted(first_rows, edges).tolist()
+    bands = [(start, stop) for start, stop in pairwise(stops) if start < stop] or [(0, 0)]
     for start, stop in track(bands, "measuring"):
         kept = drawn.kept[start:stop]
         part = NucleusTable(np.asarray(table.rows[start:stop])[kept])

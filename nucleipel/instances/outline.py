@@ -37,7 +37,7 @@ def outlines(
     corners = points / 2 + np.asarray(origin, np.float64)
     rings = np.split(corners, ends[:-1]) if len(ends) else []
     stops = np.cumsum(counts).tolist()
-    starts = [0, *stops[:-1]]
+    starts = (np.cumsum(counts) - counts).tolist()
     return [_polygons(rings[start:stop]) for start, stop in zip(starts, stops, strict=True)]
 
 

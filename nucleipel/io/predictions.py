@@ -134,6 +134,17 @@ class Predictions:
     instances: dict[str, Any]
     fingerprint: str
 
+    def require_images(self) -> None:
+        """Check that every image is still there, as it was predicted.
+
+        Raises
+        ------
+        StoreError
+            If one is not.
+        """
+        for prediction in self.images:
+            prediction.open_image(prediction.resolution).close()
+
 
 def shard_boxes(shape: tuple[int, int], *, core_px: int) -> list[Box]:
     """The parts of an image of shape (height, width) that are predicted and written in one go."""

@@ -108,13 +108,17 @@ class Slide(_Opened):
         return IntensityRange.of_pixels(np.concatenate(regions))
 
     def thumbnail(self, max_px: int) -> npt.NDArray[np.uint8]:
-        """A gray or RGB picture (h, w, 3) uint8, at most `max_px` wide, shown in the slide's range.
+        """An RGB picture (h, w, 3) uint8, at most `max_px` wide, in the `shown_range`.
 
         Each pixel is the mean of a square of `ceil(width / max_px)` working
         pixels, from the level of the pyramid that suits.
         """
         small = self._small(max_px)
-        return as_picture(small.read(Box.of_shape(small.shape)), self.intensity_range())
+        return as_picture(small.read(Box.of_shape(small.shape)), self.shown_range())
+
+    def shown_range(self) -> IntensityRange | None:
+        """What pictures are shown in: None for stained tissue, which keeps its own colors."""
+        return None if self.is_stained() else self.intensity_range()
 
     def of_channel(self, channel: int | None) -> "Slide":
         """The same opened file and frame, with only one channel (None: with all)."""

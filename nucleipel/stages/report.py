@@ -40,8 +40,7 @@ def report_of_image(
 
 
 def _picture_reader(slide: Slide) -> Callable[[Box], npt.NDArray[np.uint8]]:
-    """Stained tissue is shown in its own colors, all else in the range of its intensities."""
-    intensity = None if slide.is_stained() else slide.intensity_range()
+    intensity = slide.shown_range()
     return lambda box: as_picture(slide.read(box), intensity)
 
 

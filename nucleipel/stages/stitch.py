@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 def stitch(predictions: Path, out: Path, config: StitchConfig, *, overwrite: bool = False) -> Path:
     """Write the nuclei of every predicted image into `out/<id>/`."""
     store = open_predictions(predictions)
+    if config.intensities:
+        store.require_images()
     block_px = choose_block_px(config)
     output = claim_output(
         out,
@@ -90,28 +92,26 @@ def _stitch_image(
     source: str,
 ) -> None:
     """Find the nuclei in the working frame, measure and write them in that of the result."""
-    work = work_folder(output.folder, prediction.id)
-    found = segment_instances(
-        prediction.open_map(),
-        rule=rule,
-        block_px=block_px,
-        workers=config.workers,
-        out=create_working_map(
-            work, "map", prediction.resolution.shape, chunk_px=min(block_px, BLOCK_PX)
-        ),
-        scratch=work / "scratch",
-        source=source,
-    )
     working = prediction.resolution
     frame = working.at_level_0() if config.map_frame == "level0" else working
-    drawn = FramedMap(
-        found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
-    )
-    overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
-    certificate = {**found.certificate.to_json(), "map": drawn.to_json()}
-    summary = Summary(drawn.shape, examples=EXAMPLES)
     with _opened(prediction, frame, config) as slide:
+        work = work_folder(output.folder, prediction.id)
+        found = segment_instances(
+            prediction.open_map(),
+            rule=rule,
+            block_px=block_px,
+            workers=config.workers,
+            out=create_working_map(work, "map", working.shape, chunk_px=min(block_px, BLOCK_PX)),
+            scratch=work / "scratch",
+            source=source,
+        )
+        drawn = FramedMap(
+            found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
+        )
         image = _measured(slide) if slide is not None and config.intensities else None
+        summary = Summary(drawn.shape, examples=EXAMPLES)
+        overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
+        certificate = {**found.certificate.to_json(), "map": drawn.to_json()}
         count = write_instances(
             output.folder,
             prediction.id,

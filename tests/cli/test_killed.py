@@ -17,6 +17,7 @@ from nucleipel.data.synthetic_map import build_probability_map
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import shard_boxes, write_prediction
 from nucleipel.io.resolution import Resolution
+from nucleipel.io.write_slide import write_slide
 
 TRAIN = [
     "device=cpu",
@@ -113,10 +114,13 @@ def stitched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     store = tmp_path_factory.mktemp("slide") / "maps.zarr"
     shape = (700, 4500)
     output = claim_output(store, stage="predict", config={}, inputs={})
+    image = store.parent / "slide.ome.tif"
+    write_slide(image, np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8), mpp=0.5)
     write_prediction(
         store,
         "slide",
         ((box, build_probability_map(box, seed=4)) for box in shard_boxes(shape, core_px=256)),
+        image=image,
         resolution=Resolution.pixel_for_pixel(shape, 0.5),
         maps=4,
         core_px=256,
@@ -167,6 +171,6 @@ def test_too_little_memory_is_told(stitched: tuple[Path, Path], tmp_path: Path) 
 def test_stitch(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "instances"
     command = ["stitch", "--predictions", folder / "maps.zarr", "--out", out]
-    _kill_when(lambda: any(out.glob("*/nuclei.csv")), out, *command)
+    _kill_when(lambda: any(out.glob("*/nuclei.parquet")), out, *command)
     _finish(*command)
     assert _digests(out, "*.*") == _digests(folder / "instances", "*.*")
