@@ -142,10 +142,10 @@ def _opened(
     """The image, without which only the pictures of the report are missing."""
     try:
         return prediction.open_image(frame)
-    except StoreError as error:
+    except StoreError:
         if config.intensities:
             raise
-        log.info("%s: report.html will have no pictures of nuclei", error)
+        log.info("%s: cannot be read again; the report shows no nuclei", prediction.image)
         return nullcontext()
 
 
