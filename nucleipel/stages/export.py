@@ -65,7 +65,7 @@ def export(
 
 def _words(checkpoint: Path, config: ExportConfig) -> Words:
     if checkpoint == Path(DEFAULT):
-        given = config.model_dump(include=config.model_fields_set)
+        given = {name: getattr(config, name) for name in config.model_fields_set}
         config = PACKAGED.model_copy(update=given)
     if config.license is None or not config.authors:
         raise ConfigError(
