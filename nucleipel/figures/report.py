@@ -197,9 +197,7 @@ def _histogram(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -
     if not total:
         return []
     reached = np.cumsum(counts)
-    low, high = (
-        float(values[np.searchsorted(reached, share * total)]) for share in (0.002, 0.998)
-    )
+    low, high = (float(values[np.searchsorted(reached, share * total)]) for share in (0.002, 0.998))
     step = _nice(max(high - low, 1e-9 + abs(high) / 50) / BINS)
     first, last = math.floor(low / step), math.floor(high / step) + 1
     edges = np.arange(first, last + 1) * step
@@ -252,29 +250,33 @@ def _outlines_in(instance_map: Any, box: Box) -> list[Any]:
 
 
 def _groups(summary: Summary, read: ReadPicture, mpp: float | None) -> list[Group]:
+    looked_for = {
+        "Largest": ("Look here for clumps that were not split.", summary.largest),
+        "Smallest": ("Look here for debris and fragments.", summary.smallest),
+        "Least certain": (
+            "The lowest mean probability; look here for what is no nucleus.",
+            summary.least_certain,
+        ),
+    }
     return [
-        _group("Largest", "Look here for clumps that were not split.", summary.largest,
-               summary, read, mpp),
-        _group("Smallest", "Look here for debris and fragments.", summary.smallest,
-               summary, read, mpp),
-        _group("Least certain", "The lowest mean probability; look here for what is no nucleus.", summary.least_certain,
-               summary, read, mpp),
-    ]  # fmt: skip
+        _group(title, told, nuclei, summary.shape, read, mpp)
+        for title, (told, nuclei) in looked_for.items()
+    ]
 
 
 def _group(
     title: str,
     told: str,
     nuclei: Sequence[Nucleus],
-    summary: Summary,
+    shape: tuple[int, int],
     read: ReadPicture,
     mpp: float | None,
 ) -> Group:
     side = common_side([nucleus.box for nucleus in nuclei], least_px=LEAST_CROP_PX)
-    side = min(side, *summary.shape)
+    side = min(side, *shape)
     crops = [
         (
-            cut(read, square_around(nucleus.box, side, summary.shape), nucleus.outline),
+            cut(read, square_around(nucleus.box, side, shape), nucleus.outline),
             f"{_area(nucleus.area_px, mpp)} · p {nucleus.probability:.2f}"
             f"|nucleus {nucleus.id} at {_place(nucleus.box)}",
         )

@@ -68,9 +68,7 @@ class Summary:
         self.areas += np.bincount(np.minimum(area, LARGEST_AREA_PX), minlength=len(self.areas))
         step = np.minimum(probability * PROBABILITY_STEPS, PROBABILITY_STEPS - 1).astype(np.int64)
         self.probabilities += np.bincount(step, minlength=PROBABILITY_STEPS)
-        place = [
-            (rows.columns[f"centroid_{axis}_px"] // CELL_PX).astype(np.int64) for axis in "yx"
-        ]
+        place = [(rows.columns[f"centroid_{axis}_px"] // CELL_PX).astype(np.int64) for axis in "yx"]
         np.add.at(self.cells, tuple(place), 1)
         for extremes, key in zip(self._extremes, (-area, area, probability), strict=True):
             extremes.add(rows, key)

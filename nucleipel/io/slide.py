@@ -257,9 +257,7 @@ def read_annotation(path: Path) -> npt.NDArray[np.integer]:
         return annotation.read(Box.of_shape(annotation.shape))
 
 
-def as_picture(
-    pixels: npt.NDArray[Any], intensity: IntensityRange | None
-) -> npt.NDArray[np.uint8]:
+def as_picture(pixels: npt.NDArray[Any], intensity: IntensityRange | None) -> npt.NDArray[np.uint8]:
     """Gray or RGB pixels (h, w, 1 or 3) as RGB uint8 (h, w, 3), shown in a range of intensities.
 
     Without a range, the whole range of their dtype is shown.

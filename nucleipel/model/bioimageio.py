@@ -175,7 +175,8 @@ def _documentation(description: Description, words: Words) -> str:
         else "It was trained without pixel sizes: images are shown to it pixel for pixel."
     )
     rule = "\n".join(f"- `{key}`: {value}" for key, value in description.instances.items())
-    return f"""# {words.name}
+    return (
+        f"""# {words.name}
 
 {words.description}
 
@@ -205,7 +206,9 @@ touching nuclei apart (a watershed from them, say).
 Score the nuclei against annotations that were not used for training: `nucleipel evaluate` gives
 Dice, AJI, PQ and AP, with `nucleipel segment` before it.
 
-{words.notes or ""}""".rstrip() + "\n"
+{words.notes or ""}""".rstrip()
+        + "\n"
+    )
 
 
 def _npy(array: npt.NDArray[np.float32]) -> bytes:

@@ -99,9 +99,7 @@ def build_onnx(checkpoint: Checkpoint) -> bytes:
     return payload
 
 
-def predict_once(
-    checkpoint: Checkpoint, image: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
+def predict_once(checkpoint: Checkpoint, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """What torch makes of a normalized (batch, C, H, W) image: (batch, 4, H, W) probabilities."""
     with torch.inference_mode():
         return _Probabilities(checkpoint.network).eval()(torch.from_numpy(image)).numpy()

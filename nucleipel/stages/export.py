@@ -77,9 +77,7 @@ def _words(checkpoint: Path, config: ExportConfig) -> Words:
         description=config.description,
         authors=config.authors,
         license=config.license,
-        citations=[
-            citation.model_dump(exclude_none=True) for citation in config.citations
-        ],
+        citations=[citation.model_dump(exclude_none=True) for citation in config.citations],
         tags=config.tags,
         notes=read_notes(checkpoint),
     )

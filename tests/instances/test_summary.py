@@ -1,5 +1,7 @@
 """What is told of all nuclei depends on the nuclei only, not on how their rows came."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,9 @@ def _rows(
     )
 
 
-NUCLEI = st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0.3, 0.5, 0.999, 1.0])), max_size=30)
+NUCLEI = st.lists(
+    st.tuples(st.integers(1, 9), st.sampled_from([0.3, 0.5, 0.999, 1.0])), max_size=30
+)
 
 
 @given(NUCLEI, st.lists(st.integers(0, 30), max_size=3))
@@ -38,7 +42,7 @@ def test_rows_may_come_in_any_parts(nuclei: list[tuple[int, float]], cuts: list[
     areas, probabilities = [area for area, _ in nuclei], [p for _, p in nuclei]
     edges = sorted({0, len(nuclei), *(min(cut, len(nuclei)) for cut in cuts)})
     summary = Summary(SHAPE, examples=4)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         summary.add(_rows(areas[start:stop], probabilities[start:stop], first_id=start + 1))
     assert summary.count == len(nuclei) == summary.areas.sum() == summary.probabilities.sum()
     assert summary.area_px == sum(areas)
