@@ -394,7 +394,7 @@ class CitationConfig(Settings):
 class ExportConfig(Settings):
     """Settings of `nucleipel export`: what a bioimage.io package says of a model."""
 
-    name: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[\w .()+-]+$")] = (
+    name: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[A-Za-z0-9_+ ()-]+$")] = (
         "nucleipel nuclei"
     )
     description: Annotated[str, Field(min_length=1, max_length=1024)] = (

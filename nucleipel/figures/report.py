@@ -26,7 +26,7 @@ OVERVIEW_PX = 1600
 OVERVIEW_BYTES = 900_000
 """Of the data URI; the page is to stay under 2 MB."""
 FIELDS = {"densest": 1.0, "typical": 0.5, "sparse": 0.1}
-"""Which of the squares that hold nuclei are shown large, by the share with no more nuclei."""
+"""Which squares are shown large, by the share of all nuclei that lie in no denser ones."""
 FIELDS_FROM_PX = 3 * CELL_PX
 """The overview of a smaller image shows enough."""
 LEAST_CROP_PX = 48
@@ -222,11 +222,13 @@ def _fields(
     """Squares at full resolution, of large images: (name, crop, what is said)."""
     if read is None or max(summary.shape) < FIELDS_FROM_PX or not summary.count:
         return []
-    places = np.flatnonzero(summary.cells)
-    places = places[np.argsort(summary.cells.ravel()[places], kind="stable")]
+    counts = summary.cells.ravel()
+    places = np.argsort(counts, kind="stable")
+    reached = np.cumsum(counts[places])
     fields = []
     for name, share in FIELDS.items():
-        row, column = divmod(int(places[round(share * (len(places) - 1))]), summary.cells.shape[1])
+        place = places[np.searchsorted(reached, share * summary.count)]
+        row, column = divmod(int(place), summary.cells.shape[1])
         cell = Box(row * CELL_PX, column * CELL_PX, (row + 1) * CELL_PX, (column + 1) * CELL_PX)
         box = square_around(cell.clip(summary.shape), CELL_PX, summary.shape)
         crop = cut(read, box, [], others=_outlines_in(instance_map, box), shown_px=None)

@@ -16,7 +16,7 @@ from nucleipel.model.checkpoint import DEFAULT, Checkpoint, read_checkpoint, rea
 from nucleipel.model.export import build_onnx, predict_once
 
 PACKAGED = ExportConfig(
-    name="nucleipel nuclei, trained on DSB2018",
+    name="nucleipel nuclei (DSB2018)",
     authors=("the nucleipel developers",),
     license="CC0-1.0",
     citations=(

@@ -265,3 +265,79 @@ def test_a_complaint_of_the_browser_would_be_seen(page: str, tmp_path: Path) -> 
     for bad in ("<script>1</script>", '<img src="missing.png">'):
         path.write_text(page.replace("</main>", f"{bad}</main>"), encoding="utf-8")
         assert _open(path, tmp_path / "shot.png")
+
+
+class _Huge:
+    """A slide of 10 gigapixels that notes what is read of it: nuclei of 20 px on a grid of 40."""
+
+    shape = (100_000, 100_000)
+
+    def __init__(self) -> None:
+        self.pixels_read = 0
+
+    def __getitem__(self, slices: tuple[slice, slice]) -> np.ndarray:
+        y, x = (np.arange(part.start, part.stop) for part in slices)
+        self.pixels_read += len(y) * len(x)
+        ids = 1 + (y[:, None] // 40) * 2500 + x[None] // 40
+        return np.where((y[:, None] % 40 < 20) & (x[None] % 40 < 20), ids, 0).astype(np.uint32)
+
+    def read(self, box: Box) -> np.ndarray:
+        return np.repeat((self[box.slices] > 0)[..., None] * np.uint8(255), 3, axis=-1)
+
+    def rows(self, start: int, stop: int) -> NucleusRows:
+        ids = np.arange(start, stop)
+        y, x = np.divmod(ids - 1, 2500)
+        box = {"y0": 40 * y, "x0": 40 * x, "y1": 40 * y + 20, "x1": 40 * x + 20}
+        columns = {
+            "id": ids,
+            "centroid_y_px": 40 * y + 9.5,
+            "centroid_x_px": 40 * x + 9.5,
+            **{f"{side}_px": values for side, values in box.items()},
+            "area_px": np.full(len(ids), 400),
+            "mean_probability": np.full(len(ids), 0.9),
+        }
+        return NucleusRows(columns, [[]] * len(ids))
+
+
+def test_little_of_a_huge_slide_is_read() -> None:
+    huge = _Huge()
+    summary = Summary(huge.shape, examples=EXAMPLES)
+    parts = (huge.rows(start, start + 50_000) for start in range(1, 6_250_000, 50_000))
+    assert sum(len(rows.outlines) for rows in summary.watch(parts)) == 6_250_000
+    page = build_report(
+        "huge",
+        summary,
+        instance_map=huge,
+        read=huge.read,
+        overlay=np.random.default_rng(0).integers(0, 255, (2048, 2048, 3), np.uint8),
+        mpp=0.25,
+        certificate=CERTIFICATE,
+        facts={},
+        settings={},
+    )
+    assert "6,250,000" in _Texts(page).texts
+    assert len(page.encode()) < 2e6
+    assert huge.pixels_read < 4e6
+
+
+def test_the_typical_field_is_that_of_the_median_nucleus() -> None:
+    summary = Summary((512 * 4, 512 * 4), examples=0)
+    for place, count in {(0, 1): 1, (1, 2): 10, (2, 0): 20, (3, 3): 25}.items():
+        summary.cells[place] = count
+    summary.count = 56
+    blank = np.zeros(summary.shape, np.uint32)
+    page = build_report(
+        "fields",
+        summary,
+        instance_map=blank,
+        read=lambda box: np.zeros((*box.shape, 3), np.uint8),
+        overlay=np.zeros((64, 64, 3), np.uint8),
+        mpp=None,
+        certificate=CERTIFICATE,
+        facts={},
+        settings={},
+    )
+    places = re.findall(r"<b>(\w+)</b>, 512 px wide, at x ([\d,]+), y ([\d,]+) px", page)
+    assert places == [
+        ("densest", "1,792", "1,792"), ("typical", "256", "1,280"), ("sparse", "1,280", "768"),
+    ]  # fmt: skip
