@@ -219,7 +219,7 @@ def _squared_distance(  # type: ignore[no-untyped-def]
     left, bottom, right), where nothing is known. Along columns first, in
     `vertical`, then along rows (Saito, Toriwaki 1994).
     """
-    height, width, stride, first, end, room = frame
+    _, width, stride, first, end, room = frame
     most = np.int32(limit)
     vertical[:room] = 0
     if open_sides[0]:
