@@ -262,6 +262,7 @@ def as_picture(pixels: npt.NDArray[Any], intensity: IntensityRange | None) -> np
 
     Without a range, the whole range of their dtype is shown.
     """
+    shown: npt.NDArray[np.floating]
     if intensity is None:
         shown = pixels / np.float32(np.iinfo(pixels.dtype).max)
     else:
