@@ -6,6 +6,7 @@
     OUT/<id>/nuclei.geojson      the same as QuPath's detections, plain or gzipped
     OUT/<id>/nuclei.csv          the same without outlines, when asked for
     OUT/<id>/overlay.png         contours on the image
+    OUT/<id>/report.html         all that can be told of the image, on one page
     OUT/<id>/certificate.json    what the nuclei were made of, and that no seam shaped them
 
 The folder appears with all files in it, or not at all. Nothing here holds a
@@ -18,7 +19,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from nucleipel.io.nuclei import GeoJson, write_nuclei
 from nucleipel.io.output import RECORD, read_record
 
 INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"
-CERTIFICATE, WORK = "certificate.json", ".work"
+CERTIFICATE, WORK, REPORT = "certificate.json", ".work", "report.html"
 TILE_PX = 512
 BIGTIFF_FROM_BYTES = 2**31
 
@@ -75,12 +76,14 @@ def write_instances(
     mpp: float | None,
     as_csv: bool = False,
     geojson: GeoJson = "none",
+    build_report: Callable[[], str] | None = None,
 ) -> int:
     """Write the files of one image, and remove its intermediate results.
 
     `instance_map` (H, W) uint32, NumPy, zarr or what is indexed like them, is
     read by parts; `mpp` is its own. `nuclei` come in order of ids, some rows at
     a time. `overlay` is (h, w, 3) uint8, `certificate` plain JSON types.
+    `build_report` gives the HTML page, and is asked once all `nuclei` are written.
     Returns how many nuclei there are.
     """
     from PIL import Image
@@ -98,6 +101,8 @@ def write_instances(
     )
     Image.fromarray(overlay).save(partial / OVERLAY)
     write_json(partial / CERTIFICATE, certificate)
+    if build_report is not None:
+        (partial / REPORT).write_text(build_report(), encoding="utf-8", newline="\n")
     sync_tree(partial)
     partial.rename(out / image_id)
     sync(out)

@@ -42,6 +42,7 @@ class Prediction:
     resolution: Resolution
     image: Path
     image_fingerprint: str
+    channel: int | None
     shards: int
 
     def open_image(self, resolution: Resolution) -> Slide:
@@ -167,13 +168,15 @@ def write_prediction(
     *,
     image: Path,
     resolution: Resolution,
+    channel: int | None = None,
     maps: int,
     core_px: int,
     thumbnail: npt.NDArray[np.uint8],
 ) -> None:
     """Write one image: its map part by part (`shard_boxes`), its thumbnail, then its record.
 
-    `image` is the file that was predicted, `resolution` how it was read.
+    `image` is the file that was predicted, `resolution` how it was read, `channel` the only
+    one of its channels that was.
     """
     folder, shape = store / image_id, resolution.shape
     chunk = tuple(min(core_px, length) for length in shape)
@@ -207,6 +210,7 @@ def write_prediction(
         "image": str(image.resolve()),
         "image_fingerprint": fingerprint(image),
         "resolution": asdict(resolution),
+        "channel": channel,
         "shards": shards,
     }
     write_json(folder / IMAGE_RECORD, record)
@@ -235,6 +239,7 @@ def _open_prediction(path: Path, image_id: str) -> Prediction:
             resolution=_resolution(fields["resolution"]),
             image=Path(fields["image"]),
             image_fingerprint=fields["image_fingerprint"],
+            channel=fields["channel"],
             shards=fields["shards"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

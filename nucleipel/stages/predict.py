@@ -94,6 +94,7 @@ def _predict_image(
             maps,
             image=row.image,
             resolution=slide.resolution,
+            channel=slide.channel,
             maps=len(description.maps),
             core_px=grid.core_px,
             thumbnail=slide.thumbnail(THUMBNAIL_PX),

@@ -37,7 +37,7 @@ def segment(
         log.info("%s: these instances are finished", out)
         return out
     store = open_predictions(predict(checkpoint, rows, out / MAPS, config.part(PredictConfig)))
-    stitch_images(store, out, config.part(StitchConfig), block_px=block_px)
+    stitch_images(store, output, config.part(StitchConfig), block_px=block_px)
     output.commit(images=[row.id for row in rows.rows])
     if not config.keep_predictions:
         shutil.rmtree(out / MAPS)

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,20 @@ def test_csv_and_map_frame(ran: Path, tmp_path: Path) -> None:
     with gzip.open(tmp_path / "out" / "test" / "nuclei.geojson.gz") as stream:
         assert len(json.load(stream)["features"]) == len(table)
     assert not (ran / "instances" / "test" / "nuclei.csv").exists()
+
+
+def test_export_writes_an_onnx_file_and_a_package(ran: Path, tmp_path: Path) -> None:
+    onnx, package = tmp_path / "m.onnx", tmp_path / "m.zip"
+    asked = ["export", ran / "run2", "--onnx", onnx]
+    _refused("a package says whose", *asked, "--bioimageio", package)
+    assert not onnx.exists()
+    words = _sets("license=MIT", "authors=[Ada Lovelace]")
+    assert _ok(*asked, "--bioimageio", package, *words).stdout.split() == [str(onnx), str(package)]
+    assert zipfile.is_zipfile(package)
+    _refused("is there already; choose another name or pass --overwrite", *asked)
+    nothing = _run("export", "default")
+    assert nothing.exit_code == 2
+    assert "give --onnx FILE, --bioimageio FILE.zip, or both" in nothing.stderr
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -212,6 +213,15 @@ def test_instances_come_in_files_that_agree(ran: Path, tiny_set) -> None:
         assert feature["properties"]["measurements"]["area_px"] == row["area_px"]
     overlay = np.asarray(Image.open(folder / "overlay.png"))
     assert overlay.shape == (4 * 100, 4 * 170, 3)
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"<dt>nuclei</dt><dd>{len(rows)}</dd>" in report
+    assert f"size: {170} x {100} px · pixel: 0.5 µm" in report
+    shown = re.findall(r'<figure title="nucleus (\d+) at', report)
+    assert len(shown) == 3 * min(12, len(rows))
+    largest = max(rows, key=lambda row: row["area_px"])
+    assert int(shown[0]) == largest["id"]
+    digest = json.loads((folder / "certificate.json").read_text())["instances_digest"]
+    assert f"<td>{digest}</td>" in report
 
 
 def test_segment_gives_what_predict_and_stitch_give(ran: Path, tiny_set, tmp_path: Path) -> None:
@@ -275,6 +285,9 @@ def test_an_image_that_is_gone_or_changed_is_not_measured(
         stitch(maps, tmp_path / "out", StitchConfig())
     out = stitch(maps, tmp_path / "plain", StitchConfig(intensities=False))
     assert "red_mean" not in pq.read_schema(out / "image" / "nuclei.parquet").names
+    report = (out / "image" / "report.html").read_text(encoding="utf-8")
+    assert "<figure" not in report
+    assert "nuclei per mm²" in report
     shutil.copy(tiny_set.image("val"), image)
     with pytest.raises(StoreError, match="has changed since it was predicted"):
         stitch(maps, tmp_path / "out", StitchConfig())
