@@ -218,7 +218,8 @@ def open_annotation(path: Path, *, resolution: Resolution | None = None) -> Anno
         image.close()
         raise ImageError(
             f"{path}: {len(image.channels)} channel(s) of {image.dtype}; expected one integer"
-            " channel (0 background, 1..n nuclei); export an instance map"
+            " channel (0 background, 1..n nuclei); export an instance map, or convert the labels"
+            " with nucleipel import"
         )
     if "JPEG" in image.container:
         image.close()

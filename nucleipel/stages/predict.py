@@ -69,7 +69,7 @@ def _predict_image(
     description = model.description
     channels = description.network.in_channels
     with reading.open(row.image, mpp=row.mpp) as slide:
-        log.info("%s: %s", row.id, slide.resolution.describe())
+        log.info("%s: %s, %s", row.id, slide.resolution.describe(), slide.image.photometric)
         grid = description.grid.fitted(slide.shape, stride=description.network.stride)
         intensity = slide.intensity_range()
         parts = shard_boxes(slide.shape, core_px=grid.core_px)

@@ -20,6 +20,7 @@ from nucleipel.io.annotations.objects import Ring, draw, rasterize
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     Asked,
+    files_below,
     image_for,
     images_below,
     shape_of,
@@ -41,9 +42,7 @@ def read_qupath(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         If there is none, one is no GeoJSON (with the number of the feature at
         fault), or an image is missing.
     """
-    files = [source] if source.is_file() else sorted(
-        path for path in source.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file()
-    )  # fmt: skip
+    files = [source] if source.is_file() else files_below(source, *SUFFIXES)
     if not files:
         raise ImageError(f"{source}: no GeoJSON there; expected a file or a folder of them")
     images = images_below(asked.images or (source.parent if source.is_file() else source))
