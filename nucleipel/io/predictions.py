@@ -3,16 +3,17 @@
     PREDICTIONS.zarr/
         <id>/map        (C, H, W) uint8: background, interior, boundary, distance
         <id>/thumbnail  (h, w, 3) uint8, the image at most 2048 px wide, for overlays
-        <id>/image.json written last: shape, mpp, number of shards
+        <id>/image.json written last: shape, mpp, number of shards, what was skipped
         nucleipel.json  record of the whole run
 
 Chunks are the cores of the window grid; a shard is written once, whole.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,19 @@ from nucleipel.io.output import identity, read_record
 
 MAP, THUMBNAIL, IMAGE_RECORD = "map", "thumbnail", "image.json"
 CORES_PER_SHARD = 4
+NOT_TOLD: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One image's finished prediction."""
+    """One image's finished prediction; `tissue` tells what of it was skipped as glass."""
 
     id: str
     folder: Path
     shape: tuple[int, int]
     mpp: float | None
     shards: int
+    tissue: Mapping[str, Any]
 
     def open_map(self) -> "StoredMap":
         """The (C, H, W) uint8 map, read by parts.
@@ -134,6 +137,7 @@ def write_prediction(
     core_px: int,
     mpp: float | None,
     thumbnail: npt.NDArray[np.uint8],
+    tissue: Mapping[str, Any] = NOT_TOLD,
 ) -> None:
     """Write one image: its map part by part (`shard_boxes`), its thumbnail, then its record."""
     folder = store / image_id
@@ -164,7 +168,8 @@ def write_prediction(
         shards += 1
     group.create_array(THUMBNAIL, data=thumbnail, chunks=thumbnail.shape, overwrite=True)
     sync_tree(folder)
-    write_json(folder / IMAGE_RECORD, {"shape": list(shape), "mpp": mpp, "shards": shards})
+    fields = {"shape": list(shape), "mpp": mpp, "shards": shards, "tissue": dict(tissue)}
+    write_json(folder / IMAGE_RECORD, fields)
 
 
 def open_predictions(path: Path) -> Predictions:
@@ -186,4 +191,11 @@ def _open_prediction(path: Path, image_id: str) -> Prediction:
         fields: dict[str, Any] = json.loads((folder / IMAGE_RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{folder}: has no readable {IMAGE_RECORD}; predict again") from error
-    return Prediction(image_id, folder, tuple(fields["shape"]), fields["mpp"], fields["shards"])
+    return Prediction(
+        id=image_id,
+        folder=folder,
+        shape=tuple(fields["shape"]),
+        mpp=fields["mpp"],
+        shards=fields["shards"],
+        tissue=fields.get("tissue", NOT_TOLD),
+    )

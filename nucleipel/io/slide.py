@@ -121,6 +121,10 @@ class Slide(_Opened):
         picture = np.rint(shown * 255).astype(np.uint8)
         return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
 
+    def coarse(self, step: int) -> "Slide":
+        """The same slide seen in pixels `step` times as wide, the last ones cut by the edge."""
+        return Slide(self.image, self.resolution.coarser(self.image, step), channel=self.channel)
+
 
 class Annotation(_Opened):
     """An instance map in the working frame of its image: ids at the centers of working pixels."""

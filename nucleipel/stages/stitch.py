@@ -100,7 +100,7 @@ def _stitch_image(
         instance_map=found.map,
         columns=(part.columns(mpp=prediction.mpp) for part in found.table.parts(ROWS_AT_A_TIME)),
         overlay=draw_overlay(prediction.read_thumbnail(), found.map),
-        certificate=found.certificate.to_json(),
+        certificate={**found.certificate.to_json(), "tissue": dict(prediction.tissue)},
         mpp=prediction.mpp,
     )
     log.info("%s: %d nuclei", prediction.id, len(found.table))

@@ -55,6 +55,27 @@ def read_qupath(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         yield AnnotatedSource(name, image, drawn, source_id=name)
 
 
+def read_outlines(path: Path, shape: tuple[int, int]) -> list[list[Ring]]:
+    """The rings (n, 2) of (y, x) of every feature that has an area, whatever it stands for.
+
+    `shape` is (height, width) of level 0 of the image.
+
+    Raises
+    ------
+    ImageError
+        If it is no GeoJSON, holds no area, or all of them lie outside the image.
+    """
+    outlines = [_rings(path, number, item) for number, item in enumerate(_features(path))]
+    outlines = [rings for rings in outlines if rings]
+    if not any(_touches(rings, shape) for rings in outlines):
+        what = f"all {len(outlines)} areas lie outside" if outlines else "holds no area on"
+        raise ImageError(
+            f"{path}: {what} the image of {shape[0]} x {shape[1]} px; is it another image's, or in"
+            " micrometres?"
+        )
+    return outlines
+
+
 def _nuclei(path: Path, shape: tuple[int, int]) -> list[list[Ring]]:
     features = list(enumerate(_features(path)))
     drawn = [(number, item) for number, item in features if _kind(item) in ("detection", "cell")]
