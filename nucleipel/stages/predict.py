@@ -118,10 +118,11 @@ def _predict_image(
             out,
             row.id,
             maps,
-            shape=slide.shape,
+            image=row.image,
+            resolution=slide.resolution,
+            channel=slide.channel,
             maps=len(description.maps),
             core_px=grid.core_px,
-            mpp=slide.mpp,
             thumbnail=slide.thumbnail(THUMBNAIL_PX),
             tissue=told,
         )
