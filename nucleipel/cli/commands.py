@@ -157,6 +157,7 @@ def finetune_patches(
 @options.settings
 @options.reading
 @options.at_mpp
+@options.tissue
 @options.device
 @options.shard
 def predict(
@@ -221,6 +222,7 @@ def stitch(
 @options.settings
 @options.reading
 @options.at_mpp
+@options.tissue
 @options.device
 @options.outputs
 @options.resources
@@ -368,6 +370,31 @@ def verify(path: Path, repair: bool) -> None:
 
 
 @click.command()
+@click.argument("checkpoint", type=options.PATH, metavar="RUN")
+@click.option("--onnx", type=options.PATH, help="ONNX file to write.")
+@click.option("--bioimageio", type=options.PATH, help="bioimage.io model package (.zip) to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a file found there.")
+@options.settings
+def export(
+    checkpoint: Path, onnx: Path | None, bioimageio: Path | None, overwrite: bool, **given: Any
+) -> None:
+    """Write a checkpoint for other programs: as ONNX, as a bioimage.io package.
+
+    RUN is a run folder, or 'default' for the weights that come with the
+    package. Needs: pip install 'nucleipel[export]'.
+    """
+    if onnx is None and bioimageio is None:
+        raise click.UsageError("give --onnx FILE, --bioimageio FILE.zip, or both")
+    from nucleipel.config import ExportConfig
+
+    config = options.load(ExportConfig, given)
+    from nucleipel.stages.export import export as run
+
+    for path in run(checkpoint, config, onnx=onnx, bioimageio=bioimageio, overwrite=overwrite):
+        click.echo(path)
+
+
+@click.command()
 @options.out("Folder for the slide, the runs and the result.")
 @options.settings
 @options.device
@@ -449,5 +476,6 @@ COMMANDS = (
     ablate,
     verify,
     submit,
+    export,
     demo,
 )

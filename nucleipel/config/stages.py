@@ -322,6 +322,8 @@ class PredictConfig(InfoConfig):
     device: Device = "auto"
     tta: bool = False
     """Whether the eight flips and quarter turns of each window are averaged: better, 8 x slower."""
+    tissue: str = "auto"
+    """Which cores are skipped as glass: auto, on images from 2048 px on; off; or a mask's path."""
 
 
 class StitchConfig(Settings):
@@ -333,6 +335,8 @@ class StitchConfig(Settings):
     """Whether each nucleus' intensities are measured, for which the image must be there."""
     csv: bool = False
     """Whether nuclei.csv is written beside nuclei.parquet."""
+    geojson: Literal["plain", "gz", "none"] = "plain"
+    """Whether nuclei.geojson is written, and whether compressed."""
 
     workers: Positive = 2
     """Threads that solve blocks."""
@@ -375,6 +379,40 @@ class CalibrateConfig(PredictConfig):
         """Values to try of each number."""
         tried = type(self).model_fields
         return {name: getattr(self, name) for name in InstanceConfig.model_fields if name in tried}
+
+
+class CitationConfig(Settings):
+    """A work to cite: give its DOI or its address."""
+
+    text: Annotated[str, Field(min_length=1)]
+    doi: str | None = None
+    url: str | None = None
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> Self:
+        if (self.doi is None) == (self.url is None):
+            raise ValueError(f"citation '{self.text}': give its doi or its url")
+        return self
+
+
+class ExportConfig(Settings):
+    """Settings of `nucleipel export`: what a bioimage.io package says of a model."""
+
+    name: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[A-Za-z0-9_+ ()-]+$")] = (
+        "nucleipel nuclei"
+    )
+    description: Annotated[str, Field(min_length=1, max_length=1024)] = (
+        "Segments nuclei: probabilities of background, interior and boundary, and the distance"
+        " to the nucleus' edge."
+    )
+    authors: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Names; those of the packaged weights are known."""
+    license: str | None = None
+    """SPDX identifier (CC-BY-4.0, say) of the weights; that of the packaged ones is known."""
+    citations: tuple[CitationConfig, ...] = ()
+    """Works to cite, the data above all, beside that of PEL."""
+    tags: tuple[str, ...] = ()
+    """Beside the usual ones: the tissue, the stain, the microscope."""
 
 
 class EvaluateConfig(Settings):

@@ -3,7 +3,7 @@
     PREDICTIONS.zarr/
         <id>/map        (C, H, W) uint8: background, interior, boundary, distance
         <id>/thumbnail  (h, w, 3) uint8, the image at most 2048 px wide, for overlays
-        <id>/image.json written last: the image, how it was read, number of shards
+        <id>/image.json written last: the image, how it was read, shards, what was skipped
         <id>/.written   while it is at work: hashes of the finished files
         nucleipel.json  record of the whole run
 
@@ -13,6 +13,7 @@ Chunks are the cores of the window grid; a shard is written once, whole.
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,14 @@ from nucleipel.io.sums import Written, require_whole
 MAP, THUMBNAIL, IMAGE_RECORD, META = "map", "thumbnail", "image.json", "zarr.json"
 THUMBNAIL_FILES = (f"{THUMBNAIL}/{META}", f"{THUMBNAIL}/c/0/0/0")
 CORES_PER_SHARD = 4
+NOT_TOLD: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """One image's finished prediction; the map is in the working frame of `resolution`.
 
-    `written` holds the hashes of its files.
+    `tissue` tells what was skipped as glass, `written` holds the hashes of its files.
     """
 
     id: str
@@ -48,7 +50,9 @@ class Prediction:
     resolution: Resolution
     image: Path
     image_fingerprint: str
+    channel: int | None
     shards: int
+    tissue: Mapping[str, Any]
     written: Mapping[str, str]
 
     def open_image(self, resolution: Resolution) -> Slide:
@@ -222,13 +226,16 @@ def write_prediction(
     *,
     image: Path,
     resolution: Resolution,
+    channel: int | None = None,
     maps: int,
     core_px: int,
     thumbnail: npt.NDArray[np.uint8],
+    tissue: Mapping[str, Any] = NOT_TOLD,
 ) -> None:
     """Write one image: those `parts_left` of its map, its thumbnail, then its record.
 
-    `image` is the file that was predicted, `resolution` how it was read.
+    `image` is the file that was predicted, `resolution` how it was read, `channel` the only
+    one of its channels that was.
     """
     folder, shape = store / image_id, resolution.shape
     chunk = tuple(min(core_px, length) for length in shape)
@@ -270,7 +277,9 @@ def write_prediction(
         "image": str(image.resolve()),
         "image_fingerprint": fingerprint(image),
         "resolution": asdict(resolution),
+        "channel": channel,
         "shards": len(shard_boxes(shape, core_px=core_px)),
+        "tissue": dict(tissue),
     }
     write_sealed_json(folder / IMAGE_RECORD, record)
     written.add([META, f"{MAP}/{META}", *THUMBNAIL_FILES, IMAGE_RECORD])
@@ -315,7 +324,9 @@ def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> P
             resolution=_resolution(fields["resolution"]),
             image=Path(fields["image"]),
             image_fingerprint=fields["image_fingerprint"],
+            channel=fields["channel"],
             shards=fields["shards"],
+            tissue=fields.get("tissue", NOT_TOLD),
             written=written,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

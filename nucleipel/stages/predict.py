@@ -8,11 +8,13 @@ import torch
 from nucleipel.config import PredictConfig
 from nucleipel.core.progress import track
 from nucleipel.core.shard import WHOLE, Shard
+from nucleipel.core.tissue import describe_skipped, glass_cores
 from nucleipel.inference.windows import choose_device, predict_part
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import is_predicted, parts_left, shard_boxes, write_prediction
 from nucleipel.io.reading import Reading
+from nucleipel.io.tissue import require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.images import finish_images
 from nucleipel.stages.reading import build_reading
@@ -46,7 +48,7 @@ def predict(
     elif shard.count and not shard.of(rows.rows):
         log.info("shard %s of %d images is empty: nothing to do", shard, len(by_id))
         return out
-    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
+    inputs = inputs_of(model, rows, reading, config)
     plan = {"images": list(by_id), "instances": model.description.instances}
     output = claim_output(
         out,
@@ -67,9 +69,7 @@ def predict(
     finish_images(
         output,
         list(by_id),
-        lambda name: _predict_image(
-            model, by_id[name], out, reading, flips=config.tta, device=device
-        ),
+        lambda name: _predict_image(model, by_id[name], out, reading, config, device=device),
         done=lambda name: is_predicted(out, name),
         shard=shard,
         allow_missing=allow_missing,
@@ -85,21 +85,44 @@ def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:
     return build_reading(config, at_mpp=at_mpp, channels=description.network.in_channels)
 
 
+def inputs_of(
+    model: Checkpoint, rows: Manifest, reading: Reading, config: PredictConfig
+) -> dict[str, str]:
+    """Hashes of all that goes into predictions: the checkpoint, the images, the tissue masks.
+
+    Raises
+    ------
+    ImageError
+        If a tissue mask is missing, or does not fit its image.
+    """
+    masks = require_tissue_files(config.tissue, [row.id for row in rows.rows])
+    for row in rows.rows if masks else ():
+        with reading.open(row.image, mpp=row.mpp) as slide:
+            tissue_of(slide, config.tissue, image_id=row.id)
+    return {"checkpoint": model.fingerprint, "images": rows.fingerprint(), **masks}
+
+
 def _predict_image(
     model: Checkpoint,
     row: Row,
     out: Path,
     reading: Reading,
+    config: PredictConfig,
     *,
-    flips: bool,
     device: torch.device,
 ) -> None:
     description = model.description
     channels = description.network.in_channels
     with reading.open(row.image, mpp=row.mpp) as slide:
-        log.info("%s: %s", row.id, slide.resolution.describe())
+        log.info("%s: %s, %s", row.id, slide.resolution.describe(), slide.image.photometric)
         grid = description.grid.fitted(slide.shape, stride=description.network.stride)
         intensity = slide.intensity_range()
+        tissue = tissue_of(slide, config.tissue, image_id=row.id)
+        cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
+        skipped = glass_cores(tissue, slide.shape, **cut)
+        told = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
+        if tissue is not None:
+            log.info("%s: %g %% of the image skipped as glass", row.id, told["skipped_percent"])
         boxes = shard_boxes(slide.shape, core_px=grid.core_px)
         parts = parts_left(out, row.id, boxes, core_px=grid.core_px)
         maps = (
@@ -112,7 +135,8 @@ def _predict_image(
                     channels=channels,
                     maps=len(description.maps),
                     device=device,
-                    flips=flips,
+                    flips=config.tta,
+                    skipped=skipped,
                 ),
             )
             for part in track(
@@ -125,7 +149,9 @@ def _predict_image(
             maps,
             image=row.image,
             resolution=slide.resolution,
+            channel=slide.channel,
             maps=len(description.maps),
             core_px=grid.core_px,
             thumbnail=slide.thumbnail(THUMBNAIL_PX),
+            tissue=told,
         )

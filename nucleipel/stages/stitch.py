@@ -1,18 +1,21 @@
 """Turn predicted probability maps into full-size instance maps."""
 
 import logging
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from nucleipel.config import StitchConfig
 from nucleipel.core.shard import WHOLE, Shard
-from nucleipel.errors import ConfigError
+from nucleipel.errors import ConfigError, StoreError
+from nucleipel.figures.report import EXAMPLES
 from nucleipel.instances.frame import FramedMap
 from nucleipel.instances.measures import MeasuredImage, measure_nuclei
 from nucleipel.instances.memory import block_px_within
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
+from nucleipel.instances.summary import Summary
 from nucleipel.io.instances import (
     create_working_map,
     is_written,
@@ -21,8 +24,10 @@ from nucleipel.io.instances import (
 )
 from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import Prediction, Predictions, open_predictions
+from nucleipel.io.resolution import Resolution
 from nucleipel.io.slide import Slide
 from nucleipel.stages.images import finish_images
+from nucleipel.stages.report import report_of_image
 
 log = logging.getLogger(__name__)
 
@@ -99,20 +104,19 @@ def stitch_images(
 
     Images that the predictions were closed without are missing here, too.
     """
-    out = output.folder
     rule = InstanceRule(**config.instances.over(store.instances))
 
     def work(image_id: str) -> None:
         source = f"{store.fingerprint}/{image_id}"
         _stitch_image(
-            store.image(image_id), out, config, rule=rule, block_px=block_px, source=source
+            store.image(image_id), output, config, rule=rule, block_px=block_px, source=source
         )
 
     finish_images(
         output,
         store.ids,
         work,
-        done=lambda image_id: is_written(out, image_id),
+        done=lambda image_id: is_written(output.folder, image_id),
         shard=shard,
         allow_missing=allow_missing,
         without=store.missing if shard.closes else (),
@@ -121,7 +125,7 @@ def stitch_images(
 
 def _stitch_image(
     prediction: Prediction,
-    out: Path,
+    output: Output,
     config: StitchConfig,
     *,
     rule: InstanceRule,
@@ -131,8 +135,8 @@ def _stitch_image(
     """Find the nuclei in the working frame, measure and write them in that of the result."""
     working = prediction.resolution
     frame = working.at_level_0() if config.map_frame == "level0" else working
-    with prediction.open_image(frame) if config.intensities else nullcontext() as slide:
-        work = work_folder(out, prediction.id)
+    with _opened(prediction, frame, config) as slide:
+        work = work_folder(output.folder, prediction.id)
         found = segment_instances(
             prediction.open_map(),
             rule=rule,
@@ -145,18 +149,50 @@ def _stitch_image(
         drawn = FramedMap(
             found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
         )
-        image = None if slide is None else _measured(slide)
+        image = _measured(slide) if slide is not None and config.intensities else None
+        summary = Summary(drawn.shape, examples=EXAMPLES)
+        overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
+        certificate = {
+            **found.certificate.to_json(),
+            "map": drawn.to_json(),
+            "tissue": dict(prediction.tissue),
+        }
         count = write_instances(
-            out,
+            output.folder,
             prediction.id,
             instance_map=drawn,
-            nuclei=measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image),
-            overlay=draw_overlay(prediction.read_thumbnail(), drawn.at_working_size()),
-            certificate={**found.certificate.to_json(), "map": drawn.to_json()},
+            nuclei=summary.watch(measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image)),
+            overlay=overlay,
+            certificate=certificate,
             mpp=frame.mpp,
             as_csv=config.csv,
+            geojson=config.geojson,
+            build_report=partial(
+                report_of_image,
+                prediction,
+                summary,
+                instance_map=drawn,
+                slide=slide,
+                overlay=overlay,
+                certificate=certificate,
+                frame=frame,
+                record=output.record,
+            ),
         )
     log.info("%s: %d nuclei", prediction.id, count)
+
+
+def _opened(
+    prediction: Prediction, frame: Resolution, config: StitchConfig
+) -> AbstractContextManager[Slide | None]:
+    """The image, without which only the pictures of the report are missing."""
+    try:
+        return prediction.open_image(frame)
+    except StoreError:
+        if config.intensities:
+            raise
+        log.info("%s: cannot be read again; the report shows no nuclei", prediction.image)
+        return nullcontext()
 
 
 def _measured(slide: Slide) -> MeasuredImage:
