@@ -257,6 +257,7 @@ def _open_prediction(path: Path, image_id: str) -> Prediction:
 
 def _resolution(fields: dict[str, Any]) -> Resolution:
     """From JSON, which knows no tuples."""
-    return Resolution(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    )
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+    }
+    return Resolution(**values)
