@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import yaml
 from PIL import Image
@@ -19,9 +20,6 @@ from nucleipel.io.exported import require_free, write_package
 from nucleipel.model.checkpoint import build_description, write_checkpoint
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.export import export
-
-pytest.importorskip("onnxscript")
-onnxruntime = pytest.importorskip("onnxruntime")
 
 WORDS = ExportConfig(
     name="my nuclei",
@@ -122,7 +120,6 @@ print(json.dumps({"status": found.status, "steps": steps}))
 def test_the_model_zoos_own_checks_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, mpp: float | None
 ) -> None:
-    pytest.importorskip("bioimageio.core")
     run = _write_run(tmp_path / "run", channels=channels, mpp=mpp)
     export(run, WORDS, bioimageio=tmp_path / "model.zip")
     monkeypatch.setenv("BIOIMAGEIO_CACHE_PATH", str(tmp_path / "cache"))
