@@ -26,9 +26,11 @@ SHORT_FOR = {
     "at_mpp": "at_mpp",
     "channel": "channel",
     "enlarge": "enlarge",
+    "tissue": "tissue",
     "image_folder": "images",
     "map_frame": "map_frame",
     "csv": "csv",
+    "geojson": "geojson",
     "label_mpp": "mpp",
     "all_split": "split",
 }
@@ -80,6 +82,11 @@ outputs = _stack(
         help="Pixels of the result: the image's own, or the working mpp's; --set map_frame=...",
     ),
     click.option("--csv", is_flag=True, default=None, help="Write nuclei.csv too; --set csv=true."),
+    click.option(
+        "--geojson",
+        type=click.Choice(["plain", "gz", "none"]),
+        help="How nuclei.geojson for QuPath is written; --set geojson=...",
+    ),
 )
 reading = _stack(
     click.option(
@@ -95,6 +102,12 @@ reading = _stack(
 )
 at_mpp = click.option(
     "--at-mpp", type=float, metavar="UM", help="Work at this mpp, not the checkpoint's."
+)
+
+tissue = click.option(
+    "--tissue",
+    metavar="auto|off|FILE",
+    help="Skip empty glass, found or as a GeoJSON or TIFF mask (or a folder of them) says.",
 )
 
 

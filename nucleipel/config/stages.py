@@ -322,6 +322,8 @@ class PredictConfig(InfoConfig):
     device: Device = "auto"
     tta: bool = False
     """Whether the eight flips and quarter turns of each window are averaged: better, 8 x slower."""
+    tissue: str = "auto"
+    """Which cores are skipped as glass: auto, on images from 2048 px on; off; or a mask's path."""
 
 
 class StitchConfig(Settings):
@@ -333,6 +335,8 @@ class StitchConfig(Settings):
     """Whether each nucleus' intensities are measured, for which the image must be there."""
     csv: bool = False
     """Whether nuclei.csv is written beside nuclei.parquet."""
+    geojson: Literal["plain", "gz", "none"] = "plain"
+    """Whether nuclei.geojson is written, and whether compressed."""
 
     workers: Positive = 2
     """Threads that solve blocks."""

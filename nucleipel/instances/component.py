@@ -35,7 +35,7 @@ ROW = ("area", "first_y", "first_x", "sum_y", "sum_x", "y0", "x0", "y1", "x1", "
 """What `solve_components` measures of a nucleus: sums over its pixels, half-open box."""
 AREA, FIRST_Y, FIRST_X, SUM_Y, SUM_X, Y0, X0, Y1, X1, PROBABILITY = range(len(ROW))
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 # what only compiled code calls needs no way in from Python, which takes long to compile
 _inner = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _OUTSIDE, _OWN, _FOREIGN, _SEEN = 0, 1, 2, 4
@@ -92,12 +92,9 @@ def solve_components(  # type: ignore[no-untyped-def]
         if (y1 - y0) * (x1 - x0) < min_area_px:
             continue
         frame = _frame(boxes[index], radius, distance_px, origin, shape)
-        own[: frame[5]] = 0
+        _set_own(own, frame, labels, y0, x0, chosen[index])
         if fill_holes_px > 0 and holes[index] > 0:
-            member = _filled(labels, boxes[index], chosen[index], fill_holes_px)
-            _fill_own(own, frame, member, 0, 0, _OWN)
-        else:
-            _fill_own(own, frame, labels, y0, x0, chosen[index])
+            _fill_holes(own, frame, labels, y0, x0, fill_holes_px, keys)
         open_sides = (
             y0 + origin[0] == 0,
             x0 + origin[1] == 0,
@@ -114,10 +111,13 @@ def solve_components(  # type: ignore[no-untyped-def]
         basins, group = _split(own, frame, height, distance2, persistence, one, two, keys, highest)
         if count + len(group) > len(rows):
             rows = _longer(rows, 2 * (count + len(group)))
-        row_of, found = _measure(basins, frame, group, probabilities, y0, x0, origin, rows, count)
+        spans, owners = keys, highest
+        found, span_count = _measure(
+            basins, frame, group, probabilities, y0, x0, origin, rows, count, spans, owners
+        )
         number, kept = _drop(rows, count, found, min_area_px, min_probability_percent)
         if kept > 0:
-            _paint(basins, frame, group, row_of, number, nuclei, y0, x0)
+            _paint(spans[:span_count], owners, number, nuclei, y0, x0)
         count += kept
     return nuclei, rows[:count].copy()
 
@@ -145,66 +145,58 @@ def _frame(box, radius, distance_px, origin, shape):  # type: ignore[no-untyped-
 
 
 @_inner
-def _fill_own(own, frame, values, y0, x0, value):  # type: ignore[no-untyped-def]
-    """1 in the flat array where the values of the box at (y0, x0) are `value`."""
-    height, width, stride, first = frame[:4]
+def _set_own(own, frame, labels, y0, x0, label):  # type: ignore[no-untyped-def]
+    """1 in the flat array where the box at (y0, x0) has the label, 0 elsewhere."""
+    height, width, stride, first, _, room = frame
+    own[:room] = 0
     for y in range(height):
-        line, source = own[first + y * stride :], values[y0 + y, x0 : x0 + width]
+        line, found = own[first + y * stride :], labels[y0 + y, x0 : x0 + width]
         for x in range(width):
-            line[x] = source[x] == value
+            line[x] = found[x] == label
 
 
 @_inner
-def _filled(labels, box, label, max_px):  # type: ignore[no-untyped-def]
-    """(h, w) uint8, 1 where a component is, with holes of up to `max_px` pixels.
+def _fill_holes(own, frame, labels, y0, x0, max_px, stack):  # type: ignore[no-untyped-def]
+    """Make holes of up to `max_px` pixels own; one that holds another component stays.
 
-    A hole that holds another component stays one. What is 4-connected to the
-    edge of the exact box is no hole: beyond that edge there is no pixel of the
-    component.
+    What is 4-connected to the margin is no hole: beyond the exact box there is
+    no pixel of the component.
     """
-    height, width = box[2] - box[0], box[3] - box[1]
-    member = np.empty((height, width), np.uint8)
+    height, width, stride, first, end, _ = frame
     for y in range(height):
         for x in range(width):
-            found = labels[box[0] + y, box[1] + x]
-            member[y, x] = _OWN if found == label else (_OUTSIDE if found == 0 else _FOREIGN)
-    stack = np.empty(height * width, np.int32)
-    for y in range(height):
-        edge_row = y == 0 or y == height - 1
-        for x in range(0, width, 1 if edge_row else max(width - 1, 1)):
-            _flood(member, y, x, stack)
-    for y in range(1, height - 1):
-        for x in range(1, width - 1):
-            if member[y, x] != _OUTSIDE:
-                continue
-            size, foreign = _flood(member, y, x, stack)
+            at = first + y * stride + x
+            if own[at] != _OWN and labels[y0 + y, x0 + x] != 0:
+                own[at] = _FOREIGN
+    _flood(own, frame, first - stride, stack)
+    for at in range(first, end):
+        if own[at] == _OUTSIDE:
+            size, foreign = _flood(own, frame, at, stack)
             if size <= max_px and not foreign:
                 for index in range(size):
-                    member[stack[index] // width, stack[index] % width] = _OWN
-    return member
+                    own[stack[index]] = _OWN
+    for at in range(first - stride, end + stride):
+        own[at] = own[at] == _OWN
 
 
 @_inner
-def _flood(member, y, x, stack):  # type: ignore[no-untyped-def]
-    """Mark what is not own and 4-connected to (y, x); leave it on the stack, all of it."""
-    height, width = member.shape
-    if member[y, x] == _OWN or member[y, x] >= _SEEN:
-        return 0, False
-    foreign = member[y, x] == _FOREIGN
-    member[y, x] += _SEEN
-    stack[0] = y * width + x
+def _flood(own, frame, start, stack):  # type: ignore[no-untyped-def]
+    """Mark what is not own and 4-connected to a place; leave it on the stack, all of it."""
+    stride, low, high = frame[2], frame[3] - frame[2], frame[4] + frame[2]
+    foreign = False
+    own[start] += _SEEN
+    stack[0] = start
     done, size = 0, 1
     while done < size:
-        v, u = stack[done] // width, stack[done] % width
+        here = stack[done]
         done += 1
-        for dv, du in ((-1, 0), (0, -1), (0, 1), (1, 0)):
-            j, i = v + dv, u + du
-            if 0 <= j < height and 0 <= i < width:
-                found = member[j, i]
+        for at in (here - stride, here - 1, here + 1, here + stride):
+            if low <= at < high:
+                found = own[at]
                 if found != _OWN and found < _SEEN:
                     foreign |= found == _FOREIGN
-                    member[j, i] += _SEEN
-                    stack[size] = j * width + i
+                    own[at] = found + _SEEN
+                    stack[size] = at
                     size += 1
     return size, foreign
 
@@ -288,7 +280,7 @@ def _smooth(height, frame, weights, rows):  # type: ignore[no-untyped-def]
     _, _, stride, first, end, room = frame
     rows[:first] = 0
     rows[end:room] = 0
-    _convolve(height, rows, first, end, 1, weights)
+    _convolve(height, rows, first, end, np.int64(1), weights)
     here = rows[first:end]
     for index in range(end - first):
         here[index] >>= DROPPED_BITS
@@ -513,27 +505,31 @@ def _join(pairs, saddles, peak_heights, persistence):  # type: ignore[no-untyped
 
 @_inner
 def _measure(  # type: ignore[no-untyped-def]
-    basins, frame, group, probabilities, y0, x0, origin, rows, count
+    basins, frame, group, probabilities, y0, x0, origin, rows, count, spans, owners
 ):
     """Fill a row for each group, from `count` on, in raster order of first pixels.
 
-    Returns each group's row, counted from `count`, and how many there are.
+    Fills `spans`, pieces of pixel rows as y << 32 | x << 16 | length in the box,
+    and `owners`, the row of each, counted from `count`. Returns how many rows
+    and how many spans there are.
     """
     height, width, stride, first = frame[:4]
-    row_of = np.full(len(group), -1, np.int32)
-    found = 0
+    row_of = np.full(len(group), -1, np.int64)
+    found, span_count = 0, 0
     for y in range(height):
         line = basins[first + y * stride :]
         doubts = probabilities[0, y0 + y, x0 : x0 + width]
         v = origin[0] + y0 + y
         x = 0
         while x < width:
-            basin, start, doubt = line[x], x, 0
+            basin = line[x]
+            if basin == 0:
+                x += 1
+                continue
+            start, doubt = x, np.int64(0)
             while x < width and line[x] == basin:
                 doubt += np.int64(doubts[x])
                 x += 1
-            if basin == 0:
-                continue
             u, length = origin[1] + x0 + start, x - start
             root = group[basin - 1]
             if row_of[root] < 0:
@@ -549,7 +545,10 @@ def _measure(  # type: ignore[no-untyped-def]
             row[Y1] = v + 1
             row[X1] = max(row[X1], u + length)
             row[PROBABILITY] += 255 * length - doubt
-    return row_of, found
+            spans[span_count] = (y << 32) | (start << 16) | length
+            owners[span_count] = row_of[root]
+            span_count += 1
+    return found, span_count
 
 
 @_inner
@@ -576,17 +575,12 @@ def _drop(rows, count, found, min_area_px, min_probability_percent):  # type: ig
 
 
 @_inner
-def _paint(  # type: ignore[no-untyped-def]
-    basins, frame, group, row_of, number, nuclei, y0, x0
-):
-    """Write the numbers of kept nuclei over the box."""
-    height, width, stride, first = frame[:4]
-    value_of = np.zeros(len(group) + 1, np.int32)
-    for basin in range(len(group)):
-        value_of[basin + 1] = number[row_of[group[basin]]]
-    for y in range(height):
-        line, target = basins[first + y * stride :], nuclei[y0 + y, x0 : x0 + width]
-        for x in range(width):
-            value = value_of[line[x]]
-            if value > 0:
-                target[x] = value
+def _paint(spans, owners, number, nuclei, y0, x0):  # type: ignore[no-untyped-def]
+    """Write the numbers of kept nuclei over their spans."""
+    for index in range(len(spans)):
+        value = number[owners[index]]
+        if value > 0:
+            y, start = spans[index] >> 32, (spans[index] >> 16) & 0xFFFF
+            line = nuclei[y0 + y, x0 + start : x0 + start + (spans[index] & 0xFFFF)]
+            for x in range(len(line)):
+                line[x] = value

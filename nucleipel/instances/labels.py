@@ -7,7 +7,7 @@ box, how many holes it has) is known from its runs.
 import numba
 import numpy as np
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 
 
 @_compiled

@@ -1,7 +1,9 @@
 """Finished nuclei of one image: instance map, table, overlay, certificate.
 
     OUT/<id>/instances.ome.tif   (H, W) uint32, ids 1..n; a pyramid when it is large
+    OUT/<id>/instances.zarr      the same as OME-Zarr labels
     OUT/<id>/nuclei.parquet      one row a nucleus, with its outline
+    OUT/<id>/nuclei.geojson      the same as QuPath's detections, plain or gzipped
     OUT/<id>/nuclei.csv          the same without outlines, when asked for
     OUT/<id>/overlay.png         contours on the image
     OUT/<id>/report.html         all that can be told of the image, on one page
@@ -27,15 +29,14 @@ import numpy.typing as npt
 from nucleipel.core.atomic import sync, sync_tree, write_json
 from nucleipel.core.nuclei import NucleusRows
 from nucleipel.errors import ImageError, StoreError
-from nucleipel.io.nuclei import write_nuclei
+from nucleipel.io.label_pyramid import LABELS, write_label_pyramid
+from nucleipel.io.nuclei import GeoJson, write_nuclei
 from nucleipel.io.output import RECORD, read_record
 
 INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"
 CERTIFICATE, WORK, REPORT = "certificate.json", ".work", "report.html"
-PYRAMID_FROM_PX = 4096
 TILE_PX = 512
 BIGTIFF_FROM_BYTES = 2**31
-STRIP_PX = 1024
 
 
 def is_written(out: Path, image_id: str) -> bool:
@@ -74,6 +75,7 @@ def write_instances(
     certificate: dict[str, Any],
     mpp: float | None,
     as_csv: bool = False,
+    geojson: GeoJson = "none",
     build_report: Callable[[], str] | None = None,
 ) -> int:
     """Write the files of one image, and remove its intermediate results.
@@ -90,9 +92,13 @@ def write_instances(
     partial = out / f".{image_id}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    _write_map(partial / INSTANCE_MAP, instance_map, work=work, unique=_uuid(certificate), mpp=mpp)
+    unique = _uuid(certificate)
+    levels = write_label_pyramid(partial / LABELS, instance_map, name=image_id, mpp=mpp)
+    _write_map(partial / INSTANCE_MAP, levels, unique=unique, mpp=mpp)
     about = {"image": image_id, "shape_px": list(instance_map.shape), "mpp": mpp}
-    count = write_nuclei(partial, nuclei, about=about, as_csv=as_csv)
+    count = write_nuclei(
+        partial, nuclei, about=about, unique=unique, as_csv=as_csv, geojson=geojson
+    )
     Image.fromarray(overlay).save(partial / OVERLAY)
     write_json(partial / CERTIFICATE, certificate)
     if build_report is not None:
@@ -139,9 +145,8 @@ def _uuid(certificate: dict[str, Any]) -> uuid.UUID:
     return uuid.UUID(bytes=hashlib.sha256(content).digest()[:16])
 
 
-def _write_map(
-    path: Path, instance_map: Any, *, work: Path, unique: uuid.UUID, mpp: float | None
-) -> None:
+def _write_map(path: Path, levels: list[Any], *, unique: uuid.UUID, mpp: float | None) -> None:
+    """Write the levels of a map, each (H, W) uint32 and read by parts, as a pyramid."""
     import tifffile
 
     metadata: dict[str, object] = {"axes": "YX", "Name": "instances", "UUID": f"urn:uuid:{unique}"}
@@ -150,7 +155,6 @@ def _write_map(
         metadata |= {"PhysicalSizeX": mpp, "PhysicalSizeXUnit": "µm"}
         metadata |= {"PhysicalSizeY": mpp, "PhysicalSizeYUnit": "µm"}
         resolution = {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
-    levels = _pyramid(instance_map, work)
     options = {
         "dtype": np.uint32,
         "tile": (TILE_PX, TILE_PX),
@@ -179,21 +183,3 @@ def _tiles(level: Any) -> Iterator[npt.NDArray[np.uint32]]:
             part = np.asarray(level[y : y + TILE_PX, x : x + TILE_PX])
             missing = [(0, TILE_PX - length) for length in part.shape]
             yield np.pad(part, missing)
-
-
-def _pyramid(instance_map: Any, work: Path) -> list[Any]:
-    """The map and, of a large one, its halves: every second pixel, since ids have no mean."""
-    levels = [instance_map]
-    while max(instance_map.shape) > PYRAMID_FROM_PX and max(levels[-1].shape) > TILE_PX:
-        finer = levels[-1]
-        height, width = (-(-length // 2) for length in finer.shape)
-        half = create_working_map(
-            work, f"level-{len(levels)}", (height, width), chunk_px=STRIP_PX // 2
-        )
-        step = STRIP_PX // 2
-        for y in range(0, height, step):
-            for x in range(0, width, step):
-                part = np.asarray(finer[2 * y : 2 * (y + step), 2 * x : 2 * (x + step)])
-                half[y : y + step, x : x + step] = part[::2, ::2]
-        levels.append(half)
-    return levels

@@ -1,5 +1,6 @@
 """Every command through click on a tiny set, and every mistake a user can make, in one line."""
 
+import gzip
 import json
 import re
 import subprocess
@@ -114,13 +115,16 @@ def test_segment_takes_images_one_by_one(ran: Path, tiny_set, tmp_path: Path) ->
 
 def test_csv_and_map_frame(ran: Path, tmp_path: Path) -> None:
     stitch = ["stitch", "--predictions", ran / "maps.zarr", "--out"]
-    _ok(*stitch, tmp_path / "out", "--csv", "--map-frame", "working")
+    _ok(*stitch, tmp_path / "out", "--csv", "--geojson", "gz",
+        "--map-frame", "working")  # fmt: skip
     lines = (tmp_path / "out" / "test" / "nuclei.csv").read_text().splitlines()
     table = pq.read_table(tmp_path / "out" / "test" / "nuclei.parquet")
     assert lines[0].split(",") == table.column_names[:-1]
     assert len(lines) == len(table) + 1
     config = (tmp_path / "out" / "config.yaml").read_text()
     assert "map_frame: working" in config
+    with gzip.open(tmp_path / "out" / "test" / "nuclei.geojson.gz") as stream:
+        assert len(json.load(stream)["features"]) == len(table)
     assert not (ran / "instances" / "test" / "nuclei.csv").exists()
 
 

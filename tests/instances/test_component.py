@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nucleipel.instances.component import _fill_own, _frame, _split
+from nucleipel.instances.component import _frame, _set_own, _split
 
 PATIENT = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
@@ -22,7 +22,7 @@ def split(member, height, distance2, persistence):
         np.zeros(room, np.int32),
         np.zeros(room, np.int32),
     )
-    _fill_own(own, frame, member, 0, 0, 1)
+    _set_own(own, frame, member, 0, 0, 1)
     for y in range(rows):
         for x in range(columns):
             heights[first + y * stride + x] = height[y, x]
