@@ -57,7 +57,7 @@ def ablate(out: Path, config: AblateConfig, *, overwrite: bool = False) -> Path:
         out,
         stage="ablate",
         config=config.identity(),
-        inputs={"base": start.sha256, "images": learned.fingerprint()},
+        inputs={"base": start.fingerprint, "images": learned.fingerprint()},
         overwrite=overwrite,
     )
     write_text(out / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
