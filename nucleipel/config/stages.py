@@ -345,7 +345,7 @@ class CalibrateConfig(PredictConfig):
     """Settings of `nucleipel calibrate`: the numbers that are tried, beside the checkpoint's own.
 
     One after another is set to the value of best pooled PQ, again and again
-    until none gains more.
+    until none gains more. A number with nothing to try stays as it is.
     """
 
     foreground_percent: tuple[Annotated[int, Field(ge=1, le=99)], ...] = (
@@ -368,6 +368,17 @@ class CalibrateConfig(PredictConfig):
         """Values to try of each number."""
         tried = type(self).model_fields
         return {name: getattr(self, name) for name in InstanceConfig.model_fields if name in tried}
+
+
+CalibratedNumber = Literal[
+    "foreground_percent",
+    "fill_holes_px",
+    "distance_percent",
+    "smooth_px",
+    "persistence",
+    "min_area_px",
+    "min_probability_percent",
+]
 
 
 class EvaluateConfig(Settings):
@@ -435,6 +446,9 @@ class AblateConfig(Settings):
     """What the arms share: steps, learning rate, augmentation; never the loss."""
     instances: InstanceOverrides = InstanceOverrides()
     """How maps become nuclei, in validation and for the scores, if not as the base has it."""
+    calibrate: tuple[CalibratedNumber, ...] = ("foreground_percent", "min_probability_percent")
+    """Numbers chosen on val for each run, the base too, before it is scored: once by Dice, for
+    its Dice, and once by PQ, for all else. None: all runs are judged as the base has it."""
     arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ArmConfig] = ARMS
     """By name; `control` goes on with the base's own loss. `none`, the base, is always there."""
     grid: GridConfig = GridConfig()
@@ -446,6 +460,12 @@ class AblateConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        for number in self.calibrate:
+            if getattr(self.instances, number) is not None:
+                raise ValueError(
+                    f"instances.{number} is set, but calibrate chooses it for each run;"
+                    " leave one of the two out"
+                )
         for key in sorted(self.finetune.model_fields_set & SET_BY_ABLATE):
             raise ValueError(f"finetune.{key} is set by the arms or beside finetune; set it there")
         if "control" not in self.arms or "none" in self.arms:

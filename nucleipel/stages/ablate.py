@@ -8,8 +8,8 @@ import yaml
 from nucleipel.config import (
     AblateConfig,
     ArmConfig,
+    CalibrateConfig,
     FinetunePatchesConfig,
-    SegmentConfig,
     TileConfig,
 )
 from nucleipel.config.stages import LossConfig
@@ -42,7 +42,11 @@ def ablate(out: Path, config: AblateConfig, *, overwrite: bool = False) -> Path:
 
     Every arm starts from the same checkpoint and takes the same steps over the
     same patches in the same order; a seed changes the order for all of them
-    alike. The grid is trained and scored without the test images. Runs that
+    alike. Every run, the base too, is judged with numbers of the instance rule
+    that were chosen for it on val: an arm that only shifts probabilities would
+    lose or win by the base's numbers. Dice is judged with those of best Dice,
+    all other measures with those of best PQ. The grid is trained and scored
+    without the test images. Runs that
     are finished stay: the same command continues, and one with more arms or
     seeds does what is missing.
     """
@@ -128,7 +132,7 @@ def _runs(
     split: str,
 ) -> list[Run]:  # fmt: skip
     base, manifest, data_root = _inputs(config)
-    segment = SegmentConfig(device=config.device, instances=config.instances)
+    calibrate = _how_to_calibrate(config)
     known = config.all_arms()
     # the control first: whether the base is saturated should be known early
     order = [BASE, CONTROL, *(name for name in known if name in arms and name != CONTROL)]
@@ -144,11 +148,18 @@ def _runs(
             manifest=manifest,
             data_root=data_root,
             finetune=None if arm == BASE else _how_to_finetune(config, known[arm], seed=seed),
-            segment=segment,
+            instances=config.instances,
+            calibrate=calibrate,
         )
         for arm in order
         for seed in (seeds if arm != BASE else (0,))
     ]
+
+
+def _how_to_calibrate(config: AblateConfig) -> CalibrateConfig:
+    how = CalibrateConfig(device=config.device)
+    held = [name for name in how.candidates() if name not in config.calibrate]
+    return how.model_copy(update=dict.fromkeys(held, ()))
 
 
 def _how_to_finetune(config: AblateConfig, arm: ArmConfig, *, seed: int) -> FinetunePatchesConfig:

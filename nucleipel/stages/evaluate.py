@@ -8,7 +8,7 @@ from nucleipel.config import EvaluateConfig
 from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
 from nucleipel.io.instances import read_instance_map
-from nucleipel.io.manifest import Row, read_manifest
+from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.report import write_report
 from nucleipel.io.slide import read_annotation
 from nucleipel.metrics.scores import ImageScore, mean, pool
@@ -43,13 +43,20 @@ def evaluate(
             "annotations": rows.fingerprint(),
             "config": config.identity(),
         },
-        **_summary(scores),
+        **summarize(scores),
     }
     if by:
         report["groups"] = {
-            value: _summary([scores[place] for place in places]) for value, places in groups.items()
+            value: summarize([scores[place] for place in places])
+            for value, places in groups.items()
         }
-    table = [
+    write_report(out, report, image_rows(rows, scores), overwrite=overwrite)
+    return report
+
+
+def image_rows(rows: Manifest, scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
+    """What the CSV says of each image."""
+    return [
         {
             "id": row.id,
             "annotated_nuclei": score.truth_count,
@@ -58,11 +65,10 @@ def evaluate(
         }
         for row, score in zip(rows.rows, scores, strict=True)
     ]
-    write_report(out, report, table, overwrite=overwrite)
-    return report
 
 
-def _summary(scores: Sequence[ImageScore]) -> dict[str, Any]:
+def summarize(scores: Sequence[ImageScore]) -> dict[str, Any]:
+    """What the report says of several images together."""
     return {
         "images": len(scores),
         "annotated_nuclei": sum(score.truth_count for score in scores),

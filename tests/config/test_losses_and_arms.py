@@ -82,6 +82,11 @@ def test_the_committed_ablation_has_the_arms_of_its_comment() -> None:
     [
         (["finetune.region_loss=dice"], r"finetune\.region_loss is set by the arms"),
         (["finetune.keep=best"], r"finetune\.keep is set by the arms or beside finetune"),
+        (["calibrate=[persistense]"], r"calibrate\.0 is"),
+        (
+            ["instances.foreground_percent=60"],
+            r"instances\.foreground_percent is set, but calibrate chooses it for each run",
+        ),
         (["finalists.arms=[controll]"], "no arm 'controll'; there are control"),
         (["arms={a/b: {region_loss: dice}}"], r"arms\.a/b"),
         (["arms.control.seed=3"], "unknown key 'arms.control.seed'"),

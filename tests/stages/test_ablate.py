@@ -179,6 +179,129 @@ def test_every_figure_of_the_report_stands_in_a_table(whole: Path) -> None:
     assert "saturated" in report
 
 
+def test_patches_and_the_loss_have_columns_of_their_own(whole: Path) -> None:
+    report = (whole / "report.md").read_text().split("## The finalists")[1].splitlines()
+    head = next(line for line in report if "Dice: patches" in line).strip("| ").split(" | ")
+    assert head[1:4] == ["Dice: patches", "Dice: loss", "Dice: both"]
+    lines = [line.strip("| ").split(" | ") for line in report if line.startswith("| `")]
+    told = {cells[0].strip("`"): cells[1:] for cells in lines if len(cells) > 6}
+    means = {
+        (row["arm"], row["reference"], row["measure"]): float(row["points"])
+        for row in table(whole / "differences.csv")
+        if row["split"] == "test"
+    }
+    assert "original" in told
+    for arm in told.keys() - {"control"}:
+        for place, measure in ((0, "dice"), (3, "pq")):
+            patches, loss, both = (float(told[arm][place + k].split()[0]) for k in range(3))
+            assert patches == pytest.approx(means["control", "none", measure], abs=6e-3)
+            assert loss == pytest.approx(means[arm, "control", measure], abs=6e-3)
+            assert both == pytest.approx(means[arm, "none", measure], abs=6e-3)
+            assert patches + loss == pytest.approx(both, abs=2e-2)
+
+
+def _judged(base: Path, manifest: Path, out: Path, **changed: object) -> dict[str, str]:
+    """The scores on test of the base alone."""
+    finalists = FinalistsConfig(seeds=(0,), arms=())
+    ablate(out, settings(base, manifest, finalists=finalists, **changed))
+    (row,) = table(out / "results.csv")
+    assert (row["arm"], row["split"]) == ("none", "test")
+    return row
+
+
+def test_a_network_that_is_only_shyer_is_judged_alike(base, tiny_set, tmp_path) -> None:
+    """Its foreground probabilities are lower everywhere, but in the same order."""
+    from nucleipel.model.checkpoint import read_checkpoint, write_checkpoint
+
+    model = read_checkpoint(base)
+    weights = model.network.state_dict()
+    last = [name for name in weights if name.endswith("conv.bias")][-1]
+    assert weights[last].shape == (4 * 4,), "four outputs of 2 x 2 pixels, background first"
+    weights[last][:4] += 1.5
+    shy = tmp_path / "shy"
+    shy.mkdir()
+    write_checkpoint(shy, model.description, weights)
+    gaps = {}
+    for name, calibrate in (("held", ()), ("chosen", AblateConfig().calibrate)):
+        rows = [
+            _judged(run, tiny_set.manifest, tmp_path / f"{name}-{run.name}", calibrate=calibrate)
+            for run in (base, shy)
+        ]
+        gaps[name] = abs(float(rows[0]["dice"]) - float(rows[1]["dice"]))
+    assert gaps["held"] > 0.05
+    assert gaps["chosen"] < 0.2 * gaps["held"]
+    assert float(rows[1]["foreground_percent for dice"]) < float(
+        rows[0]["foreground_percent for dice"]
+    )
+
+
+def test_scores_are_those_of_segment_and_evaluate(base, tiny_set, tmp_path) -> None:
+    from nucleipel.config import EvaluateConfig, SegmentConfig
+    from nucleipel.config.stages import InstanceOverrides
+    from nucleipel.io.manifest import read_manifest
+    from nucleipel.stages.evaluate import evaluate
+    from nucleipel.stages.segment import segment
+
+    row = _judged(base, tiny_set.manifest, tmp_path / "out")
+    numbers = json.loads((tmp_path / "out/runs/none/seed-0/numbers.json").read_text())
+    rows = read_manifest(tiny_set.manifest).of_split("test")
+    for by, measures in (("dice", ("dice",)), ("pq", ("aji", "pq", "ap@0.50", "ap@0.75"))):
+        how = SegmentConfig(device="cpu", instances=InstanceOverrides(**numbers[by]["instances"]))
+        instances = segment(base, rows, tmp_path / by, how)
+        report = evaluate(
+            tiny_set.manifest, instances, tmp_path / f"{by}.json", EvaluateConfig(), split="test"
+        )
+        for measure in measures:
+            assert float(row[measure]) == pytest.approx(report["mean_over_images"][measure])
+            assert float(row[f"pooled {measure}"]) == pytest.approx(
+                report["pooled_over_nuclei"][measure]
+            )
+        chosen = numbers[by]["instances"]["foreground_percent"]
+        assert float(row[f"foreground_percent for {by}"]) == chosen
+
+
+def test_numbers_are_chosen_once_and_on_val_alone(base, tiny_set, tmp_path, monkeypatch) -> None:
+    import nucleipel.stages.ablation_runs as stage
+
+    real, calls = stage._write_scores, []
+
+    def killed_first(run, *arguments):
+        calls.append(run.arm)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real(run, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "_write_scores", killed_first)
+        with pytest.raises(KeyboardInterrupt):
+            _judged(base, tiny_set.manifest, tmp_path / "out")
+    file = tmp_path / "out/runs/none/seed-0/numbers.json"
+    before = file.stat().st_mtime_ns
+    row = _judged(base, tiny_set.manifest, tmp_path / "out")
+    assert file.stat().st_mtime_ns == before
+    assert row == _judged(base, tiny_set.manifest, tmp_path / "undisturbed")
+    numbers = json.loads(file.read_text())
+    assert float(row["val pooled dice"]) == numbers["dice"]["val"]
+    assert float(row["val pooled pq"]) == numbers["pq"]["val"]
+
+
+def test_a_base_with_other_numbers_is_another_base(base, tiny_set, tmp_path) -> None:
+    import dataclasses
+
+    from nucleipel.model.checkpoint import read_checkpoint, write_checkpoint
+
+    model = read_checkpoint(base)
+    other = tmp_path / "other"
+    other.mkdir()
+    numbers = {**model.description.instances, "min_area_px": 3}
+    write_checkpoint(
+        other, dataclasses.replace(model.description, instances=numbers), model.network.state_dict()
+    )
+    _judged(base, tiny_set.manifest, tmp_path / "out")
+    with pytest.raises(OutputError, match="another base"):
+        _judged(other, tiny_set.manifest, tmp_path / "out")
+
+
 def test_all_arms_see_the_same_samples(base, tiny_set, tmp_path, monkeypatch) -> None:
     from nucleipel.data.patches import TrainingPatches
 
@@ -314,7 +437,7 @@ def test_killed_with_several_jobs_ends_with_the_same_tables(base, tiny_set, tmp_
     assert before.items() <= _times(out).items()
     for name in ("results.csv", "images.csv", "differences.csv", "report.md", "selection.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
-    left = [file for file in out.rglob("*") if "state" in file.name or file.name == "instances"]
+    left = [file for file in out.rglob("*") if "state" in file.name or "maps" in file.name]
     assert not left
     assert (out / "runs" / "control" / "seed-0" / "finetune" / "checkpoint.safetensors").is_file()
 

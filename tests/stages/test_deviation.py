@@ -22,7 +22,7 @@ CPU = DeviationConfig(device="cpu", patch_px=64)
 
 
 def _write_run(
-    folder: Path, *, seed: int, boundary_px: int = 2, core_px: int = 32, instances: dict = {}
+    folder: Path, *, seed: int, boundary_px: int = 2, core_px: int = 32, min_area_px: int = 10
 ) -> Path:
     torch.manual_seed(seed)
     network = build_network(SPEC).eval()
@@ -33,7 +33,7 @@ def _write_run(
         core_px=core_px,
         boundary_px=boundary_px,
         maps=("background", "interior", "boundary", "distance"),
-        instances=instances,
+        instances={"min_area_px": min_area_px},
         config={},
     )
     folder.mkdir()
@@ -193,6 +193,6 @@ def test_a_small_image_is_predicted_as_predict_does_it(runs, rows, tmp_path, mon
 def test_a_checkpoint_described_otherwise_is_another_input(runs, rows, tmp_path) -> None:
     out = tmp_path / "out"
     deviation(runs[0], rows.of_ids(["test"]), out, CPU)
-    described = _write_run(tmp_path / "other", seed=0, instances={"min_area_px": 5})
+    described = _write_run(tmp_path / "other", seed=0, min_area_px=5)
     with pytest.raises(OutputError, match="another now"):
         deviation(described, rows.of_ids(["test"]), out, CPU)
