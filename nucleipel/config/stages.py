@@ -170,6 +170,9 @@ class TrainConfig(FitConfig, ReadConfig):
     channels: Literal[1, 3] = 3
     """Channels of the network's input; with 3, gray images are repeated."""
     window_px: Positive = 512
+    whole_images: bool = False
+    """Whether each image is shown whole, resized to a square of window_px, in training and in
+    prediction, instead of windows at the working mpp. `finetune-patches` goes on with patches."""
     windows_per_epoch: Positive = 512
     validation_windows: Positive = 256
     """At most this many windows are scored in a validation."""
@@ -195,6 +198,19 @@ class TrainConfig(FitConfig, ReadConfig):
                     f"{name} {getattr(self, name)} must be a multiple of {self.network.stride},"
                     " the stride of the network"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_images_have_no_scale(self) -> Self:
+        if self.whole_images and self.mpp is not None:
+            raise ValueError(
+                f"mpp is {self.mpp:g}, but whole_images resizes images of any size to one;"
+                " leave one of the two out"
+            )
+        if self.whole_images and self.augment.scale_range != (1, 1):
+            raise ValueError(
+                "whole_images shows every image whole; set augment.scale_range to [1, 1]"
+            )
         return self
 
 

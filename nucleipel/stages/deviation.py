@@ -97,7 +97,11 @@ def _draw_image(
     device: torch.device,
 ) -> None:
     description = next(iter(models.values())).description
-    reading = Reading(channels=description.network.in_channels, at_mpp=description.mpp)
+    reading = Reading(
+        channels=description.network.in_channels,
+        at_mpp=description.mpp,
+        whole_image_px=description.grid.whole_image_px,
+    )
     with reading.open(row.image, mpp=row.mpp) as slide:
         intensity = slide.intensity_range()
         maps = {

@@ -37,8 +37,10 @@ def finetune_patches(
 
     The best includes the checkpoint as it came: fine-tuning that does not
     help on the validation patches changes nothing. With `keep: last` the last
-    weights are kept instead and nothing stops early. Writes what `train` writes
-    into `out`, and returns it.
+    weights are kept instead and nothing stops early. A checkpoint that was
+    trained on whole images, resized, becomes one that predicts window by window
+    at the pixels of its patches. Writes what `train` writes into `out`, and
+    returns it.
     """
     start = read_checkpoint(checkpoint)
     store = open_patch_store(patches)
@@ -79,6 +81,7 @@ def finetune_patches(
     )
     description = dataclasses.replace(
         start.description,
+        grid=dataclasses.replace(start.description.grid, whole_image_px=None),
         instances=numbers,
         config=config.identity(),
         parent_sha256=start.sha256,

@@ -209,30 +209,29 @@ def _judged(base: Path, manifest: Path, out: Path, **changed: object) -> dict[st
     return row
 
 
-def test_a_network_that_is_only_shyer_is_judged_alike(base, tiny_set, tmp_path) -> None:
-    """Its foreground probabilities are lower everywhere, but in the same order."""
+def test_a_network_that_is_only_bolder_is_judged_alike(base, tiny_set, tmp_path) -> None:
+    """Its foreground probabilities are higher everywhere, but in the same order."""
     from nucleipel.model.checkpoint import read_checkpoint, write_checkpoint
 
     model = read_checkpoint(base)
     weights = model.network.state_dict()
     last = [name for name in weights if name.endswith("conv.bias")][-1]
     assert weights[last].shape == (4 * 4,), "four outputs of 2 x 2 pixels, background first"
-    weights[last][:4] += 1.5
-    shy = tmp_path / "shy"
-    shy.mkdir()
-    write_checkpoint(shy, model.description, weights)
+    weights[last][:4] -= 2
+    bold = tmp_path / "bold"
+    bold.mkdir()
+    write_checkpoint(bold, model.description, weights)
     gaps = {}
     for name, calibrate in (("held", ()), ("chosen", AblateConfig().calibrate)):
         rows = [
             _judged(run, tiny_set.manifest, tmp_path / f"{name}-{run.name}", calibrate=calibrate)
-            for run in (base, shy)
+            for run in (base, bold)
         ]
         gaps[name] = abs(float(rows[0]["dice"]) - float(rows[1]["dice"]))
-    assert gaps["held"] > 0.05
-    assert gaps["chosen"] < 0.2 * gaps["held"]
-    assert float(rows[1]["foreground_percent for dice"]) < float(
-        rows[0]["foreground_percent for dice"]
-    )
+    assert gaps["held"] > 0.05, gaps
+    assert gaps["chosen"] < 0.2 * gaps["held"], gaps
+    chosen = [float(row["foreground_percent for dice"]) for row in rows]
+    assert chosen[1] > chosen[0]
 
 
 def test_scores_are_those_of_segment_and_evaluate(base, tiny_set, tmp_path) -> None:
