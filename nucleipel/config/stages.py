@@ -265,6 +265,10 @@ class PELConfig(Settings):
     """Weights of these classes, in their order; only the ratios matter."""
     batch_sums: bool = False
     """Sums over the whole batch and not over each patch, as the original code has them."""
+    boundary_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of pixels near annotated boundaries, the others having 1 (deviation only)."""
+    boundary_px: Positive = 2
+    """How near: pixels to one of another class, along either axis."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -278,6 +282,12 @@ class PELConfig(Settings):
                 )
             if not any(self.class_weights):
                 raise ValueError("class_weights are all 0; leave the classes out instead")
+        if self.boundary_weight != 1 and self.form != "deviation":
+            raise ValueError(
+                f"boundary_weight is set, but the form is {self.form}; set it to deviation"
+            )
+        if self.boundary_px != 2 and self.boundary_weight == 1:
+            raise ValueError("boundary_px is set, but boundary_weight is 1; set both")
         return self
 
 
@@ -310,12 +320,20 @@ class LossConfig(Settings):
         return self
 
 
-class FinetunePatchesConfig(FitConfig, LossConfig):
+class SamplingConfig(Settings):
+    """Which patches a fine-tuning sees."""
+
+    sampling: Literal["uniform", "deviation"] = "uniform"
+    """Every patch once, then all again; or each in proportion to its summed deviation |p - g|
+    under the start checkpoint, computed once."""
+
+
+class FinetunePatchesConfig(FitConfig, LossConfig, SamplingConfig):
     """Settings of `nucleipel finetune-patches`."""
 
     epochs: Positive = 10
     patches_per_epoch: Positive | None = None
-    """Without it, every training patch once an epoch."""
+    """Without it, as many as there are."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     warmup_steps: NotNegative = 20
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
@@ -406,8 +424,8 @@ class EvaluateConfig(Settings):
     """IoU from which a predicted nucleus counts as found, one AP each."""
 
 
-class ArmConfig(LossConfig):
-    """One way of fine-tuning: nothing but its loss tells it from the other arms."""
+class ArmConfig(LossConfig, SamplingConfig):
+    """One way of fine-tuning: its loss, and which patches it draws, tell it from other arms."""
 
 
 class GridConfig(Settings):
@@ -437,7 +455,7 @@ ARMS = {
     "dice-focal": ArmConfig(region_loss="dice_focal", cross_entropy_weight=0),
 }
 SET_BY_ABLATE = frozenset(
-    {"device", "workers", "seed", "patience", "keep", "instances", *LossConfig.model_fields}
+    {"device", "workers", "seed", "patience", "keep", "instances", *ArmConfig.model_fields}
 )
 
 
@@ -459,7 +477,7 @@ class AblateConfig(Settings):
     patch_px: Positive = 256
     overlap_px: NotNegative = 64
     finetune: FinetunePatchesConfig = FinetunePatchesConfig()
-    """What the arms share: steps, learning rate, augmentation; never the loss."""
+    """What the arms share: steps, learning rate, augmentation; never the loss or the sampling."""
     instances: InstanceOverrides = InstanceOverrides()
     """How maps become nuclei, in validation and for the scores, if not as the base has it."""
     calibrate: tuple[CalibratedNumber, ...] = ("foreground_percent", "min_probability_percent")

@@ -1,4 +1,4 @@
-"""Fine-tune one base in many ways that differ in nothing but their loss, and tell which helps."""
+"""Fine-tune one base in ways that differ in their loss, or in what they draw; tell which helps."""
 
 import logging
 from pathlib import Path
@@ -12,7 +12,6 @@ from nucleipel.config import (
     FinetunePatchesConfig,
     TileConfig,
 )
-from nucleipel.config.stages import LossConfig
 from nucleipel.core.atomic import write_json, write_text
 from nucleipel.errors import ConfigError
 from nucleipel.inference.windows import choose_device
@@ -79,10 +78,11 @@ def ablate(out: Path, config: AblateConfig, *, overwrite: bool = False) -> Path:
     if finalists is None:
         runs = _runs(out, config, list(config.all_arms()), seeds=config.grid.seeds, split="val")
         scores.append(_finish(out, runs, rows, config, earlier=scores))
-        finalists = select_finalists(
-            config.all_arms(), scores[0].means(config.select_by), by=config.select_by
-        )
-        write_json(out / "selection.json", {"by": config.select_by, "finalists": finalists})
+        means = scores[0].means(config.select_by)
+        finalists = select_finalists(config.all_arms(), means, by=config.select_by)
+        selection = {"by": config.select_by, "finalists": finalists}
+        selection["transfer"] = select_transfer(config.all_arms(), finalists, means)
+        write_json(out / "selection.json", selection)
     if config.finalists.seeds:
         runs = _runs(out, config, finalists, seeds=config.finalists.seeds, split="test")
         scores.append(_finish(out, runs, rows, config, earlier=scores))
@@ -96,6 +96,7 @@ def select_finalists(
 ) -> tuple[str, ...]:
     """The control, the best PEL of each form, the original setting, and the best rival.
 
+    Also the best arm that goes on with the control's loss on other patches.
     `means` are the arms' scores on val; an arm without one failed and cannot
     be chosen. Of equal arms the first one named is taken.
     """
@@ -107,12 +108,25 @@ def select_finalists(
     ]
     groups.append([name for name in arms if name == ORIGINAL])
     groups.append([name for name, arm in arms.items() if arm.region_loss in RIVALS])
+    own = arms[CONTROL].region_loss
+    groups.append([name for name in arms if arms[name].region_loss == own and name != CONTROL])
     for group in groups:
         scored = [name for name in group if name in means]
         if scored:
             chosen.append(max(scored, key=means.__getitem__))
     log.info("finalists by %s on val: %s", by, ", ".join(chosen))
     return tuple(chosen)
+
+
+def select_transfer(
+    arms: dict[str, ArmConfig], finalists: tuple[str, ...], means: dict[str, float]
+) -> tuple[str, ...]:
+    """What is worth trying on other data too: the control, the best PEL and the best rival."""
+    groups = (
+        [name for name in finalists if arms[name].region_loss == "pel"],
+        [name for name in finalists if arms[name].region_loss in RIVALS],
+    )
+    return (CONTROL, *(max(group, key=means.__getitem__) for group in groups if group))
 
 
 def _inputs(config: AblateConfig) -> tuple[Path, Path, Path | None]:
@@ -163,7 +177,7 @@ def _how_to_calibrate(config: AblateConfig) -> CalibrateConfig:
 
 
 def _how_to_finetune(config: AblateConfig, arm: ArmConfig, *, seed: int) -> FinetunePatchesConfig:
-    loss = {name: getattr(arm, name) for name in LossConfig.model_fields}
+    own = {name: getattr(arm, name) for name in ArmConfig.model_fields}
     shared = {
         "seed": seed,
         "device": config.device,
@@ -171,7 +185,7 @@ def _how_to_finetune(config: AblateConfig, arm: ArmConfig, *, seed: int) -> Fine
         "keep": "last",
         "instances": config.instances,
     }
-    return config.finetune.model_copy(update=loss | shared)
+    return config.finetune.model_copy(update=own | shared)
 
 
 def _finish(

@@ -123,6 +123,8 @@ def _result(run: Run) -> dict[str, Any]:
         "form": pel.form if pel else "",
         "n": pel.n if pel else "",
         "alpha": pel.alpha if pel else "",
+        "boundary_weight": pel.boundary_weight if pel else "",
+        "sampling": loss.sampling if loss else "",
         "failed": run.failure or "",
     }
     report: dict[str, Any] = {"mean_over_images": {}, "pooled_over_nuclei": {}, "images": ""}
@@ -191,7 +193,8 @@ def _opening(config: AblateConfig, *, base: str) -> list[str]:
         f"Base `{base[:12]}`. Every arm: {training.epochs} epochs of {each} patches of"
         f" {config.patch_px} px, batches of {training.batch_size}, learning rate"
         f" {training.learning_rate:g} with {training.warmup_steps} steps of warm-up and a cosine;"
-        " the same patches in the same order; the last weights (running mean) are scored.",
+        " the same patches in the same order, but for arms that draw them by deviation; the last"
+        " weights (running mean) are scored.",
         "",
         f"{_judging(config)} Dice is that of the foregrounds of whole images.",
         "",

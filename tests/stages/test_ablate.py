@@ -23,7 +23,7 @@ from nucleipel.config.stages import FinalistsConfig, GridConfig, PELConfig
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ConfigError, ManifestError, OutputError
 from nucleipel.io.write_slide import write_annotation, write_slide
-from nucleipel.stages.ablate import ablate, select_finalists
+from nucleipel.stages.ablate import ablate, select_finalists, select_transfer
 from nucleipel.stages.train import train
 
 STEPS = FinetunePatchesConfig(epochs=1, patches_per_epoch=4, batch_size=4, warmup_steps=1)
@@ -207,31 +207,6 @@ def _judged(base: Path, manifest: Path, out: Path, **changed: object) -> dict[st
     (row,) = table(out / "results.csv")
     assert (row["arm"], row["split"]) == ("none", "test")
     return row
-
-
-def test_a_network_that_is_only_bolder_is_judged_alike(base, tiny_set, tmp_path) -> None:
-    """Its foreground probabilities are higher everywhere, but in the same order."""
-    from nucleipel.model.checkpoint import read_checkpoint, write_checkpoint
-
-    model = read_checkpoint(base)
-    weights = model.network.state_dict()
-    last = [name for name in weights if name.endswith("conv.bias")][-1]
-    assert weights[last].shape == (4 * 4,), "four outputs of 2 x 2 pixels, background first"
-    weights[last][:4] -= 2
-    bold = tmp_path / "bold"
-    bold.mkdir()
-    write_checkpoint(bold, model.description, weights)
-    gaps = {}
-    for name, calibrate in (("held", ()), ("chosen", AblateConfig().calibrate)):
-        rows = [
-            _judged(run, tiny_set.manifest, tmp_path / f"{name}-{run.name}", calibrate=calibrate)
-            for run in (base, bold)
-        ]
-        gaps[name] = abs(float(rows[0]["dice"]) - float(rows[1]["dice"]))
-    assert gaps["held"] > 0.05, gaps
-    assert gaps["chosen"] < 0.2 * gaps["held"], gaps
-    chosen = [float(row["foreground_percent for dice"]) for row in rows]
-    assert chosen[1] > chosen[0]
 
 
 def test_scores_are_those_of_segment_and_evaluate(base, tiny_set, tmp_path) -> None:
@@ -457,6 +432,11 @@ def test_selection_takes_the_best_of_each_form_and_the_best_rival() -> None:
         "original",
         "dice-focal",
     )
+    finalists = select_finalists(arms, means, by="pq")
+    assert select_transfer(arms, finalists, means) == ("control", "deviation-n2-a1", "dice-focal")
+    assert select_transfer(arms, ("control",), means) == ("control",)
+    drawn = arms | {"drawn": ArmConfig(region_loss="dice", sampling="deviation")}
+    assert select_finalists(drawn, means | {"drawn": 0.4}, by="pq")[-1] == "drawn"
     del means["deviation-n2-a1"]  # it failed: the first of the equal ones is taken
     assert "deviation-n1-a1" in select_finalists(arms, means, by="pq")
 
