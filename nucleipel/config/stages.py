@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nucleipel.instances.rule import InstanceRule
+from nucleipel.model.stride import Family, network_stride
 
 S = TypeVar("S", bound="Settings")
 
@@ -26,6 +27,11 @@ WITHOUT_EFFECT_ON_RESULTS = frozenset(
 )
 
 _RULE = InstanceRule()
+
+ForegroundPercent = Annotated[int, Field(ge=1, le=99)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+DistancePx = Annotated[int, Field(ge=1, le=255)]
+SmoothPx = Annotated[float, Field(gt=0, le=32)]
 
 
 class Settings(BaseModel):
@@ -47,7 +53,7 @@ class Settings(BaseModel):
 class NetworkConfig(Settings):
     """Which network is trained. BatchNorm throughout: tiles must be exact."""
 
-    family: Literal["unet", "basic_unet"] = "unet"
+    family: Family = "unet"
     """MONAI's residual UNet, or its BasicUNet."""
     features: tuple[Positive, ...] = (32, 48, 96, 192, 256)
     """Channels a level; six values for basic_unet."""
@@ -67,7 +73,7 @@ class NetworkConfig(Settings):
     @property
     def stride(self) -> int:
         """Windows must be a multiple of this many pixels."""
-        return int(2 ** (len(self.features) - 1)) if self.family == "unet" else 16 * self.block_px
+        return network_stride(self.family, levels=len(self.features), block_px=self.block_px)
 
 
 class AugmentConfig(Settings):
@@ -92,35 +98,35 @@ class AugmentConfig(Settings):
 class InstanceConfig(Settings):
     """How a probability map becomes nuclei."""
 
-    foreground_percent: Annotated[int, Field(ge=1, le=99)] = _RULE.foreground_percent
+    foreground_percent: ForegroundPercent = _RULE.foreground_percent
     """Share of interior + boundary above which a pixel is nucleus."""
     fill_holes_px: NotNegative = _RULE.fill_holes_px
     """Largest hole (area) that is filled."""
-    distance_px: Annotated[int, Field(ge=1, le=255)] = _RULE.distance_px
+    distance_px: DistancePx = _RULE.distance_px
     """Distance to the background beyond which a pixel is no more central (maps without one)."""
-    distance_percent: Annotated[int, Field(ge=0, le=100)] = _RULE.distance_percent
+    distance_percent: Percent = _RULE.distance_percent
     """Share of the distance in the height that tells nuclei apart; the interior has the rest."""
-    smooth_px: Annotated[float, Field(gt=0, le=32)] = _RULE.smooth_px
+    smooth_px: SmoothPx = _RULE.smooth_px
     """Standard deviation of the smoothing of heights."""
-    persistence: Annotated[float, Field(ge=0, le=1)] = _RULE.persistence
+    persistence: Share = _RULE.persistence
     """How far a peak must stand above its saddle to be a nucleus; higher splits less."""
     min_area_px: NotNegative = _RULE.min_area_px
     """Smaller nuclei are dropped."""
-    min_probability_percent: Annotated[int, Field(ge=0, le=100)] = _RULE.min_probability_percent
+    min_probability_percent: Percent = _RULE.min_probability_percent
     """Nuclei whose mean probability is lower are dropped."""
 
 
 class InstanceOverrides(Settings):
     """As `InstanceConfig`; what is not given stays as the checkpoint has it."""
 
-    foreground_percent: Annotated[int, Field(ge=1, le=99)] | None = None
+    foreground_percent: ForegroundPercent | None = None
     fill_holes_px: NotNegative | None = None
-    distance_px: Annotated[int, Field(ge=1, le=255)] | None = None
-    distance_percent: Annotated[int, Field(ge=0, le=100)] | None = None
-    smooth_px: Annotated[float, Field(gt=0)] | None = None
-    persistence: Annotated[float, Field(ge=0, le=1)] | None = None
+    distance_px: DistancePx | None = None
+    distance_percent: Percent | None = None
+    smooth_px: SmoothPx | None = None
+    persistence: Share | None = None
     min_area_px: NotNegative | None = None
-    min_probability_percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    min_probability_percent: Percent | None = None
 
     def over(self, calibrated: Mapping[str, Any]) -> dict[str, Any]:
         """The checkpoint's numbers, with those given here instead."""
@@ -382,17 +388,17 @@ class CalibrateConfig(PredictConfig):
     until none gains more. A number with nothing to try stays as it is.
     """
 
-    foreground_percent: tuple[Annotated[int, Field(ge=1, le=99)], ...] = (
+    foreground_percent: tuple[ForegroundPercent, ...] = (
         30, 40, 50, 55, 60, 65, 70, 75, 80, 85, 90,
     )  # fmt: skip
     fill_holes_px: tuple[NotNegative, ...] = (0, 64, 1000)
-    distance_percent: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (0, 25, 50, 75, 100)
-    smooth_px: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
-    persistence: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (
+    distance_percent: tuple[Percent, ...] = (0, 25, 50, 75, 100)
+    smooth_px: tuple[SmoothPx, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    persistence: tuple[Share, ...] = (
         0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3,
     )  # fmt: skip
     min_area_px: tuple[NotNegative, ...] = (5, 10, 15, 20, 30, 40)
-    min_probability_percent: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (
+    min_probability_percent: tuple[Percent, ...] = (
         0, 60, 70, 75, 80, 84, 88, 92, 95,
     )  # fmt: skip
     rounds: Positive = 4
