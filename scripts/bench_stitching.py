@@ -2,15 +2,19 @@
 
     python scripts/bench_stitching.py                        # the table, and docs/stitching.png
     python scripts/bench_stitching.py --sizes 2048
+    python scripts/bench_stitching.py --threads 1 2
+    python scripts/bench_stitching.py --peer-python STARDIST_ENVIRONMENT/bin/python
     python scripts/bench_stitching.py --sparse 100000 --scratch BIG_DISK
 
 Every figure comes from a process of its own with one thread, so that peak
 memory is that of one method. The map is generated (`build_probability_map`).
 scikit-image's chain: `distance_transform_edt`, `peak_local_max`, `watershed`,
 `regionprops_table` for area, centroid and box. Seconds are CPU seconds, which
-other work on the machine disturbs less. `--sparse` makes a map of that side,
-block by block on disk, with 200 nuclei a megapixel, and stitches it between
-stores.
+other work on the machine disturbs less; of `--threads`, seconds of the clock.
+`--peer-python` measures StarDist's own post-processing on its own kind of map
+of the same scene (`bench_stitching_stardist.py` says how). `--sparse` makes a
+map of that side, block by block on disk, with 200 nuclei a megapixel, and
+stitches it between stores.
 """
 
 import argparse
@@ -30,6 +34,9 @@ import numpy as np
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 PLOT = Path(__file__).parents[1] / "docs" / "stitching.png"
+PEER_SCRIPT = Path(__file__).with_name("bench_stitching_stardist.py")
+PEER_SIDE = 4096
+THREADS_SIDE = 8192
 SPARSE_PER_CELL = 0.82
 """Nuclei in 64 x 64 px: two million on 100,000 x 100,000 px."""
 
@@ -41,6 +48,8 @@ def main() -> None:
     parser.add_argument("--chain-up-to", type=int, default=16384, help="no chain above this side")
     parser.add_argument("--sparse", type=int, metavar="PX", help="side of a sparse map on disk")
     parser.add_argument("--workers", type=int, default=1, help="threads of the sparse mode")
+    parser.add_argument("--threads", type=int, nargs="+", help="ours at 8192 px, in parallel")
+    parser.add_argument("--peer-python", type=Path, help="Python of an environment with StarDist")
     parser.add_argument("--block-px", type=int, default=1024)
     parser.add_argument("--scratch", type=Path, help="folder for maps on disk")
     parser.add_argument("--plot", type=Path, default=PLOT)
@@ -54,6 +63,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
         if given.sparse:
             bench_sparse(given, Path(folder))
+            return
+        if given.threads:
+            bench_threads(given, Path(folder))
+            return
+        if given.peer_python:
+            bench_peer(given, Path(folder))
             return
         rows = bench_sizes(given, Path(folder))
         plot(rows, given.plot)
@@ -99,17 +114,21 @@ def write_map(path: Path, side: int) -> None:
     stored.flush()
 
 
-def child(method: str, path: Path, given: argparse.Namespace, **env: str) -> dict[str, Any]:
+def child(method: str, path: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Run a method in a process of its own."""
     command = [sys.executable, __file__, "--child", method, str(path)]
     command += ["--block-px", str(given.block_px), "--workers", str(given.workers)]
     with tempfile.TemporaryDirectory() as cache:
-        own = {"NUMBA_CACHE_DIR": cache} if method == "compile" else {}
-        done = subprocess.run(  # noqa: S603
-            command, env={**os.environ, **ONE_THREAD, **own, **env}, capture_output=True, text=True
-        )
+        return run_json(command, **({"NUMBA_CACHE_DIR": cache} if method == "compile" else {}))
+
+
+def run_json(command: list[str], **env: str) -> dict[str, Any]:
+    """What a command with one thread prints on its last line."""
+    done = subprocess.run(  # noqa: S603
+        command, env={**os.environ, **ONE_THREAD, **env}, capture_output=True, text=True
+    )
     if done.returncode:
-        sys.exit(f"{method} failed:\n{done.stderr}")
+        sys.exit(f"{command} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -135,6 +154,40 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_title(f"probability map to nuclei and table ({_processor()})", fontsize=9)
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def bench_threads(given: argparse.Namespace, folder: Path) -> None:
+    """How many times as fast more threads are."""
+    write_map(folder / "map.npy", THREADS_SIDE)
+    alone = 0.0
+    for workers in given.threads:
+        given.workers = workers
+        row = child("threads", folder / "map.npy", given)
+        alone = alone or row["seconds"]
+        click.echo(
+            f"{workers} threads: {THREADS_SIDE**2 / 1e6 / row['seconds']:.1f} Mpx/s,"
+            f" {alone / row['seconds']:.2f} times the first, peak {row['peak_mb']:.0f} MB"
+        )
+
+
+def bench_peer(given: argparse.Namespace, folder: Path) -> None:
+    """StarDist's post-processing beside ours, and what its tiles change."""
+    from nucleipel.core.geometry import Box
+    from nucleipel.data.synthetic_map import build_instance_map
+
+    np.save(folder / "nuclei.npy", build_instance_map(Box(0, 0, PEER_SIDE, PEER_SIDE)))
+    write_map(folder / "map.npy", PEER_SIDE)
+    ours = child("ours, 4 maps", folder / "map.npy", given)
+    row = run_json([str(given.peer_python), str(PEER_SCRIPT), str(folder / "nuclei.npy")])
+    for name, found in (("ours", ours), (f"StarDist {row['version']}", row)):
+        click.echo(
+            f"{name}: {PEER_SIDE} px, {PEER_SIDE**2 / 1e6 / found['seconds']:.2f} Mpx/s,"
+            f" {found['nuclei']} of {row['true']} nuclei, peak {found['peak_mb']:.0f} MB"
+        )
+    click.echo(
+        f"StarDist, tiled: {row['changed']} of {row['nuclei']} nuclei differ from un-tiled ones,"
+        f" {row['tiled_nuclei']} in all; ours: none, by construction"
+    )
 
 
 def bench_sparse(given: argparse.Namespace, folder: Path) -> None:
@@ -178,9 +231,26 @@ def run_ours(path: Path, given: argparse.Namespace, maps: int = 3) -> dict[str, 
     segment_instances(np.ascontiguousarray(stored[:, :200, :200]), block_px=64)
     start = time.process_time()
     found = segment_instances(stored, block_px=given.block_px)
-    columns = found.table.columns(mpp=0.5)
+    table = found.table
+    known = (table.area_px, table.centroid_px, table.box_px, table.mean_probability)
     seconds = time.process_time() - start
-    return {"seconds": seconds, "nuclei": len(columns["id"]), "peak_mb": _peak_mb()}
+    return {"seconds": seconds, "nuclei": len(known[0]), "peak_mb": _peak_mb()}
+
+
+def run_threads(path: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Our instances with several threads, in memory, by the clock."""
+    import cv2
+
+    from nucleipel.instances import segment_instances
+
+    cv2.setNumThreads(1)
+    stored = np.load(path, mmap_mode="r")[:3]
+    segment_instances(np.ascontiguousarray(stored[:, :200, :200]), block_px=64)
+    out = np.ones(stored.shape[1:], np.uint32)
+    int(stored.max())  # read once, so that the disk is not measured
+    start = time.perf_counter()
+    segment_instances(stored, block_px=given.block_px, workers=given.workers, out=out)
+    return {"seconds": time.perf_counter() - start, "peak_mb": _peak_mb()}
 
 
 def run_chain(path: Path, given: argparse.Namespace) -> dict[str, Any]:
@@ -256,6 +326,7 @@ METHODS = {
     "ours": run_ours,
     "ours, 4 maps": lambda path, given: run_ours(path, given, maps=4),
     "scikit-image": run_chain,
+    "threads": run_threads,
     "sparse": run_sparse,
     "compile": run_compile,
 }

@@ -175,6 +175,7 @@ def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @click.option("--predictions", type=options.PATH, required=True, help="Store written by predict.")
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
+@options.outputs
 @options.resources
 def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Turn probability maps into full-size instance maps, tables and overlays."""
@@ -194,6 +195,7 @@ def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @options.reading
 @options.at_mpp
 @options.device
+@options.outputs
 @options.resources
 def segment(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Predict and stitch in one go.
@@ -280,6 +282,31 @@ def evaluate(
 
 
 @click.command()
+@click.argument("checkpoint", type=options.PATH, metavar="RUN")
+@click.option("--onnx", type=options.PATH, help="ONNX file to write.")
+@click.option("--bioimageio", type=options.PATH, help="bioimage.io model package (.zip) to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a file found there.")
+@options.settings
+def export(
+    checkpoint: Path, onnx: Path | None, bioimageio: Path | None, overwrite: bool, **given: Any
+) -> None:
+    """Write a checkpoint for other programs: as ONNX, as a bioimage.io package.
+
+    RUN is a run folder, or 'default' for the weights that come with the
+    package. Needs: pip install 'nucleipel[export]'.
+    """
+    if onnx is None and bioimageio is None:
+        raise click.UsageError("give --onnx FILE, --bioimageio FILE.zip, or both")
+    from nucleipel.config import ExportConfig
+
+    config = options.load(ExportConfig, given)
+    from nucleipel.stages.export import export as run
+
+    for path in run(checkpoint, config, onnx=onnx, bioimageio=bioimageio, overwrite=overwrite):
+        click.echo(path)
+
+
+@click.command()
 @options.out("Folder for the slide, the runs and the result.")
 @options.settings
 @options.device
@@ -359,5 +386,6 @@ COMMANDS = (
     evaluate,
     deviation,
     ablate,
+    export,
     demo,
 )

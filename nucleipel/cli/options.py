@@ -27,6 +27,9 @@ SHORT_FOR = {
     "channel": "channel",
     "enlarge": "enlarge",
     "image_folder": "images",
+    "map_frame": "map_frame",
+    "csv": "csv",
+    "geojson": "geojson",
     "label_mpp": "mpp",
     "all_split": "split",
 }
@@ -71,6 +74,19 @@ resources = _stack(
 )
 
 
+outputs = _stack(
+    click.option(
+        "--map-frame",
+        type=click.Choice(["level0", "working"]),
+        help="Pixels of the result: the image's own, or the working mpp's; --set map_frame=...",
+    ),
+    click.option("--csv", is_flag=True, default=None, help="Write nuclei.csv too; --set csv=true."),
+    click.option(
+        "--geojson",
+        type=click.Choice(["plain", "gz", "none"]),
+        help="How nuclei.geojson for QuPath is written; --set geojson=...",
+    ),
+)
 reading = _stack(
     click.option(
         "--mpp", type=float, metavar="UM", help="Pixel size of the images; --set source_mpp=..."

@@ -24,10 +24,34 @@ def build_probability_map(
     `RADIUS_PX`, scattered without regard to each other, so that many touch;
     `nuclei_per_cell` is their mean number in `CELL_PX` x `CELL_PX` pixels.
     """
-    around = box.grow(2 * CELL_PX)
+    depth, central, noise, _ = _scene(box, seed, nuclei_per_cell)
+    return _to_map(depth, central, noise)
+
+
+def build_instance_map(
+    box: Box, *, seed: int = 0, nuclei_per_cell: float = 3.6
+) -> npt.NDArray[np.uint32]:
+    """The (h, w) nuclei that `build_probability_map` of the same arguments shows.
+
+    A pixel in several nuclei is that one's whose edge is farthest. Ids have gaps,
+    and are those of this box only.
+    """
+    depth, _, _, owner = _scene(box, seed, nuclei_per_cell)
+    return np.where(depth > 0, owner, 0).astype(np.uint32)
+
+
+def _scene(
+    box: Box, seed: int, nuclei_per_cell: float
+) -> tuple[
+    npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int16], npt.NDArray[np.int32]
+]:
+    """Depth (px inside a nucleus' edge), over the greatest in it, noise, number of the nucleus."""
+    around = box.grow(3 * CELL_PX)  # a cell begins up to one beyond, a nucleus reaches on
     depth = np.full(around.shape, -8, np.float32)
     central = np.zeros(around.shape, np.float32)
     noise = np.zeros(around.shape, np.int16)
+    owner = np.zeros(around.shape, np.int32)
+    count = 0
     for row in range(box.y0 // CELL_PX - 1, -(-box.y1 // CELL_PX) + 1):
         for column in range(box.x0 // CELL_PX - 1, -(-box.x1 // CELL_PX) + 1):
             # a seed takes no negative number
@@ -37,18 +61,21 @@ def build_probability_map(
                 -NOISE, NOISE, (CELL_PX, CELL_PX), np.int16, endpoint=True
             )
             for shape in random.random((random.poisson(nuclei_per_cell), 5)):
-                _draw(shape, (y, x), depth, central)
+                count += 1
+                _draw(shape, (y, x), count, depth, central, owner)
     inside = box.shift(-around.y0, -around.x0).slices
-    return _to_map(depth[inside], central[inside], noise[inside])
+    return depth[inside], central[inside], noise[inside], owner[inside]
 
 
 def _draw(
     shape: npt.NDArray[np.float64],
     corner: tuple[int, int],
+    number: int,
     depth: npt.NDArray[np.float32],
     central: npt.NDArray[np.float32],
+    owner: npt.NDArray[np.int32],
 ) -> None:
-    """Raise `depth` (px inside a nucleus' edge) and `central` (over the greatest in it)."""
+    """Write depth, centrality and number of a nucleus where it is deeper than what is there."""
     center = shape[:2] * CELL_PX
     low, high = RADIUS_PX
     radii = low + (high - low) * shape[2:4]
@@ -65,6 +92,7 @@ def _draw(
     higher = own > depth[place]
     depth[place][higher] = own[higher]
     central[place][higher] = (own / radii.min())[higher]
+    owner[place][higher] = number
 
 
 def _to_map(

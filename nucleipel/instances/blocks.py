@@ -7,7 +7,6 @@ box, one of its pixels, and where it meets the seams are kept.
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +14,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.scratch import Arrays
 from nucleipel.instances.component import solve_components
 from nucleipel.instances.digest import foreground_and_digest
+from nucleipel.instances.labels import connected_components
 from nucleipel.instances.packed import pack
 from nucleipel.instances.rule import IntegerRule
 
@@ -46,12 +46,14 @@ class Labels:
     """The connected components of one block.
 
     `labels` (h, w) int32 with 0 for background; `boxes` (n, 4) int32 in the
-    block, of labels 1..n; `inside` (n,) whether a label is solved in the block;
+    block, of labels 1..n; `holes` (n,) int32 in each; `inside` (n,) whether a
+    label is solved in the block;
     `digest` of the block's probabilities.
     """
 
     labels: npt.NDArray[np.int32]
     boxes: npt.NDArray[np.int32]
+    holes: npt.NDArray[np.int32]
     inside: npt.NDArray[np.bool_]
     digest: int
 
@@ -61,31 +63,21 @@ def label_block(probabilities: npt.NDArray[np.uint8], box: Box, job: Job) -> Lab
     foreground, digest = foreground_and_digest(
         probabilities, job.rule.foreground_percent, box.y0, box.x0, job.shape[1]
     )
-    labels, boxes = connected_components(foreground)
+    labels, boxes, holes = connected_components(foreground)
     extents = boxes[:, 2:] - boxes[:, :2]
     inside = extents.max(axis=1, initial=0) <= job.max_component_px
     inside &= (boxes[:, 0] > 0) | (box.y0 == 0)
     inside &= (boxes[:, 1] > 0) | (box.x0 == 0)
     inside &= (boxes[:, 2] < labels.shape[0]) | (box.y1 == job.shape[0])
     inside &= (boxes[:, 3] < labels.shape[1]) | (box.x1 == job.shape[1])
-    return Labels(labels, boxes, inside, int(digest))
-
-
-def connected_components(
-    foreground: npt.NDArray[np.uint8],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """(h, w) int32 labels 1..n of 8-connected components, and their (n, 4) int32 boxes."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(
-        foreground, connectivity=8, ltype=cv2.CV_32S
-    )
-    left, top, width, height = stats[1:, :4].T  # row 0 is the background
-    return labels, np.stack([top, left, top + height, left + width], axis=1)
+    return Labels(labels, boxes, holes, inside, int(digest))
 
 
 def solve(
     labels: npt.NDArray[np.int32],
     chosen: npt.NDArray[np.int32],
     boxes: npt.NDArray[np.int32],
+    holes: npt.NDArray[np.int32],
     probabilities: npt.NDArray[np.uint8],
     origin: tuple[int, int],
     job: Job,
@@ -96,6 +88,7 @@ def solve(
         labels,
         chosen,
         boxes,
+        holes,
         probabilities,
         np.array(origin, np.int64),
         np.array(job.shape, np.int64),
@@ -131,6 +124,7 @@ def solve_block(probabilities: npt.NDArray[np.uint8], box: Box, job: Job) -> Arr
         found.labels,
         (inside + 1).astype(np.int32),
         found.boxes[inside],
+        found.holes[inside],
         probabilities,
         (box.y0, box.x0),
         job,

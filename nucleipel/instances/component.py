@@ -16,6 +16,12 @@ The steps, in this order, on the component's exact box:
 A watershed with a queue (scikit-image's, say) settles ties by the history of
 its heap, so that unrelated pixels elsewhere change a nucleus; this one cannot.
 
+Speed comes from the layout: a component's box lies in flat arrays, row after
+row, with a margin between the rows and around them. There a neighbor is a
+constant step away and needs no check of bounds, so that each step is a loop
+over all pixels without a branch, which compilers turn into vector
+instructions. The arrays are made once a window, not once a component.
+
 All that is compiled stands in this one file: numba's cache of a function does
 not notice that a function it calls, in another file, has changed.
 """
@@ -29,15 +35,17 @@ ROW = ("area", "first_y", "first_x", "sum_y", "sum_x", "y0", "x0", "y1", "x1", "
 """What `solve_components` measures of a nucleus: sums over its pixels, half-open box."""
 AREA, FIRST_Y, FIRST_X, SUM_Y, SUM_X, Y0, X0, Y1, X1, PROBABILITY = range(len(ROW))
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 # what only compiled code calls needs no way in from Python, which takes long to compile
 _inner = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _OUTSIDE, _OWN, _FOREIGN, _SEEN = 0, 1, 2, 4
+_NO_KEY = -16
+"""Below every key of a pixel, also with 4 bits more."""
 
 
 @_compiled
 def solve_components(  # type: ignore[no-untyped-def]
-    labels, chosen, boxes, probabilities, origin, shape,
+    labels, chosen, boxes, holes, probabilities, origin, shape,
     fill_holes_px, distance_px, distance_height, channel_height, interior_height,
     weights, persistence, min_area_px, min_probability_percent,
 ):  # fmt: skip
@@ -51,6 +59,8 @@ def solve_components(  # type: ignore[no-untyped-def]
         Labels to solve.
     boxes : (n, 4) int32
         Their exact boxes (y0, x0, y1, x1) in the window, half-open.
+    holes : (n,) int32
+        How many holes each has, of any size.
     probabilities : (3 or 4, h, w) uint8
         Background, interior, boundary and, if it is there, distance.
     origin, shape : (2,) int64
@@ -69,33 +79,362 @@ def solve_components(  # type: ignore[no-untyped-def]
     nuclei = np.zeros(labels.shape, np.int32)
     rows = np.zeros((max(2 * len(chosen), 16), len(ROW)), np.int64)
     count = 0
+    radius = len(weights) - 1
+    room = 0
+    for index in range(len(chosen)):
+        frame = _frame(boxes[index], radius, distance_px, origin, shape)
+        room = max(room, frame[5])
+    own = np.empty(room, np.uint8)
+    one, two, three = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    keys, highest = np.empty(room, np.int64), np.empty(room, np.int64)
     for index in range(len(chosen)):
         y0, x0, y1, x1 = boxes[index, 0], boxes[index, 1], boxes[index, 2], boxes[index, 3]
         if (y1 - y0) * (x1 - x0) < min_area_px:
             continue
-        member = _member(labels, chosen[index], y0, x0, y1, x1)
-        if fill_holes_px > 0:
-            _fill_holes(member, fill_holes_px)
+        frame = _frame(boxes[index], radius, distance_px, origin, shape)
+        _set_own(own, frame, labels, y0, x0, chosen[index])
+        if fill_holes_px > 0 and holes[index] > 0:
+            _fill_holes(own, frame, labels, y0, x0, fill_holes_px, keys)
         open_sides = (
             y0 + origin[0] == 0,
             x0 + origin[1] == 0,
             y1 + origin[0] == shape[0],
             x1 + origin[1] == shape[1],
         )
-        distance2 = _squared_distance(member, distance_px, open_sides)
-        raw = _raw_heights(
-            member, distance2, probabilities, y0, x0, distance_height, channel_height,
-            interior_height,
+        distance2, height = two, three
+        _squared_distance(own, frame, distance_px, open_sides, one, distance2)
+        _raw_heights(
+            own, frame, distance2, probabilities, y0, x0,
+            distance_height, channel_height, interior_height, height,
         )  # fmt: skip
-        height = _smoothed(raw, weights)
-        basins, basin_count = _split(member, height, distance2, persistence)
-        if count + basin_count > len(rows):
-            rows = _longer(rows, 2 * (count + basin_count))
-        count = _measure(
-            basins, basin_count, probabilities, y0, x0, origin,
-            min_area_px, min_probability_percent, nuclei, rows, count,
-        )  # fmt: skip
+        _smooth(height, frame, weights, one)
+        basins, group = _split(own, frame, height, distance2, persistence, one, two, keys, highest)
+        if count + len(group) > len(rows):
+            rows = _longer(rows, 2 * (count + len(group)))
+        spans, owners = keys, highest
+        found, span_count = _measure(
+            basins, frame, group, probabilities, y0, x0, origin, rows, count, spans, owners
+        )
+        number, kept = _drop(rows, count, found, min_area_px, min_probability_percent)
+        if kept > 0:
+            _paint(spans[:span_count], owners, number, nuclei, y0, x0)
+        count += kept
     return nuclei, rows[:count].copy()
+
+
+@_inner
+def _frame(box, radius, distance_px, origin, shape):  # type: ignore[no-untyped-def]
+    """How a box lies in flat arrays: pixel (y, x) at first + y * stride + x.
+
+    Between two rows, and above and below, is a margin that no step of the work
+    crosses: the smoothing's `radius`, a neighbor's 1, and at an image edge, where
+    the distance to the background is unknown, as far as that is looked for.
+
+    Returns (height, width, stride, first, end, room): `end` after the last row,
+    `room` the length of the arrays.
+    """
+    height, width = np.int64(box[2] - box[0]), np.int64(box[3] - box[1])
+    margin = max(radius, 1)
+    rim = margin
+    if box[1] + origin[1] == 0 or box[3] + origin[1] == shape[1]:
+        rim = max(margin, min(distance_px, width + 1) + 1)
+    stride = width + rim
+    first = margin * stride + rim
+    end = first + height * stride
+    return height, width, stride, first, end, end + margin * stride + rim
+
+
+@_inner
+def _set_own(own, frame, labels, y0, x0, label):  # type: ignore[no-untyped-def]
+    """1 in the flat array where the box at (y0, x0) has the label, 0 elsewhere."""
+    height, width, stride, first, _, room = frame
+    own[:room] = 0
+    for y in range(height):
+        line, found = own[first + y * stride :], labels[y0 + y, x0 : x0 + width]
+        for x in range(width):
+            line[x] = found[x] == label
+
+
+@_inner
+def _fill_holes(own, frame, labels, y0, x0, max_px, stack):  # type: ignore[no-untyped-def]
+    """Make holes of up to `max_px` pixels own; one that holds another component stays.
+
+    What is 4-connected to the margin is no hole: beyond the exact box there is
+    no pixel of the component.
+    """
+    height, width, stride, first, end, _ = frame
+    for y in range(height):
+        for x in range(width):
+            at = first + y * stride + x
+            if own[at] != _OWN and labels[y0 + y, x0 + x] != 0:
+                own[at] = _FOREIGN
+    _flood(own, frame, first - stride, stack)
+    for at in range(first, end):
+        if own[at] == _OUTSIDE:
+            size, foreign = _flood(own, frame, at, stack)
+            if size <= max_px and not foreign:
+                for index in range(size):
+                    own[stack[index]] = _OWN
+    for at in range(first - stride, end + stride):
+        own[at] = own[at] == _OWN
+
+
+@_inner
+def _flood(own, frame, start, stack):  # type: ignore[no-untyped-def]
+    """Mark what is not own and 4-connected to a place; leave it on the stack, all of it."""
+    stride, low, high = frame[2], frame[3] - frame[2], frame[4] + frame[2]
+    foreign = False
+    own[start] += _SEEN
+    stack[0] = start
+    done, size = 0, 1
+    while done < size:
+        here = stack[done]
+        done += 1
+        for at in (here - stride, here - 1, here + 1, here + stride):
+            if low <= at < high:
+                found = own[at]
+                if found != _OWN and found < _SEEN:
+                    foreign |= found == _FOREIGN
+                    own[at] = found + _SEEN
+                    stack[size] = at
+                    size += 1
+    return size, foreign
+
+
+@_inner
+def _squared_distance(  # type: ignore[no-untyped-def]
+    own, frame, limit, open_sides, vertical, distance2
+):
+    """Squared distance (px) to the nearest pixel that is not own, at most `limit` squared.
+
+    Beyond the box nothing is own, except beyond the image (`open_sides`: top,
+    left, bottom, right), where nothing is known. Along columns first, in
+    `vertical`, then along rows (Saito, Toriwaki 1994).
+    """
+    _, width, stride, first, end, room = frame
+    most = np.int32(limit)
+    vertical[:room] = 0
+    if open_sides[0]:
+        vertical[first - stride : first - stride + width] = limit
+    if open_sides[2]:
+        vertical[end : end + width] = limit
+    for at in range(first, end, stride):
+        above, here, mine = vertical[at - stride :], vertical[at:], own[at:]
+        for x in range(width):
+            here[x] = min(np.int32(above[x] + 1), most) * mine[x]
+    longest = np.int32(0)
+    for at in range(end - stride, first - 1, -stride):
+        below, here = vertical[at + stride :], vertical[at:]
+        for x in range(width):
+            here[x] = min(here[x], np.int32(below[x] + 1))
+            longest = max(longest, here[x])
+    size = end - first
+    here, out = vertical[first:end], distance2[first:end]
+    for index in range(size):
+        out[index] = here[index] * here[index]
+    here = vertical[first - stride : end]
+    for index in range(size + stride):
+        here[index] *= here[index]
+    if open_sides[1] or open_sides[3]:
+        for at in range(first - stride, end, stride):
+            vertical[at + width : at + stride] = limit * limit
+            if not open_sides[3]:
+                vertical[at + width] = 0
+            if not open_sides[1]:
+                vertical[at + stride - 1] = 0
+    # a step that leaves a row on a side without image edge passed a 0 nearer by
+    for step in range(1, min(longest, width + 1)):
+        left, right = vertical[first - step :], vertical[first + step :]
+        more = step * step
+        for index in range(size):
+            out[index] = min(out[index], np.int32(min(left[index], right[index]) + more))
+
+
+@_inner
+def _raw_heights(  # type: ignore[no-untyped-def]
+    own, frame, distance2, probabilities, y0, x0,
+    distance_height, channel_height, interior_height, height,
+):  # fmt: skip
+    """Height of each own pixel before smoothing; 0 elsewhere."""
+    rows, width, stride, first, _, room = frame
+    height[:room] = 0
+    for y in range(rows):
+        at = first + y * stride
+        mine, out, interior = own[at:], height[at:], probabilities[1, y0 + y, x0 : x0 + width]
+        if len(probabilities) > 3:
+            channel = probabilities[3, y0 + y, x0 : x0 + width]
+            for x in range(width):
+                out[x] = (channel_height[channel[x]] + interior_height[interior[x]]) * mine[x]
+        else:
+            near = distance2[at:]
+            for x in range(width):
+                out[x] = (distance_height[near[x]] + interior_height[interior[x]]) * mine[x]
+
+
+@_inner
+def _smooth(height, frame, weights, rows):  # type: ignore[no-untyped-def]
+    """Smooth heights along rows, then columns; what is not own counts 0.
+
+    Heights that fade towards the border make a component's middle its summit.
+    """
+    _, _, stride, first, end, room = frame
+    rows[:first] = 0
+    rows[end:room] = 0
+    _convolve(height, rows, first, end, np.int64(1), weights)
+    here = rows[first:end]
+    for index in range(end - first):
+        here[index] >>= DROPPED_BITS
+    _convolve(rows, height, first, end, stride, weights)
+
+
+@_inner
+def _convolve(source, out, first, end, step, weights):  # type: ignore[no-untyped-def]
+    here, middle = out[first:end], source[first:end]
+    weight = weights[0]
+    for index in range(end - first):
+        here[index] = weight * middle[index]
+    for offset in range(1, len(weights)):
+        weight = weights[offset]
+        before, after = source[first - offset * step :], source[first + offset * step :]
+        for index in range(end - first):
+            here[index] += weight * (before[index] + after[index])
+
+
+@_inner
+def _split(  # type: ignore[no-untyped-def]
+    own, frame, height, distance2, persistence, parents, basins, keys, highest
+):
+    """Basins of a component, flat, from 1 by rank of their peaks, and the group of each.
+
+    The last four arguments are room to work in; `basins` may be `distance2`.
+    """
+    first, end = frame[3], frame[4]
+    _forest(own, frame, height, distance2, parents, keys, highest)
+    peaks = highest  # no more needed
+    count = 0
+    for at in range(first, end):
+        if parents[at] == at:
+            peaks[count] = at
+            count += 1
+    basins[first - frame[2] - 1 : first] = 0
+    basins[end : end + frame[2] + 1] = 0
+    if count == 1:
+        here, mine = basins[first:end], own[first:end]
+        for index in range(end - first):
+            here[index] = mine[index]
+        return basins, np.zeros(1, np.int64)
+    order = np.empty(count, np.int64)
+    for index in range(count):
+        order[index] = -keys[peaks[index]]
+    order = _order(order)
+    _follow(parents, first, end)
+    peak_heights = np.empty(count, np.int64)
+    basins[0] = 0
+    for index in range(count):
+        peak = peaks[order[index]]
+        basins[peak] = index + 1
+        peak_heights[index] = height[peak]
+    for at in range(first, end):
+        basins[at] = basins[parents[at]]
+    pairs, saddles = _saddles(basins, frame, height, count)
+    return basins, _join(pairs, saddles, peak_heights, persistence)
+
+
+@_inner
+def _forest(own, frame, height, distance2, parents, keys, highest):  # type: ignore[no-untyped-def]
+    """For each pixel the place of its highest neighbor: its own at a peak, 0 if it is not own.
+
+    A key is (height, squared distance) and 4 bits for the neighbor's place:
+    among equals the earliest wins, so these bits fall from 10 for the upper left
+    to 0 for the lower right, with 5 for the pixel itself.
+    """
+    _, _, stride, first, end, _ = frame
+    keys[first - stride - 1 : first] = _NO_KEY
+    keys[end : end + stride + 1] = _NO_KEY
+    size = end - first
+    out, heights, near, mine = keys[first:end], height[first:end], distance2[first:end], own[first:]
+    for index in range(size):
+        key = ((np.int64(heights[index]) << 16) | np.int64(near[index])) << 4
+        out[index] = key if mine[index] else np.int64(_NO_KEY)
+    start = first - stride
+    left, middle, right = keys[start - 1 :], keys[start:], keys[start + 1 :]
+    out = highest[start:]
+    for index in range(size + 2 * stride):
+        out[index] = max(left[index] + 2, max(middle[index] + 1, right[index]))
+    above, level, below = highest[first - stride :], highest[first:], highest[first + stride :]
+    here = parents[first:end]
+    for index in range(size):
+        code = max(above[index] + 8, max(level[index] + 4, below[index])) & 15
+        there = first + index + (1 - (code >> 2)) * stride + 1 - (code & 3)
+        here[index] = there if mine[index] else 0
+    parents[0] = 0
+
+
+@_inner
+def _follow(parents, first, end):  # type: ignore[no-untyped-def]
+    """Let every pixel point to its peak: from the end and from the start, until nothing moves."""
+    moved = True
+    while moved:
+        moved = False
+        for at in range(end - 1, first - 1, -1):
+            parent = parents[at]
+            further = parents[parent]
+            parents[at] = further
+            moved |= further != parent
+        if moved:
+            moved = False
+            for at in range(first, end):
+                parent = parents[at]
+                further = parents[parent]
+                parents[at] = further
+                moved |= further != parent
+
+
+@_inner
+def _saddles(basins, frame, height, basin_count):  # type: ignore[no-untyped-def]
+    """Pairs of basins that touch, by rank, and heights of saddles between them.
+
+    A pair comes more than once, the highest of its saddles among them.
+    """
+    rows, width, stride, first = frame[:4]
+    latest = np.full(basin_count, -1, np.int64)  # of the pairs of each basin
+    pairs, saddles = np.empty(4 * basin_count, np.int64), np.empty(4 * basin_count, np.int64)
+    count = 0
+    steps = (1, stride - 1, stride, stride + 1)
+    for y in range(rows):
+        at = first + y * stride
+        here, below = basins[at:], basins[at + stride - 1 :]
+        for x in range(width):
+            one = here[x]
+            same = one ^ here[x + 1] | one ^ below[x] | one ^ below[x + 1] | one ^ below[x + 2]
+            if one == 0 or same == 0:
+                continue
+            for step in steps:
+                other = basins[at + x + step]
+                if other == 0 or other == one:
+                    continue
+                # the lower peak has the higher rank
+                low, high = np.int64(max(one, other) - 1), np.int64(min(one, other) - 1)
+                pair = (low << 32) | high
+                saddle = min(height[at + x], height[at + x + step])
+                last = latest[low]
+                if last >= 0 and pairs[last] == pair:
+                    saddles[last] = max(saddles[last], saddle)
+                    continue
+                if count == len(pairs):
+                    pairs, saddles = _doubled(pairs), _doubled(saddles)
+                pairs[count], saddles[count] = pair, saddle
+                latest[low] = count
+                count += 1
+    return pairs[:count], saddles[:count]
+
+
+@_inner
+def _doubled(values):  # type: ignore[no-untyped-def]
+    more = np.empty(2 * len(values), np.int64)
+    for index in range(len(values)):
+        more[index] = values[index]
+    return more
 
 
 @_inner
@@ -105,279 +444,6 @@ def _longer(rows, length):  # type: ignore[no-untyped-def]
         for column in range(rows.shape[1]):
             more[index, column] = rows[index, column]
     return more
-
-
-@_inner
-def _member(labels, label, y0, x0, y1, x1):  # type: ignore[no-untyped-def]
-    member = np.empty((y1 - y0, x1 - x0), np.uint8)
-    for y in range(y1 - y0):
-        for x in range(x1 - x0):
-            found = labels[y0 + y, x0 + x]
-            member[y, x] = _OWN if found == label else (_OUTSIDE if found == 0 else _FOREIGN)
-    return member
-
-
-@_inner
-def _fill_holes(member, max_px):  # type: ignore[no-untyped-def]
-    """Make holes of up to `max_px` pixels own; one that holds another component stays.
-
-    What is 4-connected to the edge of the exact box is no hole: beyond that
-    edge there is no pixel of the component.
-    """
-    height, width = member.shape
-    stack = np.empty(height * width, np.int32)
-    for y in range(height):
-        edge_row = y == 0 or y == height - 1
-        for x in range(0, width, 1 if edge_row else max(width - 1, 1)):
-            _flood(member, y, x, stack)
-    for y in range(1, height - 1):
-        for x in range(1, width - 1):
-            if member[y, x] != _OUTSIDE:
-                continue
-            size, foreign = _flood(member, y, x, stack)
-            if size <= max_px and not foreign:
-                for index in range(size):
-                    member[stack[index] // width, stack[index] % width] = _OWN
-    for y in range(height):
-        for x in range(width):
-            if member[y, x] != _OWN:
-                member[y, x] = _OUTSIDE
-
-
-@_inner
-def _flood(member, y, x, stack):  # type: ignore[no-untyped-def]
-    """Mark what is not own and 4-connected to (y, x); leave it on the stack, all of it."""
-    height, width = member.shape
-    if member[y, x] == _OWN or member[y, x] >= _SEEN:
-        return 0, False
-    foreign = member[y, x] == _FOREIGN
-    member[y, x] += _SEEN
-    stack[0] = y * width + x
-    done, size = 0, 1
-    while done < size:
-        v, u = stack[done] // width, stack[done] % width
-        done += 1
-        for dv, du in ((-1, 0), (0, -1), (0, 1), (1, 0)):
-            j, i = v + dv, u + du
-            if 0 <= j < height and 0 <= i < width:
-                found = member[j, i]
-                if found != _OWN and found < _SEEN:
-                    foreign |= found == _FOREIGN
-                    member[j, i] += _SEEN
-                    stack[size] = j * width + i
-                    size += 1
-    return size, foreign
-
-
-@_inner
-def _squared_distance(member, limit, open_sides):  # type: ignore[no-untyped-def]
-    """Squared distance (px) to the nearest pixel that is not own, at most `limit` squared.
-
-    Beyond the box nothing is own, except beyond the image (`open_sides`: top,
-    left, bottom, right), where nothing is known.
-    """
-    height, width = member.shape
-    vertical = np.empty((height, width), np.int32)
-    for x in range(width):
-        vertical[0, x] = (limit if open_sides[0] else 1) if member[0, x] == _OWN else 0
-    for y in range(1, height):
-        for x in range(width):
-            vertical[y, x] = min(vertical[y - 1, x] + 1, limit) if member[y, x] == _OWN else 0
-    if not open_sides[2]:
-        for x in range(width):
-            vertical[height - 1, x] = min(vertical[height - 1, x], 1)
-    for y in range(height - 2, -1, -1):
-        for x in range(width):
-            vertical[y, x] = min(vertical[y, x], vertical[y + 1, x] + 1)
-    distance2 = np.zeros((height, width), np.int32)
-    for y in range(height):
-        for x in range(width):
-            if member[y, x] != _OWN:
-                continue
-            best = vertical[y, x] ** 2
-            step = 1
-            while step * step < best:
-                if x >= step:
-                    best = min(best, vertical[y, x - step] ** 2 + step * step)
-                elif not open_sides[1]:
-                    best = step * step
-                if x + step < width:
-                    best = min(best, vertical[y, x + step] ** 2 + step * step)
-                elif not open_sides[3]:
-                    best = min(best, step * step)
-                step += 1
-            distance2[y, x] = best
-    return distance2
-
-
-@_inner
-def _raw_heights(  # type: ignore[no-untyped-def]
-    member, distance2, probabilities, y0, x0, distance_height, channel_height, interior_height
-):
-    """Height of each own pixel before smoothing; 0 elsewhere."""
-    height, width = member.shape
-    raw = np.zeros((height, width), np.int32)
-    has_channel = len(probabilities) > 3
-    for y in range(height):
-        for x in range(width):
-            if member[y, x] != _OWN:
-                continue
-            if has_channel:
-                central = channel_height[probabilities[3, y0 + y, x0 + x]]
-            else:
-                central = distance_height[distance2[y, x]]
-            raw[y, x] = central + interior_height[probabilities[1, y0 + y, x0 + x]]
-    return raw
-
-
-@_inner
-def _smoothed(raw, weights):  # type: ignore[no-untyped-def]
-    """Heights smoothed along rows, then columns; what is not own counts 0.
-
-    Heights that fade towards the border make a component's middle its summit.
-    """
-    height, width = raw.shape
-    radius = len(weights) - 1
-    padded = np.zeros(width + 2 * radius, np.int32)
-    rows = np.empty((height, width), np.int32)
-    for y in range(height):
-        for x in range(width):
-            padded[radius + x] = raw[y, x]
-            rows[y, x] = weights[0] * raw[y, x]
-        for offset in range(1, radius + 1):
-            weight = weights[offset]
-            for x in range(width):
-                rows[y, x] += weight * (padded[x + radius - offset] + padded[x + radius + offset])
-        for x in range(width):
-            rows[y, x] >>= DROPPED_BITS
-    smoothed = np.empty((height, width), np.int32)
-    for y in range(height):
-        for x in range(width):
-            smoothed[y, x] = weights[0] * rows[y, x]
-        for offset in range(1, radius + 1):
-            weight = weights[offset]
-            for v in (y - offset, y + offset):
-                if 0 <= v < height:
-                    for x in range(width):
-                        smoothed[y, x] += weight * rows[v, x]
-    return smoothed
-
-
-@_inner
-def _split(member, height, distance2, persistence):  # type: ignore[no-untyped-def]
-    """Number the merged basins of a component from 1; returns them and how many there are."""
-    parents, peaks = _forest(member, height, distance2)
-    columns = member.shape[1]
-    flat_height = height.ravel()
-    basins = np.zeros(member.shape, np.int32)
-    flat = basins.ravel()
-    if len(peaks) == 1:
-        for at in range(len(flat)):
-            if parents[at] >= 0:
-                flat[at] = 1
-        return basins, 1
-    # by rank: the highest peak is basin 1
-    keys = np.empty(len(peaks), np.int64)
-    for index in range(len(peaks)):
-        at = peaks[index]
-        keys[index] = -((np.int64(flat_height[at]) << 16) | distance2[at // columns, at % columns])
-    ranked = _order(keys)
-    peak_heights = np.empty(len(peaks), np.int64)
-    for index in range(len(ranked)):
-        flat[peaks[ranked[index]]] = index + 1
-        peak_heights[index] = flat_height[peaks[ranked[index]]]
-    for start in range(len(flat)):
-        if parents[start] < 0:
-            continue
-        top = start
-        while flat[top] == 0:
-            top = parents[top]
-        at = start
-        while flat[at] == 0:
-            flat[at] = flat[top]
-            at = parents[at]
-    pairs, saddles = _saddles(basins, height)
-    group = _join(pairs, saddles, peak_heights, persistence)
-    # number the groups in raster order of first pixels
-    number = np.zeros(len(group), np.int32)
-    count = 0
-    for y in range(basins.shape[0]):
-        for x in range(columns):
-            if basins[y, x] > 0:
-                root = group[basins[y, x] - 1]
-                if number[root] == 0:
-                    count += 1
-                    number[root] = count
-                basins[y, x] = number[root]
-    return basins, count
-
-
-@_inner
-def _forest(member, height, distance2):  # type: ignore[no-untyped-def]
-    """For each pixel the flat index of its highest neighbor (-1: not own); and the peaks."""
-    rows, columns = member.shape
-    stride = columns + 2
-    keys = np.full((rows + 2) * stride, -1, np.int64)
-    for y in range(rows):
-        for x in range(columns):
-            if member[y, x] == _OWN:
-                keys[(y + 1) * stride + x + 1] = (np.int64(height[y, x]) << 16) | distance2[y, x]
-    parents = np.full(rows * columns, -1, np.int32)
-    peaks = np.empty(rows * columns, np.int32)
-    count = 0
-    for y in range(rows):
-        for x in range(columns):
-            here = (y + 1) * stride + x + 1
-            best = keys[here]
-            if best < 0:
-                continue
-            dy, dx = 0, 0
-            # among equals the earliest: a neighbor before this pixel wins a tie, one after loses
-            for v, u in ((-1, -1), (-1, 0), (-1, 1), (0, -1)):
-                key = keys[here + v * stride + u]
-                if key > best or (key == best and dy == 0 and dx == 0):
-                    best, dy, dx = key, v, u
-            for v, u in ((0, 1), (1, -1), (1, 0), (1, 1)):
-                key = keys[here + v * stride + u]
-                if key > best:
-                    best, dy, dx = key, v, u
-            parents[y * columns + x] = (y + dy) * columns + x + dx
-            if dy == 0 and dx == 0:
-                peaks[count] = y * columns + x
-                count += 1
-    return parents, peaks[:count].copy()
-
-
-@_inner
-def _saddles(basins, height):  # type: ignore[no-untyped-def]
-    """Pairs of basins that touch, by rank, and the height of each saddle between them."""
-    rows, columns = basins.shape
-    pairs = np.empty(0, np.int64)
-    saddles = np.empty(0, np.int64)
-    for fill in (False, True):
-        count = 0
-        for y in range(rows):
-            for x in range(columns):
-                one = basins[y, x]
-                if one == 0:
-                    continue
-                for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
-                    v, u = y + dy, x + dx
-                    if v == rows or u < 0 or u == columns:
-                        continue
-                    other = basins[v, u]
-                    if other == 0 or other == one:
-                        continue
-                    if fill:
-                        # the lower peak has the higher rank
-                        low, high = max(one, other) - 1, min(one, other) - 1
-                        pairs[count] = (np.int64(low) << 32) | high
-                        saddles[count] = min(height[y, x], height[v, u])
-                    count += 1
-        if not fill:
-            pairs = np.empty(count, np.int64)
-            saddles = np.empty(count, np.int64)
-    return pairs, saddles
 
 
 @_inner
@@ -439,40 +505,82 @@ def _join(pairs, saddles, peak_heights, persistence):  # type: ignore[no-untyped
 
 @_inner
 def _measure(  # type: ignore[no-untyped-def]
-    basins, basin_count, probabilities, y0, x0, origin,
-    min_area_px, min_probability_percent, nuclei, rows, count,
-):  # fmt: skip
-    """Write the basins that are large and sure enough as nuclei after the first `count`.
+    basins, frame, group, probabilities, y0, x0, origin, rows, count, spans, owners
+):
+    """Fill a row for each group, from `count` on, in raster order of first pixels.
 
-    Returns the new count.
+    Fills `spans`, pieces of pixel rows as y << 32 | x << 16 | length in the box,
+    and `owners`, the row of each, counted from `count`. Returns how many rows
+    and how many spans there are.
     """
-    area = np.zeros(basin_count + 1, np.int64)
-    probability = np.zeros(basin_count + 1, np.int64)
-    for y in range(basins.shape[0]):
-        for x in range(basins.shape[1]):
-            area[basins[y, x]] += 1
-            probability[basins[y, x]] += 255 - probabilities[0, y0 + y, x0 + x]
-    number = np.zeros(basin_count + 1, np.int32)
-    for basin in range(1, basin_count + 1):
-        sure = 100 * probability[basin] >= min_probability_percent * 255 * area[basin]
-        if sure and area[basin] >= min_area_px:
-            count += 1
-            number[basin] = count
-    for y in range(basins.shape[0]):
-        for x in range(basins.shape[1]):
-            nucleus = number[basins[y, x]]
-            if basins[y, x] == 0 or nucleus == 0:
+    height, width, stride, first = frame[:4]
+    row_of = np.full(len(group), -1, np.int64)
+    found, span_count = 0, 0
+    for y in range(height):
+        line = basins[first + y * stride :]
+        doubts = probabilities[0, y0 + y, x0 : x0 + width]
+        v = origin[0] + y0 + y
+        x = 0
+        while x < width:
+            basin = line[x]
+            if basin == 0:
+                x += 1
                 continue
-            nuclei[y0 + y, x0 + x] = nucleus
-            at, v, u = nucleus - 1, y + y0 + origin[0], x + x0 + origin[1]
-            if rows[at, AREA] == 0:
-                rows[at, FIRST_Y], rows[at, FIRST_X] = v, u
-                rows[at, Y0], rows[at, X0] = v, u
-            rows[at, AREA] += 1
-            rows[at, SUM_Y] += v
-            rows[at, SUM_X] += u
-            rows[at, X0] = min(rows[at, X0], u)
-            rows[at, Y1] = v + 1
-            rows[at, X1] = max(rows[at, X1], u + 1)
-            rows[at, PROBABILITY] += 255 - probabilities[0, y0 + y, x0 + x]
-    return count
+            start, doubt = x, np.int64(0)
+            while x < width and line[x] == basin:
+                doubt += np.int64(doubts[x])
+                x += 1
+            u, length = origin[1] + x0 + start, x - start
+            root = group[basin - 1]
+            if row_of[root] < 0:
+                row_of[root] = found
+                row = rows[count + found]
+                row[FIRST_Y], row[FIRST_X], row[Y0], row[X0] = v, u, v, u
+                found += 1
+            row = rows[count + row_of[root]]
+            row[AREA] += length
+            row[SUM_Y] += v * length
+            row[SUM_X] += (2 * u + length - 1) * length // 2
+            row[X0] = min(row[X0], u)
+            row[Y1] = v + 1
+            row[X1] = max(row[X1], u + length)
+            row[PROBABILITY] += 255 * length - doubt
+            spans[span_count] = (y << 32) | (start << 16) | length
+            owners[span_count] = row_of[root]
+            span_count += 1
+    return found, span_count
+
+
+@_inner
+def _drop(rows, count, found, min_area_px, min_probability_percent):  # type: ignore[no-untyped-def]
+    """Keep the rows, of `found` after `count`, that are large and sure enough, moved up.
+
+    Returns the number from 1 that each has afterwards, 0 if it was dropped, and
+    how many were kept.
+    """
+    number = np.zeros(found, np.int32)
+    kept = 0
+    for index in range(found):
+        row = rows[count + index]
+        sure = 100 * row[PROBABILITY] >= min_probability_percent * 255 * row[AREA]
+        if sure and row[AREA] >= min_area_px:
+            target = rows[count + kept]
+            for column in range(rows.shape[1]):
+                target[column] = row[column]
+            kept += 1
+            number[index] = count + kept
+    for index in range(count + kept, count + found):
+        rows[index, :] = 0
+    return number, kept
+
+
+@_inner
+def _paint(spans, owners, number, nuclei, y0, x0):  # type: ignore[no-untyped-def]
+    """Write the numbers of kept nuclei over their spans."""
+    for index in range(len(spans)):
+        value = number[owners[index]]
+        if value > 0:
+            y, start = spans[index] >> 32, (spans[index] >> 16) & 0xFFFF
+            line = nuclei[y0 + y, x0 + start : x0 + start + (spans[index] & 0xFFFF)]
+            for x in range(len(line)):
+                line[x] = value

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 _FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD)
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 
 
 def digest(values: npt.NDArray[np.uint32], *, origin: tuple[int, int], width: int) -> int:

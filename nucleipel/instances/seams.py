@@ -17,8 +17,9 @@ from scipy.sparse.csgraph import connected_components as graph_components
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.scratch import Arrays, Scratch
-from nucleipel.instances.blocks import Job, connected_components, label_block, solve
+from nucleipel.instances.blocks import Job, label_block, solve
 from nucleipel.instances.digest import foreground_and_digest
+from nucleipel.instances.labels import connected_components
 from nucleipel.instances.packed import pack
 
 Read = Callable[[Box], npt.NDArray[np.uint8]]
@@ -158,10 +159,11 @@ Piece = tuple[Box, npt.NDArray[np.int32], npt.NDArray[np.int64]]
 def _whole(crossing: Crossing, read: Read, job: Job) -> Iterator[Piece]:
     box = crossing.box
     probabilities = read(box)
-    labels, boxes = connected_components(_foreground(probabilities, job))
+    labels, boxes, holes = connected_components(_foreground(probabilities, job))
     label = labels[crossing.pixel[0] - box.y0, crossing.pixel[1] - box.x0]
     chosen = np.array([label], np.int32)
-    yield box, *solve(labels, chosen, boxes[chosen - 1], probabilities, (box.y0, box.x0), job)
+    own = chosen - 1
+    yield box, *solve(labels, chosen, boxes[own], holes[own], probabilities, (box.y0, box.x0), job)
 
 
 def _cut(crossing: Crossing, read: Read, job: Job) -> Iterator[Piece]:
@@ -177,11 +179,14 @@ def _cut(crossing: Crossing, read: Read, job: Job) -> Iterator[Piece]:
             if not own.any():
                 continue
             probabilities = read(cell)
-            labels, boxes = connected_components(own)
+            labels, boxes, holes = connected_components(own)
             chosen = np.arange(1, len(boxes) + 1, dtype=np.int32)
             foreign = (_foreground(probabilities, job) > 0) & (own == 0)
             labels[foreign] = len(boxes) + 1
-            yield cell, *solve(labels, chosen, boxes, probabilities, (cell.y0, cell.x0), job)
+            yield (
+                cell,
+                *solve(labels, chosen, boxes, holes, probabilities, (cell.y0, cell.x0), job),
+            )
 
 
 def _pixels_in(

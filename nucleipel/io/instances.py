@@ -1,8 +1,12 @@
 """Finished nuclei of one image: instance map, table, overlay, certificate.
 
     OUT/<id>/instances.ome.tif   (H, W) uint32, ids 1..n; a pyramid when it is large
-    OUT/<id>/nuclei.csv          one row a nucleus
+    OUT/<id>/instances.zarr      the same as OME-Zarr labels
+    OUT/<id>/nuclei.parquet      one row a nucleus, with its outline
+    OUT/<id>/nuclei.geojson      the same as QuPath's detections, plain or gzipped
+    OUT/<id>/nuclei.csv          the same without outlines, when asked for
     OUT/<id>/overlay.png         contours on the image
+    OUT/<id>/report.html         all that can be told of the image, on one page
     OUT/<id>/certificate.json    what the nuclei were made of, and that no seam shaped them
 
 The folder appears with all files in it, or not at all. Nothing here holds a
@@ -11,12 +15,11 @@ whole map or table: they are read from what was written block by block.
     OUT/.work/<id>/              what a killed run left; removed at the end
 """
 
-import csv
 import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +27,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.atomic import sync, sync_tree, write_json
+from nucleipel.core.nuclei import NucleusRows
 from nucleipel.errors import ImageError, StoreError
+from nucleipel.io.label_pyramid import LABELS, write_label_pyramid
+from nucleipel.io.nuclei import GeoJson, write_nuclei
 from nucleipel.io.output import RECORD, read_record
 
-INSTANCE_MAP, TABLE, OVERLAY = "instances.ome.tif", "nuclei.csv", "overlay.png"
-CERTIFICATE, WORK = "certificate.json", ".work"
-PYRAMID_FROM_PX = 4096
+INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"
+CERTIFICATE, WORK, REPORT = "certificate.json", ".work", "report.html"
 TILE_PX = 512
 BIGTIFF_FROM_BYTES = 2**31
-STRIP_PX = 1024
 
 
 def is_written(out: Path, image_id: str) -> bool:
@@ -66,16 +70,21 @@ def write_instances(
     image_id: str,
     *,
     instance_map: Any,
-    columns: Iterable[dict[str, npt.NDArray[np.generic]]],
+    nuclei: Iterable[NucleusRows],
     overlay: npt.NDArray[np.uint8],
     certificate: dict[str, Any],
     mpp: float | None,
-) -> None:
+    as_csv: bool = False,
+    geojson: GeoJson = "none",
+    build_report: Callable[[], str] | None = None,
+) -> int:
     """Write the files of one image, and remove its intermediate results.
 
-    `instance_map` (H, W) uint32, NumPy or zarr, is read by parts. `columns` are
-    the table's, in order, some rows at a time; NaN is written as an empty cell.
-    `overlay` is (h, w, 3) uint8, `certificate` plain JSON types.
+    `instance_map` (H, W) uint32, NumPy, zarr or what is indexed like them, is
+    read by parts; `mpp` is its own. `nuclei` come in order of ids, some rows at
+    a time. `overlay` is (h, w, 3) uint8, `certificate` plain JSON types.
+    `build_report` gives the HTML page, and is asked once all `nuclei` are written.
+    Returns how many nuclei there are.
     """
     from PIL import Image
 
@@ -83,14 +92,22 @@ def write_instances(
     partial = out / f".{image_id}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    _write_map(partial / INSTANCE_MAP, instance_map, work=work, unique=_uuid(certificate), mpp=mpp)
-    _write_table(partial / TABLE, columns)
+    unique = _uuid(certificate)
+    levels = write_label_pyramid(partial / LABELS, instance_map, name=image_id, mpp=mpp)
+    _write_map(partial / INSTANCE_MAP, levels, unique=unique, mpp=mpp)
+    about = {"image": image_id, "shape_px": list(instance_map.shape), "mpp": mpp}
+    count = write_nuclei(
+        partial, nuclei, about=about, unique=unique, as_csv=as_csv, geojson=geojson
+    )
     Image.fromarray(overlay).save(partial / OVERLAY)
     write_json(partial / CERTIFICATE, certificate)
+    if build_report is not None:
+        (partial / REPORT).write_text(build_report(), encoding="utf-8", newline="\n")
     sync_tree(partial)
     partial.rename(out / image_id)
     sync(out)
     shutil.rmtree(work, ignore_errors=True)
+    return count
 
 
 def remove_work(out: Path) -> None:
@@ -128,9 +145,8 @@ def _uuid(certificate: dict[str, Any]) -> uuid.UUID:
     return uuid.UUID(bytes=hashlib.sha256(content).digest()[:16])
 
 
-def _write_map(
-    path: Path, instance_map: Any, *, work: Path, unique: uuid.UUID, mpp: float | None
-) -> None:
+def _write_map(path: Path, levels: list[Any], *, unique: uuid.UUID, mpp: float | None) -> None:
+    """Write the levels of a map, each (H, W) uint32 and read by parts, as a pyramid."""
     import tifffile
 
     metadata: dict[str, object] = {"axes": "YX", "Name": "instances", "UUID": f"urn:uuid:{unique}"}
@@ -139,7 +155,6 @@ def _write_map(
         metadata |= {"PhysicalSizeX": mpp, "PhysicalSizeXUnit": "µm"}
         metadata |= {"PhysicalSizeY": mpp, "PhysicalSizeYUnit": "µm"}
         resolution = {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
-    levels = _pyramid(instance_map, work)
     options = {
         "dtype": np.uint32,
         "tile": (TILE_PX, TILE_PX),
@@ -168,37 +183,3 @@ def _tiles(level: Any) -> Iterator[npt.NDArray[np.uint32]]:
             part = np.asarray(level[y : y + TILE_PX, x : x + TILE_PX])
             missing = [(0, TILE_PX - length) for length in part.shape]
             yield np.pad(part, missing)
-
-
-def _pyramid(instance_map: Any, work: Path) -> list[Any]:
-    """The map and, of a large one, its halves: every second pixel, since ids have no mean."""
-    levels = [instance_map]
-    while max(instance_map.shape) > PYRAMID_FROM_PX and max(levels[-1].shape) > TILE_PX:
-        finer = levels[-1]
-        height, width = (-(-length // 2) for length in finer.shape)
-        half = create_working_map(
-            work, f"level-{len(levels)}", (height, width), chunk_px=STRIP_PX // 2
-        )
-        step = STRIP_PX // 2
-        for y in range(0, height, step):
-            for x in range(0, width, step):
-                part = np.asarray(finer[2 * y : 2 * (y + step), 2 * x : 2 * (x + step)])
-                half[y : y + step, x : x + step] = part[::2, ::2]
-        levels.append(half)
-    return levels
-
-
-def _write_table(path: Path, parts: Iterable[dict[str, npt.NDArray[np.generic]]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        for index, columns in enumerate(parts):
-            if index == 0:
-                writer.writerow(columns)
-            cells = (map(_cell, values) for values in columns.values())
-            writer.writerows(zip(*cells, strict=True))
-
-
-def _cell(value: np.generic) -> str:
-    if isinstance(value, np.floating):
-        return "" if np.isnan(value) else f"{value:.4f}"
-    return str(value)

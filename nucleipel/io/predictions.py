@@ -3,7 +3,7 @@
     PREDICTIONS.zarr/
         <id>/map        (C, H, W) uint8: background, interior, boundary, distance
         <id>/thumbnail  (h, w, 3) uint8, the image at most 2048 px wide, for overlays
-        <id>/image.json written last: shape, mpp, number of shards
+        <id>/image.json written last: the image, how it was read, number of shards
         nucleipel.json  record of the whole run
 
 Chunks are the cores of the window grid; a shard is written once, whole.
@@ -11,7 +11,7 @@ Chunks are the cores of the window grid; a shard is written once, whole.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,12 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from nucleipel.core.atomic import sync_tree, write_json
 from nucleipel.core.geometry import Box
-from nucleipel.errors import StoreError
+from nucleipel.errors import ImageError, StoreError
+from nucleipel.io.fingerprint import fingerprint
+from nucleipel.io.formats import open_image
 from nucleipel.io.output import identity, read_record
+from nucleipel.io.resolution import Resolution
+from nucleipel.io.slide import Slide
 
 MAP, THUMBNAIL, IMAGE_RECORD = "map", "thumbnail", "image.json"
 CORES_PER_SHARD = 4
@@ -31,13 +35,35 @@ CORES_PER_SHARD = 4
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One image's finished prediction."""
+    """One image's finished prediction; the map is in the working frame of `resolution`."""
 
     id: str
     folder: Path
-    shape: tuple[int, int]
-    mpp: float | None
+    resolution: Resolution
+    image: Path
+    image_fingerprint: str
+    channel: int | None
     shards: int
+
+    def open_image(self, resolution: Resolution) -> Slide:
+        """The predicted image with all its channels, in the frame of `resolution`.
+
+        Raises
+        ------
+        StoreError
+            If it is no longer where it was, or has changed.
+        """
+        try:
+            image = open_image(self.image)
+        except ImageError as error:
+            raise StoreError(
+                f"{error}; it was predicted there: put it back, or leave intensities out with"
+                " --set intensities=false"
+            ) from error
+        if fingerprint(self.image) != self.image_fingerprint:
+            image.close()
+            raise StoreError(f"{self.image}: has changed since it was predicted; predict again")
+        return Slide(image, resolution)
 
     def open_map(self) -> "StoredMap":
         """The (C, H, W) uint8 map, read by parts.
@@ -108,6 +134,17 @@ class Predictions:
     instances: dict[str, Any]
     fingerprint: str
 
+    def require_images(self) -> None:
+        """Check that every image is still there, as it was predicted.
+
+        Raises
+        ------
+        StoreError
+            If one is not.
+        """
+        for prediction in self.images:
+            prediction.open_image(prediction.resolution).close()
+
 
 def shard_boxes(shape: tuple[int, int], *, core_px: int) -> list[Box]:
     """The parts of an image of shape (height, width) that are predicted and written in one go."""
@@ -129,14 +166,19 @@ def write_prediction(
     image_id: str,
     parts: Iterable[tuple[Box, npt.NDArray[np.uint8]]],
     *,
-    shape: tuple[int, int],
+    image: Path,
+    resolution: Resolution,
+    channel: int | None = None,
     maps: int,
     core_px: int,
-    mpp: float | None,
     thumbnail: npt.NDArray[np.uint8],
 ) -> None:
-    """Write one image: its map part by part (`shard_boxes`), its thumbnail, then its record."""
-    folder = store / image_id
+    """Write one image: its map part by part (`shard_boxes`), its thumbnail, then its record.
+
+    `image` is the file that was predicted, `resolution` how it was read, `channel` the only
+    one of its channels that was.
+    """
+    folder, shape = store / image_id, resolution.shape
     chunk = tuple(min(core_px, length) for length in shape)
     shard = tuple(
         side * min(CORES_PER_SHARD, -(-length // side))
@@ -164,7 +206,14 @@ def write_prediction(
         shards += 1
     group.create_array(THUMBNAIL, data=thumbnail, chunks=thumbnail.shape, overwrite=True)
     sync_tree(folder)
-    write_json(folder / IMAGE_RECORD, {"shape": list(shape), "mpp": mpp, "shards": shards})
+    record = {
+        "image": str(image.resolve()),
+        "image_fingerprint": fingerprint(image),
+        "resolution": asdict(resolution),
+        "channel": channel,
+        "shards": shards,
+    }
+    write_json(folder / IMAGE_RECORD, record)
 
 
 def open_predictions(path: Path) -> Predictions:
@@ -184,6 +233,21 @@ def _open_prediction(path: Path, image_id: str) -> Prediction:
     folder = path / image_id
     try:
         fields: dict[str, Any] = json.loads((folder / IMAGE_RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return Prediction(
+            id=image_id,
+            folder=folder,
+            resolution=_resolution(fields["resolution"]),
+            image=Path(fields["image"]),
+            image_fingerprint=fields["image_fingerprint"],
+            channel=fields["channel"],
+            shards=fields["shards"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder}: has no readable {IMAGE_RECORD}; predict again") from error
-    return Prediction(image_id, folder, tuple(fields["shape"]), fields["mpp"], fields["shards"])
+
+
+def _resolution(fields: dict[str, Any]) -> Resolution:
+    """From JSON, which knows no tuples."""
+    return Resolution(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    )

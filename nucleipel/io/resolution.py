@@ -26,7 +26,8 @@ class Resolution:
       one, so it is 10,000 / 3.2 = 3,125 px wide. `level_ratio` = 3.2 / 2 = 1.6
       pixels of the level read are averaged into one.
 
-    Boxes, tiles, halos and every length in `_px` are in the working frame.
+    Windows, tiles, halos and every length in `_px` up to the probability map are in the working
+    frame; nuclei are found there, and written in pixels of level 0 (`instances/frame.py`).
 
     A level within 2 % of the working mpp is used as it is: nothing is
     resampled, and `mpp` is then the level's own. Without a working mpp, level
@@ -53,6 +54,15 @@ class Resolution:
     level_ratio: float
     source_mpp: float | None
     mpp: float | None
+
+    @classmethod
+    def pixel_for_pixel(cls, shape: tuple[int, int], mpp: float | None) -> "Resolution":
+        """Level 0 of an image of shape (height, width), as it is."""
+        return cls(shape, 0, shape, shape, 1.0, 1.0, mpp, mpp)
+
+    def at_level_0(self) -> "Resolution":
+        """The same image at level 0, pixel for pixel."""
+        return self.pixel_for_pixel(self.source_shape, self.source_mpp)
 
     def coarser(self, image: StoredImage, step: int) -> "Resolution":
         """The same frame seen in pixels `step` times as wide, the last ones cut by the edge."""

@@ -26,6 +26,7 @@ from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.model.receptive_field import receptive_radius
 
 WEIGHTS, DESCRIPTION = "checkpoint.safetensors", "checkpoint.json"
+NOTES = "README.md"
 FORMAT = 3
 DEFAULT = "default"
 """Names the weights that come with the package, wherever a checkpoint is asked for."""
@@ -177,6 +178,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not all(torch.isfinite(tensor).all() for tensor in network.state_dict().values()):
         raise CheckpointError(f"{folder / WEIGHTS}: holds weights that are not finite; train again")
     return Checkpoint(description, network.eval(), sha256)
+
+
+def read_notes(path: Path) -> str | None:
+    """The README.md beside a checkpoint, for which `path` is as for `read_checkpoint`."""
+    notes = _folder_of(path) / NOTES
+    return notes.read_text(encoding="utf-8") if notes.is_file() else None
 
 
 def _folder_of(path: Path) -> Path:

@@ -85,6 +85,6 @@ def _score(row: Row, instances: Path, ap_thresholds: Sequence[float]) -> ImageSc
         raise ImageError(
             f"{instances / row.id}: the instance map is {prediction.shape[0]} x"
             f" {prediction.shape[1]} px, the annotation {annotation.shape[0]} x"
-            f" {annotation.shape[1]} px; they must be the same"
+            f" {annotation.shape[1]} px; they must be the same: stitch with map_frame level0"
         )
     return ImageScore.of(annotation, prediction, ap_thresholds=ap_thresholds)

@@ -99,9 +99,10 @@ def _predict_image(
             out,
             row.id,
             maps,
-            shape=slide.shape,
+            image=row.image,
+            resolution=slide.resolution,
+            channel=slide.channel,
             maps=len(description.maps),
             core_px=grid.core_px,
-            mpp=slide.mpp,
             thumbnail=slide.thumbnail(THUMBNAIL_PX),
         )

@@ -4,8 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from nucleipel.config import PredictConfig, SegmentConfig
-from nucleipel.instances.rule import InstanceRule
+from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import open_predictions
@@ -38,8 +37,7 @@ def segment(
         log.info("%s: these instances are finished", out)
         return out
     store = open_predictions(predict(checkpoint, rows, out / MAPS, config.part(PredictConfig)))
-    rule = InstanceRule(**config.instances.over(store.instances))
-    stitch_images(store, out, rule=rule, block_px=block_px, workers=config.workers)
+    stitch_images(store, output, config.part(StitchConfig), block_px=block_px)
     output.commit(images=[row.id for row in rows.rows])
     if not config.keep_predictions:
         shutil.rmtree(out / MAPS)

@@ -1,15 +1,21 @@
 """Turn predicted probability maps into full-size instance maps."""
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from nucleipel.config import StitchConfig
 from nucleipel.core.progress import track
-from nucleipel.errors import ConfigError
+from nucleipel.errors import ConfigError, StoreError
+from nucleipel.figures.report import EXAMPLES
+from nucleipel.instances.frame import FramedMap
+from nucleipel.instances.measures import MeasuredImage, measure_nuclei
 from nucleipel.instances.memory import block_px_within
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
+from nucleipel.instances.summary import Summary
 from nucleipel.io.instances import (
     create_working_map,
     is_written,
@@ -17,17 +23,20 @@ from nucleipel.io.instances import (
     work_folder,
     write_instances,
 )
-from nucleipel.io.output import claim_output
+from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import Prediction, Predictions, open_predictions
+from nucleipel.io.resolution import Resolution
+from nucleipel.io.slide import Slide
+from nucleipel.stages.report import report_of_image
 
 log = logging.getLogger(__name__)
-
-ROWS_AT_A_TIME = 2**16
 
 
 def stitch(predictions: Path, out: Path, config: StitchConfig, *, overwrite: bool = False) -> Path:
     """Write the nuclei of every predicted image into `out/<id>/`."""
     store = open_predictions(predictions)
+    if config.intensities:
+        store.require_images()
     block_px = choose_block_px(config)
     output = claim_output(
         out,
@@ -39,8 +48,7 @@ def stitch(predictions: Path, out: Path, config: StitchConfig, *, overwrite: boo
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    rule = InstanceRule(**config.instances.over(store.instances))
-    stitch_images(store, out, rule=rule, block_px=block_px, workers=config.workers)
+    stitch_images(store, output, config, block_px=block_px)
     output.commit(images=[prediction.id for prediction in store.images])
     return out
 
@@ -62,45 +70,85 @@ def choose_block_px(config: StitchConfig) -> int:
 
 
 def stitch_images(
-    store: Predictions, out: Path, *, rule: InstanceRule, block_px: int, workers: int
+    store: Predictions, output: Output, config: StitchConfig, *, block_px: int
 ) -> None:
     """Write the nuclei of the images that an earlier go did not finish."""
+    out = output.folder
+    rule = InstanceRule(**config.instances.over(store.instances))
     for prediction in track(store.images, "stitching"):
         if not is_written(out, prediction.id):
             source = f"{store.fingerprint}/{prediction.id}"
-            _stitch_image(
-                prediction, out, rule=rule, block_px=block_px, workers=workers, source=source
-            )
+            _stitch_image(prediction, output, config, rule=rule, block_px=block_px, source=source)
     remove_work(out)
 
 
 def _stitch_image(
     prediction: Prediction,
-    out: Path,
+    output: Output,
+    config: StitchConfig,
     *,
     rule: InstanceRule,
     block_px: int,
-    workers: int,
     source: str,
 ) -> None:
-    probabilities = prediction.open_map()
-    work = work_folder(out, prediction.id)
-    found = segment_instances(
-        probabilities,
-        rule=rule,
-        block_px=block_px,
-        workers=workers,
-        out=create_working_map(work, "map", prediction.shape, chunk_px=min(block_px, BLOCK_PX)),
-        scratch=work / "scratch",
-        source=source,
-    )
-    write_instances(
-        out,
-        prediction.id,
-        instance_map=found.map,
-        columns=(part.columns(mpp=prediction.mpp) for part in found.table.parts(ROWS_AT_A_TIME)),
-        overlay=draw_overlay(prediction.read_thumbnail(), found.map),
-        certificate=found.certificate.to_json(),
-        mpp=prediction.mpp,
-    )
-    log.info("%s: %d nuclei", prediction.id, len(found.table))
+    """Find the nuclei in the working frame, measure and write them in that of the result."""
+    working = prediction.resolution
+    frame = working.at_level_0() if config.map_frame == "level0" else working
+    with _opened(prediction, frame, config) as slide:
+        work = work_folder(output.folder, prediction.id)
+        found = segment_instances(
+            prediction.open_map(),
+            rule=rule,
+            block_px=block_px,
+            workers=config.workers,
+            out=create_working_map(work, "map", working.shape, chunk_px=min(block_px, BLOCK_PX)),
+            scratch=work / "scratch",
+            source=source,
+        )
+        drawn = FramedMap(
+            found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
+        )
+        image = _measured(slide) if slide is not None and config.intensities else None
+        summary = Summary(drawn.shape, examples=EXAMPLES)
+        overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
+        certificate = {**found.certificate.to_json(), "map": drawn.to_json()}
+        count = write_instances(
+            output.folder,
+            prediction.id,
+            instance_map=drawn,
+            nuclei=summary.watch(measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image)),
+            overlay=overlay,
+            certificate=certificate,
+            mpp=frame.mpp,
+            as_csv=config.csv,
+            geojson=config.geojson,
+            build_report=partial(
+                report_of_image,
+                prediction,
+                summary,
+                instance_map=drawn,
+                slide=slide,
+                overlay=overlay,
+                certificate=certificate,
+                frame=frame,
+                record=output.record,
+            ),
+        )
+    log.info("%s: %d nuclei", prediction.id, count)
+
+
+def _opened(
+    prediction: Prediction, frame: Resolution, config: StitchConfig
+) -> AbstractContextManager[Slide | None]:
+    """The image, without which only the pictures of the report are missing."""
+    try:
+        return prediction.open_image(frame)
+    except StoreError:
+        if config.intensities:
+            raise
+        log.info("%s: cannot be read again; the report shows no nuclei", prediction.image)
+        return nullcontext()
+
+
+def _measured(slide: Slide) -> MeasuredImage:
+    return MeasuredImage(slide.read, slide.image.channels, stained=slide.is_stained())

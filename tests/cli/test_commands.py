@@ -1,12 +1,15 @@
 """Every command through click on a tiny set, and every mistake a user can make, in one line."""
 
+import gzip
 import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 import torch
@@ -95,7 +98,7 @@ def ran(tiny_set, tmp_path_factory) -> Path:
 
 def test_every_stage_runs_from_the_command_line(ran: Path) -> None:
     made = ["run/checkpoint.safetensors", "run2/checkpoint.json", "patches.zarr/patches.csv"]
-    made += ["maps.zarr/test/image.json", "instances/test/nuclei.csv", "report.csv"]
+    made += ["maps.zarr/test/image.json", "instances/test/nuclei.parquet", "report.csv"]
     assert all((ran / name).is_file() for name in made)
 
 
@@ -106,8 +109,37 @@ def test_segment_takes_images_one_by_one(ran: Path, tiny_set, tmp_path: Path) ->
     assert result.stdout.strip() == str(tmp_path / "out")
     for name in ("test", "val"):
         assert (tmp_path / "out" / name / "instances.ome.tif").is_file()
-    theirs = (ran / "instances" / "test" / "nuclei.csv").read_bytes()
-    assert (tmp_path / "out" / "test" / "nuclei.csv").read_bytes() == theirs
+    theirs = (ran / "instances" / "test" / "nuclei.parquet").read_bytes()
+    assert (tmp_path / "out" / "test" / "nuclei.parquet").read_bytes() == theirs
+
+
+def test_csv_and_map_frame(ran: Path, tmp_path: Path) -> None:
+    stitch = ["stitch", "--predictions", ran / "maps.zarr", "--out"]
+    _ok(*stitch, tmp_path / "out", "--csv", "--geojson", "gz",
+        "--map-frame", "working")  # fmt: skip
+    lines = (tmp_path / "out" / "test" / "nuclei.csv").read_text().splitlines()
+    table = pq.read_table(tmp_path / "out" / "test" / "nuclei.parquet")
+    assert lines[0].split(",") == table.column_names[:-1]
+    assert len(lines) == len(table) + 1
+    config = (tmp_path / "out" / "config.yaml").read_text()
+    assert "map_frame: working" in config
+    with gzip.open(tmp_path / "out" / "test" / "nuclei.geojson.gz") as stream:
+        assert len(json.load(stream)["features"]) == len(table)
+    assert not (ran / "instances" / "test" / "nuclei.csv").exists()
+
+
+def test_export_writes_an_onnx_file_and_a_package(ran: Path, tmp_path: Path) -> None:
+    onnx, package = tmp_path / "m.onnx", tmp_path / "m.zip"
+    asked = ["export", ran / "run2", "--onnx", onnx]
+    _refused("a package says whose", *asked, "--bioimageio", package)
+    assert not onnx.exists()
+    words = _sets("license=MIT", "authors=[Ada Lovelace]")
+    assert _ok(*asked, "--bioimageio", package, *words).stdout.split() == [str(onnx), str(package)]
+    assert zipfile.is_zipfile(package)
+    _refused("is there already; choose another name or pass --overwrite", *asked)
+    nothing = _run("export", "default")
+    assert nothing.exit_code == 2
+    assert "give --onnx FILE, --bioimageio FILE.zip, or both" in nothing.stderr
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))
@@ -221,8 +253,7 @@ def test_another_run_in_the_output_folder(tiny_set, ran: Path) -> None:
     _ok(*stitch)
     _refused("config.instances.min_area_px", *stitch, "--set", "instances.min_area_px=99999")
     _ok(*stitch, "--set", "instances.min_area_px=99999", "--overwrite")
-    table = (ran / "overwritten" / "test" / "nuclei.csv").read_text().splitlines()
-    assert len(table) == 1
+    assert len(pq.read_table(ran / "overwritten" / "test" / "nuclei.parquet")) == 0
 
 
 def test_another_report_is_not_overwritten(tiny_set, ran: Path) -> None:

@@ -30,12 +30,13 @@ def _kind_of(file: Path) -> type:
         AblateConfig,
         DemoConfig,
         DeviationConfig,
+        ExportConfig,
         PredictConfig,
         SegmentConfig,
     )
 
     kinds = KINDS | {"predict": PredictConfig, "segment": SegmentConfig, "demo": DemoConfig}
-    kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig}
+    kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig, "export": ExportConfig}
     return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
 
 

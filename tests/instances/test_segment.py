@@ -412,33 +412,6 @@ def test_table_is_what_regionprops_measures(probabilities: np.ndarray, rule: Ins
         assert found.table.mean_probability[row] == pytest.approx(region.intensity_mean)
 
 
-def test_columns_in_pixels_and_micrometers() -> None:
-    nuclei = np.zeros((6, 9), bool)
-    nuclei[1:3, 2:6] = True
-    probabilities = certain(nuclei)
-    probabilities[:2, 1, 2] = 51, 204  # one of eight pixels is sure to 4/5 only
-    table = segment_instances(probabilities, rule=RULE).table
-    columns = {name: values.tolist() for name, values in table.columns(mpp=0.5).items()}
-    assert columns == {
-        "id": [1],
-        "centroid_y_px": [1.5],
-        "centroid_x_px": [3.5],
-        "y0_px": [1],
-        "x0_px": [2],
-        "y1_px": [3],
-        "x1_px": [6],
-        "area_px": [8],
-        "centroid_y_um": [0.75],
-        "centroid_x_um": [1.75],
-        "area_um2": [2.0],
-        "mean_probability": [pytest.approx(7.8 / 8)],
-    }
-    without = table.columns(mpp=None)
-    assert list(without) == list(columns)
-    for name, values in without.items():
-        assert np.isnan(values).all() == name.endswith(("_um", "_um2"))
-
-
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (20, 30)])
 def test_nothing_to_find(shape: tuple[int, int]) -> None:
     found = segment_instances(certain(np.zeros(shape, bool)), rule=RULE)
@@ -448,7 +421,6 @@ def test_nothing_to_find(shape: tuple[int, int]) -> None:
     assert len(found.table) == 0
     assert found.table.box_px.shape == (0, 4)
     assert found.table.centroid_px.shape == (0, 2)
-    assert all(len(values) == 0 for values in found.table.columns(mpp=0.5).values())
 
 
 def test_everything_too_small() -> None:

@@ -1,6 +1,5 @@
 """What is written of one image, by parts, is what a reader finds."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -8,15 +7,15 @@ import numpy as np
 import pytest
 import tifffile
 
+from nucleipel.core.nuclei import NucleusRows
 from nucleipel.io.instances import create_working_map, read_instance_map, write_instances
 
 CERTIFICATE = {"instances_digest": "0123", "cut": {"block_px": 7}}
 
 
 def _write(out: Path, instance_map: object, **given: object) -> Path:
-    table = [{"id": np.arange(1, 3), "area_um2": np.array([0.25, np.nan])}, {"id": np.array([3])}]
-    table[1]["area_um2"] = np.array([1.0])
-    fields = {"columns": table, "certificate": CERTIFICATE, "mpp": 0.5} | given
+    nuclei = [NucleusRows({"id": np.arange(1, 1)}, [])]
+    fields = {"nuclei": nuclei, "certificate": CERTIFICATE, "mpp": 0.5} | given
     picture = np.zeros((4, 5, 3), np.uint8)
     write_instances(out, "a", instance_map=instance_map, overlay=picture, **fields)
     return out / "a"
@@ -52,16 +51,3 @@ def test_the_same_nuclei_give_the_same_bytes(tmp_path: Path) -> None:
         assert json.loads((folder / "certificate.json").read_text()) == certificate
         files.append((folder / "instances.ome.tif").read_bytes())
     assert files[0] == files[1] != files[2]
-
-
-def test_the_table_is_written_by_parts(tmp_path: Path) -> None:
-    folder = _write(tmp_path, np.zeros((3, 4), np.uint32))
-    with (folder / "nuclei.csv").open() as stream:
-        rows = list(csv.reader(stream))
-    assert rows == [["id", "area_um2"], ["1", "0.2500"], ["2", ""], ["3", "1.0000"]]
-
-
-def test_the_table_of_nothing_has_its_header(tmp_path: Path) -> None:
-    empty = [{"id": np.zeros(0, int), "area_px": np.zeros(0, int)}]
-    folder = _write(tmp_path, np.zeros((3, 4), np.uint32), columns=empty)
-    assert (folder / "nuclei.csv").read_text() == "id,area_px\n"

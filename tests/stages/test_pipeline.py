@@ -2,12 +2,15 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
 from nucleipel.config import (
@@ -24,7 +27,8 @@ from nucleipel.config import (
 from nucleipel.core.geometry import reflected_indices
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreError
-from nucleipel.io.manifest import read_manifest
+from nucleipel.io.manifest import manifest_of_images, read_manifest
+from nucleipel.io.nuclei import wkb
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.calibrate import calibrate
@@ -180,34 +184,115 @@ def test_averaged_flips_do_not_know_how_the_image_lies(ran: Path, tiny_set) -> N
     assert np.abs(upright - predicted(pixels, flips=False)).max() > 1
 
 
-def test_instances_come_in_three_files_that_agree(ran: Path) -> None:
+def test_instances_come_in_files_that_agree(ran: Path, tiny_set) -> None:
     folder = ran / "instances" / "test"
     with tifffile.TiffFile(folder / "instances.ome.tif") as tiff:
         instance_map = tiff.asarray()
         assert 'PhysicalSizeX="0.5"' in tiff.ome_metadata
     assert (instance_map.shape, instance_map.dtype) == ((100, 170), np.uint32)
-    with (folder / "nuclei.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
+    rows = pq.read_table(folder / "nuclei.parquet").to_pylist()
     assert len(rows) == instance_map.max() > 0
+    pixels = tifffile.imread(tiny_set.image("test"))
     for row in rows:
-        ys, xs = np.nonzero(instance_map == int(row["id"]))
-        assert len(ys) == int(row["area_px"])
-        assert float(row["area_um2"]) == pytest.approx(len(ys) * 0.25)
-        box = [int(row[name]) for name in ("y0_px", "x0_px", "y1_px", "x1_px")]
+        inside = instance_map == row["id"]
+        ys, xs = np.nonzero(inside)
+        assert len(ys) == row["area_px"]
+        assert row["area_um2"] == pytest.approx(len(ys) * 0.25)
+        box = [row[name] for name in ("y0_px", "x0_px", "y1_px", "x1_px")]
         assert box == [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]
-        assert float(row["centroid_y_um"]) == pytest.approx(ys.mean() / 2, abs=1e-3)
-        assert 0.5 <= float(row["mean_probability"]) <= 1
+        assert row["centroid_y_um"] == pytest.approx(ys.mean() / 2)
+        assert 0.5 <= row["mean_probability"] <= 1
+        assert row["green_mean"] == pytest.approx(pixels[inside][:, 1].mean())
+    assert rows[0].keys() >= {"hematoxylin_od_mean", "eosin_od_mean", "geometry"}
+    assert np.array_equal(zarr.open_group(folder / "instances.zarr", mode="r")["0"], instance_map)
+    features = json.loads((folder / "nuclei.geojson").read_text())["features"]
+    for feature, row in zip(features, rows, strict=True):
+        (ring,) = feature["geometry"]["coordinates"]
+        assert wkb([[np.array(ring[:-1])[:, ::-1]]]) == row["geometry"]
+        assert feature["properties"]["measurements"]["id"] == row["id"]
+        assert feature["properties"]["measurements"]["area_px"] == row["area_px"]
     overlay = np.asarray(Image.open(folder / "overlay.png"))
     assert overlay.shape == (4 * 100, 4 * 170, 3)
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"<dt>nuclei</dt><dd>{len(rows)}</dd>" in report
+    assert f"size: {170} x {100} px · pixel: 0.5 µm" in report
+    shown = re.findall(r'<figure title="nucleus (\d+) at', report)
+    assert len(shown) == 3 * min(12, len(rows))
+    largest = max(rows, key=lambda row: row["area_px"])
+    assert int(shown[0]) == largest["id"]
+    digest = json.loads((folder / "certificate.json").read_text())["instances_digest"]
+    assert f"<td>{digest}</td>" in report
 
 
 def test_segment_gives_what_predict_and_stitch_give(ran: Path, tiny_set, tmp_path: Path) -> None:
     rows = read_manifest(tiny_set.manifest).of_split("test")
     out = segment(ran / "finetune", rows, tmp_path / "out", SegmentConfig(device="cpu"))
-    for name in ("instances.ome.tif", "nuclei.csv", "overlay.png"):
+    for name in ("instances.ome.tif", "nuclei.parquet", "nuclei.geojson", "overlay.png"):
         ours, theirs = out / "test" / name, ran / "instances" / "test" / name
         assert ours.read_bytes() == theirs.read_bytes(), name
     assert not (out / "predictions.zarr").exists()
+
+
+@pytest.mark.parametrize("at_mpp", [0.4, 0.65, 1.0])
+def test_nuclei_are_written_in_pixels_of_level_0(
+    ran: Path, tiny_set, tmp_path: Path, at_mpp: float
+) -> None:
+    rows = read_manifest(tiny_set.manifest).of_split("test")
+    config = PredictConfig(device="cpu", at_mpp=at_mpp, enlarge=at_mpp < 0.5)
+    maps = predict(ran / "finetune", rows, tmp_path / "maps.zarr", config)
+    results = {}
+    for frame in ("level0", "working"):
+        out = stitch(maps, tmp_path / frame, StitchConfig(map_frame=frame))
+        drawn = tifffile.imread(out / "test" / "instances.ome.tif")
+        table = pq.read_table(out / "test" / "nuclei.parquet")
+        facts = json.loads((out / "test" / "certificate.json").read_text())
+        assert table["id"].to_pylist() == list(range(1, drawn.max() + 1))
+        assert table["area_px"].to_pylist() == np.bincount(drawn.ravel())[1:].tolist()
+        assert facts["map"]["shape"] == list(drawn.shape)
+        assert facts["map"]["nuclei"] == len(table) == facts["nuclei"] - facts["map"]["lost"]
+        results[frame] = drawn, table
+    level0, working = results["level0"], results["working"]
+    assert level0[0].shape == (100, 170)
+    assert working[0].shape == (round(50 / at_mpp), round(85 / at_mpp))
+    assert len(level0[1]) == len(working[1]) > 3
+    for column, slack in (("centroid_y_um", 1.0), ("centroid_x_um", 1.0)):
+        pairs = zip(level0[1][column].to_pylist(), working[1][column].to_pylist(), strict=True)
+        assert all(abs(one - other) < slack for one, other in pairs)
+    total = [sum(table["area_um2"].to_pylist()) for _, table in (level0, working)]
+    assert total[0] == pytest.approx(total[1], rel=0.1)
+    report = evaluate(
+        tiny_set.manifest, tmp_path / "level0", tmp_path / "r.json", EvaluateConfig(), split="test"
+    )
+    assert report["predicted_nuclei"] == len(level0[1])
+    with pytest.raises(ImageError, match="stitch with map_frame level0"):
+        evaluate(
+            tiny_set.manifest, tmp_path / "working", tmp_path / "r2.json", EvaluateConfig(),
+            split="test",
+        )  # fmt: skip
+
+
+def test_an_image_that_is_gone_or_changed_is_not_measured(
+    ran: Path, tiny_set, tmp_path: Path
+) -> None:
+    image = tmp_path / "image.ome.tif"
+    shutil.copy(tiny_set.image("test"), image)
+    maps = predict(
+        ran / "finetune", manifest_of_images([image]), tmp_path / "maps.zarr",
+        PredictConfig(device="cpu"),
+    )  # fmt: skip
+    image.unlink()
+    with pytest.raises(StoreError, match=r"no such file.*--set intensities=false"):
+        stitch(maps, tmp_path / "out", StitchConfig())
+    out = stitch(maps, tmp_path / "plain", StitchConfig(intensities=False))
+    assert "red_mean" not in pq.read_schema(out / "image" / "nuclei.parquet").names
+    report = (out / "image" / "report.html").read_text(encoding="utf-8")
+    assert "<figure" not in report
+    assert "nuclei per mm²" in report
+    shutil.copy(tiny_set.image("val"), image)
+    with pytest.raises(StoreError, match="has changed since it was predicted"):
+        stitch(maps, tmp_path / "out", StitchConfig())
+    shutil.copy(tiny_set.image("test"), image)
+    stitch(maps, tmp_path / "out", StitchConfig())
 
 
 def test_calibration_travels_with_the_checkpoint(ran: Path, tiny_set, tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""What goes from measuring nuclei to writing them: some rows of the table, with their outlines."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Ring = npt.NDArray[np.float64]
+"""(k, 2) corners (y, x) of a closed line, the first not repeated at its end."""
+Outline = list[list[Ring]]
+"""Polygons of a nucleus, one but for rare exceptions: of each the outer ring, then its holes."""
+
+
+@dataclass(frozen=True)
+class NucleusRows:
+    """Some nuclei in order of ids.
+
+    Parameters
+    ----------
+    columns : dict of (n,) arrays
+        By name, in the table's order; NaN where a value is not known.
+    outlines : list of n Outline
+        In pixels of the instance map's frame: pixel (y, x) spans y to y + 1 and
+        x to x + 1. Outer rings run counterclockwise in (x, y): their shoelace
+        sum is positive; holes run the other way.
+    """
+
+    columns: dict[str, npt.NDArray[np.generic]]
+    outlines: list[Outline]
+
+
+Write = Callable[[NucleusRows], None]
+"""Writes some nuclei more into a file that is open."""
+
+
+def closed_xy(ring: Ring) -> npt.NDArray[np.float64]:
+    """(k + 1, 2) corners (x, y), the first again at the end: what file formats want."""
+    return np.concatenate([ring, ring[:1]])[:, ::-1]

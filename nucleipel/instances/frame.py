@@ -1,0 +1,145 @@
+"""The frame that nuclei are written in: found at the working resolution, drawn at another.
+
+Each pixel of the drawn map has the id of the working pixel under its center.
+So ids, their order and their number are those of the working map as long as
+every working pixel lies under some center, which holds whenever the drawn map
+is the finer one. In a coarser one (an image that was enlarged for the network)
+a nucleus may be left without a pixel. Such a nucleus is dropped from every
+output, the others are numbered anew without gaps, in the same order.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.core.resample import centers
+
+BLOCK_PX = 1024
+BLOCKS_HELD = 8
+
+
+class FramedMap:
+    """A (H, W) uint32 map as another frame shows it, read by parts and never held.
+
+    Parameters
+    ----------
+    working : (h, w) uint32 array
+        NumPy or zarr, of ids 0..`nuclei`. A few of its blocks are kept decoded.
+    shape : (H, W), optional
+        Of the drawn map; that of `working` if not given.
+    ratio : float
+        Pixels of the drawn map per working pixel, along an axis.
+
+    Attributes
+    ----------
+    kept : (n,) bool
+        Which of the nuclei have a pixel here.
+    """
+
+    dtype = np.dtype(np.uint32)
+
+    def __init__(
+        self,
+        working: Any,
+        *,
+        nuclei: int,
+        shape: tuple[int, int] | None = None,
+        ratio: float = 1.0,
+    ) -> None:
+        self.shape = shape or (int(working.shape[0]), int(working.shape[1]))
+        self.ratio = ratio
+        self._working = working
+        self._places = tuple(
+            centers(0, length, ratio=1 / ratio, length=of)
+            for length, of in zip(self.shape, working.shape, strict=True)
+        )
+        self._side = int((getattr(working, "chunks", None) or (BLOCK_PX,))[0])
+        self._held: OrderedDict[tuple[int, int], npt.NDArray[np.uint32]] = OrderedDict()
+        self._new_ids: npt.NDArray[np.uint32] | None = None
+        self.kept = np.ones(nuclei, bool)
+        if any(
+            len(np.unique(places)) < of
+            for places, of in zip(self._places, working.shape, strict=True)
+        ):
+            self._drop_the_lost()
+
+    @property
+    def lost(self) -> int:
+        """How many nuclei have no pixel here."""
+        return int(np.count_nonzero(~self.kept))
+
+    def __getitem__(self, index: tuple[slice, slice]) -> npt.NDArray[np.uint32]:
+        rows, columns = (places[part] for places, part in zip(self._places, index, strict=True))
+        ids = np.empty((len(rows), len(columns)), np.uint32)
+        for row, ys in _runs(rows, self._side):
+            for column, xs in _runs(columns, self._side):
+                block = self._block(row, column)
+                picked = block[_index(rows[ys] - row * self._side)]
+                ids[ys, xs] = picked[:, _index(columns[xs] - column * self._side)]
+        return ids if self._new_ids is None else self._new_ids[ids]
+
+    def at_working_size(self) -> "FramedMap":
+        """The working map itself, with the nuclei and ids that there are here."""
+        working = FramedMap(self._working, nuclei=len(self.kept))
+        working.kept, working._new_ids = self.kept, self._new_ids
+        return working
+
+    def to_json(self) -> dict[str, Any]:
+        """Facts about the drawn map, for its certificate."""
+        return {
+            "shape": list(self.shape),
+            "px_per_working_px": self.ratio,
+            "nuclei": len(self.kept) - self.lost,
+            "lost": self.lost,
+        }
+
+    def ids(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Ids here of the nuclei that are numbers `start + 1`..`stop` of the working map."""
+        if self._new_ids is None:
+            return np.arange(start + 1, stop + 1)
+        return self._new_ids[start + 1 : stop + 1].astype(np.int64)
+
+    def boxes(self, boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Half-open boxes (n, 4), (y0, x0, y1, x1), of the working map as they are here."""
+        places = [self._places[axis] for axis in (0, 1, 0, 1)]
+        sides = [np.searchsorted(at, boxes[:, i]) for i, at in enumerate(places)]
+        return np.stack(sides, axis=1).astype(np.int64)
+
+    def _block(self, row: int, column: int) -> npt.NDArray[np.uint32]:
+        place = (row, column)
+        if place not in self._held:
+            y, x = row * self._side, column * self._side
+            self._held[place] = np.asarray(
+                self._working[y : y + self._side, x : x + self._side], np.uint32
+            )
+            if len(self._held) > BLOCKS_HELD:
+                self._held.popitem(last=False)
+        self._held.move_to_end(place)
+        return self._held[place]
+
+    def _drop_the_lost(self) -> None:
+        drawn = np.zeros(len(self.kept) + 1, bool)
+        for y in range(0, self.shape[0], BLOCK_PX):
+            for x in range(0, self.shape[1], BLOCK_PX):
+                drawn[self[y : y + BLOCK_PX, x : x + BLOCK_PX]] = True
+        self.kept = drawn[1:]
+        if self.lost:
+            drawn[0] = False
+            self._new_ids = np.where(drawn, np.cumsum(drawn), 0).astype(np.uint32)
+
+
+def _runs(places: npt.NDArray[np.int64], side: int) -> Iterator[tuple[int, slice]]:
+    """The blocks of `side` that ascending places lie in, and which places lie in each."""
+    blocks = places // side
+    starts = np.flatnonzero(np.diff(blocks, prepend=-1)).tolist()
+    for start, stop in zip(starts, [*starts[1:], len(places)], strict=True):
+        yield int(blocks[start]), slice(start, stop)
+
+
+def _index(places: npt.NDArray[np.int64]) -> Any:
+    """As a slice where they follow one another, which copies faster."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first == len(places) - 1 else places
