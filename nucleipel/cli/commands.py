@@ -156,6 +156,7 @@ def finetune_patches(
 @options.settings
 @options.reading
 @options.at_mpp
+@options.tissue
 @options.device
 def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     """Predict class probabilities of whole images and slides.
@@ -194,6 +195,7 @@ def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @options.settings
 @options.reading
 @options.at_mpp
+@options.tissue
 @options.device
 @options.outputs
 @options.resources

@@ -26,6 +26,7 @@ SHORT_FOR = {
     "at_mpp": "at_mpp",
     "channel": "channel",
     "enlarge": "enlarge",
+    "tissue": "tissue",
     "image_folder": "images",
     "map_frame": "map_frame",
     "csv": "csv",
@@ -101,6 +102,12 @@ reading = _stack(
 )
 at_mpp = click.option(
     "--at-mpp", type=float, metavar="UM", help="Work at this mpp, not the checkpoint's."
+)
+
+tissue = click.option(
+    "--tissue",
+    metavar="auto|off|FILE",
+    help="Skip empty glass, found or as a GeoJSON or TIFF mask (or a folder of them) says.",
 )
 
 

@@ -362,6 +362,8 @@ class PredictConfig(InfoConfig):
     device: Device = "auto"
     tta: bool = False
     """Whether the eight flips and quarter turns of each window are averaged: better, 8 x slower."""
+    tissue: str = "auto"
+    """Which cores are skipped as glass: auto, on images from 2048 px on; off; or a mask's path."""
 
 
 class StitchConfig(Settings):

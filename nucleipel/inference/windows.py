@@ -7,7 +7,7 @@ raster order inside each part, because a GPU may round another way in a batch
 of another size. A network that was trained on whole images sees them whole.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from nucleipel.instances.quantize import quantize
 from nucleipel.io.slide import Slide
 from nucleipel.model.checkpoint import WindowGrid
 from nucleipel.model.network import to_probabilities
+
+BACKGROUND = 0
+"""The map's first channel, all that a skipped core has."""
 
 
 def choose_device(device: str) -> torch.device:
@@ -49,21 +52,25 @@ def predict_part(
     maps: int,
     device: torch.device,
     flips: bool = False,
+    skipped: Container[Box] = (),
 ) -> npt.NDArray[np.uint8]:
     """The (maps, h, w) uint8 map of one part of a slide; `part` starts on the grid.
 
-    With `flips`, probabilities are the mean over the eight flips and quarter
-    turns of each window: as exact, eight times slower, a little better.
+    The cores in `skipped` are background, and are not read. With `flips`,
+    probabilities are the mean over the eight flips and quarter turns of each
+    window: as exact, eight times slower, a little better.
 
     Raises
     ------
     PredictionError
         If a probability is not finite.
     """
-    values = np.empty((maps, *part.shape), np.uint8)
+    values = np.zeros((maps, *part.shape), np.uint8)
+    values[BACKGROUND] = 255
     cores = _cores(
         network, slide, part,
         intensity=intensity, grid=grid, channels=channels, device=device, flips=flips,
+        skipped=skipped,
     )  # fmt: skip
     for core, probabilities in cores:
         values[(slice(None), *core.shift(-part.y0, -part.x0).slices)] = quantize(probabilities)
@@ -108,16 +115,19 @@ def _cores(
     channels: int,
     device: torch.device,
     flips: bool,
+    skipped: Container[Box] = (),
 ) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
-    """Each core of a part, and its (maps, h, w) probabilities."""
+    """Each core of a part but the skipped ones, and its (maps, h, w) probabilities."""
+    cut = core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part)
+    tiles = [tile for tile in cut if tile.core not in skipped]
     if grid.whole_image_px is not None:
-        yield part, _whole(
+        seen = _whole(
             network, slide,
             intensity=intensity, side_px=grid.whole_image_px, channels=channels, device=device,
             flips=flips,
-        )[(slice(None), *part.slices)]  # fmt: skip
+        )  # fmt: skip
+        yield from ((tile.core, seen[(slice(None), *tile.core.slices)]) for tile in tiles)
         return
-    tiles = list(core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part))
     for batch in _batches(tiles, grid.batch):
         windows = [
             to_network_input(intensity.normalize(slide.read(tile.window)), channels=channels)

@@ -3,16 +3,17 @@
     PREDICTIONS.zarr/
         <id>/map        (C, H, W) uint8: background, interior, boundary, distance
         <id>/thumbnail  (h, w, 3) uint8, the image at most 2048 px wide, for overlays
-        <id>/image.json written last: the image, how it was read, number of shards
+        <id>/image.json written last: the image, how it was read, shards, what was skipped
         nucleipel.json  record of the whole run
 
 Chunks are the cores of the window grid; a shard is written once, whole.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,15 @@ from nucleipel.io.slide import Slide
 
 MAP, THUMBNAIL, IMAGE_RECORD = "map", "thumbnail", "image.json"
 CORES_PER_SHARD = 4
+NOT_TOLD: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One image's finished prediction; the map is in the working frame of `resolution`."""
+    """One image's finished prediction; the map is in the working frame of `resolution`.
+
+    `tissue` tells what was skipped as glass.
+    """
 
     id: str
     folder: Path
@@ -44,6 +49,7 @@ class Prediction:
     image_fingerprint: str
     channel: int | None
     shards: int
+    tissue: Mapping[str, Any]
 
     def open_image(self, resolution: Resolution) -> Slide:
         """The predicted image with all its channels, in the frame of `resolution`.
@@ -172,6 +178,7 @@ def write_prediction(
     maps: int,
     core_px: int,
     thumbnail: npt.NDArray[np.uint8],
+    tissue: Mapping[str, Any] = NOT_TOLD,
 ) -> None:
     """Write one image: its map part by part (`shard_boxes`), its thumbnail, then its record.
 
@@ -212,6 +219,7 @@ def write_prediction(
         "resolution": asdict(resolution),
         "channel": channel,
         "shards": shards,
+        "tissue": dict(tissue),
     }
     write_json(folder / IMAGE_RECORD, record)
 
@@ -241,6 +249,7 @@ def _open_prediction(path: Path, image_id: str) -> Prediction:
             image_fingerprint=fields["image_fingerprint"],
             channel=fields["channel"],
             shards=fields["shards"],
+            tissue=fields.get("tissue", NOT_TOLD),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder}: has no readable {IMAGE_RECORD}; predict again") from error

@@ -139,10 +139,11 @@ class Slide(_Opened):
 
     def _small(self, max_px: int) -> "Slide":
         step = -(-self.shape[1] // max_px)
-        if step == 1:
-            return self
-        coarse = self.resolution.coarser(self.image, step)
-        return Slide(self.image, coarse, channel=self.channel)
+        return self if step == 1 else self.coarse(step)
+
+    def coarse(self, step: int) -> "Slide":
+        """The same slide seen in pixels `step` times as wide, the last ones cut by the edge."""
+        return Slide(self.image, self.resolution.coarser(self.image, step), channel=self.channel)
 
 
 class Annotation(_Opened):
@@ -241,7 +242,8 @@ def open_annotation(path: Path, *, resolution: Resolution | None = None) -> Anno
         image.close()
         raise ImageError(
             f"{path}: {len(image.channels)} channel(s) of {image.dtype}; expected one integer"
-            " channel (0 background, 1..n nuclei); export an instance map"
+            " channel (0 background, 1..n nuclei); export an instance map, or convert the labels"
+            " with nucleipel import"
         )
     if "JPEG" in image.container:
         image.close()

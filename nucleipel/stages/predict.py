@@ -7,11 +7,13 @@ import torch
 
 from nucleipel.config import PredictConfig
 from nucleipel.core.progress import track
+from nucleipel.core.tissue import describe_skipped, glass_cores
 from nucleipel.inference.windows import choose_device, predict_part
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import is_predicted, shard_boxes, write_prediction
 from nucleipel.io.reading import Reading
+from nucleipel.io.tissue import require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.reading import build_reading
 
@@ -32,7 +34,7 @@ def predict(
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
     rows.require_readable(reading)
-    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
+    inputs = inputs_of(model, rows, reading, config)
     output = claim_output(
         out, stage="predict", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
@@ -47,7 +49,7 @@ def predict(
     model.network.to(device)
     for row in rows.rows:
         if not is_predicted(out, row.id):
-            _predict_image(model, row, out, reading, flips=config.tta, device=device)
+            _predict_image(model, row, out, reading, config, device=device)
     output.commit(images=[row.id for row in rows.rows], instances=model.description.instances)
     return out
 
@@ -64,21 +66,44 @@ def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:
     )
 
 
+def inputs_of(
+    model: Checkpoint, rows: Manifest, reading: Reading, config: PredictConfig
+) -> dict[str, str]:
+    """Hashes of all that goes into predictions: the checkpoint, the images, the tissue masks.
+
+    Raises
+    ------
+    ImageError
+        If a tissue mask is missing, or does not fit its image.
+    """
+    masks = require_tissue_files(config.tissue, [row.id for row in rows.rows])
+    for row in rows.rows if masks else ():
+        with reading.open(row.image, mpp=row.mpp) as slide:
+            tissue_of(slide, config.tissue, image_id=row.id)
+    return {"checkpoint": model.fingerprint, "images": rows.fingerprint(), **masks}
+
+
 def _predict_image(
     model: Checkpoint,
     row: Row,
     out: Path,
     reading: Reading,
+    config: PredictConfig,
     *,
-    flips: bool,
     device: torch.device,
 ) -> None:
     description = model.description
     channels = description.network.in_channels
     with reading.open(row.image, mpp=row.mpp) as slide:
-        log.info("%s: %s", row.id, slide.resolution.describe())
+        log.info("%s: %s, %s", row.id, slide.resolution.describe(), slide.image.photometric)
         grid = description.grid.fitted(slide.shape, stride=description.network.stride)
         intensity = slide.intensity_range()
+        tissue = tissue_of(slide, config.tissue, image_id=row.id)
+        cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
+        skipped = glass_cores(tissue, slide.shape, **cut)
+        told = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
+        if tissue is not None:
+            log.info("%s: %g %% of the image skipped as glass", row.id, told["skipped_percent"])
         parts = shard_boxes(slide.shape, core_px=grid.core_px)
         maps = (
             (
@@ -90,7 +115,8 @@ def _predict_image(
                     channels=channels,
                     maps=len(description.maps),
                     device=device,
-                    flips=flips,
+                    flips=config.tta,
+                    skipped=skipped,
                 ),
             )
             for part in track(parts, f"predicting {row.id}")
@@ -105,4 +131,5 @@ def _predict_image(
             maps=len(description.maps),
             core_px=grid.core_px,
             thumbnail=slide.thumbnail(THUMBNAIL_PX),
+            tissue=told,
         )

@@ -9,7 +9,7 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.predict import predict, reading_of
+from nucleipel.stages.predict import inputs_of, predict, reading_of
 from nucleipel.stages.stitch import choose_block_px, stitch_images
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,9 @@ def segment(
     """Write the nuclei of every image of a manifest into `out/<id>/`."""
     block_px = choose_block_px(config)
     model = read_checkpoint(checkpoint)
-    rows.require_readable(reading_of(model, config))
-    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
+    reading = reading_of(model, config)
+    rows.require_readable(reading)
+    inputs = inputs_of(model, rows, reading, config)
     output = claim_output(
         out, stage="segment", config=config.identity(), inputs=inputs, overwrite=overwrite
     )

@@ -111,7 +111,11 @@ def _stitch_image(
         image = _measured(slide) if slide is not None and config.intensities else None
         summary = Summary(drawn.shape, examples=EXAMPLES)
         overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
-        certificate = {**found.certificate.to_json(), "map": drawn.to_json()}
+        certificate = {
+            **found.certificate.to_json(),
+            "map": drawn.to_json(),
+            "tissue": dict(prediction.tissue),
+        }
         count = write_instances(
             output.folder,
             prediction.id,

@@ -30,6 +30,7 @@ from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreEr
 from nucleipel.io.manifest import manifest_of_images, read_manifest
 from nucleipel.io.nuclei import wkb
 from nucleipel.io.predictions import open_predictions
+from nucleipel.io.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.calibrate import calibrate
 from nucleipel.stages.evaluate import evaluate
@@ -417,6 +418,40 @@ def test_finished_stages_are_not_run_again(ran: Path, tiny_set) -> None:
 def test_training_again_gives_the_same_bytes(ran: Path, tiny_set, tmp_path: Path) -> None:
     again = train(tiny_set.manifest, tmp_path / "again", TRAIN)
     assert read_checkpoint(again).sha256 == read_checkpoint(ran / "train").sha256
+
+
+def test_twice_the_pixels_at_half_the_mpp_change_nothing(ran, tiny_set, tmp_path) -> None:
+    """Slides of 0.25 um under a working mpp of 0.5: the same weights, patches, maps and nuclei."""
+    lines = ["image,label,split,source_id,mpp"]
+    for split in ("train", "val", "test"):
+        for name in (f"{split}.ome.tif", f"{split}_label.tif"):
+            fine = tifffile.imread(tiny_set.folder / name).repeat(2, axis=0).repeat(2, axis=1)
+            if "label" in name:
+                write_annotation(tmp_path / name, fine)
+            else:
+                write_slide(tmp_path / name, fine, mpp=0.25)
+        lines.append(f"{split}.ome.tif,{split}_label.tif,{split},source-{split},")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(lines))
+    run = train(manifest, tmp_path / "train", TRAIN)
+    assert read_checkpoint(run).sha256 == read_checkpoint(ran / "train").sha256
+    patches = tile(manifest, tmp_path / "patches.zarr", TILE)
+    tuned = finetune_patches(run, patches, tmp_path / "finetune", FINETUNE)
+    assert read_checkpoint(tuned).sha256 == read_checkpoint(ran / "finetune").sha256
+    rows = read_manifest(manifest).of_split("test")
+    maps = predict(tuned, rows, tmp_path / "maps.zarr", PredictConfig(device="cpu"))
+    wanted, found = (
+        open_predictions(store).images[0].read_map() for store in (ran / "maps.zarr", maps)
+    )
+    assert np.array_equal(found, wanted)
+    stitch(maps, tmp_path / "instances", StitchConfig())
+    certificates = [
+        json.loads((folder / "instances" / "test" / "certificate.json").read_text())
+        for folder in (ran, tmp_path)
+    ]
+    for fact in ("nuclei", "shape", "probabilities_digest", "instances_digest"):
+        assert certificates[0][fact] == certificates[1][fact], fact
+    assert certificates[0]["nuclei"] > 0
 
 
 def test_predictions_killed_between_images_continue(ran, tiny_set, tmp_path, monkeypatch) -> None:
