@@ -1,5 +1,6 @@
 """An exported network gives what torch gives, at any size, and says how it is to be used."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -123,3 +124,11 @@ def test_the_packaged_weights_come_out_as_torch_has_them() -> None:
     image = np.random.default_rng(1).random((1, 3, 64, 96), np.float32)
     found = _run(build_onnx(checkpoint), image)
     np.testing.assert_allclose(found, predict_once(checkpoint, image), rtol=0, atol=1e-4)
+
+
+def test_a_network_for_whole_images_is_refused() -> None:
+    checkpoint = _checkpoint(SPECS["unet"])
+    grid = dataclasses.replace(checkpoint.description.grid, whole_image_px=256)
+    whole = dataclasses.replace(checkpoint.description, grid=grid)
+    with pytest.raises(CheckpointError, match="takes whole images, resized to 256 px"):
+        build_onnx(dataclasses.replace(checkpoint, description=whole))
