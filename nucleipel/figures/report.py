@@ -141,10 +141,8 @@ def _numbers(
     summary: Summary, mpp: float | None, tissue_percent: float | None
 ) -> list[tuple[str, str, str]]:
     """What is told first: (name, value, more); of the tissue where it is known, or the image."""
-    pixels = summary.shape[0] * summary.shape[1]
-    whole = "image"
-    if tissue_percent:
-        pixels, whole = pixels * tissue_percent / 100, "tissue"
+    share, whole = (tissue_percent / 100, "tissue") if tissue_percent else (1.0, "image")
+    pixels = share * summary.shape[0] * summary.shape[1]
     numbers = [("nuclei", f"{summary.count:,}", "")]
     if mpp:
         area_mm2 = pixels * mpp**2 / 1e6
