@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -119,6 +120,38 @@ def out(what: str) -> Callable[[Command], Command]:
     )
 
 
+class _ShardType(click.ParamType):  # type: ignore[type-arg]
+    name = "shard"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Shard:
+        if isinstance(value, Shard):
+            return value
+        try:
+            return Shard.parse(value)
+        except ValueError as error:
+            return self.fail(str(error), param, ctx)
+
+
+shard = _stack(
+    click.option(
+        "--shard",
+        type=_ShardType(),
+        default=WHOLE,
+        show_default=False,
+        metavar="K/N",
+        help="Only every N-th image from the K-th on, as task K of a job array; 'close' ends it.",
+    ),
+    click.option(
+        "--allow-missing", is_flag=True, help="Complete the output without the images that failed."
+    ),
+)
+allow_missing = click.option(
+    "--allow-missing", is_flag=True, help="Score what is there; the report names what is not."
+)
+
+
 settings = _stack(
     click.option("--config", "config_file", type=PATH, help="YAML file of settings."),
     click.option(
@@ -165,5 +198,7 @@ def read_rows(given: Mapping[str, Any]) -> "Manifest":
         if split or given["data_root"]:
             raise ManifestError("--split and --data-root go with a --manifest")
         return manifest_of_images(images)
-    found = read_manifest(manifest, data_root=given["data_root"])
+    # what cannot be read is for its own shard to tell
+    apart = given.get("allow_missing", False) or given.get("shard", WHOLE) != WHOLE
+    found = read_manifest(manifest, data_root=given["data_root"], unreadable=apart)
     return found.of_split(split) if split else found

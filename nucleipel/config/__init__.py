@@ -1,5 +1,6 @@
 """Typed, frozen settings, one class a stage, and how YAML files and `--set` fill them."""
 
+from nucleipel.config.jobs import JobConfig, SubmitConfig
 from nucleipel.config.load import load_config
 from nucleipel.config.stages import (
     AblateConfig,
@@ -38,11 +39,13 @@ __all__ = [
     "ImportConfig",
     "InfoConfig",
     "InstanceConfig",
+    "JobConfig",
     "NetworkConfig",
     "PELConfig",
     "PredictConfig",
     "SegmentConfig",
     "StitchConfig",
+    "SubmitConfig",
     "TileConfig",
     "TrainConfig",
     "load_config",

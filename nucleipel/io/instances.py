@@ -20,6 +20,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from nucleipel.core.nuclei import NucleusRows
 from nucleipel.errors import ImageError, StoreError
 from nucleipel.io.label_pyramid import LABELS, write_label_pyramid
 from nucleipel.io.nuclei import GeoJson, write_nuclei
-from nucleipel.io.output import RECORD, read_record
+from nucleipel.io.output import RECORD, read_record, read_written
+from nucleipel.io.sums import require_whole
 
 INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"
 CERTIFICATE, WORK, REPORT = "certificate.json", ".work", "report.html"
@@ -107,12 +109,16 @@ def write_instances(
     partial.rename(out / image_id)
     sync(out)
     shutil.rmtree(work, ignore_errors=True)
+    with suppress(OSError):  # another image is at work there
+        work.parent.rmdir()
     return count
 
 
-def remove_work(out: Path) -> None:
-    """Remove all intermediate results: everything is written."""
-    shutil.rmtree(out / WORK, ignore_errors=True)
+def missing_images(out: Path) -> tuple[str, ...]:
+    """Ids of the images that an output was completed without."""
+    if not (out / RECORD).is_file():
+        return ()
+    return tuple(read_record(out, stage=("stitch", "segment")).get("missing", ()))
 
 
 def read_instance_map(out: Path, image_id: str) -> npt.NDArray[np.uint32]:
@@ -121,15 +127,18 @@ def read_instance_map(out: Path, image_id: str) -> npt.NDArray[np.uint32]:
     Raises
     ------
     StoreError
-        If `out` belongs to an unfinished run, or has no map of that image.
+        If `out` belongs to an unfinished run, has no map of that image, or
+        one that is not what was written.
     ImageError
         If the map cannot be read.
     """
     import tifffile
 
-    if (out / RECORD).is_file():
-        read_record(out, stage=("stitch", "segment"))
     path = out / image_id / INSTANCE_MAP
+    if (out / RECORD).is_file():
+        record = read_record(out, stage=("stitch", "segment"))
+        written = read_written(out, record)
+        require_whole(out, f"{image_id}/{INSTANCE_MAP}", written, again=record["stage"])
     if not path.is_file():
         raise StoreError(f"{path}: no such file; expected the instances of image '{image_id}'")
     try:

@@ -9,6 +9,7 @@ training patients looks better than it is.
 import csv
 import difflib
 import hashlib
+import logging
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import open_image
 from nucleipel.io.reading import Reading
 from nucleipel.io.slide import image_stem, open_annotation, open_slide
+
+log = logging.getLogger(__name__)
 
 REQUIRED = ("image", "label", "split", "source_id")
 SPLITS = ("train", "val", "test", "")
@@ -161,8 +164,13 @@ class Manifest:
         return digest.hexdigest()
 
 
-def read_manifest(path: Path, *, data_root: Path | None = None) -> Manifest:
+def read_manifest(
+    path: Path, *, data_root: Path | None = None, unreadable: bool = False
+) -> Manifest:
     """Read and check a manifest; relative paths start at `data_root` or the CSV's folder.
+
+    With `unreadable`, a file that is there but cannot be read is only warned of:
+    whoever needs its pixels will fail, and nobody else.
 
     Raises
     ------
@@ -177,7 +185,7 @@ def read_manifest(path: Path, *, data_root: Path | None = None) -> Manifest:
     faults: list[str] = []
     rows = {}
     for line, record in records:
-        row, row_faults = _check_record(record, root)
+        row, row_faults = _check_record(record, root, unreadable=unreadable)
         faults += [f"line {line}: {fault}" for fault in row_faults]
         rows[line] = row
     faults += _repeated_rows(rows) + _repeated_ids(rows)
@@ -249,7 +257,7 @@ def _line_of_first_fault(path: Path) -> int:
     return 1
 
 
-def _check_record(record: dict[str, str], root: Path) -> tuple[Row, list[str]]:
+def _check_record(record: dict[str, str], root: Path, *, unreadable: bool) -> tuple[Row, list[str]]:
     cells = {column: value.strip() for column, value in record.items()}
     faults = []
     image = root / cells["image"]
@@ -261,7 +269,12 @@ def _check_record(record: dict[str, str], root: Path) -> tuple[Row, list[str]]:
     if cells["split"] and not cells["source_id"]:
         faults.append("source_id is empty; name the patient, slide or field of view")
     mpp, mpp_fault = _read_mpp(cells.get("mpp", ""))
-    faults += mpp_fault + _check_files(image, label, mpp)
+    file_faults = _check_files(image, label, mpp)
+    if unreadable and all(path.exists() for path in (image, label) if path):
+        for fault in file_faults:
+            log.warning("%s", fault)
+        file_faults = []
+    faults += mpp_fault + file_faults
     return Row(row_id, image, label, cells["split"], cells["source_id"], mpp, cells), faults
 
 

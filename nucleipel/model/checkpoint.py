@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from nucleipel import __version__
-from nucleipel.core.atomic import replacing, write_json
+from nucleipel.core.atomic import SEAL, read_sealed_json, replacing, write_sealed_json
 from nucleipel.core.intensity import HIGH_PERCENTILE, LOW_PERCENTILE
 from nucleipel.errors import CheckpointError
 from nucleipel.model.network import NetworkSpec, build_network
@@ -146,7 +146,8 @@ def write_checkpoint(
     with replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(payload)
     sha256 = hashlib.sha256(payload).hexdigest()
-    write_json(folder / DESCRIPTION, {"format": FORMAT, "sha256": sha256, **asdict(description)})
+    fields = {"format": FORMAT, "sha256": sha256, **asdict(description)}
+    write_sealed_json(folder / DESCRIPTION, fields)
     return sha256
 
 
@@ -210,6 +211,8 @@ def _folder_of(path: Path) -> Path:
 def _read_description(path: Path) -> tuple[Description, str]:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
+        if SEAL in fields:  # the first checkpoints of this format have none
+            fields = read_sealed_json(path)
         if fields["format"] > FORMAT:
             raise CheckpointError(
                 f"{path}: format {fields['format']}; this version reads up to {FORMAT};"

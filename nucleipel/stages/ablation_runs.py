@@ -18,6 +18,7 @@ from nucleipel.config import CalibrateConfig, FinetunePatchesConfig, PredictConf
 from nucleipel.config.stages import InstanceOverrides
 from nucleipel.core.atomic import write_json
 from nucleipel.core.progress import track
+from nucleipel.core.stopping import listen
 from nucleipel.errors import OutputError, TrainingError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.output import read_record
@@ -129,6 +130,8 @@ def finish(runs: Sequence[Run], *, jobs: int, threads: int, done: Callable[[], N
                 future.result()
                 done()
         except BaseException:
+            for child in multiprocessing.active_children():
+                child.terminate()  # SIGTERM: a training saves where it stands
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -209,6 +212,7 @@ def _checkpoint(run: Run) -> Path:
 def _start_process(threads: int) -> None:
     """Set up a process of the pool; it ends with its parent, whatever happens to that one."""
     torch.set_num_threads(threads)
+    listen()
     parent = multiprocessing.parent_process()
 
     def end_with_parent() -> None:

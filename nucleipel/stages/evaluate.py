@@ -1,5 +1,6 @@
 """Score instance maps against annotations."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 from nucleipel.config import EvaluateConfig
 from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
-from nucleipel.io.instances import read_instance_map
+from nucleipel.io.instances import missing_images, read_instance_map
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.report import write_report
 from nucleipel.io.slide import read_annotation
 from nucleipel.metrics.scores import ImageScore, mean, pool
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -24,15 +27,23 @@ def evaluate(
     by: str | None = None,
     data_root: Path | None = None,
     overwrite: bool = False,
+    allow_missing: bool = False,
 ) -> dict[str, Any]:
     """Compare `instances/<id>/instances.ome.tif` with every label; write and return the report.
 
     `out` becomes a JSON file with `mean_over_images` and `pooled_over_nuclei`;
     a CSV of the same name has one row an image. With `by`, the name of a
-    manifest column, `groups` has both for each of its values too.
+    manifest column, `groups` has both for each of its values too. With
+    `allow_missing`, images that the instances were closed without are not
+    scored, and named as `missing`.
     """
-    rows = read_manifest(manifest, data_root=data_root)
+    rows = read_manifest(manifest, data_root=data_root, unreadable=allow_missing)
     rows = (rows.of_split(split) if split else rows).annotated()
+    annotations = rows.fingerprint()
+    missing = missing_images(instances) if allow_missing else ()
+    if missing:
+        log.warning("not scored, since they are missing: %s", ", ".join(missing))
+        rows = Manifest(rows.path, tuple(row for row in rows.rows if row.id not in missing))
     groups = rows.grouped(by) if by else {}
     scores = [_score(row, instances, config.ap_thresholds) for row in track(rows.rows, "scoring")]
     report = {
@@ -40,7 +51,8 @@ def evaluate(
             "instances": str(instances),
             "split": split,
             "by": by,
-            "annotations": rows.fingerprint(),
+            "annotations": annotations,
+            **({"missing": list(missing)} if missing else {}),
             "config": config.identity(),
         },
         **summarize(scores),

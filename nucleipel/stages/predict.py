@@ -7,14 +7,16 @@ import torch
 
 from nucleipel.config import PredictConfig
 from nucleipel.core.progress import track
+from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.tissue import describe_skipped, glass_cores
 from nucleipel.inference.windows import choose_device, predict_part
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import claim_output
-from nucleipel.io.predictions import is_predicted, shard_boxes, write_prediction
+from nucleipel.io.predictions import is_predicted, parts_left, shard_boxes, write_prediction
 from nucleipel.io.reading import Reading
 from nucleipel.io.tissue import require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
+from nucleipel.stages.images import finish_images
 from nucleipel.stages.reading import build_reading
 
 log = logging.getLogger(__name__)
@@ -29,14 +31,33 @@ def predict(
     config: PredictConfig,
     *,
     overwrite: bool = False,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
 ) -> Path:
-    """Write the probability maps of all images of a manifest into the store `out`."""
+    """Write the probability maps of all images of a manifest into the store `out`.
+
+    With a `shard`, only of its images: several may be at work at a time, and a
+    last run without one, or with `CLOSE`, completes the store. `allow_missing`
+    lets it be completed without the images that failed.
+    """
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
-    rows.require_readable(reading)
+    by_id = {row.id: row for row in rows.rows}
+    if shard.closes and not allow_missing:
+        rows.require_readable(reading)
+    elif shard.count and not shard.of(rows.rows):
+        log.info("shard %s of %d images is empty: nothing to do", shard, len(by_id))
+        return out
     inputs = inputs_of(model, rows, reading, config)
+    plan = {"images": list(by_id), "instances": model.description.instances}
     output = claim_output(
-        out, stage="predict", config=config.identity(), inputs=inputs, overwrite=overwrite
+        out,
+        stage="predict",
+        config=config.identity(),
+        inputs=inputs,
+        overwrite=overwrite,
+        shard=shard,
+        plan=plan,
     )
     if output.complete:
         log.info("%s: these predictions are finished", out)
@@ -47,10 +68,15 @@ def predict(
         log.info("%s was trained without mpp: images are used pixel for pixel", checkpoint)
     device = choose_device(config.device)
     model.network.to(device)
-    for row in rows.rows:
-        if not is_predicted(out, row.id):
-            _predict_image(model, row, out, reading, config, device=device)
-    output.commit(images=[row.id for row in rows.rows], instances=model.description.instances)
+    finish_images(
+        output,
+        list(by_id),
+        lambda name: _predict_image(model, by_id[name], out, reading, config, device=device),
+        done=lambda name: is_predicted(out, name),
+        shard=shard,
+        allow_missing=allow_missing,
+        instances=model.description.instances,
+    )
     return out
 
 
@@ -104,7 +130,8 @@ def _predict_image(
         told = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
         if tissue is not None:
             log.info("%s: %g %% of the image skipped as glass", row.id, told["skipped_percent"])
-        parts = shard_boxes(slide.shape, core_px=grid.core_px)
+        boxes = shard_boxes(slide.shape, core_px=grid.core_px)
+        parts = parts_left(out, row.id, boxes, core_px=grid.core_px)
         maps = (
             (
                 part,
@@ -119,7 +146,9 @@ def _predict_image(
                     skipped=skipped,
                 ),
             )
-            for part in track(parts, f"predicting {row.id}")
+            for part in track(
+                parts, f"predicting {row.id}", total=len(boxes), done=len(boxes) - len(parts)
+            )
         )  # fmt: skip
         write_prediction(
             out,

@@ -39,7 +39,6 @@ def segment(
         return out
     store = open_predictions(predict(checkpoint, rows, out / MAPS, config.part(PredictConfig)))
     stitch_images(store, output, config.part(StitchConfig), block_px=block_px)
-    output.commit(images=[row.id for row in rows.rows])
     if not config.keep_predictions:
         shutil.rmtree(out / MAPS)
     return out

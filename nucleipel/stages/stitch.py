@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from nucleipel.config import StitchConfig
-from nucleipel.core.progress import track
+from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ConfigError, StoreError
 from nucleipel.figures.report import EXAMPLES
 from nucleipel.instances.frame import FramedMap
@@ -19,7 +19,6 @@ from nucleipel.instances.summary import Summary
 from nucleipel.io.instances import (
     create_working_map,
     is_written,
-    remove_work,
     work_folder,
     write_instances,
 )
@@ -27,29 +26,52 @@ from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import Prediction, Predictions, open_predictions
 from nucleipel.io.resolution import Resolution
 from nucleipel.io.slide import Slide
+from nucleipel.stages.images import finish_images
 from nucleipel.stages.report import report_of_image
 
 log = logging.getLogger(__name__)
 
 
-def stitch(predictions: Path, out: Path, config: StitchConfig, *, overwrite: bool = False) -> Path:
-    """Write the nuclei of every predicted image into `out/<id>/`."""
-    store = open_predictions(predictions)
-    if config.intensities:
+def stitch(
+    predictions: Path,
+    out: Path,
+    config: StitchConfig,
+    *,
+    overwrite: bool = False,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
+) -> Path:
+    """Write the nuclei of every predicted image into `out/<id>/`.
+
+    With a `shard`, only of its images, whose predictions need not be closed
+    yet; a last run without one, or with `CLOSE`, completes the folder.
+    """
+    store = open_predictions(predictions, unfinished=not shard.closes)
+    if config.intensities and shard.closes and not allow_missing:
         store.require_images()
     block_px = choose_block_px(config)
+    if shard.count and not shard.of(store.ids):
+        log.info("shard %s of %d images is empty: nothing to do", shard, len(store.ids))
+        return out
     output = claim_output(
         out,
         stage="stitch",
         config=config.identity(),
         inputs={"predictions": store.fingerprint},
         overwrite=overwrite,
+        shard=shard,
     )
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    stitch_images(store, output, config, block_px=block_px)
-    output.commit(images=[prediction.id for prediction in store.images])
+    stitch_images(
+        store,
+        output,
+        config,
+        block_px=block_px,
+        shard=shard,
+        allow_missing=allow_missing,
+    )
     return out
 
 
@@ -70,16 +92,35 @@ def choose_block_px(config: StitchConfig) -> int:
 
 
 def stitch_images(
-    store: Predictions, output: Output, config: StitchConfig, *, block_px: int
+    store: Predictions,
+    output: Output,
+    config: StitchConfig,
+    *,
+    block_px: int,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
 ) -> None:
-    """Write the nuclei of the images that an earlier go did not finish."""
-    out = output.folder
+    """Write the nuclei of a shard's images that an earlier go did not finish; close, if it is to.
+
+    Images that the predictions were closed without are missing here, too.
+    """
     rule = InstanceRule(**config.instances.over(store.instances))
-    for prediction in track(store.images, "stitching"):
-        if not is_written(out, prediction.id):
-            source = f"{store.fingerprint}/{prediction.id}"
-            _stitch_image(prediction, output, config, rule=rule, block_px=block_px, source=source)
-    remove_work(out)
+
+    def work(image_id: str) -> None:
+        source = f"{store.fingerprint}/{image_id}"
+        _stitch_image(
+            store.image(image_id), output, config, rule=rule, block_px=block_px, source=source
+        )
+
+    finish_images(
+        output,
+        store.ids,
+        work,
+        done=lambda image_id: is_written(output.folder, image_id),
+        shard=shard,
+        allow_missing=allow_missing,
+        without=store.missing if shard.closes else (),
+    )
 
 
 def _stitch_image(

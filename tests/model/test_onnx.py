@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -14,10 +16,6 @@ from nucleipel.model import export
 from nucleipel.model.checkpoint import Checkpoint, build_description, read_checkpoint
 from nucleipel.model.export import INPUT, OUTPUT, build_onnx, predict_once, require_exporters
 from nucleipel.model.network import NetworkSpec, build_network
-
-onnxruntime = pytest.importorskip("onnxruntime")
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
 
 SPECS = {
     "unet": NetworkSpec("unet", (16, 24, 32), 1, 3, 3, 2),
