@@ -8,6 +8,7 @@ members: `id` (a UUID, the same for the same nuclei), `objectType` and
 import gzip
 import io
 import json
+import math
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -56,9 +57,8 @@ def _records(columns: dict[str, npt.NDArray[np.generic]]) -> Iterator[dict[str, 
     values = []
     for column in columns.values():
         if column.dtype.kind == "f":
-            known = np.round(column, DECIMALS).astype(object)
-            known[np.isnan(column.astype(float))] = None
-            values.append(known.tolist())
+            rounded = np.round(column.astype(np.float64), DECIMALS).tolist()
+            values.append([None if math.isnan(value) else value for value in rounded])
         else:
             values.append(column.tolist())
     for row in zip(*values, strict=True):

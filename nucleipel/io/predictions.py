@@ -337,7 +337,7 @@ def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> P
 
 def _resolution(fields: dict[str, Any]) -> Resolution:
     """From JSON, which knows no tuples."""
-    plain: dict[str, Any] = {
+    values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
     }
-    return Resolution(**plain)
+    return Resolution(**values)

@@ -27,7 +27,7 @@ from nucleipel.model.receptive_field import receptive_radius
 
 WEIGHTS, DESCRIPTION = "checkpoint.safetensors", "checkpoint.json"
 NOTES = "README.md"
-FORMAT = 2
+FORMAT = 3
 DEFAULT = "default"
 """Names the weights that come with the package, wherever a checkpoint is asked for."""
 
@@ -39,11 +39,15 @@ class WindowGrid:
     Cores of `core_px` on a grid anchored at (0, 0), a halo of `halo_px` around
     each, `batch` windows a forward pass (the last batch filled up with zeros),
     the image mirrored beyond its edges.
+
+    With `whole_image_px` there are no windows: the whole image is resized to a
+    square of that side, as the network was trained, and its map back.
     """
 
     core_px: int
     halo_px: int
     batch: int
+    whole_image_px: int | None = None
 
     def fitted(self, shape: tuple[int, int], *, stride: int) -> "WindowGrid":
         """The grid for an image of shape (height, width): no core is larger than the image.
@@ -97,6 +101,7 @@ def build_description(
     *,
     mpp: float | None,
     core_px: int,
+    whole_image_px: int | None = None,
     boundary_px: int,
     maps: tuple[str, ...],
     instances: dict[str, Any],
@@ -111,7 +116,12 @@ def build_description(
     return Description(
         network=spec,
         mpp=mpp,
-        grid=WindowGrid(core_px=core_px, halo_px=-(-radius // spec.stride) * spec.stride, batch=1),
+        grid=WindowGrid(
+            core_px=core_px,
+            halo_px=-(-radius // spec.stride) * spec.stride,
+            batch=1,
+            whole_image_px=whole_image_px,
+        ),
         receptive_radius_px=radius,
         boundary_px=boundary_px,
         maps=maps,

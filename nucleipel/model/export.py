@@ -66,11 +66,17 @@ def build_onnx(checkpoint: Checkpoint) -> bytes:
     Raises
     ------
     CheckpointError
-        If the packages of the extra `export` are missing, or if ONNX Runtime's
-        probabilities differ from torch's by more than `TOLERANCE`.
+        If the packages of the extra `export` are missing, if the network takes
+        whole images that are resized, or if ONNX Runtime's probabilities differ
+        from torch's by more than `TOLERANCE`.
     """
     require_exporters(*NEEDED)
-    spec = checkpoint.description.network
+    spec, whole_px = checkpoint.description.network, checkpoint.description.grid.whole_image_px
+    if whole_px is not None:
+        raise CheckpointError(
+            f"the checkpoint takes whole images, resized to {whole_px} px, which the exported"
+            " formats cannot say; fine-tune it on patches, and export that"
+        )
     network = _Probabilities(checkpoint.network).eval()
     batch = torch.export.Dim("batch", min=1)
     height = torch.export.Dim("rows", min=1, max=LARGEST_BLOCKS)

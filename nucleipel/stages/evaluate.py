@@ -55,13 +55,20 @@ def evaluate(
             **({"missing": list(missing)} if missing else {}),
             "config": config.identity(),
         },
-        **_summary(scores),
+        **summarize(scores),
     }
     if by:
         report["groups"] = {
-            value: _summary([scores[place] for place in places]) for value, places in groups.items()
+            value: summarize([scores[place] for place in places])
+            for value, places in groups.items()
         }
-    table = [
+    write_report(out, report, image_rows(rows, scores), overwrite=overwrite)
+    return report
+
+
+def image_rows(rows: Manifest, scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
+    """What the CSV says of each image."""
+    return [
         {
             "id": row.id,
             "annotated_nuclei": score.truth_count,
@@ -70,11 +77,10 @@ def evaluate(
         }
         for row, score in zip(rows.rows, scores, strict=True)
     ]
-    write_report(out, report, table, overwrite=overwrite)
-    return report
 
 
-def _summary(scores: Sequence[ImageScore]) -> dict[str, Any]:
+def summarize(scores: Sequence[ImageScore]) -> dict[str, Any]:
+    """What the report says of several images together."""
     return {
         "images": len(scores),
         "annotated_nuclei": sum(score.truth_count for score in scores),

@@ -62,7 +62,9 @@ def predict(
     if output.complete:
         log.info("%s: these predictions are finished", out)
         return out
-    if reading.at_mpp is None:
+    if reading.whole_image_px is not None:
+        log.info("%s: whole images are resized to %d px", checkpoint, reading.whole_image_px)
+    elif reading.at_mpp is None:
         log.info("%s was trained without mpp: images are used pixel for pixel", checkpoint)
     device = choose_device(config.device)
     model.network.to(device)
@@ -82,7 +84,12 @@ def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:
     """How images are read for a checkpoint: at its mpp, or at `config.at_mpp` where given."""
     description = model.description
     at_mpp = description.mpp if config.at_mpp is None else config.at_mpp
-    return build_reading(config, at_mpp=at_mpp, channels=description.network.in_channels)
+    return build_reading(
+        config,
+        at_mpp=at_mpp,
+        channels=description.network.in_channels,
+        whole_image_px=description.grid.whole_image_px,
+    )
 
 
 def inputs_of(

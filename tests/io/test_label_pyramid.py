@@ -27,7 +27,7 @@ def test_levels_are_every_second_pixel(tmp_path: Path, shape: tuple[int, int]) -
 
 
 def test_metadata_is_that_of_ngff_labels(tmp_path: Path) -> None:
-    write_label_pyramid(tmp_path / "a.zarr", np.zeros((9, 5000), np.uint32), name="a", mpp=0.25)
+    write_label_pyramid(tmp_path / "a.zarr", np.zeros((600, 5000), np.uint32), name="a", mpp=0.25)
     stored = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())
     assert (stored["zarr_format"], stored["node_type"]) == (3, "group")
     ome = stored["attributes"]["ome"]

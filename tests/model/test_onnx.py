@@ -1,9 +1,12 @@
 """An exported network gives what torch gives, at any size, and says how it is to be used."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -13,10 +16,6 @@ from nucleipel.model import export
 from nucleipel.model.checkpoint import Checkpoint, build_description, read_checkpoint
 from nucleipel.model.export import INPUT, OUTPUT, build_onnx, predict_once, require_exporters
 from nucleipel.model.network import NetworkSpec, build_network
-
-onnxruntime = pytest.importorskip("onnxruntime")
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
 
 SPECS = {
     "unet": NetworkSpec("unet", (16, 24, 32), 1, 3, 3, 2),
@@ -125,3 +124,11 @@ def test_the_packaged_weights_come_out_as_torch_has_them() -> None:
     image = np.random.default_rng(1).random((1, 3, 64, 96), np.float32)
     found = _run(build_onnx(checkpoint), image)
     np.testing.assert_allclose(found, predict_once(checkpoint, image), rtol=0, atol=1e-4)
+
+
+def test_a_network_for_whole_images_is_refused() -> None:
+    checkpoint = _checkpoint(SPECS["unet"])
+    grid = dataclasses.replace(checkpoint.description.grid, whole_image_px=256)
+    whole = dataclasses.replace(checkpoint.description, grid=grid)
+    with pytest.raises(CheckpointError, match="takes whole images, resized to 256 px"):
+        build_onnx(dataclasses.replace(checkpoint, description=whole))
