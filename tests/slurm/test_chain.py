@@ -21,7 +21,8 @@ from nucleipel.stages.stitch import stitch
 
 IDS = ("a", "b", "c", "d", "e", "f")
 BAD = "e"
-SECONDS = 300
+SECONDS = 900
+"""After this long something hangs."""
 
 
 @pytest.fixture(scope="module")
