@@ -16,7 +16,7 @@ from nucleipel.core.stopping import Stopped, listening, step
 try:
     with listening(), step():
         print("in it", flush=True)
-        time.sleep(60)
+        time.sleep(3600)
 except Stopped as stop:
     sys.exit(stop.exit_code)
 """
@@ -32,10 +32,8 @@ def test_a_second_signal_ends_it_at_once_but_an_echo_of_the_first_does_not() -> 
     time.sleep(1.5)
     assert process.poll() is None, "it did not wait for its step"
     process.send_signal(signal.SIGINT)
-    sent = time.monotonic()
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert time.monotonic() - sent < 15
+    process.communicate(timeout=240)
+    assert process.returncode == 130, "by the second signal, not at the end of its step"
 
 
 @pytest.mark.parametrize(
