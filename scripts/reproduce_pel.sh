@@ -111,4 +111,6 @@ found=()
 for name in ablation ablation_whole ablation_further ablation_basic_unet ablation_monuseg; do
     [ -f "$out/$name/report.md" ] && found+=("$name=$out/$name")
 done
-python "$here/scripts/pel_table.py" --out "$out/answer" "${found[@]}"
+if [ "${#found[@]}" -gt 0 ]; then
+    python "$here/scripts/pel_table.py" --out "$out/answer" "${found[@]}"
+fi

@@ -100,7 +100,7 @@ def build_report(
     ).get_template("report.html")
     return page.render(
         id=image_id,
-        numbers=_numbers(summary, mpp),
+        numbers=_numbers(summary, mpp, certificate.get("tissue", {}).get("tissue_percent")),
         facts=facts,
         overview=data_uri_within(picture, OVERVIEW_BYTES),
         shape=summary.shape,
@@ -137,14 +137,17 @@ def _overview(overlay: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return cv2.resize(overlay, (size[1], size[0]), interpolation=cv2.INTER_AREA)
 
 
-def _numbers(summary: Summary, mpp: float | None) -> list[tuple[str, str, str]]:
-    """What is told first: (name, value, more)."""
-    pixels = summary.shape[0] * summary.shape[1]
+def _numbers(
+    summary: Summary, mpp: float | None, tissue_percent: float | None
+) -> list[tuple[str, str, str]]:
+    """What is told first: (name, value, more); of the tissue where it is known, or the image."""
+    share, whole = (tissue_percent / 100, "tissue") if tissue_percent else (1.0, "image")
+    pixels = share * summary.shape[0] * summary.shape[1]
     numbers = [("nuclei", f"{summary.count:,}", "")]
     if mpp:
         area_mm2 = pixels * mpp**2 / 1e6
         density = summary.count / area_mm2
-        numbers.append(("nuclei per mm²", _round(density), f"of {_round(area_mm2)} mm² of image"))
+        numbers.append(("nuclei per mm²", _round(density), f"of {_round(area_mm2)} mm² of {whole}"))
     else:
         density = summary.count / pixels * 1e6
         numbers.append(("nuclei per megapixel", _round(density), "its pixel size is not known"))
@@ -161,7 +164,7 @@ def _numbers(summary: Summary, mpp: float | None) -> list[tuple[str, str, str]]:
             )
         )
     covered = 100 * summary.area_px / pixels
-    numbers.append(("nuclear area", f"{covered:.1f} %", "of the image"))
+    numbers.append(("nuclear area", f"{covered:.1f} %", f"of the {whole}"))
     if summary.count:
         numbers.append(
             (

@@ -78,7 +78,8 @@ def solve_components(  # type: ignore[no-untyped-def]
     """
     nuclei = np.zeros(labels.shape, np.int32)
     rows = np.zeros((max(2 * len(chosen), 16), len(ROW)), np.int64)
-    count = 0
+    # a plain 0 would be a type of its own, and what it is given to compiled twice
+    count = np.int64(0)
     radius = len(weights) - 1
     room = 0
     for index in range(len(chosen)):
@@ -311,7 +312,7 @@ def _split(  # type: ignore[no-untyped-def]
     first, end = frame[3], frame[4]
     _forest(own, frame, height, distance2, parents, keys, highest)
     peaks = highest  # no more needed
-    count = 0
+    count = np.int64(0)
     for at in range(first, end):
         if parents[at] == at:
             peaks[count] = at

@@ -8,12 +8,16 @@ import numpy.typing as npt
 def pack(values: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
     """Compress an (h, w) int32 map, losslessly."""
     narrow = values.astype(np.uint16) if values.max(initial=0) < 2**16 else values
-    return np.frombuffer(imagecodecs.lz4_encode(narrow.tobytes(), header=True), np.uint8)
+    return np.frombuffer(
+        imagecodecs.lz4_encode(np.ascontiguousarray(narrow), header=True), np.uint8
+    )
 
 
-def unpack(packed: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray[np.int32]:
-    """What `pack` was given, of this shape."""
-    content = imagecodecs.lz4_decode(packed.tobytes(), header=True)
+def unpack(
+    packed: npt.NDArray[np.uint8], shape: tuple[int, int]
+) -> npt.NDArray[np.int32 | np.uint16]:
+    """What `pack` was given, of this shape; uint16 where that holds all values."""
+    content = imagecodecs.lz4_decode(np.ascontiguousarray(packed), header=True)
     wide = len(content) == 4 * shape[0] * shape[1]
     values = np.frombuffer(content, np.int32 if wide else np.uint16)
-    return values.reshape(shape).astype(np.int32, copy=False)
+    return values.reshape(shape)

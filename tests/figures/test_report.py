@@ -115,6 +115,17 @@ def test_it_tells_the_numbers(page: str, scene: Scene) -> None:
     assert sum(int(title.replace(",", "")) for title in titles) == count
 
 
+def test_density_is_that_of_the_tissue_where_it_is_known(scene: Scene) -> None:
+    tissue = {"mask": "otsu", "tissue_percent": 40.0, "skipped_percent": 50.0}
+    found = _Texts(_page(scene, certificate={**CERTIFICATE, "tissue": tissue})).texts
+    tissue_mm2 = 0.4 * 1700 * 1600 * 0.25e-6
+    assert f"{scene.instance_map.max() / tissue_mm2:,.0f}" in found
+    assert f"of {tissue_mm2:.3g} mm² of tissue" in found
+    covered = 100 * np.count_nonzero(scene.instance_map) / (0.4 * scene.instance_map.size)
+    assert f"{covered:.1f} %" in found
+    assert "tissue.skipped_percent" in found
+
+
 def test_it_shows_the_extreme_nuclei_and_three_fields(page: str, scene: Scene) -> None:
     areas = np.bincount(scene.instance_map.ravel())
     areas[0] = 0
