@@ -211,13 +211,13 @@ def _folder_of(path: Path) -> Path:
 def _read_description(path: Path) -> tuple[Description, str]:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        if SEAL in fields:  # the first checkpoints of this format have none
-            fields = read_sealed_json(path)
         if fields["format"] > FORMAT:
             raise CheckpointError(
                 f"{path}: format {fields['format']}; this version reads up to {FORMAT};"
                 " upgrade nucleipel"
             )
+        if SEAL in fields:  # the first checkpoints have none
+            fields = read_sealed_json(path)
         sha256 = fields["sha256"]
         fields = {key: value for key, value in fields.items() if key not in ("format", "sha256")}
         fields["network"] = NetworkSpec.from_json(fields["network"])

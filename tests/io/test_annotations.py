@@ -17,6 +17,7 @@ from refusing import refusal
 
 from nucleipel.cli.commands import IMPORT_FORMATS
 from nucleipel.config import ImportConfig
+from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations import FORMATS
 from nucleipel.io.annotations.coco import _uncompressed
@@ -282,8 +283,8 @@ def test_a_killed_import_goes_on_and_a_finished_one_stays(tmp_path: Path) -> Non
     source, out = _labels(tmp_path / "source"), tmp_path / "out"
     manifest = import_annotations("labels", source, out, ImportConfig(split="train", mpp=0.5))
     before = {path: path.read_bytes() for path in out.rglob("*.tif")}
-    record = json.loads((out / "nucleipel.json").read_text())
-    (out / "nucleipel.json").write_text(json.dumps(record | {"complete": False}))
+    record = read_sealed_json(out / "nucleipel.json")
+    write_sealed_json(out / "nucleipel.json", record | {"complete": False})
     (out / "labels" / "b.tif").unlink()
     manifest.unlink()
     import_annotations("labels", source, out, ImportConfig(split="train", mpp=0.5))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.errors import CheckpointError
 from nucleipel.model.checkpoint import (
     DESCRIPTION,
@@ -110,8 +111,12 @@ def _description_cut_off(folder: Path) -> None:
 
 
 def _changed(folder: Path, **fields: Any) -> None:
+    write_sealed_json(folder / DESCRIPTION, read_sealed_json(folder / DESCRIPTION) | fields)
+
+
+def _description_altered(folder: Path) -> None:
     file = folder / DESCRIPTION
-    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    file.write_text(file.read_text().replace('"mpp": 0.5', '"mpp": 0.4'))
 
 
 def _from_the_future(folder: Path) -> None:
@@ -131,6 +136,7 @@ def _of_an_unknown_network(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (_description_altered, r"checkpoint\.json: .* does not match its content_sha256"),
         (_truncated, r"safetensors: does not match the sha256 .*truncated or altered"),
         (_one_bit_flipped, r"safetensors: does not match the sha256"),
         (_other_weights, r"safetensors: does not match the sha256"),
