@@ -40,3 +40,7 @@ class TrainingError(NucleipelError, RuntimeError):
 
 class PredictionError(NucleipelError, RuntimeError):
     """A network gave no usable probabilities, or its device is not there."""
+
+
+class SubmitError(NucleipelError, RuntimeError):
+    """The scheduler refused a job, or is not there."""

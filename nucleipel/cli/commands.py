@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from nucleipel.cli import options
+from nucleipel.core.shard import Shard
 
 IMPORT_FORMATS = (
     "dsb2018", "monuseg", "qupath", "coco", "pannuke", "hovernet", "labels", "stardist",
@@ -156,8 +157,17 @@ def finetune_patches(
 @options.settings
 @options.reading
 @options.at_mpp
+@options.tissue
 @options.device
-def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
+@options.shard
+def predict(
+    checkpoint: Path,
+    out: Path,
+    overwrite: bool,
+    shard: Shard,
+    allow_missing: bool,
+    **given: Any,
+) -> None:
     """Predict class probabilities of whole images and slides.
 
     Give IMAGES one by one, or a --manifest.
@@ -165,10 +175,15 @@ def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     from nucleipel.config import PredictConfig
 
     config = options.load(PredictConfig, given)
-    rows = options.read_rows(given)
+    rows = options.read_rows({**given, "shard": shard, "allow_missing": allow_missing})
     from nucleipel.stages.predict import predict as run
 
-    click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
+    click.echo(
+        run(
+            checkpoint, rows, out, config,
+            overwrite=overwrite, shard=shard, allow_missing=allow_missing,
+        )
+    )  # fmt: skip
 
 
 @click.command()
@@ -177,14 +192,27 @@ def predict(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @options.settings
 @options.outputs
 @options.resources
-def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
+@options.shard
+def stitch(
+    predictions: Path,
+    out: Path,
+    overwrite: bool,
+    shard: Shard,
+    allow_missing: bool,
+    **given: Any,
+) -> None:
     """Turn probability maps into full-size instance maps, tables and overlays."""
     from nucleipel.config import StitchConfig
 
     config = options.load(StitchConfig, given)
     from nucleipel.stages.stitch import stitch as run
 
-    click.echo(run(predictions, out, config, overwrite=overwrite))
+    click.echo(
+        run(
+            predictions, out, config,
+            overwrite=overwrite, shard=shard, allow_missing=allow_missing,
+        )
+    )  # fmt: skip
 
 
 @click.command()
@@ -194,6 +222,7 @@ def stitch(predictions: Path, out: Path, overwrite: bool, **given: Any) -> None:
 @options.settings
 @options.reading
 @options.at_mpp
+@options.tissue
 @options.device
 @options.outputs
 @options.resources
@@ -253,6 +282,7 @@ def calibrate(
 )
 @options.out("JSON file for the report; a CSV of the same name gets one row an image.")
 @options.settings
+@options.allow_missing
 def evaluate(
     manifest: Path,
     split: str | None,
@@ -261,6 +291,7 @@ def evaluate(
     instances: Path,
     out: Path,
     overwrite: bool,
+    allow_missing: bool,
     **given: Any,
 ) -> None:
     """Score instance maps against annotations: Dice, AJI, PQ, AP."""
@@ -271,7 +302,7 @@ def evaluate(
 
     report = run(
         manifest, instances, out, config,
-        split=split, by=by, data_root=data_root, overwrite=overwrite,
+        split=split, by=by, data_root=data_root, overwrite=overwrite, allow_missing=allow_missing,
     )  # fmt: skip
     for value, part in {**report.get("groups", {}), "": report}.items():
         title = f"{by} {value}: " if value else ""
@@ -279,6 +310,88 @@ def evaluate(
         click.echo(f"{'':16}{'mean over images':>18}{'pooled over nuclei':>20}")
         for name, mean in part["mean_over_images"].items():
             click.echo(f"{name:16}{mean:18.4f}{part['pooled_over_nuclei'][name]:20.4f}")
+
+
+@click.command()
+@click.option(
+    "--profile", type=options.PATH, required=True, help="YAML file; see configs/slurm.yaml."
+)
+@options.manifest
+@click.option("--split", default="test", show_default=True, help="Images to predict and score.")
+@options.data_root
+@click.option("--checkpoint", type=options.PATH, help="Start from it, and do not train.")
+@click.option("--no-finetune", is_flag=True, help="Leave out tile and finetune-patches.")
+@click.option("--out", type=options.PATH, required=True, help="Folder for all outputs and logs.")
+@click.option("--dry-run", is_flag=True, help="Print the scripts and submit nothing.")
+def submit(
+    profile: Path,
+    manifest: Path,
+    split: str,
+    data_root: Path | None,
+    checkpoint: Path | None,
+    no_finetune: bool,
+    out: Path,
+    dry_run: bool,
+) -> None:
+    """Run the whole pipeline as Slurm jobs.
+
+    train, tile and finetune-patches, then predict and stitch as arrays over the
+    images of the split, then evaluate. Jobs that are preempted or run out of
+    time go on; a bad image stops no other. The same command continues.
+    """
+    from nucleipel.config import SubmitConfig, load_config
+    from nucleipel.stages.submit import build_jobs
+    from nucleipel.stages.submit import submit as run
+
+    jobs = build_jobs(
+        manifest, out, load_config(SubmitConfig, file=profile),
+        split=split, checkpoint=checkpoint, finetune=not no_finetune, data_root=data_root,
+    )  # fmt: skip
+    if dry_run:
+        for job in jobs:
+            after = f", after {' and '.join(job.after[1])} ({job.after[0]})" if job.after else ""
+            click.echo(f"### {job.name}.sbatch{after}\n{job.script}")
+        return
+    for name, number in run(jobs, out).items():
+        click.echo(f"{number} {name}")
+
+
+@click.command()
+@click.argument("path", type=options.PATH)
+@click.option("--repair", is_flag=True, help="Take out what is broken; the same command makes it.")
+def verify(path: Path, repair: bool) -> None:
+    """Hash again what was written at and below PATH, and name what is broken.
+
+    Works on the outputs of every stage. Exits with 1 if something is broken.
+    """
+    from nucleipel.stages.verify import verify as run
+
+    run(path, repair=repair)
+
+
+@click.command()
+@click.argument("checkpoint", type=options.PATH, metavar="RUN")
+@click.option("--onnx", type=options.PATH, help="ONNX file to write.")
+@click.option("--bioimageio", type=options.PATH, help="bioimage.io model package (.zip) to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a file found there.")
+@options.settings
+def export(
+    checkpoint: Path, onnx: Path | None, bioimageio: Path | None, overwrite: bool, **given: Any
+) -> None:
+    """Write a checkpoint for other programs: as ONNX, as a bioimage.io package.
+
+    RUN is a run folder, or 'default' for the weights that come with the
+    package. Needs: pip install 'nucleipel[export]'.
+    """
+    if onnx is None and bioimageio is None:
+        raise click.UsageError("give --onnx FILE, --bioimageio FILE.zip, or both")
+    from nucleipel.config import ExportConfig
+
+    config = options.load(ExportConfig, given)
+    from nucleipel.stages.export import export as run
+
+    for path in run(checkpoint, config, onnx=onnx, bioimageio=bioimageio, overwrite=overwrite):
+        click.echo(path)
 
 
 @click.command()
@@ -361,5 +474,8 @@ COMMANDS = (
     evaluate,
     deviation,
     ablate,
+    verify,
+    submit,
+    export,
     demo,
 )

@@ -7,6 +7,7 @@ import click
 
 from nucleipel import __version__
 from nucleipel.cli.commands import COMMANDS
+from nucleipel.core.stopping import Stopped, listening
 from nucleipel.errors import NucleipelError
 
 INTERRUPTED = 130
@@ -17,13 +18,22 @@ class _OneLineErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with listening():
+                return super().invoke(ctx)
         except NucleipelError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {_in_one_line(str(error))}", err=True)
             ctx.exit(1)
+        except Stopped as stop:
+            click.echo(f"stopped by {stop}: the same command continues", err=True)
+            ctx.exit(stop.exit_code)
         except KeyboardInterrupt:
             click.echo("interrupted: the same command continues", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _in_one_line(text: str) -> str:
+    """The text with what breaks lines or steers a terminal (in a file's name, say) spelled out."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 @click.group(cls=_OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ SHORT_FOR = {
     "at_mpp": "at_mpp",
     "channel": "channel",
     "enlarge": "enlarge",
+    "tissue": "tissue",
     "image_folder": "images",
     "map_frame": "map_frame",
     "csv": "csv",
+    "geojson": "geojson",
     "label_mpp": "mpp",
     "all_split": "split",
 }
@@ -80,6 +83,11 @@ outputs = _stack(
         help="Pixels of the result: the image's own, or the working mpp's; --set map_frame=...",
     ),
     click.option("--csv", is_flag=True, default=None, help="Write nuclei.csv too; --set csv=true."),
+    click.option(
+        "--geojson",
+        type=click.Choice(["plain", "gz", "none"]),
+        help="How nuclei.geojson for QuPath is written; --set geojson=...",
+    ),
 )
 reading = _stack(
     click.option(
@@ -97,6 +105,12 @@ at_mpp = click.option(
     "--at-mpp", type=float, metavar="UM", help="Work at this mpp, not the checkpoint's."
 )
 
+tissue = click.option(
+    "--tissue",
+    metavar="auto|off|FILE",
+    help="Skip empty glass, found or as a GeoJSON or TIFF mask (or a folder of them) says.",
+)
+
 
 def out(what: str) -> Callable[[Command], Command]:
     """`--out` and `--overwrite`."""
@@ -104,6 +118,38 @@ def out(what: str) -> Callable[[Command], Command]:
         click.option("--out", type=PATH, required=True, help=what),
         click.option("--overwrite", is_flag=True, help="Replace another run found there."),
     )
+
+
+class _ShardType(click.ParamType):  # type: ignore[type-arg]
+    name = "shard"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Shard:
+        if isinstance(value, Shard):
+            return value
+        try:
+            return Shard.parse(value)
+        except ValueError as error:
+            return self.fail(str(error), param, ctx)
+
+
+shard = _stack(
+    click.option(
+        "--shard",
+        type=_ShardType(),
+        default=WHOLE,
+        show_default=False,
+        metavar="K/N",
+        help="Only every N-th image from the K-th on, as task K of a job array; 'close' ends it.",
+    ),
+    click.option(
+        "--allow-missing", is_flag=True, help="Complete the output without the images that failed."
+    ),
+)
+allow_missing = click.option(
+    "--allow-missing", is_flag=True, help="Score what is there; the report names what is not."
+)
 
 
 settings = _stack(
@@ -152,5 +198,7 @@ def read_rows(given: Mapping[str, Any]) -> "Manifest":
         if split or given["data_root"]:
             raise ManifestError("--split and --data-root go with a --manifest")
         return manifest_of_images(images)
-    found = read_manifest(manifest, data_root=given["data_root"])
+    # what cannot be read is for its own shard to tell
+    apart = given.get("allow_missing", False) or given.get("shard", WHOLE) != WHOLE
+    found = read_manifest(manifest, data_root=given["data_root"], unreadable=apart)
     return found.of_split(split) if split else found

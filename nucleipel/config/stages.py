@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nucleipel.instances.rule import InstanceRule
+from nucleipel.model.stride import Family, network_stride
 
 S = TypeVar("S", bound="Settings")
 
@@ -26,6 +27,11 @@ WITHOUT_EFFECT_ON_RESULTS = frozenset(
 )
 
 _RULE = InstanceRule()
+
+ForegroundPercent = Annotated[int, Field(ge=1, le=99)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+DistancePx = Annotated[int, Field(ge=1, le=255)]
+SmoothPx = Annotated[float, Field(gt=0, le=32)]
 
 
 class Settings(BaseModel):
@@ -47,7 +53,7 @@ class Settings(BaseModel):
 class NetworkConfig(Settings):
     """Which network is trained. BatchNorm throughout: tiles must be exact."""
 
-    family: Literal["unet", "basic_unet"] = "unet"
+    family: Family = "unet"
     """MONAI's residual UNet, or its BasicUNet."""
     features: tuple[Positive, ...] = (32, 48, 96, 192, 256)
     """Channels a level; six values for basic_unet."""
@@ -67,7 +73,7 @@ class NetworkConfig(Settings):
     @property
     def stride(self) -> int:
         """Windows must be a multiple of this many pixels."""
-        return int(2 ** (len(self.features) - 1)) if self.family == "unet" else 16 * self.block_px
+        return network_stride(self.family, levels=len(self.features), block_px=self.block_px)
 
 
 class AugmentConfig(Settings):
@@ -92,35 +98,35 @@ class AugmentConfig(Settings):
 class InstanceConfig(Settings):
     """How a probability map becomes nuclei."""
 
-    foreground_percent: Annotated[int, Field(ge=1, le=99)] = _RULE.foreground_percent
+    foreground_percent: ForegroundPercent = _RULE.foreground_percent
     """Share of interior + boundary above which a pixel is nucleus."""
     fill_holes_px: NotNegative = _RULE.fill_holes_px
     """Largest hole (area) that is filled."""
-    distance_px: Annotated[int, Field(ge=1, le=255)] = _RULE.distance_px
+    distance_px: DistancePx = _RULE.distance_px
     """Distance to the background beyond which a pixel is no more central (maps without one)."""
-    distance_percent: Annotated[int, Field(ge=0, le=100)] = _RULE.distance_percent
+    distance_percent: Percent = _RULE.distance_percent
     """Share of the distance in the height that tells nuclei apart; the interior has the rest."""
-    smooth_px: Annotated[float, Field(gt=0, le=32)] = _RULE.smooth_px
+    smooth_px: SmoothPx = _RULE.smooth_px
     """Standard deviation of the smoothing of heights."""
-    persistence: Annotated[float, Field(ge=0, le=1)] = _RULE.persistence
+    persistence: Share = _RULE.persistence
     """How far a peak must stand above its saddle to be a nucleus; higher splits less."""
     min_area_px: NotNegative = _RULE.min_area_px
     """Smaller nuclei are dropped."""
-    min_probability_percent: Annotated[int, Field(ge=0, le=100)] = _RULE.min_probability_percent
+    min_probability_percent: Percent = _RULE.min_probability_percent
     """Nuclei whose mean probability is lower are dropped."""
 
 
 class InstanceOverrides(Settings):
     """As `InstanceConfig`; what is not given stays as the checkpoint has it."""
 
-    foreground_percent: Annotated[int, Field(ge=1, le=99)] | None = None
+    foreground_percent: ForegroundPercent | None = None
     fill_holes_px: NotNegative | None = None
-    distance_px: Annotated[int, Field(ge=1, le=255)] | None = None
-    distance_percent: Annotated[int, Field(ge=0, le=100)] | None = None
-    smooth_px: Annotated[float, Field(gt=0)] | None = None
-    persistence: Annotated[float, Field(ge=0, le=1)] | None = None
+    distance_px: DistancePx | None = None
+    distance_percent: Percent | None = None
+    smooth_px: SmoothPx | None = None
+    persistence: Share | None = None
     min_area_px: NotNegative | None = None
-    min_probability_percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    min_probability_percent: Percent | None = None
 
     def over(self, calibrated: Mapping[str, Any]) -> dict[str, Any]:
         """The checkpoint's numbers, with those given here instead."""
@@ -170,6 +176,9 @@ class TrainConfig(FitConfig, ReadConfig):
     channels: Literal[1, 3] = 3
     """Channels of the network's input; with 3, gray images are repeated."""
     window_px: Positive = 512
+    whole_images: bool = False
+    """Whether each image is shown whole, resized to a square of window_px, in training and in
+    prediction, instead of windows at the working mpp. `finetune-patches` goes on with patches."""
     windows_per_epoch: Positive = 512
     validation_windows: Positive = 256
     """At most this many windows are scored in a validation."""
@@ -195,6 +204,19 @@ class TrainConfig(FitConfig, ReadConfig):
                     f"{name} {getattr(self, name)} must be a multiple of {self.network.stride},"
                     " the stride of the network"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_images_have_no_scale(self) -> Self:
+        if self.whole_images and self.mpp is not None:
+            raise ValueError(
+                f"mpp is {self.mpp:g}, but whole_images resizes images of any size to one;"
+                " leave one of the two out"
+            )
+        if self.whole_images and self.augment.scale_range != (1, 1):
+            raise ValueError(
+                "whole_images shows every image whole; set augment.scale_range to [1, 1]"
+            )
         return self
 
 
@@ -249,6 +271,10 @@ class PELConfig(Settings):
     """Weights of these classes, in their order; only the ratios matter."""
     batch_sums: bool = False
     """Sums over the whole batch and not over each patch, as the original code has them."""
+    boundary_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of pixels near annotated boundaries, the others having 1 (deviation only)."""
+    boundary_px: Positive = 2
+    """How near: pixels to one of another class, along either axis."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -262,6 +288,12 @@ class PELConfig(Settings):
                 )
             if not any(self.class_weights):
                 raise ValueError("class_weights are all 0; leave the classes out instead")
+        if self.boundary_weight != 1 and self.form != "deviation":
+            raise ValueError(
+                f"boundary_weight is set, but the form is {self.form}; set it to deviation"
+            )
+        if self.boundary_px != 2 and self.boundary_weight == 1:
+            raise ValueError("boundary_px is set, but boundary_weight is 1; set both")
         return self
 
 
@@ -294,12 +326,20 @@ class LossConfig(Settings):
         return self
 
 
-class FinetunePatchesConfig(FitConfig, LossConfig):
+class SamplingConfig(Settings):
+    """Which patches a fine-tuning sees."""
+
+    sampling: Literal["uniform", "deviation"] = "uniform"
+    """Every patch once, then all again; or each in proportion to its summed deviation |p - g|
+    under the start checkpoint, computed once."""
+
+
+class FinetunePatchesConfig(FitConfig, LossConfig, SamplingConfig):
     """Settings of `nucleipel finetune-patches`."""
 
     epochs: Positive = 10
     patches_per_epoch: Positive | None = None
-    """Without it, every training patch once an epoch."""
+    """Without it, as many as there are."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     warmup_steps: NotNegative = 20
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
@@ -322,6 +362,8 @@ class PredictConfig(InfoConfig):
     device: Device = "auto"
     tta: bool = False
     """Whether the eight flips and quarter turns of each window are averaged: better, 8 x slower."""
+    tissue: str = "auto"
+    """Which cores are skipped as glass: auto, on images from 2048 px on; off; or a mask's path."""
 
 
 class StitchConfig(Settings):
@@ -333,6 +375,8 @@ class StitchConfig(Settings):
     """Whether each nucleus' intensities are measured, for which the image must be there."""
     csv: bool = False
     """Whether nuclei.csv is written beside nuclei.parquet."""
+    geojson: Literal["plain", "gz", "none"] = "plain"
+    """Whether nuclei.geojson is written, and whether compressed."""
 
     workers: Positive = 2
     """Threads that solve blocks."""
@@ -352,20 +396,20 @@ class CalibrateConfig(PredictConfig):
     """Settings of `nucleipel calibrate`: the numbers that are tried, beside the checkpoint's own.
 
     One after another is set to the value of best pooled PQ, again and again
-    until none gains more.
+    until none gains more. A number with nothing to try stays as it is.
     """
 
-    foreground_percent: tuple[Annotated[int, Field(ge=1, le=99)], ...] = (
+    foreground_percent: tuple[ForegroundPercent, ...] = (
         30, 40, 50, 55, 60, 65, 70, 75, 80, 85, 90,
     )  # fmt: skip
     fill_holes_px: tuple[NotNegative, ...] = (0, 64, 1000)
-    distance_percent: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (0, 25, 50, 75, 100)
-    smooth_px: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
-    persistence: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (
+    distance_percent: tuple[Percent, ...] = (0, 25, 50, 75, 100)
+    smooth_px: tuple[SmoothPx, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    persistence: tuple[Share, ...] = (
         0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3,
     )  # fmt: skip
     min_area_px: tuple[NotNegative, ...] = (5, 10, 15, 20, 30, 40)
-    min_probability_percent: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (
+    min_probability_percent: tuple[Percent, ...] = (
         0, 60, 70, 75, 80, 84, 88, 92, 95,
     )  # fmt: skip
     rounds: Positive = 4
@@ -377,6 +421,51 @@ class CalibrateConfig(PredictConfig):
         return {name: getattr(self, name) for name in InstanceConfig.model_fields if name in tried}
 
 
+CalibratedNumber = Literal[
+    "foreground_percent",
+    "fill_holes_px",
+    "distance_percent",
+    "smooth_px",
+    "persistence",
+    "min_area_px",
+    "min_probability_percent",
+]
+
+
+class CitationConfig(Settings):
+    """A work to cite: give its DOI or its address."""
+
+    text: Annotated[str, Field(min_length=1)]
+    doi: str | None = None
+    url: str | None = None
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> Self:
+        if (self.doi is None) == (self.url is None):
+            raise ValueError(f"citation '{self.text}': give its doi or its url")
+        return self
+
+
+class ExportConfig(Settings):
+    """Settings of `nucleipel export`: what a bioimage.io package says of a model."""
+
+    name: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[A-Za-z0-9_+ ()-]+$")] = (
+        "nucleipel nuclei"
+    )
+    description: Annotated[str, Field(min_length=1, max_length=1024)] = (
+        "Segments nuclei: probabilities of background, interior and boundary, and the distance"
+        " to the nucleus' edge."
+    )
+    authors: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Names; those of the packaged weights are known."""
+    license: str | None = None
+    """SPDX identifier (CC-BY-4.0, say) of the weights; that of the packaged ones is known."""
+    citations: tuple[CitationConfig, ...] = ()
+    """Works to cite, the data above all, beside that of PEL."""
+    tags: tuple[str, ...] = ()
+    """Beside the usual ones: the tissue, the stain, the microscope."""
+
+
 class EvaluateConfig(Settings):
     """Settings of `nucleipel evaluate`."""
 
@@ -386,8 +475,8 @@ class EvaluateConfig(Settings):
     """IoU from which a predicted nucleus counts as found, one AP each."""
 
 
-class ArmConfig(LossConfig):
-    """One way of fine-tuning: nothing but its loss tells it from the other arms."""
+class ArmConfig(LossConfig, SamplingConfig):
+    """One way of fine-tuning: its loss, and which patches it draws, tell it from other arms."""
 
 
 class GridConfig(Settings):
@@ -417,7 +506,7 @@ ARMS = {
     "dice-focal": ArmConfig(region_loss="dice_focal", cross_entropy_weight=0),
 }
 SET_BY_ABLATE = frozenset(
-    {"device", "workers", "seed", "patience", "keep", "instances", *LossConfig.model_fields}
+    {"device", "workers", "seed", "patience", "keep", "instances", *ArmConfig.model_fields}
 )
 
 
@@ -439,9 +528,12 @@ class AblateConfig(Settings):
     patch_px: Positive = 256
     overlap_px: NotNegative = 64
     finetune: FinetunePatchesConfig = FinetunePatchesConfig()
-    """What the arms share: steps, learning rate, augmentation; never the loss."""
+    """What the arms share: steps, learning rate, augmentation; never the loss or the sampling."""
     instances: InstanceOverrides = InstanceOverrides()
     """How maps become nuclei, in validation and for the scores, if not as the base has it."""
+    calibrate: tuple[CalibratedNumber, ...] = ("foreground_percent", "min_probability_percent")
+    """Numbers chosen on val for each run, the base too, before it is scored: once by Dice, for
+    its Dice, and once by PQ, for all else. None: all runs are judged as the base has it."""
     arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ArmConfig] = ARMS
     """By name; `control` goes on with the base's own loss. `none`, the base, is always there."""
     grid: GridConfig = GridConfig()
@@ -453,6 +545,12 @@ class AblateConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        for number in self.calibrate:
+            if getattr(self.instances, number) is not None:
+                raise ValueError(
+                    f"instances.{number} is set, but calibrate chooses it for each run;"
+                    " leave one of the two out"
+                )
         for key in sorted(self.finetune.model_fields_set & SET_BY_ABLATE):
             raise ValueError(f"finetune.{key} is set by the arms or beside finetune; set it there")
         if "control" not in self.arms or "none" in self.arms:

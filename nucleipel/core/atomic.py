@@ -4,6 +4,7 @@ A process killed while it writes leaves at most a `*.partial` file; whoever
 finds the final name finds the whole content.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -37,6 +38,36 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically: two-space indent, insertion order, a final newline."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+SEAL = "content_sha256"
+
+
+def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON object atomically, with the hash of its own content in it."""
+    plain = json.loads(json.dumps(value))  # as it will be read: lists for tuples, keys as text
+    write_json(path, {**plain, SEAL: _seal_of(plain)})
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """The object that `write_sealed_json` wrote, without its hash.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no JSON object, or its content is not what its hash says.
+    """
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict) or value.pop(SEAL, None) != _seal_of(value):
+        raise ValueError(f"its content does not match its {SEAL}")
+    return value
+
+
+def _seal_of(value: dict[str, Any]) -> str:
+    content = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def sync_tree(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What goes from measuring nuclei to writing them: some rows of the table, with their outlines."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,3 +28,12 @@ class NucleusRows:
 
     columns: dict[str, npt.NDArray[np.generic]]
     outlines: list[Outline]
+
+
+Write = Callable[[NucleusRows], None]
+"""Writes some nuclei more into a file that is open."""
+
+
+def closed_xy(ring: Ring) -> npt.NDArray[np.float64]:
+    """(k + 1, 2) corners (x, y), the first again at the end: what file formats want."""
+    return np.concatenate([ring, ring[:1]])[:, ::-1]

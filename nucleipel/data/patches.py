@@ -6,13 +6,17 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from nucleipel.data.augment import Augment
-from nucleipel.data.order import item_of
+from nucleipel.data.order import drawn_item_of, item_of
 from nucleipel.data.sample import Sample, build_sample
 from nucleipel.io.patch_store import PatchRow, PatchStore
 
 
 class TrainingPatches(Dataset[Sample]):
-    """An endless, numbered stream of augmented patches: every patch once, then again reshuffled."""
+    """An endless, numbered stream of augmented patches.
+
+    Every patch once, then again reshuffled; or, with `weights` (one a row),
+    each drawn in proportion to its weight.
+    """
 
     def __init__(
         self,
@@ -23,6 +27,7 @@ class TrainingPatches(Dataset[Sample]):
         augment: Augment,
         boundary_px: int,
         seed: int,
+        weights: Sequence[float] | None = None,
     ) -> None:
         self.store = store
         self.rows = rows
@@ -30,18 +35,24 @@ class TrainingPatches(Dataset[Sample]):
         self.augment = augment
         self.boundary_px = boundary_px
         self.seed = seed
+        self.weights = None if weights is None else tuple(weights)
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, number: int) -> Sample:
-        row = self.rows[item_of(number, count=len(self.rows), seed=self.seed)]
+        row = self.rows[self._item(number)]
         pixels, instance_map = self.store.read(row)
         draw = np.random.default_rng([self.seed, number])
         pixels, moved = self.augment(pixels, instance_map, seed=int(draw.integers(2**31)))
         return build_sample(
             pixels, moved, channels=self.store.channels, boundary_px=self.boundary_px
         )
+
+    def _item(self, number: int) -> int:
+        if self.weights is None:
+            return item_of(number, count=len(self.rows), seed=self.seed)
+        return drawn_item_of(number, weights=self.weights, seed=self.seed)
 
 
 class ValidationPatches(Dataset[Sample]):

@@ -13,6 +13,7 @@ it, and a continued run needs to know only where it stopped.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -28,6 +29,8 @@ from nucleipel.data.sample import Sample, build_sample
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.reading import Reading
 from nucleipel.io.slide import open_annotation
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +135,7 @@ class ValidationWindows(Dataset[Sample]):
         boundary_px: int,
     ) -> None:
         self.images = images
-        cells = _cells(images, window_px)
-        keep = np.unique(np.linspace(0, len(cells) - 1, min(limit, len(cells))).astype(int))
-        self.cells = [cells[index] for index in keep]
+        self.cells = evenly(_cells(images, window_px), limit)
         self.channels = channels
         self.boundary_px = boundary_px
 
@@ -147,6 +148,12 @@ class ValidationWindows(Dataset[Sample]):
         return build_sample(
             pixels, instance_map, channels=self.channels, boundary_px=self.boundary_px
         )
+
+
+def evenly(items: Sequence[T], limit: int) -> list[T]:
+    """At most `limit` of some items, the first and the last among them."""
+    keep = np.linspace(0, len(items) - 1, min(limit, len(items))).astype(int)
+    return [items[index] for index in np.unique(keep)]
 
 
 def _cells(images: Sequence[AnnotatedImage], window_px: int) -> list[tuple[int, Box]]:

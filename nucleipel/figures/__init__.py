@@ -1,1 +1,1 @@
-"""Pictures of results, drawn with matplotlib; numbers in, figures out, no files."""
+"""Pictures of results, drawn with matplotlib or as a page; numbers in, no files."""

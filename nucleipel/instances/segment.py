@@ -24,6 +24,7 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.core.progress import track
 from nucleipel.core.scratch import Rows, Scratch
+from nucleipel.core.stopping import step
 from nucleipel.instances.blocks import Job, solve_block
 from nucleipel.instances.certificate import Certificate
 from nucleipel.instances.component import ROW
@@ -257,7 +258,7 @@ def _certify(
 def _threads(workers: int) -> Iterator[Each]:
     """A parallel `map` whose waiting results are never more than a few a worker."""
     if workers <= 1:
-        yield lambda function, items: map(function, items)
+        yield _one_by_one
         return
     with ThreadPoolExecutor(workers) as pool:
 
@@ -275,3 +276,10 @@ def _threads(workers: int) -> Iterator[Each]:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _one_by_one(function: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:
+    for item in items:
+        with step():
+            result = function(item)
+        yield result

@@ -1,9 +1,12 @@
 """Finished nuclei of one image: instance map, table, overlay, certificate.
 
     OUT/<id>/instances.ome.tif   (H, W) uint32, ids 1..n; a pyramid when it is large
+    OUT/<id>/instances.zarr      the same as OME-Zarr labels
     OUT/<id>/nuclei.parquet      one row a nucleus, with its outline
+    OUT/<id>/nuclei.geojson      the same as QuPath's detections, plain or gzipped
     OUT/<id>/nuclei.csv          the same without outlines, when asked for
     OUT/<id>/overlay.png         contours on the image
+    OUT/<id>/report.html         all that can be told of the image, on one page
     OUT/<id>/certificate.json    what the nuclei were made of, and that no seam shaped them
 
 The folder appears with all files in it, or not at all. Nothing here holds a
@@ -16,7 +19,8 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +30,15 @@ import numpy.typing as npt
 from nucleipel.core.atomic import sync, sync_tree, write_json
 from nucleipel.core.nuclei import NucleusRows
 from nucleipel.errors import ImageError, StoreError
-from nucleipel.io.nuclei import write_nuclei
-from nucleipel.io.output import RECORD, read_record
+from nucleipel.io.label_pyramid import LABELS, write_label_pyramid
+from nucleipel.io.nuclei import GeoJson, write_nuclei
+from nucleipel.io.output import RECORD, read_record, read_written
+from nucleipel.io.sums import require_whole
 
 INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"
-CERTIFICATE, WORK = "certificate.json", ".work"
-PYRAMID_FROM_PX = 4096
+CERTIFICATE, WORK, REPORT = "certificate.json", ".work", "report.html"
 TILE_PX = 512
 BIGTIFF_FROM_BYTES = 2**31
-STRIP_PX = 1024
 
 
 def is_written(out: Path, image_id: str) -> bool:
@@ -73,12 +77,15 @@ def write_instances(
     certificate: dict[str, Any],
     mpp: float | None,
     as_csv: bool = False,
+    geojson: GeoJson = "none",
+    build_report: Callable[[], str] | None = None,
 ) -> int:
     """Write the files of one image, and remove its intermediate results.
 
     `instance_map` (H, W) uint32, NumPy, zarr or what is indexed like them, is
     read by parts; `mpp` is its own. `nuclei` come in order of ids, some rows at
     a time. `overlay` is (h, w, 3) uint8, `certificate` plain JSON types.
+    `build_report` gives the HTML page, and is asked once all `nuclei` are written.
     Returns how many nuclei there are.
     """
     from PIL import Image
@@ -87,21 +94,31 @@ def write_instances(
     partial = out / f".{image_id}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    _write_map(partial / INSTANCE_MAP, instance_map, work=work, unique=_uuid(certificate), mpp=mpp)
+    unique = _uuid(certificate)
+    levels = write_label_pyramid(partial / LABELS, instance_map, name=image_id, mpp=mpp)
+    _write_map(partial / INSTANCE_MAP, levels, unique=unique, mpp=mpp)
     about = {"image": image_id, "shape_px": list(instance_map.shape), "mpp": mpp}
-    count = write_nuclei(partial, nuclei, about=about, as_csv=as_csv)
+    count = write_nuclei(
+        partial, nuclei, about=about, unique=unique, as_csv=as_csv, geojson=geojson
+    )
     Image.fromarray(overlay).save(partial / OVERLAY)
     write_json(partial / CERTIFICATE, certificate)
+    if build_report is not None:
+        (partial / REPORT).write_text(build_report(), encoding="utf-8", newline="\n")
     sync_tree(partial)
     partial.rename(out / image_id)
     sync(out)
     shutil.rmtree(work, ignore_errors=True)
+    with suppress(OSError):  # another image is at work there
+        work.parent.rmdir()
     return count
 
 
-def remove_work(out: Path) -> None:
-    """Remove all intermediate results: everything is written."""
-    shutil.rmtree(out / WORK, ignore_errors=True)
+def missing_images(out: Path) -> tuple[str, ...]:
+    """Ids of the images that an output was completed without."""
+    if not (out / RECORD).is_file():
+        return ()
+    return tuple(read_record(out, stage=("stitch", "segment")).get("missing", ()))
 
 
 def read_instance_map(out: Path, image_id: str) -> npt.NDArray[np.uint32]:
@@ -110,15 +127,18 @@ def read_instance_map(out: Path, image_id: str) -> npt.NDArray[np.uint32]:
     Raises
     ------
     StoreError
-        If `out` belongs to an unfinished run, or has no map of that image.
+        If `out` belongs to an unfinished run, has no map of that image, or
+        one that is not what was written.
     ImageError
         If the map cannot be read.
     """
     import tifffile
 
-    if (out / RECORD).is_file():
-        read_record(out, stage=("stitch", "segment"))
     path = out / image_id / INSTANCE_MAP
+    if (out / RECORD).is_file():
+        record = read_record(out, stage=("stitch", "segment"))
+        written = read_written(out, record)
+        require_whole(out, f"{image_id}/{INSTANCE_MAP}", written, again=record["stage"])
     if not path.is_file():
         raise StoreError(f"{path}: no such file; expected the instances of image '{image_id}'")
     try:
@@ -134,9 +154,8 @@ def _uuid(certificate: dict[str, Any]) -> uuid.UUID:
     return uuid.UUID(bytes=hashlib.sha256(content).digest()[:16])
 
 
-def _write_map(
-    path: Path, instance_map: Any, *, work: Path, unique: uuid.UUID, mpp: float | None
-) -> None:
+def _write_map(path: Path, levels: list[Any], *, unique: uuid.UUID, mpp: float | None) -> None:
+    """Write the levels of a map, each (H, W) uint32 and read by parts, as a pyramid."""
     import tifffile
 
     metadata: dict[str, object] = {"axes": "YX", "Name": "instances", "UUID": f"urn:uuid:{unique}"}
@@ -145,7 +164,6 @@ def _write_map(
         metadata |= {"PhysicalSizeX": mpp, "PhysicalSizeXUnit": "µm"}
         metadata |= {"PhysicalSizeY": mpp, "PhysicalSizeYUnit": "µm"}
         resolution = {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
-    levels = _pyramid(instance_map, work)
     options = {
         "dtype": np.uint32,
         "tile": (TILE_PX, TILE_PX),
@@ -174,21 +192,3 @@ def _tiles(level: Any) -> Iterator[npt.NDArray[np.uint32]]:
             part = np.asarray(level[y : y + TILE_PX, x : x + TILE_PX])
             missing = [(0, TILE_PX - length) for length in part.shape]
             yield np.pad(part, missing)
-
-
-def _pyramid(instance_map: Any, work: Path) -> list[Any]:
-    """The map and, of a large one, its halves: every second pixel, since ids have no mean."""
-    levels = [instance_map]
-    while max(instance_map.shape) > PYRAMID_FROM_PX and max(levels[-1].shape) > TILE_PX:
-        finer = levels[-1]
-        height, width = (-(-length // 2) for length in finer.shape)
-        half = create_working_map(
-            work, f"level-{len(levels)}", (height, width), chunk_px=STRIP_PX // 2
-        )
-        step = STRIP_PX // 2
-        for y in range(0, height, step):
-            for x in range(0, width, step):
-                part = np.asarray(finer[2 * y : 2 * (y + step), 2 * x : 2 * (x + step)])
-                half[y : y + step, x : x + step] = part[::2, ::2]
-        levels.append(half)
-    return levels

@@ -2,26 +2,40 @@
 
 Every row is checked before the first hour of work, and all faults are told in
 one report. `source_id` (patient, slide or field of view) may not stand in two
-splits: a network scored on its own training patients looks better than it is.
+splits, nor may an image, by its path or its bytes: a network scored on its own
+training patients looks better than it is.
 """
 
 import csv
 import difflib
 import hashlib
+import logging
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError, ManifestError
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import open_image
 from nucleipel.io.reading import Reading
 from nucleipel.io.slide import image_stem, open_annotation, open_slide
 
+log = logging.getLogger(__name__)
+
 REQUIRED = ("image", "label", "split", "source_id")
 SPLITS = ("train", "val", "test", "")
+LONGEST_ID_BYTES = 240
+"""Names that are derived from an id, such as `.<id>.tif.partial`, must fit in 255 bytes."""
+LARGEST_CHECKED_LABEL_PX = 2**24
+MASK_PIECES = 3
+""""One nucleus" in so many pieces or more is a mask of all nuclei."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,30 +164,37 @@ class Manifest:
         return digest.hexdigest()
 
 
-def read_manifest(path: Path, *, data_root: Path | None = None) -> Manifest:
+def read_manifest(
+    path: Path, *, data_root: Path | None = None, unreadable: bool = False
+) -> Manifest:
     """Read and check a manifest; relative paths start at `data_root` or the CSV's folder.
+
+    With `unreadable`, a file that is there but cannot be read is only warned of:
+    whoever needs its pixels will fail, and nobody else.
 
     Raises
     ------
     ManifestError
         One message with every fault: a missing column, a missing file, shapes
         of image and label that differ, a label that is no instance map, an
-        unknown split, a bad mpp, an id used twice, a source in two splits.
+        unknown split, a bad mpp, a row or an id given twice, a source or an
+        image in two splits.
     """
     records = _read_records(path)
     root = data_root or path.parent
     faults: list[str] = []
-    rows = []
+    rows = {}
     for line, record in records:
-        row, row_faults = _check_record(record, root)
+        row, row_faults = _check_record(record, root, unreadable=unreadable)
         faults += [f"line {line}: {fault}" for fault in row_faults]
-        rows.append(row)
-    faults += _repeated_ids(rows) + _split_sources(rows)
+        rows[line] = row
+    faults += _repeated_rows(rows) + _repeated_ids(rows)
+    faults += _split_sources(list(rows.values())) + _split_images(rows)
     if len(faults) == 1:
         raise ManifestError(f"{path}: {faults[0]}")
     if faults:
         raise ManifestError(f"{path}: {len(faults)} faults: " + "; ".join(faults))
-    return Manifest(path, tuple(rows))
+    return Manifest(path, tuple(rows.values()))
 
 
 def manifest_of_images(images: Sequence[Path], *, mpp: float | None = None) -> Manifest:
@@ -182,14 +203,15 @@ def manifest_of_images(images: Sequence[Path], *, mpp: float | None = None) -> M
     Raises
     ------
     ManifestError
-        If two images share a stem.
+        If two images share a stem, or one cannot name a folder.
     ImageError
         If an image is missing, or cannot be read.
     """
     rows = tuple(Row(image_stem(image), image, None, "", "", mpp, {}) for image in images)
     for row in rows:
         open_image(row.image).close()  # says what is wrong, before any work
-    faults = _repeated_ids(rows)
+    faults = [f"{row.image}: {fault}" for row in rows for fault in _check_id(row.id)]
+    faults += _repeated_ids(dict(enumerate(rows)), tell_lines=False)
     if faults:
         raise ManifestError(f"{faults[0]}; list the images in a manifest with an 'id' column")
     return Manifest(None, rows)
@@ -204,13 +226,19 @@ def _read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
             columns = [column.strip() for column in reader.fieldnames or ()]
             reader.fieldnames = columns
             records = [(reader.line_num, record) for record in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: no UTF-8 CSV file: {error}; save it as CSV UTF-8") from error
+    except UnicodeDecodeError as error:
+        line = _line_of_first_fault(path)
+        raise ManifestError(
+            f"{path}: line {line}: no UTF-8: {error.reason}; save it as CSV UTF-8"
+        ) from error
+    except csv.Error as error:
+        raise ManifestError(f"{path}: line {reader.line_num}: no CSV: {error}; mend it") from error
     missing = [column for column in REQUIRED if column not in columns]
     if missing:
+        near = difflib.get_close_matches(missing[0], columns, n=1)
         raise ManifestError(
             f"{path}: column '{missing[0]}' is missing; found {', '.join(columns) or 'none'};"
-            f" a manifest needs {', '.join(REQUIRED)}"
+            + (f" is '{near[0]}' meant?" if near else f" a manifest needs {', '.join(REQUIRED)}")
         )
     if not records:
         raise ManifestError(f"{path}: no rows; name at least one image")
@@ -220,21 +248,51 @@ def _read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
     return records
 
 
-def _check_record(record: dict[str, str], root: Path) -> tuple[Row, list[str]]:
+def _line_of_first_fault(path: Path) -> int:
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return number
+    return 1
+
+
+def _check_record(record: dict[str, str], root: Path, *, unreadable: bool) -> tuple[Row, list[str]]:
     cells = {column: value.strip() for column, value in record.items()}
     faults = []
     image = root / cells["image"]
     label = root / cells["label"] if cells["label"] else None
     row_id = cells.get("id") or image_stem(image)
-    if not re.fullmatch(r"[^\x00-\x1f/\\.][^\x00-\x1f/\\]{0,199}", row_id):
-        faults.append(f"id '{row_id}' cannot name a folder; use letters, digits, '-', '_' and '.'")
+    faults += _check_id(row_id)
     if cells["split"] not in SPLITS:
         faults.append(f"split '{cells['split']}'; expected train, val, test or empty")
     if cells["split"] and not cells["source_id"]:
         faults.append("source_id is empty; name the patient, slide or field of view")
     mpp, mpp_fault = _read_mpp(cells.get("mpp", ""))
-    faults += mpp_fault + _check_files(image, label, mpp)
+    file_faults = _check_files(image, label, mpp)
+    if unreadable and all(path.exists() for path in (image, label) if path):
+        for fault in file_faults:
+            log.warning("%s", fault)
+        file_faults = []
+    faults += mpp_fault + file_faults
     return Row(row_id, image, label, cells["split"], cells["source_id"], mpp, cells), faults
+
+
+def _check_id(row_id: str) -> list[str]:
+    if names_a_folder(row_id):
+        return []
+    shown = repr(row_id)[1:-1]
+    shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
+    return [
+        f"id '{shown}' cannot name a folder; use letters, digits, '-', '_' and '.', at most"
+        f" {LONGEST_ID_BYTES} bytes, no dot first"
+    ]
+
+
+def names_a_folder(row_id: str) -> bool:
+    """Whether an id can name a folder everywhere: no path, no control character, not too long."""
+    plain = re.fullmatch(r"[^\x00-\x1f\x7f-\x9f/\\.][^\x00-\x1f\x7f-\x9f/\\]*", row_id)
+    return bool(plain) and len(row_id.encode(errors="replace")) <= LONGEST_ID_BYTES
 
 
 def _read_mpp(text: str) -> tuple[float | None, list[str]]:
@@ -261,20 +319,49 @@ def _check_files(image: Path, label: Path | None, mpp: float | None) -> list[str
                     f"{label}: the label is {annotation.shape[0]} x {annotation.shape[1]} px, its"
                     f" image {shape[0]} x {shape[1]} px; they must be the same"
                 ]
+            if shape[0] * shape[1] <= LARGEST_CHECKED_LABEL_PX:
+                return _check_ids(label, annotation.read(Box.of_shape(shape)))
     except ImageError as error:
         return [str(error)]
     return []
 
 
-def _repeated_ids(rows: Sequence[Row]) -> list[str]:
-    seen: dict[str, Row] = {}
+def _check_ids(label: Path, ids: npt.NDArray[np.integer]) -> list[str]:
+    """A mask of all nuclei passes for an instance map, and teaches that they are one."""
+    top = ids.max(initial=0)
+    nucleus = ids > 0
+    if not top or (ids[nucleus] != top).any():
+        return []
+    pieces = cv2.connectedComponents(nucleus.astype(np.uint8), connectivity=8)[0] - 1
+    if pieces < MASK_PIECES:
+        return []
+    return [
+        f"{label}: one id, {top}, in {pieces} pieces: a mask, not instances; number them, for"
+        " instance with: nucleipel import labels ... --set split_pieces=true"
+    ]
+
+
+def _repeated_rows(rows: Mapping[int, Row]) -> list[str]:
+    seen: dict[tuple[Path, Path | None], int] = {}
     faults = []
-    for row in rows:
+    for line, row in rows.items():
+        key = (row.image.resolve(), row.label and row.label.resolve())
+        if key in seen:
+            faults.append(f"lines {seen[key]} and {line}: the same image {row.image}; drop one")
+        seen[key] = line
+    return faults
+
+
+def _repeated_ids(rows: Mapping[int, Row], *, tell_lines: bool = True) -> list[str]:
+    seen: dict[str, int] = {}
+    faults = []
+    for line, row in rows.items():
         # a file system that folds case or accents would write both into one folder
         key = unicodedata.normalize("NFC", row.id).casefold()
         if key in seen:
-            faults.append(f"{seen[key].image} and {row.image} share the id '{row.id}'")
-        seen[key] = row
+            where = f"lines {seen[key]} and {line}: " if tell_lines else ""
+            faults.append(f"{where}{rows[seen[key]].image} and {row.image} share the id '{row.id}'")
+        seen[key] = line
     return faults
 
 
@@ -289,3 +376,28 @@ def _split_sources(rows: Sequence[Row]) -> list[str]:
         for source, found in splits.items()
         if len(found) > 1
     ]
+
+
+def _split_images(rows: Mapping[int, Row]) -> list[str]:
+    """One image in two splits under another name, or as a copy of the same bytes."""
+    of_size: dict[int, list[int]] = {}
+    for line, row in rows.items():
+        if row.split and row.image.exists():
+            of_size.setdefault(0 if row.image.is_dir() else row.image.stat().st_size, []).append(
+                line
+            )
+    faults = []
+    for lines in of_size.values():
+        if len({rows[line].split for line in lines}) < 2:
+            continue
+        seen: dict[str, int] = {}
+        for line in lines:
+            content = fingerprint(rows[line].image)
+            first = seen.setdefault(content, line)
+            if rows[first].split != rows[line].split:
+                faults.append(
+                    f"lines {first} and {line}: {rows[first].image} in {rows[first].split} and"
+                    f" {rows[line].image} in {rows[line].split} hold the same bytes; keep each"
+                    " image in one split"
+                )
+    return faults

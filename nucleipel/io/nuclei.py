@@ -1,40 +1,51 @@
-"""The nuclei of one image as tables: `nuclei.parquet` (GeoParquet) and `nuclei.csv`.
+"""The nuclei of one image as tables: `nuclei.parquet` (GeoParquet), `nuclei.csv`, GeoJSON.
 
-Both are written in one pass, some rows at a time; nothing here holds all of
+All are written in one pass, some rows at a time; nothing here holds all of
 them. The bytes of a file depend on its rows only, not on how these came.
 """
 
 import csv
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from nucleipel.core.nuclei import NucleusRows, Outline, Ring
+from nucleipel.core.nuclei import NucleusRows, Outline, Ring, Write, closed_xy
+from nucleipel.io.geojson import GEOJSON, GEOJSON_GZ, open_geojson
 
 TABLE, CSV_TABLE = "nuclei.parquet", "nuclei.csv"
 ROWS_PER_GROUP = 2**15
 WKB_POLYGON, WKB_MULTIPOLYGON = 3, 6
 
-Write = Callable[[NucleusRows], None]
+GeoJson = Literal["plain", "gz", "none"]
 
 
 def write_nuclei(
-    folder: Path, nuclei: Iterable[NucleusRows], *, about: dict[str, Any], as_csv: bool = False
+    folder: Path,
+    nuclei: Iterable[NucleusRows],
+    *,
+    about: dict[str, Any],
+    unique: uuid.UUID,
+    as_csv: bool = False,
+    geojson: GeoJson = "none",
 ) -> int:
     """Write the tables of an image into `folder`; returns how many nuclei there were.
 
     The first of `nuclei` names the columns, and may have no rows. `about` is
-    plain JSON types, kept in the metadata of the parquet file.
+    plain JSON types, kept in the metadata of the parquet file; `unique` names
+    this set of nuclei.
     """
-    writers: list[AbstractContextManager[Write]] = [_parquet(folder / TABLE, about)]
+    writers = [open_parquet(folder / TABLE, about)]
     if as_csv:
-        writers.append(_csv(folder / CSV_TABLE))
+        writers.append(open_csv(folder / CSV_TABLE))
+    if geojson != "none":
+        name = GEOJSON if geojson == "plain" else GEOJSON_GZ
+        writers.append(open_geojson(folder / name, unique=unique))
     count = 0
     with ExitStack() as stack:
         writes = [stack.enter_context(writer) for writer in writers]
@@ -56,17 +67,12 @@ def wkb(outline: Outline) -> bytes:
     return struct.pack("<BII", 1, WKB_MULTIPOLYGON, len(polygons)) + b"".join(polygons)
 
 
-def closed_xy(ring: Ring) -> npt.NDArray[np.float64]:
-    """(k + 1, 2) corners (x, y), the first again at the end: what file formats want."""
-    return np.concatenate([ring, ring[:1]])[:, ::-1]
-
-
 def _ring_bytes(ring: Ring) -> bytes:
     return struct.pack("<I", len(ring) + 1) + closed_xy(ring).astype("<f8").tobytes()
 
 
 @contextmanager
-def _parquet(path: Path, about: dict[str, Any]) -> Iterator[Write]:
+def open_parquet(path: Path, about: dict[str, Any]) -> Iterator[Write]:
     """GeoParquet 1.1, zstd, in groups of `ROWS_PER_GROUP` rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -109,7 +115,7 @@ def _parquet(path: Path, about: dict[str, Any]) -> Iterator[Write]:
 
 
 @contextmanager
-def _csv(path: Path) -> Iterator[Write]:
+def open_csv(path: Path) -> Iterator[Write]:
     """All columns but the geometry; NaN is an empty cell, other floats have four decimals."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")

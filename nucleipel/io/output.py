@@ -2,12 +2,14 @@
 
 Each stage that writes a folder first puts `nucleipel.json` into it: the stage,
 the resolved config and the hashes of the inputs, with `"complete": false`.
-The record is completed last, after everything else lies on disk.
+The record is completed last, after everything else lies on disk, with the hash
+of `SHA256SUMS`, which lists what was written. A copy lies in `.nucleipel.json`.
 
 The resolved config also stands in `config.yaml`, ready for `--config`. So
 
 - the same command on the same folder continues, or finds its work done;
 - another config or another input is refused, and the difference is named;
+- two processes never work on one run, one shard or one image at a time;
 - a reader refuses a folder whose record is missing or incomplete: "exists and
   opens" proves nothing, an array whose writer was killed reads as zeros.
 """
@@ -15,35 +17,124 @@ The resolved config also stands in `config.yaml`, ready for `--config`. So
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from nucleipel import __version__
-from nucleipel.core.atomic import sync_tree, write_json, write_text
+from nucleipel.core.atomic import read_sealed_json, sync, write_sealed_json, write_text
+from nucleipel.core.locks import PREFIX, HeldError, Lock
+from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import OutputError, StoreError
+from nucleipel.io.sums import JOURNAL, SUMS, digest_of, format_sums, read_sums
 
-RECORD, CONFIG = "nucleipel.json", "config.yaml"
+RECORD, COPY, CONFIG = "nucleipel.json", ".nucleipel.json", "config.yaml"
+NO_RESULTS = ("state.json", "state-*.safetensors", "tensorboard")
+"""Files of a training that its result does not consist of: where it stood, and when."""
+CLAIM_SECONDS = 60.0
+"""Tasks of an array that start at once wait so long for the first of them to write the record."""
 
 
 class Output:
-    """An output folder that this run owns."""
+    """An output folder that this run owns, or, of a sharded one, shares."""
 
-    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, record: dict[str, Any], lock: Lock | None = None) -> None:
         self.folder = folder
         self.record = record
+        self._lock = lock
 
     @property
     def complete(self) -> bool:
-        """Whether an earlier run of the same command finished here."""
-        return bool(self.record["complete"])
+        """Whether an earlier run of the same command finished here, with nothing left out."""
+        return bool(self.record["complete"]) and not self.record.get("missing")
+
+    def release(self) -> None:
+        """Leave the folder to others."""
+        if self._lock is not None:
+            self._lock.release()
 
     def commit(self, **results: Any) -> None:
-        """Make the folder count: write the completed record, with `results` in it."""
-        sync_tree(self.folder)
-        self.record |= {"complete": True, **results}
-        write_json(self.folder / RECORD, self.record)
+        """Make the folder count: list what was written, then complete the record.
+
+        Files in a journal were hashed and brought to the disk when they were
+        written; the others are now.
+        """
+        sums = read_journals(self.folder)
+        names = list(result_files(self.folder))
+        for name in names:
+            if name not in sums:
+                sync(self.folder / name)
+                sums[name] = digest_of(self.folder / name)
+        listed = format_sums({name: sums[name] for name in names})
+        for folder in {(self.folder / name).parent for name in names}:
+            sync(folder)
+        write_text(self.folder / SUMS, listed)
+        self.record |= {
+            "complete": True,
+            **results,
+            "files": len(names),
+            "sums_sha256": hashlib.sha256(listed.encode()).hexdigest(),
+        }
+        write_sealed_json(self.folder / COPY, self.record)
+        write_sealed_json(self.folder / RECORD, self.record)
+        for journal in journals_of(self.folder):
+            journal.unlink()
+        self.release()
+        for path in self.folder.glob(f"{PREFIX}*"):
+            with suppress(HeldError):
+                Lock(path).release()  # the file of a process that is gone
+
+
+def result_files(folder: Path) -> Iterator[str]:
+    """Names of the files that an output consists of, its record and lists apart.
+
+    Outputs that lie within it have records of their own; hidden files and
+    `NO_RESULTS` are no results.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix == ".partial":
+            continue
+        if path.name in (RECORD, SUMS) or any(path.match(pattern) for pattern in NO_RESULTS):
+            continue
+        if path.is_file():
+            yield path.name
+        elif path.is_dir() and not (path / RECORD).is_file():
+            yield from (f"{path.name}/{name}" for name in result_files(path))
+
+
+def read_journals(folder: Path) -> dict[str, str]:
+    """Hashes of the files that were finished while the stage was at work."""
+    return {
+        (journal.parent / name).relative_to(folder).as_posix(): digest
+        for journal in journals_of(folder)
+        for name, digest in read_sums(journal).items()
+    }
+
+
+def read_written(folder: Path, record: dict[str, Any]) -> dict[str, str]:
+    """Hashes of all files of a finished output.
+
+    Raises
+    ------
+    StoreError
+        If their list is not the one that the record speaks of.
+    """
+    path = folder / SUMS
+    try:
+        listed = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: is missing; nucleipel verify --repair {folder}") from error
+    if hashlib.sha256(listed).hexdigest() != record.get("sums_sha256"):
+        raise StoreError(f"{path}: was altered; nucleipel verify --repair {folder}")
+    return read_sums(path)
+
+
+def journals_of(folder: Path) -> list[Path]:
+    """The journals of a stage at work: in its folder, or in each image's."""
+    return [*folder.glob(JOURNAL), *folder.glob(f"*/{JOURNAL}")]
 
 
 def claim_output(
@@ -53,43 +144,130 @@ def claim_output(
     config: dict[str, Any],
     inputs: dict[str, str],
     overwrite: bool = False,
+    shard: Shard = WHOLE,
+    plan: dict[str, Any] | None = None,
 ) -> Output:
     """Take `folder` for one run of a stage, new or continued.
 
-    `config` holds what shapes the result; `inputs` names hashes of what goes in.
+    `config` holds what shapes the result; `inputs` names hashes of what goes in;
+    `plan` follows from both, and is there for those who read before the end.
+    Runs of several shards may work in one folder at a time.
 
     Raises
     ------
     OutputError
-        If the folder holds something else than an earlier go of the same run.
+        If the folder holds something else than an earlier go of the same run,
+        or another process is at work on the same run or shard of it.
     """
     wanted = {"stage": stage, "version": __version__, "config": config, "inputs": inputs}
     wanted = json.loads(json.dumps(wanted))
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file; expected a folder; choose another --out")
-    if folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()):
-        found = _found_record(folder)
-        differing = _differences(found, wanted)
-        if not differing:
-            return Output(folder, found)
-        if not overwrite:
-            raise OutputError(
-                f"{folder}: holds another run ({'; '.join(differing[:4])});"
-                " choose another --out or pass --overwrite"
-            )
-        shutil.rmtree(folder)
+    found = _require_same(folder, wanted, overwrite=overwrite)
+    if found is not None and found["complete"] and not found.get("missing"):
+        return Output(folder, found)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        record = {**wanted, "complete": False}
-        write_json(folder / RECORD, record)
-        write_text(folder / CONFIG, yaml.safe_dump(wanted["config"], sort_keys=False))
+        with Lock(folder / f"{PREFIX}-claim", wait_seconds=CLAIM_SECONDS):
+            name = PREFIX if shard.closes else f"{PREFIX}-{shard.number}-of-{shard.count}"
+            lock = Lock(folder / name)
+            found = _require_same(folder, wanted, overwrite=overwrite)
+            if found is None:
+                found = {**wanted, "complete": False, "plan": plan or {}}
+                _start_anew(folder, found, own=name)
+            elif found["complete"] and found.get("missing"):
+                _reopen(folder, found)
+            if not (folder / CONFIG).is_file():
+                config_text = yaml.safe_dump(wanted["config"], sort_keys=False)
+                write_text(folder / CONFIG, config_text)
+    except HeldError as error:
+        raise OutputError(f"{folder}: {error} is at work on it; wait for it, or stop it") from error
     except OSError as error:
+        if isinstance(error, OutputError):
+            raise
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    return Output(folder, record)
+    return Output(folder, found, lock)
 
 
-def read_record(folder: Path, *, stage: str | tuple[str, ...]) -> dict[str, Any]:
-    """The completed record of a stage's output.
+@contextmanager
+def holding(folder: Path, image_id: str) -> Iterator[None]:
+    """Work on one image of a shared output, alone.
+
+    Raises
+    ------
+    OutputError
+        If another process is at work on it.
+    """
+    try:
+        lock = Lock(folder / f"{PREFIX}-image-{image_id}")
+    except HeldError as error:
+        raise OutputError(f"{folder}: {error} is at work on image '{image_id}'") from error
+    with lock:
+        yield
+
+
+def _require_same(
+    folder: Path, wanted: dict[str, Any], *, overwrite: bool
+) -> dict[str, Any] | None:
+    """The record of the same run, if `folder` has one; None if it is free to be taken."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; expected a folder; choose another --out")
+    if not folder.is_dir() or all(map(_is_passing, folder.iterdir())):
+        return None
+    found = _found_record(folder)
+    differing = _differences(found, wanted)
+    if not differing:
+        return found
+    if not overwrite:
+        raise OutputError(
+            f"{folder}: holds another run ({'; '.join(differing[:4])});"
+            " choose another --out or pass --overwrite"
+        )
+    return None
+
+
+def _start_anew(folder: Path, record: dict[str, Any], *, own: str) -> None:
+    for path in folder.glob(f"{PREFIX}*"):
+        if path.name not in (own, f"{PREFIX}-claim"):
+            Lock(path).release()  # nobody may be at work on what is replaced
+    if (folder / RECORD).is_file():  # killed half-way, it is refused again, not taken up
+        write_sealed_json(folder / RECORD, {**_found_record(folder), "complete": False})
+    for path in folder.iterdir():
+        if path.name.startswith(PREFIX) or path.name == RECORD:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    write_sealed_json(folder / RECORD, record)
+
+
+def _is_passing(path: Path) -> bool:
+    return path.suffix == ".partial" or path.name.startswith(PREFIX)
+
+
+def _reopen(folder: Path, record: dict[str, Any]) -> None:
+    """Let a run that was closed with images missing go on."""
+    restore_journals(folder, record["stage"], read_written(folder, record))
+    record["complete"] = False
+    write_sealed_json(folder / RECORD, record)
+
+
+def restore_journals(folder: Path, stage: str, sums: dict[str, str]) -> None:
+    """Note in a stage's journals what need not be made again."""
+    journals: dict[str, dict[str, str]] = {}
+    for name, digest in sums.items():
+        top, _, below = name.partition("/")
+        if stage == "predict" and below:
+            journals.setdefault(f"{top}/{JOURNAL}", {})[below] = digest
+        elif stage == "tile" and below:
+            journals.setdefault(JOURNAL, {})[name] = digest
+    for place, noted in journals.items():
+        write_text(folder / place, format_sums(noted))
+
+
+def read_record(
+    folder: Path, *, stage: str | tuple[str, ...], unfinished: bool = False
+) -> dict[str, Any]:
+    """The completed record of a stage's output; with `unfinished`, the claimed one will do.
 
     Raises
     ------
@@ -100,17 +278,21 @@ def read_record(folder: Path, *, stage: str | tuple[str, ...]) -> dict[str, Any]
     if not folder.is_dir():
         raise StoreError(f"{folder}: no such folder; check the path")
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = read_sealed_json(folder / RECORD)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{folder}: has no {RECORD}; expected an output of nucleipel {stages[0]}"
+        ) from error
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"{folder}: has no readable {RECORD}; expected an output of nucleipel {stages[0]}"
+            f"{folder / RECORD}: cannot be read: {error}; nucleipel verify --repair {folder}"
         ) from error
     if record.get("stage") not in stages:
         raise StoreError(
             f"{folder}: was written by nucleipel {record.get('stage')};"
             f" expected an output of nucleipel {' or '.join(stages)}"
         )
-    if not record.get("complete"):
+    if not record.get("complete") and not unfinished:
         raise StoreError(
             f"{folder}: was not finished; run the same nucleipel {record['stage']} command again"
         )
@@ -125,13 +307,13 @@ def identity(record: dict[str, Any]) -> str:
 
 def _found_record(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return read_sealed_json(folder / RECORD)
     except (OSError, ValueError) as error:
         # never deleted, --overwrite or not: it may be somebody's home folder
         raise OutputError(
-            f"{folder}: is not empty and no output of nucleipel; choose another --out"
+            f"{folder}: is not empty and no output of nucleipel ({RECORD} is missing or damaged);"
+            " choose another --out"
         ) from error
-    return found
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

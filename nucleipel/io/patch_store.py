@@ -25,8 +25,10 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from nucleipel.core.atomic import replacing
 from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.stopping import in_steps
 from nucleipel.errors import StoreError
-from nucleipel.io.output import identity, read_record
+from nucleipel.io.output import identity, read_record, read_written
+from nucleipel.io.sums import Written, require_whole
 
 IMAGES, INSTANCE_MAPS, ROWS = "images", "instance_maps", "patches.csv"
 
@@ -90,31 +92,55 @@ class PatchStore:
         return self.sources[row.image_id].intensity.normalize(np.asarray(pixels)), np.asarray(ids)
 
 
+def shards_left(path: Path, count: int, shard_patches: int) -> list[range]:
+    """The patches of each shard that an earlier go of the same run did not finish."""
+    written = Written(path)
+    shards = (
+        range(start, min(start + shard_patches, count)) for start in range(0, count, shard_patches)
+    )
+    return [
+        shard
+        for number, shard in enumerate(shards)
+        if not all(name in written for name in _shard_files(number))
+    ]
+
+
 def write_patches(
     path: Path,
     rows: Iterable[PatchRow],
     patches: Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.integer]]],
     *,
+    shards: Iterable[range],
     count: int,
     patch_px: int,
     channels: int,
     dtype: np.dtype[Any],
     shard_patches: int,
 ) -> None:
-    """Write `count` patches, (P, P, C) pixels and (P, P) ids each, by whole shards; then `rows`."""
-    group = zarr.open_group(path, mode="a")
+    """Write the patches of `shards`, of `count` in all, then `rows`.
+
+    `patches` holds (P, P, C) pixels and (P, P) ids for each, in order; a shard
+    is written once, whole.
+    """
+    path.joinpath("zarr.json").unlink(missing_ok=True)
+    zarr.create_group(path)
     shape, chunk = (count, patch_px, patch_px), (1, patch_px, patch_px)
-    shard = (shard_patches, patch_px, patch_px)
+    shard_shape = (shard_patches, patch_px, patch_px)
     images = _array(
-        group, IMAGES, (*shape, channels), (*chunk, channels), (*shard, channels), dtype
+        path / IMAGES, (*shape, channels), (*chunk, channels), (*shard_shape, channels), dtype
     )
-    instance_maps = _array(group, INSTANCE_MAPS, shape, chunk, shard, np.dtype(np.uint32))
-    for start in range(0, count, shard_patches):
-        pixels, ids = zip(*islice(patches, shard_patches), strict=True)
-        stop = start + len(pixels)
-        images[start:stop] = np.stack(pixels).astype(dtype)
-        instance_maps[start:stop] = np.stack(ids).astype(np.uint32)
+    instance_maps = _array(path / INSTANCE_MAPS, shape, chunk, shard_shape, np.dtype(np.uint32))
+    written = Written(path)
+    for shard in in_steps(shards):
+        pixels, ids = zip(*islice(patches, len(shard)), strict=True)
+        images[shard.start : shard.stop] = np.stack(pixels).astype(dtype)
+        instance_maps[shard.start : shard.stop] = np.stack(ids).astype(np.uint32)
+        written.add(_shard_files(shard.start // shard_patches))
     _write_rows(path / ROWS, rows)
+
+
+def _shard_files(number: int) -> tuple[str, str]:
+    return f"{IMAGES}/c/{number}/0/0/0", f"{INSTANCE_MAPS}/c/{number}/0/0"
 
 
 def shard_count(count: int, shard_patches: int) -> int:
@@ -128,10 +154,13 @@ def open_patch_store(path: Path) -> PatchStore:
     Raises
     ------
     StoreError
-        If it is missing, unfinished, or shards are missing (which zarr would
-        silently read as zeros).
+        If it is missing, unfinished, or altered where no checksum of a patch
+        would tell, or shards are missing (which zarr would silently read as zeros).
     """
     record = read_record(path, stage="tile")
+    written = read_written(path, record)
+    for name in (f"{IMAGES}/zarr.json", f"{INSTANCE_MAPS}/zarr.json", ROWS):
+        require_whole(path, name, written, again="tile")
     for name in (IMAGES, INSTANCE_MAPS):
         found = sum(1 for file in (path / name / "c").rglob("*") if file.is_file())
         if found != record["shards"]:
@@ -156,15 +185,16 @@ def open_patch_store(path: Path) -> PatchStore:
 
 
 def _array(
-    group: zarr.Group,
-    name: str,
+    path: Path,
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     shards: tuple[int, ...],
     dtype: np.dtype[Any],
 ) -> zarr.Array[Any]:
-    return group.create_array(
-        name,
+    # anew, in place: what an earlier go wrote below it stays
+    path.joinpath("zarr.json").unlink(missing_ok=True)
+    return zarr.create_array(
+        path,
         shape=shape,
         chunks=chunks,
         shards=shards,
@@ -174,7 +204,6 @@ def _array(
             Crc32cCodec(),
         ],
         dimension_names=("patch", "y", "x", "channel")[: len(shape)],
-        overwrite=True,
         # an all-zero shard must exist too: a missing file is how damage shows
         config={"write_empty_chunks": True},
     )

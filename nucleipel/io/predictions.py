@@ -3,16 +3,17 @@
     PREDICTIONS.zarr/
         <id>/map        (C, H, W) uint8: background, interior, boundary, distance
         <id>/thumbnail  (h, w, 3) uint8, the image at most 2048 px wide, for overlays
-        <id>/image.json written last: the image, how it was read, number of shards
+        <id>/image.json written last: the image, how it was read, shards, what was skipped
+        <id>/.written   while it is at work: hashes of the finished files
         nucleipel.json  record of the whole run
 
 Chunks are the cores of the window grid; a shard is written once, whole.
 """
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,29 +21,39 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
-from nucleipel.core.atomic import sync_tree, write_json
+from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.core.geometry import Box
+from nucleipel.core.stopping import in_steps
 from nucleipel.errors import ImageError, StoreError
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import open_image
-from nucleipel.io.output import identity, read_record
+from nucleipel.io.output import identity, read_journals, read_record, read_written
 from nucleipel.io.resolution import Resolution
 from nucleipel.io.slide import Slide
+from nucleipel.io.sums import Written, require_whole
 
-MAP, THUMBNAIL, IMAGE_RECORD = "map", "thumbnail", "image.json"
+MAP, THUMBNAIL, IMAGE_RECORD, META = "map", "thumbnail", "image.json", "zarr.json"
+THUMBNAIL_FILES = (f"{THUMBNAIL}/{META}", f"{THUMBNAIL}/c/0/0/0")
 CORES_PER_SHARD = 4
+NOT_TOLD: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One image's finished prediction; the map is in the working frame of `resolution`."""
+    """One image's finished prediction; the map is in the working frame of `resolution`.
+
+    `tissue` tells what was skipped as glass, `written` holds the hashes of its files.
+    """
 
     id: str
     folder: Path
     resolution: Resolution
     image: Path
     image_fingerprint: str
+    channel: int | None
     shards: int
+    tissue: Mapping[str, Any]
+    written: Mapping[str, str]
 
     def open_image(self, resolution: Resolution) -> Slide:
         """The predicted image with all its channels, in the frame of `resolution`.
@@ -70,8 +81,10 @@ class Prediction:
         Raises
         ------
         StoreError
-            If a shard is missing (which zarr would read as zeros).
+            If a shard is missing (which zarr would read as zeros), or its
+            description was altered.
         """
+        require_whole(self.folder, f"{MAP}/{META}", self.written, again="predict")
         found = sum(1 for file in (self.folder / MAP / "c").rglob("*") if file.is_file())
         if found != self.shards:
             raise StoreError(
@@ -90,7 +103,15 @@ class Prediction:
         return self.open_map()[:, :, :]
 
     def read_thumbnail(self) -> npt.NDArray[np.uint8]:
-        """The (h, w, 3) uint8 picture of the image."""
+        """The (h, w, 3) uint8 picture of the image.
+
+        Raises
+        ------
+        StoreError
+            If it is missing or damaged.
+        """
+        for name in THUMBNAIL_FILES:
+            require_whole(self.folder, name, self.written, again="predict")
         return StoredMap(self.folder / THUMBNAIL)[:, :, :]
 
 
@@ -126,9 +147,13 @@ class StoredMap:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A finished store; `instances` holds the numbers of the `InstanceRule` that suits its maps."""
+    """A store; `instances` holds the numbers of the `InstanceRule` that suits its maps.
+
+    `ids` are all images that were to be predicted, `images` those that are there.
+    """
 
     path: Path
+    ids: tuple[str, ...]
     images: tuple[Prediction, ...]
     instances: dict[str, Any]
     fingerprint: str
@@ -144,6 +169,25 @@ class Predictions:
         for prediction in self.images:
             prediction.open_image(prediction.resolution).close()
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Ids of the images that are not there."""
+        present = {image.id for image in self.images}
+        return tuple(name for name in self.ids if name not in present)
+
+    def image(self, image_id: str) -> Prediction:
+        """The prediction of one image.
+
+        Raises
+        ------
+        StoreError
+            If it is not there.
+        """
+        for image in self.images:
+            if image.id == image_id:
+                return image
+        raise StoreError(f"{self.path}: image '{image_id}' is not predicted; predict it first")
+
 
 def shard_boxes(shape: tuple[int, int], *, core_px: int) -> list[Box]:
     """The parts of an image of shape (height, width) that are predicted and written in one go."""
@@ -157,7 +201,22 @@ def shard_boxes(shape: tuple[int, int], *, core_px: int) -> list[Box]:
 
 def is_predicted(store: Path, image_id: str) -> bool:
     """Whether an earlier go of the same run finished this image."""
-    return (store / image_id / IMAGE_RECORD).is_file()
+    written = Written(store / image_id)
+    fixed = (META, f"{MAP}/{META}", *THUMBNAIL_FILES, IMAGE_RECORD)
+    if not all(name in written for name in fixed):
+        return False
+    shards = [name for name in written.sums if name.startswith(f"{MAP}/c/")]
+    try:
+        fields = read_sealed_json(store / image_id / IMAGE_RECORD)
+    except ValueError:
+        return False
+    return len(shards) == fields["shards"] and all(name in written for name in shards)
+
+
+def parts_left(store: Path, image_id: str, parts: Iterable[Box], *, core_px: int) -> list[Box]:
+    """Those of an image's `shard_boxes` that an earlier go of the same run did not write."""
+    written = Written(store / image_id)
+    return [part for part in parts if _shard_file(part, core_px) not in written]
 
 
 def write_prediction(
@@ -167,13 +226,16 @@ def write_prediction(
     *,
     image: Path,
     resolution: Resolution,
+    channel: int | None = None,
     maps: int,
     core_px: int,
     thumbnail: npt.NDArray[np.uint8],
+    tissue: Mapping[str, Any] = NOT_TOLD,
 ) -> None:
-    """Write one image: its map part by part (`shard_boxes`), its thumbnail, then its record.
+    """Write one image: those `parts_left` of its map, its thumbnail, then its record.
 
-    `image` is the file that was predicted, `resolution` how it was read.
+    `image` is the file that was predicted, `resolution` how it was read, `channel` the only
+    one of its channels that was.
     """
     folder, shape = store / image_id, resolution.shape
     chunk = tuple(min(core_px, length) for length in shape)
@@ -181,9 +243,13 @@ def write_prediction(
         side * min(CORES_PER_SHARD, -(-length // side))
         for side, length in zip(chunk, shape, strict=True)
     )
-    group = zarr.open_group(store, mode="a").require_group(image_id)
-    array = group.create_array(
-        MAP,
+    zarr.open_group(store, mode="a")
+    for name in (META, f"{MAP}/{META}"):
+        # anew, in place: what an earlier go wrote below them stays
+        folder.joinpath(name).unlink(missing_ok=True)
+    zarr.create_group(folder)
+    array = zarr.create_array(
+        folder / MAP,
         shape=(maps, *shape),
         chunks=(maps, *chunk),
         shards=(maps, *shard),
@@ -193,56 +259,85 @@ def write_prediction(
             Crc32cCodec(),
         ],
         dimension_names=("c", "y", "x"),
-        overwrite=True,
         # an all-zero shard must exist too: a missing file is how damage shows
         config={"write_empty_chunks": True},
     )
-    shards = 0
-    for box, values in parts:
+    written = Written(folder)
+    for box, values in in_steps(parts):
         array[(slice(None), *box.slices)] = values
-        shards += 1
-    group.create_array(THUMBNAIL, data=thumbnail, chunks=thumbnail.shape, overwrite=True)
-    sync_tree(folder)
+        written.add([_shard_file(box, core_px)])
+    zarr.create_array(
+        folder / THUMBNAIL,
+        data=thumbnail,
+        chunks=thumbnail.shape,
+        overwrite=True,
+        config={"write_empty_chunks": True},
+    )
     record = {
         "image": str(image.resolve()),
         "image_fingerprint": fingerprint(image),
         "resolution": asdict(resolution),
-        "shards": shards,
+        "channel": channel,
+        "shards": len(shard_boxes(shape, core_px=core_px)),
+        "tissue": dict(tissue),
     }
-    write_json(folder / IMAGE_RECORD, record)
+    write_sealed_json(folder / IMAGE_RECORD, record)
+    written.add([META, f"{MAP}/{META}", *THUMBNAIL_FILES, IMAGE_RECORD])
 
 
-def open_predictions(path: Path) -> Predictions:
-    """Open a finished store.
+def _shard_file(part: Box, core_px: int) -> str:
+    side = core_px * CORES_PER_SHARD
+    return f"{MAP}/c/0/{part.y0 // side}/{part.x0 // side}"
+
+
+def open_predictions(path: Path, *, unfinished: bool = False) -> Predictions:
+    """Open a finished store; or, with `unfinished`, the finished images of one that is not.
 
     Raises
     ------
     StoreError
-        If it is missing or unfinished.
+        If it is missing, unfinished, or its list of files was altered.
     """
-    record = read_record(path, stage="predict")
-    images = tuple(_open_prediction(path, name) for name in record["images"])
-    return Predictions(path, images, record["instances"], identity(record))
+    record = read_record(path, stage="predict", unfinished=unfinished)
+    if record["complete"]:
+        names, ids = record["images"], record.get("plan", {}).get("images") or record["images"]
+        instances, sums = record["instances"], read_written(path, record)
+    else:
+        ids, instances = record["plan"]["images"], record["plan"]["instances"]
+        names, sums = [name for name in ids if is_predicted(path, name)], read_journals(path)
+    written: dict[str, dict[str, str]] = {name: {} for name in names}
+    for name, digest in sums.items():
+        image_id, _, file = name.partition("/")
+        if image_id in written:
+            written[image_id][file] = digest
+    images = tuple(_open_prediction(path, name, written[name]) for name in names)
+    return Predictions(path, tuple(ids), images, instances, identity(record))
 
 
-def _open_prediction(path: Path, image_id: str) -> Prediction:
+def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> Prediction:
     folder = path / image_id
     try:
-        fields: dict[str, Any] = json.loads((folder / IMAGE_RECORD).read_text(encoding="utf-8"))
+        fields: dict[str, Any] = read_sealed_json(folder / IMAGE_RECORD)
         return Prediction(
             id=image_id,
             folder=folder,
             resolution=_resolution(fields["resolution"]),
             image=Path(fields["image"]),
             image_fingerprint=fields["image_fingerprint"],
+            channel=fields["channel"],
             shards=fields["shards"],
+            tissue=fields.get("tissue", NOT_TOLD),
+            written=written,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{folder}: has no readable {IMAGE_RECORD}; predict again") from error
+        raise StoreError(
+            f"{folder / IMAGE_RECORD}: cannot be read: {error}; predict again"
+        ) from error
 
 
 def _resolution(fields: dict[str, Any]) -> Resolution:
     """From JSON, which knows no tuples."""
-    return Resolution(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    )
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+    }
+    return Resolution(**values)

@@ -6,6 +6,9 @@ from pathlib import Path
 from nucleipel.errors import ImageError
 from nucleipel.io.slide import Slide, open_slide, require_channels
 
+WHOLE_SHRINK = 8
+"""A nucleus of 20 px across would have 2.5 left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -23,6 +26,9 @@ class Reading:
         Index (from 0) or name of the only channel that is used.
     enlarge : bool
         Whether images coarser than `at_mpp` may be enlarged, at most 2x.
+    whole_image_px : int, optional
+        Side of the square that whole images will be resized to; those that
+        would shrink more than `WHOLE_SHRINK` times are refused.
     """
 
     channels: int
@@ -30,6 +36,7 @@ class Reading:
     source_mpp: float | None = None
     channel: int | str | None = None
     enlarge: bool = False
+    whole_image_px: int | None = None
 
     def open(self, image: Path, *, mpp: float | None) -> Slide:
         """Open an image, whose manifest row says `mpp`, in its working frame.
@@ -37,7 +44,7 @@ class Reading:
         Raises
         ------
         ImageError
-            As `open_slide`, and if its channels do not fit the network.
+            As `open_slide`, and if its channels or its size do not fit the network.
         """
         slide = open_slide(
             image,
@@ -48,7 +55,18 @@ class Reading:
         )
         try:
             require_channels(slide, self.channels)
+            if self.whole_image_px is not None:
+                _require_small(slide, self.whole_image_px)
         except ImageError:
             slide.close()
             raise
         return slide
+
+
+def _require_small(slide: Slide, side_px: int) -> None:
+    height, width = slide.shape
+    if max(height, width) > WHOLE_SHRINK * side_px:
+        raise ImageError(
+            f"{slide.path}: {height} x {width} px, too large to be resized whole to {side_px} px"
+            f" (at most {WHOLE_SHRINK * side_px} px); train on windows, without whole_images"
+        )

@@ -40,8 +40,7 @@ def read_report(path: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        with path.with_suffix(".csv").open(newline="", encoding="utf-8") as stream:
-            return report, list(csv.DictReader(stream))
+        return report, read_table(path.with_suffix(".csv"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: no readable report: {error}; evaluate again") from error
 
@@ -52,6 +51,12 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV, as `write_table` wrote them."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
 def _require_same(path: Path, report: dict[str, Any]) -> None:

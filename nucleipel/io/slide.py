@@ -108,15 +108,21 @@ class Slide(_Opened):
         return IntensityRange.of_pixels(np.concatenate(regions))
 
     def thumbnail(self, max_px: int) -> npt.NDArray[np.uint8]:
-        """A gray or RGB picture (h, w, 3) uint8, at most `max_px` wide, shown in the slide's range.
+        """An RGB picture (h, w, 3) uint8, at most `max_px` wide, in the `shown_range`.
 
         Each pixel is the mean of a square of `ceil(width / max_px)` working
         pixels, from the level of the pyramid that suits.
         """
         small = self._small(max_px)
-        shown = self.intensity_range().normalize(small.read(Box.of_shape(small.shape)))
-        picture = np.rint(shown * 255).astype(np.uint8)
-        return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
+        return as_picture(small.read(Box.of_shape(small.shape)), self.shown_range())
+
+    def shown_range(self) -> IntensityRange | None:
+        """What pictures are shown in: None for stained tissue, which keeps its own colors."""
+        return None if self.is_stained() else self.intensity_range()
+
+    def of_channel(self, channel: int | None) -> "Slide":
+        """The same opened file and frame, with only one channel (None: with all)."""
+        return Slide(self.image, self.resolution, channel=channel)
 
     def is_stained(self) -> bool:
         """Whether it is a colour image of stains in transmitted light, not of fluorescence.
@@ -133,10 +139,11 @@ class Slide(_Opened):
 
     def _small(self, max_px: int) -> "Slide":
         step = -(-self.shape[1] // max_px)
-        if step == 1:
-            return self
-        coarse = self.resolution.coarser(self.image, step)
-        return Slide(self.image, coarse, channel=self.channel)
+        return self if step == 1 else self.coarse(step)
+
+    def coarse(self, step: int) -> "Slide":
+        """The same slide seen in pixels `step` times as wide, the last ones cut by the edge."""
+        return Slide(self.image, self.resolution.coarser(self.image, step), channel=self.channel)
 
 
 class Annotation(_Opened):
@@ -235,7 +242,8 @@ def open_annotation(path: Path, *, resolution: Resolution | None = None) -> Anno
         image.close()
         raise ImageError(
             f"{path}: {len(image.channels)} channel(s) of {image.dtype}; expected one integer"
-            " channel (0 background, 1..n nuclei); export an instance map"
+            " channel (0 background, 1..n nuclei); export an instance map, or convert the labels"
+            " with nucleipel import"
         )
     if "JPEG" in image.container:
         image.close()
@@ -249,6 +257,20 @@ def read_annotation(path: Path) -> npt.NDArray[np.integer]:
     """A whole (H, W) instance map; errors as `open_annotation`."""
     with open_annotation(path) as annotation:
         return annotation.read(Box.of_shape(annotation.shape))
+
+
+def as_picture(pixels: npt.NDArray[Any], intensity: IntensityRange | None) -> npt.NDArray[np.uint8]:
+    """Gray or RGB pixels (h, w, 1 or 3) as RGB uint8 (h, w, 3), shown in a range of intensities.
+
+    Without a range, the whole range of their dtype is shown.
+    """
+    shown: npt.NDArray[np.floating]
+    if intensity is None:
+        shown = pixels / np.float32(np.iinfo(pixels.dtype).max)
+    else:
+        shown = intensity.normalize(pixels)
+    picture = np.rint(shown * 255).astype(np.uint8)
+    return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
 
 
 def image_stem(path: Path) -> str:

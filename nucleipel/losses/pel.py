@@ -15,6 +15,14 @@ then the mean over classes, then over patches. `dice` (alpha 2, n 1) and
 `dice` for a 0/1 annotation; its author's code sums over the whole batch, with
 alpha 20 and n 3: `PELoss("original", 20, 3, batch=True)`.
 
+`deviation` alone may weigh pixels: with w(i) = `boundary_weight` where a pixel
+within `boundary_px` of i (in a square) has another annotated class, else 1,
+
+    deviation      alpha * sum(w * |p-g|**n) / sum(w * (p+g))
+
+which is the weighted soft Dice loss for alpha 1, n 1 (nucleipel's own addition:
+deviations sit at edges, and this says how much they count there).
+
 Gradients with respect to p on an annotated pixel (g = 1), with D the
 denominator, N = sum(p**n * g) and S = sum(|p-g|**n):
 
@@ -74,6 +82,11 @@ class PELoss(nn.Module):
     batch : bool
         Sum over the whole batch and not over each patch, as the original code
         does. The loss of a patch then depends on those it is batched with.
+    boundary_weight : float
+        Weight, above 0, of pixels near annotated boundaries, against 1 for all
+        others; `deviation` only.
+    boundary_px : int
+        How near: the largest distance along either axis to a pixel of another class.
     to_onehot_y : bool
         Whether the annotation comes as (B, 1, H, W) class indices.
     reduction : {"mean", "sum", "none"}
@@ -96,6 +109,8 @@ class PELoss(nn.Module):
         classes: Sequence[int] | None = None,
         weight: Sequence[float] | None = None,
         batch: bool = False,
+        boundary_weight: float = 1.0,
+        boundary_px: int = 2,
         to_onehot_y: bool = False,
         reduction: Reduction = "mean",
     ) -> None:
@@ -104,6 +119,13 @@ class PELoss(nn.Module):
             raise ValueError(f"form '{form}'; expected one of {', '.join(FORMS)}")
         if not alpha > 0:
             raise ValueError(f"alpha {alpha}; expected a number above 0")
+        if not boundary_weight > 0 or boundary_px < 1:
+            raise ValueError(
+                f"boundary_weight {boundary_weight}, boundary_px {boundary_px}; expected a number"
+                " above 0 and pixels from 1 on"
+            )
+        if boundary_weight != 1 and form != "deviation":
+            raise ValueError(f"boundary_weight goes with the form deviation, not with {form}")
         if reduction not in get_args(Reduction):
             raise ValueError(f"reduction '{reduction}'; expected mean, sum or none")
         self.form = form
@@ -112,6 +134,8 @@ class PELoss(nn.Module):
         self.include_background = include_background
         self.classes = _checked_classes(classes, include_background=include_background)
         self.batch = batch
+        self.boundary_weight = boundary_weight
+        self.boundary_px = boundary_px
         self.to_onehot_y = to_onehot_y
         self.reduction = reduction
         self._factors = _factors(weight, classes=self.classes)
@@ -141,7 +165,9 @@ class PELoss(nn.Module):
             precise = logits if logits.dtype == torch.float64 else logits.float()
             p = precise.softmax(dim=1)
             chosen = self._chosen(p.shape[1])
-            values = self._per_class(p[:, chosen], onehot.to(p.dtype)[:, chosen])
+            g = onehot.to(p.dtype)
+            weights = None if self.boundary_weight == 1 else self._weights(g)
+            values = self._per_class(p[:, chosen], g[:, chosen], weights)
             if self._factors is not None:
                 values = values * values.new_tensor(self._factors)
         if self.reduction == "none":
@@ -160,8 +186,22 @@ class PELoss(nn.Module):
             )
         return chosen
 
-    def _per_class(self, p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    def _weights(self, g: torch.Tensor) -> torch.Tensor:
+        """(B, 1, ...) weights of the pixels of a (B, C, ...) annotation."""
+        pool = nn.functional.max_pool2d if g.ndim == 4 else nn.functional.max_pool3d
+        side = 2 * self.boundary_px + 1
+        # likeliest class, so that a soft annotation has boundaries too
+        hard = nn.functional.one_hot(g.argmax(dim=1), g.shape[1]).movedim(-1, 1).to(g.dtype)
+        classes_near = pool(hard, side, stride=1, padding=self.boundary_px).sum(dim=1, keepdim=True)
+        return torch.where(classes_near > 1, g.new_tensor(self.boundary_weight), g.new_tensor(1))
+
+    def _per_class(
+        self, p: torch.Tensor, g: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """(B, C) values, (1, C) with `batch`, of (B, C, ...) probabilities and annotation."""
+        if weights is not None:
+            off = self._sums(weights * _power((p - g).abs(), self.n))
+            return self.alpha * off / (self._sums(weights * (p + g)) + EPSILON)
         mass = self._sums(p) + self._sums(g)
         if self.form == "deviation":
             return self.alpha * self._sums(_power((p - g).abs(), self.n)) / (mass + EPSILON)

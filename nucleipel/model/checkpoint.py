@@ -19,14 +19,15 @@ import torch
 from torch import nn
 
 from nucleipel import __version__
-from nucleipel.core.atomic import replacing, write_json
+from nucleipel.core.atomic import SEAL, read_sealed_json, replacing, write_sealed_json
 from nucleipel.core.intensity import HIGH_PERCENTILE, LOW_PERCENTILE
 from nucleipel.errors import CheckpointError
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.model.receptive_field import receptive_radius
 
 WEIGHTS, DESCRIPTION = "checkpoint.safetensors", "checkpoint.json"
-FORMAT = 2
+NOTES = "README.md"
+FORMAT = 3
 DEFAULT = "default"
 """Names the weights that come with the package, wherever a checkpoint is asked for."""
 
@@ -38,11 +39,15 @@ class WindowGrid:
     Cores of `core_px` on a grid anchored at (0, 0), a halo of `halo_px` around
     each, `batch` windows a forward pass (the last batch filled up with zeros),
     the image mirrored beyond its edges.
+
+    With `whole_image_px` there are no windows: the whole image is resized to a
+    square of that side, as the network was trained, and its map back.
     """
 
     core_px: int
     halo_px: int
     batch: int
+    whole_image_px: int | None = None
 
     def fitted(self, shape: tuple[int, int], *, stride: int) -> "WindowGrid":
         """The grid for an image of shape (height, width): no core is larger than the image.
@@ -96,6 +101,7 @@ def build_description(
     *,
     mpp: float | None,
     core_px: int,
+    whole_image_px: int | None = None,
     boundary_px: int,
     maps: tuple[str, ...],
     instances: dict[str, Any],
@@ -110,7 +116,12 @@ def build_description(
     return Description(
         network=spec,
         mpp=mpp,
-        grid=WindowGrid(core_px=core_px, halo_px=-(-radius // spec.stride) * spec.stride, batch=1),
+        grid=WindowGrid(
+            core_px=core_px,
+            halo_px=-(-radius // spec.stride) * spec.stride,
+            batch=1,
+            whole_image_px=whole_image_px,
+        ),
         receptive_radius_px=radius,
         boundary_px=boundary_px,
         maps=maps,
@@ -135,7 +146,8 @@ def write_checkpoint(
     with replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(payload)
     sha256 = hashlib.sha256(payload).hexdigest()
-    write_json(folder / DESCRIPTION, {"format": FORMAT, "sha256": sha256, **asdict(description)})
+    fields = {"format": FORMAT, "sha256": sha256, **asdict(description)}
+    write_sealed_json(folder / DESCRIPTION, fields)
     return sha256
 
 
@@ -169,6 +181,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(description, network.eval(), sha256)
 
 
+def read_notes(path: Path) -> str | None:
+    """The README.md beside a checkpoint, for which `path` is as for `read_checkpoint`."""
+    notes = _folder_of(path) / NOTES
+    return notes.read_text(encoding="utf-8") if notes.is_file() else None
+
+
 def _folder_of(path: Path) -> Path:
     if path == Path(DEFAULT):
         return Path(__file__).parent / "weights"
@@ -193,6 +211,8 @@ def _folder_of(path: Path) -> Path:
 def _read_description(path: Path) -> tuple[Description, str]:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
+        if SEAL in fields:  # the first checkpoints of this format have none
+            fields = read_sealed_json(path)
         if fields["format"] > FORMAT:
             raise CheckpointError(
                 f"{path}: format {fields['format']}; this version reads up to {FORMAT};"

@@ -10,19 +10,20 @@ stride at once: no detail is lost on the way in or out.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from nucleipel.errors import CheckpointError
+from nucleipel.model.stride import Family, network_stride
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
     """Enough to build a network again; stored in every checkpoint."""
 
-    family: Literal["unet", "basic_unet"]
+    family: Family
     features: tuple[int, ...]
     residual_units: int
     in_channels: int
@@ -32,9 +33,7 @@ class NetworkSpec:
     @property
     def stride(self) -> int:
         """Sides of windows and origins of tiles must be multiples of this many pixels."""
-        if self.family == "unet":
-            return int(2 ** (len(self.features) - 1))
-        return 16 * self.block_px
+        return network_stride(self.family, levels=len(self.features), block_px=self.block_px)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""

@@ -1,4 +1,4 @@
-"""Fine-tune one base in many ways that differ in nothing but their loss, and tell which helps."""
+"""Fine-tune one base in ways that differ in their loss, or in what they draw; tell which helps."""
 
 import logging
 from pathlib import Path
@@ -8,11 +8,10 @@ import yaml
 from nucleipel.config import (
     AblateConfig,
     ArmConfig,
+    CalibrateConfig,
     FinetunePatchesConfig,
-    SegmentConfig,
     TileConfig,
 )
-from nucleipel.config.stages import LossConfig
 from nucleipel.core.atomic import write_json, write_text
 from nucleipel.errors import ConfigError
 from nucleipel.inference.windows import choose_device
@@ -42,7 +41,11 @@ def ablate(out: Path, config: AblateConfig, *, overwrite: bool = False) -> Path:
 
     Every arm starts from the same checkpoint and takes the same steps over the
     same patches in the same order; a seed changes the order for all of them
-    alike. The grid is trained and scored without the test images. Runs that
+    alike. Every run, the base too, is judged with numbers of the instance rule
+    that were chosen for it on val: an arm that only shifts probabilities would
+    lose or win by the base's numbers. Dice is judged with those of best Dice,
+    all other measures with those of best PQ. The grid is trained and scored
+    without the test images. Runs that
     are finished stay: the same command continues, and one with more arms or
     seeds does what is missing.
     """
@@ -57,7 +60,7 @@ def ablate(out: Path, config: AblateConfig, *, overwrite: bool = False) -> Path:
         out,
         stage="ablate",
         config=config.identity(),
-        inputs={"base": start.sha256, "images": learned.fingerprint()},
+        inputs={"base": start.fingerprint, "images": learned.fingerprint()},
         overwrite=overwrite,
     )
     write_text(out / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
@@ -75,10 +78,11 @@ def ablate(out: Path, config: AblateConfig, *, overwrite: bool = False) -> Path:
     if finalists is None:
         runs = _runs(out, config, list(config.all_arms()), seeds=config.grid.seeds, split="val")
         scores.append(_finish(out, runs, rows, config, earlier=scores))
-        finalists = select_finalists(
-            config.all_arms(), scores[0].means(config.select_by), by=config.select_by
-        )
-        write_json(out / "selection.json", {"by": config.select_by, "finalists": finalists})
+        means = scores[0].means(config.select_by)
+        finalists = select_finalists(config.all_arms(), means, by=config.select_by)
+        selection = {"by": config.select_by, "finalists": finalists}
+        selection["transfer"] = select_transfer(config.all_arms(), finalists, means)
+        write_json(out / "selection.json", selection)
     if config.finalists.seeds:
         runs = _runs(out, config, finalists, seeds=config.finalists.seeds, split="test")
         scores.append(_finish(out, runs, rows, config, earlier=scores))
@@ -92,6 +96,7 @@ def select_finalists(
 ) -> tuple[str, ...]:
     """The control, the best PEL of each form, the original setting, and the best rival.
 
+    Also the best arm that goes on with the control's loss on other patches.
     `means` are the arms' scores on val; an arm without one failed and cannot
     be chosen. Of equal arms the first one named is taken.
     """
@@ -103,12 +108,25 @@ def select_finalists(
     ]
     groups.append([name for name in arms if name == ORIGINAL])
     groups.append([name for name, arm in arms.items() if arm.region_loss in RIVALS])
+    own = arms[CONTROL].region_loss
+    groups.append([name for name in arms if arms[name].region_loss == own and name != CONTROL])
     for group in groups:
         scored = [name for name in group if name in means]
         if scored:
             chosen.append(max(scored, key=means.__getitem__))
     log.info("finalists by %s on val: %s", by, ", ".join(chosen))
     return tuple(chosen)
+
+
+def select_transfer(
+    arms: dict[str, ArmConfig], finalists: tuple[str, ...], means: dict[str, float]
+) -> tuple[str, ...]:
+    """What is worth trying on other data too: the control, the best PEL and the best rival."""
+    groups = (
+        [name for name in finalists if arms[name].region_loss == "pel"],
+        [name for name in finalists if arms[name].region_loss in RIVALS],
+    )
+    return (CONTROL, *(max(group, key=means.__getitem__) for group in groups if group))
 
 
 def _inputs(config: AblateConfig) -> tuple[Path, Path, Path | None]:
@@ -128,7 +146,7 @@ def _runs(
     split: str,
 ) -> list[Run]:  # fmt: skip
     base, manifest, data_root = _inputs(config)
-    segment = SegmentConfig(device=config.device, instances=config.instances)
+    calibrate = _how_to_calibrate(config)
     known = config.all_arms()
     # the control first: whether the base is saturated should be known early
     order = [BASE, CONTROL, *(name for name in known if name in arms and name != CONTROL)]
@@ -144,15 +162,22 @@ def _runs(
             manifest=manifest,
             data_root=data_root,
             finetune=None if arm == BASE else _how_to_finetune(config, known[arm], seed=seed),
-            segment=segment,
+            instances=config.instances,
+            calibrate=calibrate,
         )
         for arm in order
         for seed in (seeds if arm != BASE else (0,))
     ]
 
 
+def _how_to_calibrate(config: AblateConfig) -> CalibrateConfig:
+    how = CalibrateConfig(device=config.device)
+    held = [name for name in how.candidates() if name not in config.calibrate]
+    return how.model_copy(update=dict.fromkeys(held, ()))
+
+
 def _how_to_finetune(config: AblateConfig, arm: ArmConfig, *, seed: int) -> FinetunePatchesConfig:
-    loss = {name: getattr(arm, name) for name in LossConfig.model_fields}
+    own = {name: getattr(arm, name) for name in ArmConfig.model_fields}
     shared = {
         "seed": seed,
         "device": config.device,
@@ -160,7 +185,7 @@ def _how_to_finetune(config: AblateConfig, arm: ArmConfig, *, seed: int) -> Fine
         "keep": "last",
         "instances": config.instances,
     }
-    return config.finetune.model_copy(update=loss | shared)
+    return config.finetune.model_copy(update=own | shared)
 
 
 def _finish(

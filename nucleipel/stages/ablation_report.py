@@ -1,6 +1,14 @@
 """What an ablation found: results.csv, images.csv, differences.csv, plots, and report.md.
 
 Every figure of the report stands in one of the tables.
+
+**Dice** is that of the foregrounds of whole images: the instances of the
+prediction against those of the annotation, whichever nucleus a pixel belongs
+to. So it depends on the rule that makes instances, first of all on
+`foreground_percent`, and a loss that makes a network bolder or shyer moves it
+without knowing more. Therefore each run's Dice is taken under numbers that
+were chosen for this run, on val, by Dice; AJI, PQ and AP under those chosen by
+PQ. The base is treated like all others.
 """
 
 import logging
@@ -19,7 +27,7 @@ from nucleipel.io.figure import write_figure
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.report import read_report, write_table
 from nucleipel.metrics.bootstrap import Interval, paired_bootstrap
-from nucleipel.stages.ablation_runs import FINETUNE, Run
+from nucleipel.stages.ablation_runs import FINETUNE, JUDGED_BY, Run
 from nucleipel.training.journal import read_journal
 
 log = logging.getLogger(__name__)
@@ -115,6 +123,8 @@ def _result(run: Run) -> dict[str, Any]:
         "form": pel.form if pel else "",
         "n": pel.n if pel else "",
         "alpha": pel.alpha if pel else "",
+        "boundary_weight": pel.boundary_weight if pel else "",
+        "sampling": loss.sampling if loss else "",
         "failed": run.failure or "",
     }
     report: dict[str, Any] = {"mean_over_images": {}, "pooled_over_nuclei": {}, "images": ""}
@@ -123,7 +133,20 @@ def _result(run: Run) -> dict[str, Any]:
     row["images"] = report["images"]
     row |= {measure: report["mean_over_images"].get(measure, "") for measure in MEASURES}
     pooled = report["pooled_over_nuclei"]
-    return row | {f"pooled {measure}": pooled.get(measure, "") for measure in MEASURES}
+    row |= {f"pooled {measure}": pooled.get(measure, "") for measure in MEASURES}
+    return row | _chosen_numbers(run)
+
+
+def _chosen_numbers(run: Run) -> dict[str, Any]:
+    """The run's own numbers, and the pooled scores on val by which they were chosen."""
+    cells: dict[str, Any] = {}
+    for measure in JUDGED_BY:
+        chosen = run.numbers.get(measure)
+        cells[f"val pooled {measure}"] = chosen["val"] if chosen else ""
+        for name, tried in run.calibrate.candidates().items():
+            if tried:
+                cells[f"{name} for {measure}"] = chosen["instances"].get(name, "") if chosen else ""
+    return cells
 
 
 def _image_rows(scores: SplitScores) -> list[dict[str, Any]]:
@@ -170,21 +193,30 @@ def _opening(config: AblateConfig, *, base: str) -> list[str]:
         f"Base `{base[:12]}`. Every arm: {training.epochs} epochs of {each} patches of"
         f" {config.patch_px} px, batches of {training.batch_size}, learning rate"
         f" {training.learning_rate:g} with {training.warmup_steps} steps of warm-up and a cosine;"
-        " the same patches in the same order; the last weights (running mean) are scored.",
+        " the same patches in the same order, but for arms that draw them by deviation; the last"
+        " weights (running mean) are scored.",
+        "",
+        f"{_judging(config)} Dice is that of the foregrounds of whole images.",
         "",
         "Scores are means over images. Differences are in points (hundredths), with 95 % intervals"
         " by a paired bootstrap over sources and seeds. `none` is the base as it came; `control`"
-        " goes on with its own loss: *control - none* is what more training on patches gives,"
-        " *arm - control* what the arm's loss gives.",
+        " goes on with its own loss.",
     ]
+
+
+def _judging(config: AblateConfig) -> str:
+    if not config.calibrate:
+        return "All runs are judged with the numbers that the base came with."
+    names = ", ".join(f"`{name}`" for name in config.calibrate)
+    return (
+        f"Each run, the base too, is judged with numbers of its own ({names}), chosen on val:"
+        " those of best pooled Dice for Dice, those of best pooled PQ for all else."
+    )
 
 
 def _saturation(out: Path, runs: list[Run], config: AblateConfig) -> list[str]:
-    journals = [
-        read_journal(run.folder / FINETUNE)
-        for run in runs
-        if run.arm == CONTROL and run.failure is None
-    ]
+    controls = [run for run in runs if run.arm == CONTROL and run.failure is None]
+    journals = [read_journal(run.folder / FINETUNE) for run in controls]
     if not journals:
         return ["", "## Is the base saturated?", "", "The control failed or was not run."]
     curves = [
@@ -192,7 +224,8 @@ def _saturation(out: Path, runs: list[Run], config: AblateConfig) -> list[str]:
         for journal in journals
     ]
     write_figure(out / "saturation.png", draw_saturation(curves))
-    gain = POINTS * float(np.mean([curve[-1][1] - curve[0][1] for curve in curves]))
+    start = next(run.numbers["dice"]["val"] for run in runs if run.arm == BASE)
+    gain = POINTS * float(np.mean([run.numbers["dice"]["val"] - start for run in controls]))
     limit = config.saturated_points
     verdict = (
         "So it is saturated."
@@ -203,8 +236,9 @@ def _saturation(out: Path, runs: list[Run], config: AblateConfig) -> list[str]:
         "",
         "## Is the base saturated?",
         "",
-        f"Going on with its own loss for as many steps as an arm has changed the Dice of the val"
-        f" patches by {gain:+.2f} points (limit {limit:g}). {verdict}",
+        f"Going on with its own loss for as many steps as an arm has changed the pooled Dice of the"
+        f" val images by {gain:+.2f} points (limit {limit:g}). {verdict} The curve shows the val"
+        " patches, under the numbers that the base came with.",
         "",
         "![Dice and PQ while the control goes on](saturation.png)",
     ]
@@ -222,7 +256,12 @@ def _section(out: Path, scores: SplitScores, config: AblateConfig) -> list[str]:
         else f"{len(scores.ids)} images of {len(set(scores.sources))} sources, one seed: the"
         " intervals do not know how much seeds differ.",
         "",
-        *_table(scores),
+        *_score_table(scores),
+        "",
+        f"What patches give is `{CONTROL}` - `{BASE}`: more training on patches with the loss that"
+        f" the base was trained with. What the loss gives is the arm - `{CONTROL}`. Points:",
+        "",
+        *_difference_table(scores),
     ]
     failed = [run for run in scores.runs if run.failure]
     lines += ["", *(f"- `{run.arm}`, seed {run.seed}, failed: {run.failure}" for run in failed)]
@@ -244,22 +283,38 @@ def _section(out: Path, scores: SplitScores, config: AblateConfig) -> list[str]:
     return lines
 
 
-def _table(scores: SplitScores) -> list[str]:
-    names = list(MEASURES.values())
-    against = [f"{name} - {ref}" for name in ("Dice", "PQ") for ref in (BASE, CONTROL)]
-    lines = [
-        "| " + " | ".join(["arm", *names, *against]) + " |",
-        "|" + "---|" * (1 + len(names) + len(against)),
-    ]
+def _score_table(scores: SplitScores) -> list[str]:
+    lines = _head("arm", *MEASURES.values())
     for arm, of in scores.values.items():
-        cells = [f"`{arm}`", *(f"{of[measure].mean():.4f}" for measure in MEASURES)]
-        for measure in ("dice", "pq"):
-            for reference in (BASE, CONTROL):
-                known = reference in scores.values and arm not in (BASE, reference)
-                found = scores.difference(arm, reference, measure) if known else None
-                cells.append(_told(found) if found else "")
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(_line(f"`{arm}`", *(f"{of[measure].mean():.4f}" for measure in MEASURES)))
     return lines
+
+
+def _difference_table(scores: SplitScores) -> list[str]:
+    """What patches give and what the loss gives, in columns of their own, and both together."""
+    parts = (("patches", BASE, CONTROL), ("loss", CONTROL, None), ("both", BASE, None))
+    shown = {measure: MEASURES[measure] for measure in ("dice", "pq")}
+    lines = _head("arm", *(f"{name}: {part[0]}" for name in shown.values() for part in parts))
+    for arm in scores.values:
+        if arm == BASE:
+            continue
+        cells = []
+        for measure in shown:
+            for _, reference, other in parts:
+                which = other or arm
+                known = {which, reference} <= scores.values.keys() and which != reference
+                found = scores.difference(which, reference, measure) if known else None
+                cells.append(_told(found) if found else "")
+        lines.append(_line(f"`{arm}`", *cells))
+    return lines
+
+
+def _head(*names: str) -> list[str]:
+    return [_line(*names), "|" + "---|" * len(names)]
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _told(found: Interval) -> str:

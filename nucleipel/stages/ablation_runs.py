@@ -10,22 +10,40 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypedDict
 
 import torch
 
-from nucleipel.config import EvaluateConfig, FinetunePatchesConfig, SegmentConfig
+from nucleipel.config import CalibrateConfig, FinetunePatchesConfig, PredictConfig
+from nucleipel.config.stages import InstanceOverrides
 from nucleipel.core.atomic import write_json
 from nucleipel.core.progress import track
+from nucleipel.core.stopping import listen
 from nucleipel.errors import OutputError, TrainingError
-from nucleipel.io.manifest import read_manifest
+from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.output import read_record
-from nucleipel.stages.evaluate import evaluate
+from nucleipel.io.predictions import Prediction, open_predictions
+from nucleipel.io.reading import Reading
+from nucleipel.io.report import write_report
+from nucleipel.metrics.scores import ImageScore
+from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
+from nucleipel.stages.evaluate import image_rows, summarize
 from nucleipel.stages.finetune_patches import finetune_patches
-from nucleipel.stages.segment import segment
+from nucleipel.stages.judging import Judge
+from nucleipel.stages.predict import predict, reading_of
+from nucleipel.training.calibration import climb
 
 log = logging.getLogger(__name__)
 
-FINETUNE, FAILED = "finetune", "failed.json"
+FINETUNE, FAILED, NUMBERS, MAPS = "finetune", "failed.json", "numbers.json", "maps-{}.zarr"
+JUDGED_BY = ("pq", "dice")
+
+
+class ChosenNumbers(TypedDict):
+    """Numbers of an `InstanceRule`, and the pooled score on val that they reach."""
+
+    instances: dict[str, Any]
+    val: float
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,9 @@ class Run:
     manifest: Path
     data_root: Path | None
     finetune: FinetunePatchesConfig | None
-    segment: SegmentConfig
+    instances: InstanceOverrides
+    calibrate: CalibrateConfig
+    """How it is predicted, and the numbers that are tried for it on val."""
 
     @property
     def report(self) -> Path:
@@ -53,6 +73,12 @@ class Run:
         """Why its training could not go on, if so."""
         path = self.folder / FAILED
         return json.loads(path.read_text(encoding="utf-8"))["reason"] if path.is_file() else None
+
+    @property
+    def numbers(self) -> dict[str, ChosenNumbers]:
+        """By `JUDGED_BY`, the numbers of its own that were chosen on val; none before that."""
+        path = self.folder / NUMBERS
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     @property
     def finished(self) -> bool:
@@ -104,12 +130,14 @@ def finish(runs: Sequence[Run], *, jobs: int, threads: int, done: Callable[[], N
                 future.result()
                 done()
         except BaseException:
+            for child in multiprocessing.active_children():
+                child.terminate()  # SIGTERM: a training saves where it stands
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _run(run: Run) -> None:
-    """Fine-tune, segment the split, score it. What an earlier go finished is not done again."""
+    """Fine-tune, choose numbers on val, score the split. What is finished is not done again."""
     try:
         checkpoint = _checkpoint(run)
     except TrainingError as error:
@@ -117,22 +145,60 @@ def _run(run: Run) -> None:
         write_json(run.folder / FAILED, {"reason": str(error)})
         log.warning("%s, seed %d: %s", run.arm, run.seed, error)
         return
-    rows = read_manifest(run.manifest, data_root=run.data_root).of_split(run.split).annotated()
-    instances = segment(checkpoint, rows, run.folder / run.split, run.segment)
-    evaluate(
-        run.manifest,
-        instances,
-        run.report,
-        EvaluateConfig(),
-        split=run.split,
-        data_root=run.data_root,
-    )
+    model = read_checkpoint(checkpoint)
+    if not run.numbers:
+        write_json(run.folder / NUMBERS, _choose_numbers(run, checkpoint, model))
+    _write_scores(run, checkpoint, model)
     _tidy(run)
 
 
+def _choose_numbers(run: Run, checkpoint: Path, model: Checkpoint) -> dict[str, ChosenNumbers]:
+    """The numbers of best pooled PQ on val, and those of best pooled Dice."""
+    judge = Judge(*_predicted(run, checkpoint, model, "val"))
+    start = run.instances.over(model.description.instances)
+    candidates, rounds = run.calibrate.candidates(), run.calibrate.rounds
+    chosen: dict[str, ChosenNumbers] = {}
+    for measure in JUDGED_BY:
+        trials = climb(start, candidates, judge.pooled(measure), rounds=rounds)
+        numbers, score = max(track(trials, f"calibrating by {measure}"), key=lambda trial: trial[1])
+        chosen[measure] = {"instances": numbers, "val": score}
+    return chosen
+
+
+def _write_scores(run: Run, checkpoint: Path, model: Checkpoint) -> None:
+    """The report of the split: Dice under the numbers chosen by Dice, all else by PQ."""
+    predictions, rows, reading = _predicted(run, checkpoint, model, run.split)
+    numbers = run.numbers
+    scores: dict[str, list[ImageScore]] = {measure: [] for measure in JUDGED_BY}
+    for prediction, row in zip(track(predictions, "scoring"), rows, strict=True):
+        judge = Judge([prediction], [row], reading)
+        for measure in JUDGED_BY:
+            scores[measure] += judge.scores(numbers[measure]["instances"])
+    of_split = Manifest(run.manifest, tuple(rows))
+    report, table = summarize(scores["pq"]), image_rows(of_split, scores["pq"])
+    by_dice = summarize(scores["dice"])
+    for way in ("mean_over_images", "pooled_over_nuclei"):
+        report[way]["dice"] = by_dice[way]["dice"]
+    for line, score in zip(table, scores["dice"], strict=True):
+        line["dice"] = score.to_scores()["dice"]
+    comparison = {"checkpoint": model.fingerprint, "split": run.split, "numbers": numbers}
+    write_report(run.report, {"comparison": comparison, **report}, table, overwrite=False)
+
+
+def _predicted(
+    run: Run, checkpoint: Path, model: Checkpoint, split: str
+) -> tuple[Sequence[Prediction], Sequence[Row], Reading]:
+    """The maps of a split, which an earlier go may have predicted, their rows and their frame."""
+    rows = read_manifest(run.manifest, data_root=run.data_root).of_split(split).annotated()
+    how = run.calibrate.part(PredictConfig)
+    maps = predict(checkpoint, rows, run.folder / MAPS.format(split), how)
+    return open_predictions(maps).images, rows.rows, reading_of(model, how)
+
+
 def _tidy(run: Run) -> None:
-    """Remove what a finished run needs no more: its instances, and its training's state."""
-    shutil.rmtree(run.folder / run.split, ignore_errors=True)
+    """Remove what a finished run needs no more: its maps, and its training's state."""
+    for split in ("val", run.split):
+        shutil.rmtree(run.folder / MAPS.format(split), ignore_errors=True)
     for state in (run.folder / FINETUNE).glob("state*"):
         state.unlink(missing_ok=True)
 
@@ -146,6 +212,7 @@ def _checkpoint(run: Run) -> Path:
 def _start_process(threads: int) -> None:
     """Set up a process of the pool; it ends with its parent, whatever happens to that one."""
     torch.set_num_threads(threads)
+    listen()
     parent = multiprocessing.parent_process()
 
     def end_with_parent() -> None:

@@ -3,28 +3,19 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from nucleipel.config import CalibrateConfig, PredictConfig
-from nucleipel.core.geometry import Box
 from nucleipel.core.progress import track
-from nucleipel.instances.rule import InstanceRule
-from nucleipel.instances.segment import segment_instances
-from nucleipel.io.manifest import Manifest, Row
+from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import claim_output
-from nucleipel.io.predictions import Prediction, open_predictions
-from nucleipel.io.reading import Reading
+from nucleipel.io.predictions import open_predictions
 from nucleipel.io.report import write_table
-from nucleipel.io.slide import open_annotation
-from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from nucleipel.stages.judging import Judge
 from nucleipel.stages.predict import predict, reading_of
-from nucleipel.training.calibration import Numbers, climb
+from nucleipel.training.calibration import climb
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +40,7 @@ def calibrate(
         log.info("%s: this calibration is finished", out)
         return out
     maps = predict(checkpoint, rows, out / MAPS, config.part(PredictConfig))
-    score = _scorer(open_predictions(maps).images, rows, reading)
+    score = Judge(open_predictions(maps).images, rows.rows, reading).pooled("pq")
     trials = list(
         track(
             climb(model.description.instances, config.candidates(), score, rounds=config.rounds),
@@ -64,35 +55,6 @@ def calibrate(
     output.commit(checkpoint=sha256, instances=best, pq=pq)
     log.info("%s: pooled PQ %.4f with %s", out, pq, best)
     return out
-
-
-def _scorer(
-    predictions: tuple[Prediction, ...], rows: Manifest, reading: Reading
-) -> Callable[[Numbers], float]:
-    images = [
-        (prediction.read_map(), _read_annotation(row, reading))
-        for prediction, row in zip(predictions, rows.rows, strict=True)
-    ]
-
-    def score(numbers: Numbers) -> float:
-        rule = InstanceRule(**numbers)
-        return pool(
-            [
-                ImageScore.of(annotation, segment_instances(probabilities, rule=rule).map)
-                for probabilities, annotation in images
-            ]
-        )["pq"]
-
-    return score
-
-
-def _read_annotation(row: Row, reading: Reading) -> npt.NDArray[np.integer]:
-    """A row's instance map in the frame that its image was predicted in."""
-    with (
-        reading.open(row.image, mpp=row.mpp) as slide,
-        open_annotation(row.require_label(), resolution=slide.resolution) as annotation,
-    ):
-        return annotation.read(Box.of_shape(annotation.shape))
 
 
 def _write(model: Checkpoint, instances: dict[str, Any], out: Path) -> str:

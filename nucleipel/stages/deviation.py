@@ -54,7 +54,7 @@ def deviation(
     if after:
         models["after"] = read_checkpoint(after)
         _require_alike(models["before"], models["after"], after)
-    inputs = {name: model.sha256 for name, model in models.items()}
+    inputs = {name: model.fingerprint for name, model in models.items()}
     inputs["images"] = rows.annotated().fingerprint()
     output = claim_output(
         out, stage="deviation", config=config.identity(), inputs=inputs, overwrite=overwrite
@@ -97,7 +97,11 @@ def _draw_image(
     device: torch.device,
 ) -> None:
     description = next(iter(models.values())).description
-    reading = Reading(channels=description.network.in_channels, at_mpp=description.mpp)
+    reading = Reading(
+        channels=description.network.in_channels,
+        at_mpp=description.mpp,
+        whole_image_px=description.grid.whole_image_px,
+    )
     with reading.open(row.image, mpp=row.mpp) as slide:
         intensity = slide.intensity_range()
         maps = {
@@ -105,7 +109,9 @@ def _draw_image(
                 model.network,
                 slide,
                 intensity=intensity,
-                grid=model.description.grid,
+                grid=model.description.grid.fitted(
+                    slide.shape, stride=model.description.network.stride
+                ),
                 channels=model.description.network.in_channels,
                 maps=len(model.description.maps),
                 device=device,

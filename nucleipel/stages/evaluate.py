@@ -1,5 +1,6 @@
 """Score instance maps against annotations."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 from nucleipel.config import EvaluateConfig
 from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
-from nucleipel.io.instances import read_instance_map
-from nucleipel.io.manifest import Row, read_manifest
+from nucleipel.io.instances import missing_images, read_instance_map
+from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.report import write_report
 from nucleipel.io.slide import read_annotation
 from nucleipel.metrics.scores import ImageScore, mean, pool
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -24,15 +27,23 @@ def evaluate(
     by: str | None = None,
     data_root: Path | None = None,
     overwrite: bool = False,
+    allow_missing: bool = False,
 ) -> dict[str, Any]:
     """Compare `instances/<id>/instances.ome.tif` with every label; write and return the report.
 
     `out` becomes a JSON file with `mean_over_images` and `pooled_over_nuclei`;
     a CSV of the same name has one row an image. With `by`, the name of a
-    manifest column, `groups` has both for each of its values too.
+    manifest column, `groups` has both for each of its values too. With
+    `allow_missing`, images that the instances were closed without are not
+    scored, and named as `missing`.
     """
-    rows = read_manifest(manifest, data_root=data_root)
+    rows = read_manifest(manifest, data_root=data_root, unreadable=allow_missing)
     rows = (rows.of_split(split) if split else rows).annotated()
+    annotations = rows.fingerprint()
+    missing = missing_images(instances) if allow_missing else ()
+    if missing:
+        log.warning("not scored, since they are missing: %s", ", ".join(missing))
+        rows = Manifest(rows.path, tuple(row for row in rows.rows if row.id not in missing))
     groups = rows.grouped(by) if by else {}
     scores = [_score(row, instances, config.ap_thresholds) for row in track(rows.rows, "scoring")]
     report = {
@@ -40,16 +51,24 @@ def evaluate(
             "instances": str(instances),
             "split": split,
             "by": by,
-            "annotations": rows.fingerprint(),
+            "annotations": annotations,
+            **({"missing": list(missing)} if missing else {}),
             "config": config.identity(),
         },
-        **_summary(scores),
+        **summarize(scores),
     }
     if by:
         report["groups"] = {
-            value: _summary([scores[place] for place in places]) for value, places in groups.items()
+            value: summarize([scores[place] for place in places])
+            for value, places in groups.items()
         }
-    table = [
+    write_report(out, report, image_rows(rows, scores), overwrite=overwrite)
+    return report
+
+
+def image_rows(rows: Manifest, scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
+    """What the CSV says of each image."""
+    return [
         {
             "id": row.id,
             "annotated_nuclei": score.truth_count,
@@ -58,11 +77,10 @@ def evaluate(
         }
         for row, score in zip(rows.rows, scores, strict=True)
     ]
-    write_report(out, report, table, overwrite=overwrite)
-    return report
 
 
-def _summary(scores: Sequence[ImageScore]) -> dict[str, Any]:
+def summarize(scores: Sequence[ImageScore]) -> dict[str, Any]:
+    """What the report says of several images together."""
     return {
         "images": len(scores),
         "annotated_nuclei": sum(score.truth_count for score in scores),

@@ -4,6 +4,8 @@ import dataclasses
 import logging
 from pathlib import Path
 
+from lightning_fabric import Fabric
+
 from nucleipel.config import FinetunePatchesConfig, PELConfig
 from nucleipel.data.patches import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
@@ -11,6 +13,7 @@ from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.targets import CLASSES
 from nucleipel.io.output import claim_output
 from nucleipel.io.patch_store import PatchStore, open_patch_store
+from nucleipel.io.report import read_table, write_table
 from nucleipel.losses import (
     ClassesAndDistance,
     CrossEntropyRegion,
@@ -18,11 +21,14 @@ from nucleipel.losses import (
     Ramp,
     build_region_loss,
 )
-from nucleipel.model.checkpoint import Description, read_checkpoint, write_checkpoint
+from nucleipel.model.checkpoint import Checkpoint, Description, read_checkpoint, write_checkpoint
 from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
+from nucleipel.training.deviations import summed_deviations
 from nucleipel.training.fit import build_fabric
 
 log = logging.getLogger(__name__)
+
+DEVIATIONS = "deviations.csv"
 
 
 def finetune_patches(
@@ -37,8 +43,11 @@ def finetune_patches(
 
     The best includes the checkpoint as it came: fine-tuning that does not
     help on the validation patches changes nothing. With `keep: last` the last
-    weights are kept instead and nothing stops early. Writes what `train` writes
-    into `out`, and returns it.
+    weights are kept instead and nothing stops early. A checkpoint that was
+    trained on whole images, resized, becomes one that predicts window by window
+    at the pixels of its patches. Writes what `train` writes into `out`, and
+    returns it; with `sampling: deviation` also `deviations.csv`, by which
+    patches were drawn.
     """
     start = read_checkpoint(checkpoint)
     store = open_patch_store(patches)
@@ -63,6 +72,7 @@ def finetune_patches(
         augment=build_augment(config.augment),
         boundary_px=boundary_px,
         seed=config.seed,
+        weights=None if config.sampling == "uniform" else _deviations(fabric, start, store, out),
     )
     best = fit_network(
         fabric,
@@ -79,6 +89,7 @@ def finetune_patches(
     )
     description = dataclasses.replace(
         start.description,
+        grid=dataclasses.replace(start.description.grid, whole_image_px=None),
         instances=numbers,
         config=config.identity(),
         parent_sha256=start.sha256,
@@ -86,6 +97,18 @@ def finetune_patches(
     output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
     log.info("%s: %s PQ on val %.4f, after epoch %d", out, config.keep, best.pq, best.epoch)
     return out
+
+
+def _deviations(fabric: Fabric, start: Checkpoint, store: PatchStore, out: Path) -> list[float]:
+    """The summed deviation of each training patch under the start checkpoint, computed once."""
+    rows, path = store.of_split("train"), out / DEVIATIONS
+    if not path.is_file():
+        patches = ValidationPatches(store, rows, boundary_px=start.description.boundary_px)
+        found = summed_deviations(start.network, patches, device=fabric.device)
+        named = zip(rows, found, strict=True)
+        table = [{"index": row.index, "image_id": row.image_id, "sum": sum_} for row, sum_ in named]
+        write_table(path, table)
+    return [float(row["sum"]) for row in read_table(path)]
 
 
 def _build_loss(config: FinetunePatchesConfig) -> ClassesAndDistance:
@@ -110,6 +133,8 @@ def build_pel(config: PELConfig) -> PELoss:
         classes=[CLASSES.index(name) for name in config.classes],
         weight=config.class_weights,
         batch=config.batch_sums,
+        boundary_weight=config.boundary_weight,
+        boundary_px=config.boundary_px,
     )
 
 

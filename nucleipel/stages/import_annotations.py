@@ -4,7 +4,6 @@ import csv
 import io
 import logging
 import os
-import re
 import shutil
 import unicodedata
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations import FORMATS, AnnotatedSource, Asked
 from nucleipel.io.fingerprint import fingerprint
+from nucleipel.io.manifest import names_a_folder
 from nucleipel.io.output import claim_output
 from nucleipel.io.write_slide import write_annotation, write_picture
 
@@ -77,7 +77,7 @@ def _again(first: AnnotatedSource, rest: Iterator[AnnotatedSource]) -> Iterator[
 
 def _write(item: AnnotatedSource, out: Path, config: ImportConfig) -> dict[str, str]:
     """Write one label (and image), tell what was lost, and give its manifest row."""
-    if not re.fullmatch(r"[^\x00-\x1f/\\.][^\x00-\x1f/\\]{0,199}", item.id):
+    if not names_a_folder(item.id):
         raise ImageError(f"'{item.id}' cannot name a file; rename the image")
     drawn = item.drawn
     label = out / "labels" / f"{item.id}.tif"

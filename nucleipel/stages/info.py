@@ -42,7 +42,7 @@ def _describe_levels(image: StoredImage) -> str:
 
 def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> str:
     """What predict and segment would do: the frame and channels, or why they would refuse."""
-    at_mpp, channels = config.at_mpp, 3
+    at_mpp, channels, whole_px = config.at_mpp, 3, None
     if checkpoint is not None:
         # late: it brings torch, and most files are looked at without a checkpoint
         from nucleipel.model.checkpoint import read_checkpoint
@@ -50,12 +50,14 @@ def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> st
         description = read_checkpoint(checkpoint).description
         at_mpp = description.mpp if at_mpp is None else at_mpp
         channels = description.network.in_channels
-    reading = build_reading(config, at_mpp=at_mpp, channels=channels)
+        whole_px = description.grid.whole_image_px
+    reading = build_reading(config, at_mpp=at_mpp, channels=channels, whole_image_px=whole_px)
     try:
         with reading.open(path, mpp=None) as slide:
             what = slide.resolution.describe()
             gray = f", gray repeated to {channels} channels" if slide.channels < channels else ""
             only = "" if slide.channel is None else f", channel {slide.channel} alone"
-            return f"{what}{only}{gray}"
+            whole = "" if whole_px is None else f", whole, resized to {whole_px} px"
+            return f"{what}{only}{gray}{whole}"
     except ImageError as error:
         return f"refused: {str(error).removeprefix(f'{path}: ')}"

@@ -7,12 +7,16 @@ import torch
 
 from nucleipel.config import PredictConfig
 from nucleipel.core.progress import track
+from nucleipel.core.shard import WHOLE, Shard
+from nucleipel.core.tissue import describe_skipped, glass_cores
 from nucleipel.inference.windows import choose_device, predict_part
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import claim_output
-from nucleipel.io.predictions import is_predicted, shard_boxes, write_prediction
+from nucleipel.io.predictions import is_predicted, parts_left, shard_boxes, write_prediction
 from nucleipel.io.reading import Reading
+from nucleipel.io.tissue import require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
+from nucleipel.stages.images import finish_images
 from nucleipel.stages.reading import build_reading
 
 log = logging.getLogger(__name__)
@@ -27,26 +31,52 @@ def predict(
     config: PredictConfig,
     *,
     overwrite: bool = False,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
 ) -> Path:
-    """Write the probability maps of all images of a manifest into the store `out`."""
+    """Write the probability maps of all images of a manifest into the store `out`.
+
+    With a `shard`, only of its images: several may be at work at a time, and a
+    last run without one, or with `CLOSE`, completes the store. `allow_missing`
+    lets it be completed without the images that failed.
+    """
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
-    rows.require_readable(reading)
-    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
+    by_id = {row.id: row for row in rows.rows}
+    if shard.closes and not allow_missing:
+        rows.require_readable(reading)
+    elif shard.count and not shard.of(rows.rows):
+        log.info("shard %s of %d images is empty: nothing to do", shard, len(by_id))
+        return out
+    inputs = inputs_of(model, rows, reading, config)
+    plan = {"images": list(by_id), "instances": model.description.instances}
     output = claim_output(
-        out, stage="predict", config=config.identity(), inputs=inputs, overwrite=overwrite
+        out,
+        stage="predict",
+        config=config.identity(),
+        inputs=inputs,
+        overwrite=overwrite,
+        shard=shard,
+        plan=plan,
     )
     if output.complete:
         log.info("%s: these predictions are finished", out)
         return out
-    if reading.at_mpp is None:
+    if reading.whole_image_px is not None:
+        log.info("%s: whole images are resized to %d px", checkpoint, reading.whole_image_px)
+    elif reading.at_mpp is None:
         log.info("%s was trained without mpp: images are used pixel for pixel", checkpoint)
     device = choose_device(config.device)
     model.network.to(device)
-    for row in rows.rows:
-        if not is_predicted(out, row.id):
-            _predict_image(model, row, out, reading, flips=config.tta, device=device)
-    output.commit(images=[row.id for row in rows.rows], instances=model.description.instances)
+    finish_images(
+        output,
+        list(by_id),
+        lambda name: _predict_image(model, by_id[name], out, reading, config, device=device),
+        done=lambda name: is_predicted(out, name),
+        shard=shard,
+        allow_missing=allow_missing,
+        instances=model.description.instances,
+    )
     return out
 
 
@@ -54,7 +84,29 @@ def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:
     """How images are read for a checkpoint: at its mpp, or at `config.at_mpp` where given."""
     description = model.description
     at_mpp = description.mpp if config.at_mpp is None else config.at_mpp
-    return build_reading(config, at_mpp=at_mpp, channels=description.network.in_channels)
+    return build_reading(
+        config,
+        at_mpp=at_mpp,
+        channels=description.network.in_channels,
+        whole_image_px=description.grid.whole_image_px,
+    )
+
+
+def inputs_of(
+    model: Checkpoint, rows: Manifest, reading: Reading, config: PredictConfig
+) -> dict[str, str]:
+    """Hashes of all that goes into predictions: the checkpoint, the images, the tissue masks.
+
+    Raises
+    ------
+    ImageError
+        If a tissue mask is missing, or does not fit its image.
+    """
+    masks = require_tissue_files(config.tissue, [row.id for row in rows.rows])
+    for row in rows.rows if masks else ():
+        with reading.open(row.image, mpp=row.mpp) as slide:
+            tissue_of(slide, config.tissue, image_id=row.id)
+    return {"checkpoint": model.fingerprint, "images": rows.fingerprint(), **masks}
 
 
 def _predict_image(
@@ -62,17 +114,24 @@ def _predict_image(
     row: Row,
     out: Path,
     reading: Reading,
+    config: PredictConfig,
     *,
-    flips: bool,
     device: torch.device,
 ) -> None:
     description = model.description
     channels = description.network.in_channels
     with reading.open(row.image, mpp=row.mpp) as slide:
-        log.info("%s: %s", row.id, slide.resolution.describe())
+        log.info("%s: %s, %s", row.id, slide.resolution.describe(), slide.image.photometric)
         grid = description.grid.fitted(slide.shape, stride=description.network.stride)
         intensity = slide.intensity_range()
-        parts = shard_boxes(slide.shape, core_px=grid.core_px)
+        tissue = tissue_of(slide, config.tissue, image_id=row.id)
+        cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
+        skipped = glass_cores(tissue, slide.shape, **cut)
+        told = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
+        if tissue is not None:
+            log.info("%s: %g %% of the image skipped as glass", row.id, told["skipped_percent"])
+        boxes = shard_boxes(slide.shape, core_px=grid.core_px)
+        parts = parts_left(out, row.id, boxes, core_px=grid.core_px)
         maps = (
             (
                 part,
@@ -83,10 +142,13 @@ def _predict_image(
                     channels=channels,
                     maps=len(description.maps),
                     device=device,
-                    flips=flips,
+                    flips=config.tta,
+                    skipped=skipped,
                 ),
             )
-            for part in track(parts, f"predicting {row.id}")
+            for part in track(
+                parts, f"predicting {row.id}", total=len(boxes), done=len(boxes) - len(parts)
+            )
         )  # fmt: skip
         write_prediction(
             out,
@@ -94,7 +156,9 @@ def _predict_image(
             maps,
             image=row.image,
             resolution=slide.resolution,
+            channel=slide.channel,
             maps=len(description.maps),
             core_px=grid.core_px,
             thumbnail=slide.thumbnail(THUMBNAIL_PX),
+            tissue=told,
         )

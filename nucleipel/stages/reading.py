@@ -1,15 +1,34 @@
 """What the stages that read images share: from settings to how an image is read."""
 
 from nucleipel.config.stages import ReadConfig
+from nucleipel.errors import ConfigError
 from nucleipel.io.reading import Reading
 
 
-def build_reading(config: ReadConfig, *, at_mpp: float | None, channels: int) -> Reading:
-    """How images are read for a network of `channels` that works at `at_mpp` um per pixel."""
+def build_reading(
+    config: ReadConfig,
+    *,
+    at_mpp: float | None,
+    channels: int,
+    whole_image_px: int | None = None,
+) -> Reading:
+    """How images are read for a network of `channels` that works at `at_mpp` um per pixel.
+
+    Raises
+    ------
+    ConfigError
+        If there is a working mpp for whole images that are resized.
+    """
+    if whole_image_px is not None and at_mpp is not None:
+        raise ConfigError(
+            f"at_mpp {at_mpp:g}: the network takes whole images, resized to {whole_image_px} px,"
+            " whatever their pixel size; leave at_mpp out"
+        )
     return Reading(
         channels=channels,
         at_mpp=at_mpp,
         source_mpp=config.source_mpp,
         channel=config.channel,
         enlarge=config.enlarge,
+        whole_image_px=whole_image_px,
     )

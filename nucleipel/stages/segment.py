@@ -9,7 +9,7 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.predict import predict, reading_of
+from nucleipel.stages.predict import inputs_of, predict, reading_of
 from nucleipel.stages.stitch import choose_block_px, stitch_images
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,9 @@ def segment(
     """Write the nuclei of every image of a manifest into `out/<id>/`."""
     block_px = choose_block_px(config)
     model = read_checkpoint(checkpoint)
-    rows.require_readable(reading_of(model, config))
-    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
+    reading = reading_of(model, config)
+    rows.require_readable(reading)
+    inputs = inputs_of(model, rows, reading, config)
     output = claim_output(
         out, stage="segment", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
@@ -37,8 +38,7 @@ def segment(
         log.info("%s: these instances are finished", out)
         return out
     store = open_predictions(predict(checkpoint, rows, out / MAPS, config.part(PredictConfig)))
-    stitch_images(store, out, config.part(StitchConfig), block_px=block_px)
-    output.commit(images=[row.id for row in rows.rows])
+    stitch_images(store, output, config.part(StitchConfig), block_px=block_px)
     if not config.keep_predictions:
         shutil.rmtree(out / MAPS)
     return out

@@ -1,50 +1,77 @@
 """Turn predicted probability maps into full-size instance maps."""
 
 import logging
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from nucleipel.config import StitchConfig
-from nucleipel.core.progress import track
-from nucleipel.errors import ConfigError
+from nucleipel.core.shard import WHOLE, Shard
+from nucleipel.errors import ConfigError, StoreError
+from nucleipel.figures.report import EXAMPLES
 from nucleipel.instances.frame import FramedMap
 from nucleipel.instances.measures import MeasuredImage, measure_nuclei
 from nucleipel.instances.memory import block_px_within
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
+from nucleipel.instances.summary import Summary
 from nucleipel.io.instances import (
     create_working_map,
     is_written,
-    remove_work,
     work_folder,
     write_instances,
 )
-from nucleipel.io.output import claim_output
+from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import Prediction, Predictions, open_predictions
+from nucleipel.io.resolution import Resolution
 from nucleipel.io.slide import Slide
+from nucleipel.stages.images import finish_images
+from nucleipel.stages.report import report_of_image
 
 log = logging.getLogger(__name__)
 
 
-def stitch(predictions: Path, out: Path, config: StitchConfig, *, overwrite: bool = False) -> Path:
-    """Write the nuclei of every predicted image into `out/<id>/`."""
-    store = open_predictions(predictions)
-    if config.intensities:
+def stitch(
+    predictions: Path,
+    out: Path,
+    config: StitchConfig,
+    *,
+    overwrite: bool = False,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
+) -> Path:
+    """Write the nuclei of every predicted image into `out/<id>/`.
+
+    With a `shard`, only of its images, whose predictions need not be closed
+    yet; a last run without one, or with `CLOSE`, completes the folder.
+    """
+    store = open_predictions(predictions, unfinished=not shard.closes)
+    if config.intensities and shard.closes and not allow_missing:
         store.require_images()
     block_px = choose_block_px(config)
+    if shard.count and not shard.of(store.ids):
+        log.info("shard %s of %d images is empty: nothing to do", shard, len(store.ids))
+        return out
     output = claim_output(
         out,
         stage="stitch",
         config=config.identity(),
         inputs={"predictions": store.fingerprint},
         overwrite=overwrite,
+        shard=shard,
     )
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    stitch_images(store, out, config, block_px=block_px)
-    output.commit(images=[prediction.id for prediction in store.images])
+    stitch_images(
+        store,
+        output,
+        config,
+        block_px=block_px,
+        shard=shard,
+        allow_missing=allow_missing,
+    )
     return out
 
 
@@ -64,19 +91,41 @@ def choose_block_px(config: StitchConfig) -> int:
         raise ConfigError(f"max_ram_gb: {error}; allow more, or set fewer workers") from error
 
 
-def stitch_images(store: Predictions, out: Path, config: StitchConfig, *, block_px: int) -> None:
-    """Write the nuclei of the images that an earlier go did not finish."""
+def stitch_images(
+    store: Predictions,
+    output: Output,
+    config: StitchConfig,
+    *,
+    block_px: int,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
+) -> None:
+    """Write the nuclei of a shard's images that an earlier go did not finish; close, if it is to.
+
+    Images that the predictions were closed without are missing here, too.
+    """
     rule = InstanceRule(**config.instances.over(store.instances))
-    for prediction in track(store.images, "stitching"):
-        if not is_written(out, prediction.id):
-            source = f"{store.fingerprint}/{prediction.id}"
-            _stitch_image(prediction, out, config, rule=rule, block_px=block_px, source=source)
-    remove_work(out)
+
+    def work(image_id: str) -> None:
+        source = f"{store.fingerprint}/{image_id}"
+        _stitch_image(
+            store.image(image_id), output, config, rule=rule, block_px=block_px, source=source
+        )
+
+    finish_images(
+        output,
+        store.ids,
+        work,
+        done=lambda image_id: is_written(output.folder, image_id),
+        shard=shard,
+        allow_missing=allow_missing,
+        without=store.missing if shard.closes else (),
+    )
 
 
 def _stitch_image(
     prediction: Prediction,
-    out: Path,
+    output: Output,
     config: StitchConfig,
     *,
     rule: InstanceRule,
@@ -86,8 +135,8 @@ def _stitch_image(
     """Find the nuclei in the working frame, measure and write them in that of the result."""
     working = prediction.resolution
     frame = working.at_level_0() if config.map_frame == "level0" else working
-    with prediction.open_image(frame) if config.intensities else nullcontext() as slide:
-        work = work_folder(out, prediction.id)
+    with _opened(prediction, frame, config) as slide:
+        work = work_folder(output.folder, prediction.id)
         found = segment_instances(
             prediction.open_map(),
             rule=rule,
@@ -100,18 +149,50 @@ def _stitch_image(
         drawn = FramedMap(
             found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
         )
-        image = None if slide is None else _measured(slide)
+        image = _measured(slide) if slide is not None and config.intensities else None
+        summary = Summary(drawn.shape, examples=EXAMPLES)
+        overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
+        certificate = {
+            **found.certificate.to_json(),
+            "map": drawn.to_json(),
+            "tissue": dict(prediction.tissue),
+        }
         count = write_instances(
-            out,
+            output.folder,
             prediction.id,
             instance_map=drawn,
-            nuclei=measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image),
-            overlay=draw_overlay(prediction.read_thumbnail(), drawn.at_working_size()),
-            certificate={**found.certificate.to_json(), "map": drawn.to_json()},
+            nuclei=summary.watch(measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image)),
+            overlay=overlay,
+            certificate=certificate,
             mpp=frame.mpp,
             as_csv=config.csv,
+            geojson=config.geojson,
+            build_report=partial(
+                report_of_image,
+                prediction,
+                summary,
+                instance_map=drawn,
+                slide=slide,
+                overlay=overlay,
+                certificate=certificate,
+                frame=frame,
+                record=output.record,
+            ),
         )
     log.info("%s: %d nuclei", prediction.id, count)
+
+
+def _opened(
+    prediction: Prediction, frame: Resolution, config: StitchConfig
+) -> AbstractContextManager[Slide | None]:
+    """The image, without which only the pictures of the report are missing."""
+    try:
+        return prediction.open_image(frame)
+    except StoreError:
+        if config.intensities:
+            raise
+        log.info("%s: cannot be read again; the report shows no nuclei", prediction.image)
+        return nullcontext()
 
 
 def _measured(slide: Slide) -> MeasuredImage:

@@ -16,7 +16,7 @@ from nucleipel.core.progress import track
 from nucleipel.errors import ManifestError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.output import claim_output
-from nucleipel.io.patch_store import PatchRow, shard_count, write_patches
+from nucleipel.io.patch_store import PatchRow, shard_count, shards_left, write_patches
 from nucleipel.io.reading import Reading
 from nucleipel.io.slide import open_annotation
 from nucleipel.stages.reading import build_reading
@@ -59,10 +59,12 @@ def tile(
         return out
     plans = [_plan(row, config, reading) for row in track(rows.rows, "reading intensities")]
     patch_rows = list(_patch_rows(plans, mpp=config.mpp))
+    left = shards_left(out, len(patch_rows), config.shard_patches)
     write_patches(
         out,
         patch_rows,
-        _read_patches(plans, reading),
+        _read_patches(plans, reading, wanted={index for shard in left for index in shard}),
+        shards=left,
         count=len(patch_rows),
         patch_px=config.patch_px,
         channels=config.channels,
@@ -104,15 +106,20 @@ def _patch_rows(plans: list[_Planned], *, mpp: float | None) -> Iterator[PatchRo
 
 
 def _read_patches(
-    plans: list[_Planned], reading: Reading
+    plans: list[_Planned], reading: Reading, *, wanted: set[int]
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.integer]]]:
+    first = 0
     for plan in track(plans, "cutting patches"):
+        tiles = [box for index, box in enumerate(plan.tiles, first) if index in wanted]
+        first += len(plan.tiles)
+        if not tiles:
+            continue
         label = plan.row.require_label()
         with (
             reading.open(plan.row.image, mpp=plan.row.mpp) as slide,
             open_annotation(label, resolution=slide.resolution) as annotation,
         ):
-            for box in plan.tiles:
+            for box in tiles:
                 yield to_channels(slide.read(box), reading.channels), annotation.read(box)
 
 

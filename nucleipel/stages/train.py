@@ -3,7 +3,11 @@
 import logging
 from pathlib import Path
 
+from torch.utils.data import Dataset
+
 from nucleipel.config import TrainConfig
+from nucleipel.data.sample import Sample
+from nucleipel.data.whole_images import WholeTrainingImages, WholeValidationImages
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
 from nucleipel.errors import CheckpointError
 from nucleipel.instances.rule import InstanceRule
@@ -71,8 +75,8 @@ def train(
             CrossEntropyDice(config.cross_entropy_weight, config.dice_weight),
             distance_weight=config.distance_weight,
         ),
-        _training_windows(train_rows, config, count=schedule.samples),
-        _validation_windows(val_rows, config),
+        _training_samples(train_rows, config, count=schedule.samples),
+        _validation_samples(val_rows, config),
         config,
         schedule,
         rule=InstanceRule(**config.instances.model_dump()),
@@ -83,6 +87,7 @@ def train(
         spec,
         mpp=config.mpp,
         core_px=config.core_px,
+        whole_image_px=_whole_image_px(config),
         boundary_px=config.boundary_px,
         maps=MAPS,
         instances=config.instances.model_dump(),
@@ -109,7 +114,13 @@ def _require_fit(start: Checkpoint, config: TrainConfig, checkpoint: Path | None
 
 
 def _reading(config: TrainConfig) -> Reading:
-    return build_reading(config, at_mpp=config.mpp, channels=config.channels)
+    return build_reading(
+        config, at_mpp=config.mpp, channels=config.channels, whole_image_px=_whole_image_px(config)
+    )
+
+
+def _whole_image_px(config: TrainConfig) -> int | None:
+    return config.window_px if config.whole_images else None
 
 
 def _network_spec(config: TrainConfig) -> NetworkSpec:
@@ -123,9 +134,20 @@ def _network_spec(config: TrainConfig) -> NetworkSpec:
     )
 
 
-def _training_windows(rows: Manifest, config: TrainConfig, *, count: int) -> TrainingWindows:
+def _training_samples(rows: Manifest, config: TrainConfig, *, count: int) -> Dataset[Sample]:
+    images = annotated_images(rows, _reading(config))
+    if config.whole_images:
+        return WholeTrainingImages(
+            images,
+            count=count,
+            side_px=config.window_px,
+            augment=build_augment(config.augment),
+            channels=config.channels,
+            boundary_px=config.boundary_px,
+            seed=config.seed,
+        )
     return TrainingWindows(
-        annotated_images(rows, _reading(config)),
+        images,
         count=count,
         window_px=config.window_px,
         scale_range=config.augment.scale_range,
@@ -136,9 +158,18 @@ def _training_windows(rows: Manifest, config: TrainConfig, *, count: int) -> Tra
     )
 
 
-def _validation_windows(rows: Manifest, config: TrainConfig) -> ValidationWindows:
+def _validation_samples(rows: Manifest, config: TrainConfig) -> Dataset[Sample]:
+    images = annotated_images(rows, _reading(config))
+    if config.whole_images:
+        return WholeValidationImages(
+            images,
+            limit=config.validation_windows,
+            side_px=config.window_px,
+            channels=config.channels,
+            boundary_px=config.boundary_px,
+        )
     return ValidationWindows(
-        annotated_images(rows, _reading(config)),
+        images,
         limit=config.validation_windows,
         window_px=config.window_px,
         channels=config.channels,

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,22 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from nucleipel.core.progress import track
+from nucleipel.core.stopping import Stopped, ignore_in_worker, step
 from nucleipel.data.sample import Sample
 from nucleipel.errors import TrainingError
 from nucleipel.training.journal import Journal
 from nucleipel.training.state import TrainingState
 
 log = logging.getLogger(__name__)
+
+SAVE_SECONDS = 600.0
+"""A training that dies without a warning loses at most so much, however long its epochs are."""
 
 Validate = Callable[[nn.Module], dict[str, float]]
 """Scores of a network in eval mode; `pq` decides which weights are best."""
@@ -85,6 +91,8 @@ def build_fabric(device: str, seed: int) -> Fabric:
         accelerator="cuda" if on_gpu else "cpu",
         devices=1,
         precision="16-mixed" if on_gpu else "32-true",
+        # one process, whatever scheduler it runs under
+        plugins=[LightningEnvironment()],
     )
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic = True
@@ -109,8 +117,9 @@ def fit(
     """Train `network` and return the EMA weights that scored the best validation PQ.
 
     `samples` is numbered from 0 to epochs x steps x batch; a run killed at any
-    time continues from its last finished epoch and ends with the same weights
-    (on the CPU, with the same libraries and thread count). With `start_counts`
+    time continues from where it last saved and ends with the same weights (on
+    the CPU, with the same libraries and thread count). It saves after each
+    epoch, every ten minutes, and when it is asked to stop. With `start_counts`
     the weights that came in are validated first, as epoch 0, and may stay best.
     With `keep_last` the weights of the last epoch are returned, whatever they
     score, and nothing ends the training early. `set_progress` is told before
@@ -120,6 +129,8 @@ def fit(
     ------
     TrainingError
         If the loss is no longer finite.
+    Stopped
+        If a signal asked to stop; what was done is saved.
     """
     average = AveragedModel(network, avg_fn=_ema(schedule.ema_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(
@@ -127,35 +138,63 @@ def fit(
     )
     network_, optimizer_ = fabric.setup(network, optimizer)
     average = average.to(fabric.device)
-    state = TrainingState.continued(out, network, average, optimizer)
-    with Journal(out) as journal:
-        journal.rewind(state.epoch)
-        if state.epoch:
-            log.info("continuing after epoch %d of %d", state.epoch, schedule.epochs)
-        elif start_counts:
-            journal.write({"epoch": 0, **_validated(validate, average, state, keep_last)})
-        while state.epoch < schedule.epochs and state.validations_without_gain < schedule.patience:
-            loader = _epoch_loader(samples, state.epoch, schedule, workers)
-            row = {"epoch": state.epoch + 1, "learning_rate": schedule.factor(state.step(schedule))}
-            row["learning_rate"] *= schedule.learning_rate
-            row["loss"] = _run_epoch(
-                fabric, network_, average, optimizer_, loss, loader,
-                state=state, schedule=schedule, set_progress=set_progress,
+    state = TrainingState.continued(out, network, average, optimizer, fabric.strategy.precision)
+    with Journal(out, state.rows) as journal:
+        if state.epoch or state.batches:
+            log.info(
+                "continuing after epoch %d of %d and %d batches",
+                state.epoch, schedule.epochs, state.batches,
             )  # fmt: skip
-            state.epoch += 1
-            if state.epoch % schedule.validate_every == 0 or state.epoch == schedule.epochs:
-                row |= _validated(validate, average, state, keep_last)
-            journal.write(row)
-            state.save(out)
+        elif start_counts and not state.rows:
+            _note(validate(average.module.eval()), {"epoch": 0}, state, journal, whatever=keep_last)
+        try:
+            while not _finished(state, schedule):
+                _run_epoch(
+                    fabric, network_, average, optimizer_, loss,
+                    _rest_of_epoch(samples, state, schedule, workers),
+                    state=state, schedule=schedule, set_progress=set_progress, out=out,
+                )  # fmt: skip
+                row = _row_of_epoch(state, schedule)
+                ends = row["epoch"] % schedule.validate_every == 0 or (
+                    row["epoch"] == schedule.epochs
+                )
+                scores = validate(average.module.eval()) if ends else {}
+                with step():
+                    state.end_epoch()
+                    _note(scores, row, state, journal, whatever=keep_last)
+                    state.save(out)
+        except Stopped:
+            if not state.torn:
+                state.save(out)
+            raise
     return Best(state.best_weights, state.best_pq, state.best_epoch)
 
 
-def _validated(
-    validate: Validate, average: AveragedModel, state: TrainingState, keep_last: bool
-) -> dict[str, float]:
-    scores = validate(average.module.eval())
-    state.note_validation(scores["pq"], average.module, whatever=keep_last)
-    return {f"val_{name}": value for name, value in scores.items()}
+def _finished(state: TrainingState, schedule: Schedule) -> bool:
+    return state.epoch >= schedule.epochs or state.validations_without_gain >= schedule.patience
+
+
+def _row_of_epoch(state: TrainingState, schedule: Schedule) -> dict[str, float]:
+    factor = schedule.factor(state.epoch * schedule.steps_per_epoch)
+    return {
+        "epoch": state.epoch + 1,
+        "learning_rate": factor * schedule.learning_rate,
+        "loss": state.loss_sum / schedule.steps_per_epoch,
+    }
+
+
+def _note(
+    scores: dict[str, float],
+    row: dict[str, float],
+    state: TrainingState,
+    journal: Journal,
+    *,
+    whatever: bool,
+) -> None:
+    """Judge the epoch that has just ended by its validation, if it had one, and tell it."""
+    if scores:
+        state.note_validation(scores["pq"], state.average.module, whatever=whatever)
+    journal.write({**row, **{f"val_{name}": value for name, value in scores.items()}})
 
 
 def _run_epoch(
@@ -169,42 +208,53 @@ def _run_epoch(
     state: TrainingState,
     schedule: Schedule,
     set_progress: Callable[[float], None] | None,
-) -> float:
+    out: Path,
+) -> None:
+    """Do the steps that are left of the current epoch."""
     network.train()
-    total = 0.0
-    first = state.step(schedule)
+    saved = time.monotonic()
     label = f"epoch {state.epoch + 1}/{schedule.epochs}"
-    for step, batch in enumerate(track(loader, label, total=schedule.steps_per_epoch), first):
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * schedule.factor(step)
-        if set_progress:
-            set_progress(step / schedule.steps)
-        image, onehot, distance = (tensor.to(fabric.device) for tensor in batch[:3])
-        value = loss(network(image), onehot, distance)
-        if not torch.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value.item()} at step {step + 1};"
-                " lower learning_rate or check the annotations"
-            )
-        optimizer.zero_grad()
-        fabric.backward(value)
-        fabric.clip_gradients(network, optimizer, max_norm=schedule.clip_norm)
-        optimizer.step()
-        average.update_parameters(network.module)
-        total += float(value.detach())
-    return total / schedule.steps_per_epoch
+    batches = track(loader, label, total=schedule.steps_per_epoch, done=state.batches)
+    for batch in batches:
+        with step():
+            state.torn = True
+            number = state.epoch * schedule.steps_per_epoch + state.batches
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.learning_rate * schedule.factor(number)
+            if set_progress:
+                set_progress(number / schedule.steps)
+            image, onehot, distance = (tensor.to(fabric.device) for tensor in batch[:3])
+            value = loss(network(image), onehot, distance)
+            if not torch.isfinite(value):
+                raise TrainingError(
+                    f"the loss is {value.item()} at step {number + 1};"
+                    " lower learning_rate or check the annotations"
+                )
+            optimizer.zero_grad()
+            fabric.backward(value)
+            fabric.clip_gradients(network, optimizer, max_norm=schedule.clip_norm)
+            optimizer.step()
+            average.update_parameters(network.module)
+            state.batches += 1
+            state.loss_sum += float(value.detach())
+            state.torn = False
+            if time.monotonic() - saved > SAVE_SECONDS:
+                state.save(out)
+                saved = time.monotonic()
 
 
-def _epoch_loader(
-    samples: Dataset[Sample], epoch: int, schedule: Schedule, workers: int
+def _rest_of_epoch(
+    samples: Dataset[Sample], state: TrainingState, schedule: Schedule, workers: int
 ) -> DataLoader[Sample]:
     count = schedule.steps_per_epoch * schedule.batch_size
+    first = state.epoch * count
     return DataLoader(
         samples,
         batch_size=schedule.batch_size,
-        sampler=range(epoch * count, (epoch + 1) * count),
+        sampler=range(first + state.batches * schedule.batch_size, first + count),
         num_workers=workers,
         collate_fn=_collate,
+        worker_init_fn=ignore_in_worker,
     )
 
 

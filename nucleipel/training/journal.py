@@ -25,15 +25,11 @@ def read_journal(folder: Path) -> list[dict[str, float]]:
 class Journal:
     """Rows of `metrics.csv`, mirrored to `tensorboard/` and drawn in `curves.png`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rows: list[dict[str, float]]) -> None:
+        """`rows` are those of an earlier go; new ones are appended to that list."""
         self.folder = folder
-        self.rows: list[dict[str, float]] = []
+        self.rows = rows
         self._events = SummaryWriter(folder / "tensorboard")
-
-    def rewind(self, epoch: int) -> None:
-        """Take up the rows of an earlier go up to `epoch`; later ones were never saved."""
-        if epoch and (self.folder / "metrics.csv").is_file():
-            self.rows = [row for row in read_journal(self.folder) if row["epoch"] <= epoch]
 
     def write(self, row: dict[str, float]) -> None:
         """Add the row of one epoch."""
@@ -44,6 +40,9 @@ class Journal:
                 self._events.add_scalar(name, value, epoch)
         shown = ", ".join(f"{name} {row[name]:.4f}" for name in COLUMNS[2:] if name in row)
         log.info("epoch %d: %s", epoch, shown)
+        self._write_table()
+
+    def _write_table(self) -> None:
         with (
             replacing(self.folder / "metrics.csv") as temporary,
             temporary.open("w", newline="") as stream,
@@ -58,6 +57,7 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         """Flush the events and draw the curves, also of a training that broke off."""
         self._events.close()
+        self._write_table()
         with replacing(self.folder / "curves.png") as temporary:
             _draw_curves(self.rows, temporary)
 

@@ -1,12 +1,13 @@
 """Where a training stands, on disk: enough to continue and end with the same weights.
 
-Samples are numbered and the schedule is a function of the step, so there is no
-generator or sampler state to keep: weights, EMA, AdamW's moments, the best
-weights, and four numbers. Safetensors and JSON; each save is a new file, and a
-small JSON written last says which one counts.
+Samples are numbered and the schedule is a function of the step, so the place in
+the stream is two numbers, epoch and batch, and there is no generator to keep.
+Beside them: weights, EMA, AdamW's moments, the loss scaler of mixed precision,
+the best weights, and the rows of the journal. Safetensors and JSON; each save
+is a new file, and a small JSON written last says which one counts, and hashes it.
 """
 
-import json
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,39 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from nucleipel.core.atomic import replacing, write_json
+from nucleipel.core.atomic import read_sealed_json, replacing, write_sealed_json
 from nucleipel.errors import CheckpointError
 
 POINTER = "state.json"
+NUMBERS = (
+    "epoch",
+    "batches",
+    "loss_sum",
+    "best_pq",
+    "best_epoch",
+    "validations_without_gain",
+    "rows",
+)
 
 
 @dataclass
 class TrainingState:
-    """Progress of one training; `network`, `average` and `optimizer` are the live objects."""
+    """Progress of one training; `network`, `average` and the others are the live objects.
+
+    `epoch` epochs are finished; of the next one, `batches` steps are done, with
+    losses of `loss_sum` together. `rows` are those of the journal. `torn` is set
+    while a step changes the live objects: they must not be saved then.
+    """
 
     network: nn.Module
     average: AveragedModel
     optimizer: torch.optim.Optimizer
+    precision: Any = None
     epoch: int = 0
+    batches: int = 0
+    loss_sum: float = 0.0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    torn: bool = False
     best_pq: float = -1.0
     best_epoch: int = 0
     validations_without_gain: int = 0
@@ -42,34 +62,41 @@ class TrainingState:
         network: nn.Module,
         average: AveragedModel,
         optimizer: torch.optim.Optimizer,
+        precision: Any = None,
     ) -> "TrainingState":
         """The state last saved in `folder`, loaded into the live objects, or a new one.
+
+        `precision` is Fabric's plugin, whose loss scaler belongs to the state.
 
         Raises
         ------
         CheckpointError
             If the saved state is damaged.
         """
-        state = cls(network, average, optimizer)
+        state = cls(network, average, optimizer, precision)
         pointer = folder / POINTER
         if not pointer.is_file():
             return state
         try:
-            saved = json.loads(pointer.read_text(encoding="utf-8"))
-            tensors = safetensors.torch.load_file(folder / saved.pop("tensors"))
-            state._load(tensors, saved.pop("optimizer_groups"))
+            saved = read_sealed_json(pointer)
+            payload = (folder / saved["tensors"]).read_bytes()
+            if hashlib.sha256(payload).hexdigest() != saved["sha256"]:
+                raise ValueError(f"{saved['tensors']} does not match its sha256")
+            state._load(safetensors.torch.load(payload), saved["optimizer_groups"])
+            for name in NUMBERS:
+                setattr(state, name, saved[name])
+            if precision is not None and saved["precision"]:
+                precision.load_state_dict(saved["precision"])
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             raise CheckpointError(
                 f"{pointer}: the saved state cannot be read: {error};"
                 " pass --overwrite to start anew"
             ) from error
-        for name, value in saved.items():
-            setattr(state, name, value)
         return state
 
-    def step(self, schedule: Any) -> int:
-        """Optimizer steps done at the start of the current epoch."""
-        return int(self.epoch * schedule.steps_per_epoch)
+    def end_epoch(self) -> None:
+        """Count the current epoch as finished."""
+        self.epoch, self.batches, self.loss_sum = self.epoch + 1, 0, 0.0
 
     def note_validation(self, pq: float, network: nn.Module, *, whatever: bool = False) -> None:
         """Keep the weights if this PQ is the best, or `whatever` it is; else count it against."""
@@ -83,15 +110,18 @@ class TrainingState:
 
     def save(self, folder: Path) -> None:
         """Write everything; until the pointer is renamed, the previous save counts."""
-        name = f"state-{self.epoch:05d}.safetensors"
+        name = f"state-{self.epoch:05d}{f'-{self.batches:06d}' if self.batches else ''}.safetensors"
+        payload = safetensors.torch.save(self._tensors())
         with replacing(folder / name) as temporary:
-            safetensors.torch.save_file(self._tensors(), temporary)
-        numbers = {
-            key: getattr(self, key)
-            for key in ("epoch", "best_pq", "best_epoch", "validations_without_gain")
+            temporary.write_bytes(payload)
+        saved = {
+            "tensors": name,
+            "sha256": hashlib.sha256(payload).hexdigest(),
+            **{key: getattr(self, key) for key in NUMBERS},
+            "optimizer_groups": self.optimizer.state_dict()["param_groups"],
+            "precision": self.precision.state_dict() if self.precision is not None else {},
         }
-        groups = self.optimizer.state_dict()["param_groups"]
-        write_json(folder / POINTER, {"tensors": name, **numbers, "optimizer_groups": groups})
+        write_sealed_json(folder / POINTER, saved)
         for stale in folder.glob("state-*.safetensors"):
             if stale.name != name:
                 stale.unlink()

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from nucleipel.core.progress import track
+from nucleipel.core.stopping import ignore_in_worker
 from nucleipel.data.sample import Sample
 from nucleipel.instances.quantize import quantize
 from nucleipel.instances.rule import InstanceRule
@@ -30,7 +31,9 @@ def validator(
     def validate(network: nn.Module) -> dict[str, float]:
         scores, losses = [], []
         # samples hold their ids as int32 tensors; sizes are equal, so the default collation serves
-        loader = DataLoader(samples, batch_size=batch_size, num_workers=workers)
+        loader = DataLoader(
+            samples, batch_size=batch_size, num_workers=workers, worker_init_fn=ignore_in_worker
+        )
         for batch in track(loader, "validation"):
             outputs = network(batch.image.to(device))
             targets = batch.onehot.to(device), batch.distance.to(device)

@@ -1,9 +1,11 @@
 """Every command through click on a tiny set, and every mistake a user can make, in one line."""
 
+import gzip
 import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -113,14 +115,31 @@ def test_segment_takes_images_one_by_one(ran: Path, tiny_set, tmp_path: Path) ->
 
 def test_csv_and_map_frame(ran: Path, tmp_path: Path) -> None:
     stitch = ["stitch", "--predictions", ran / "maps.zarr", "--out"]
-    _ok(*stitch, tmp_path / "out", "--csv", "--map-frame", "working")
+    _ok(*stitch, tmp_path / "out", "--csv", "--geojson", "gz",
+        "--map-frame", "working")  # fmt: skip
     lines = (tmp_path / "out" / "test" / "nuclei.csv").read_text().splitlines()
     table = pq.read_table(tmp_path / "out" / "test" / "nuclei.parquet")
     assert lines[0].split(",") == table.column_names[:-1]
     assert len(lines) == len(table) + 1
     config = (tmp_path / "out" / "config.yaml").read_text()
     assert "map_frame: working" in config
+    with gzip.open(tmp_path / "out" / "test" / "nuclei.geojson.gz") as stream:
+        assert len(json.load(stream)["features"]) == len(table)
     assert not (ran / "instances" / "test" / "nuclei.csv").exists()
+
+
+def test_export_writes_an_onnx_file_and_a_package(ran: Path, tmp_path: Path) -> None:
+    onnx, package = tmp_path / "m.onnx", tmp_path / "m.zip"
+    asked = ["export", ran / "run2", "--onnx", onnx]
+    _refused("a package says whose", *asked, "--bioimageio", package)
+    assert not onnx.exists()
+    words = _sets("license=MIT", "authors=[Ada Lovelace]")
+    assert _ok(*asked, "--bioimageio", package, *words).stdout.split() == [str(onnx), str(package)]
+    assert zipfile.is_zipfile(package)
+    _refused("is there already; choose another name or pass --overwrite", *asked)
+    nothing = _run("export", "default")
+    assert nothing.exit_code == 2
+    assert "give --onnx FILE, --bioimageio FILE.zip, or both" in nothing.stderr
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))

@@ -1,6 +1,7 @@
 """Settings come from class, file and --set, in this order, and mistakes are named."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -29,12 +30,13 @@ def _kind_of(file: Path) -> type:
         AblateConfig,
         DemoConfig,
         DeviationConfig,
+        ExportConfig,
         PredictConfig,
         SegmentConfig,
     )
 
     kinds = KINDS | {"predict": PredictConfig, "segment": SegmentConfig, "demo": DemoConfig}
-    kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig}
+    kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig, "export": ExportConfig}
     return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
 
 
@@ -135,3 +137,32 @@ def test_memory_and_workers_do_not_shape_instances() -> None:
     one = load_config(StitchConfig, assignments=["workers=1", "max_ram_gb=2"])
     assert one.identity() == StitchConfig().identity()
     assert one.identity() != StitchConfig(instances={"persistence": 0.5}).identity()
+
+
+def test_overrides_and_calibration_know_the_same_numbers_as_the_rule() -> None:
+    from nucleipel.config import CalibrateConfig, InstanceConfig
+    from nucleipel.config.stages import CalibratedNumber, InstanceOverrides
+
+    assert list(InstanceOverrides.model_fields) == list(InstanceConfig.model_fields)
+    assert list(CalibrateConfig().candidates()) == list(get_args(CalibratedNumber))
+    for name, value in (("smooth_px", 33), ("foreground_percent", 0), ("persistence", 1.1)):
+        with pytest.raises(ConfigError, match=f"instances.{name} is"):
+            load_config(StitchConfig, assignments=[f"instances.{name}={value}"])
+
+
+@pytest.mark.parametrize(
+    ("network", "stride"),
+    [
+        ({}, 16),
+        ({"features": (16, 24), "block_px": 1}, 2),
+        ({"family": "basic_unet", "features": (16,) * 6, "block_px": 1}, 16),
+        ({"family": "basic_unet", "features": (16,) * 6}, 32),
+    ],
+)
+def test_settings_and_networks_agree_on_the_stride(network: dict, stride: int) -> None:
+    from nucleipel.config import NetworkConfig
+    from nucleipel.model.network import NetworkSpec
+
+    config = NetworkConfig(**network)
+    spec = NetworkSpec(**config.model_dump(), in_channels=3, classes=3)
+    assert config.stride == spec.stride == stride

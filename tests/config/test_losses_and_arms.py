@@ -22,6 +22,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         (["pel.classes=[interior]", "pel.class_weights=[1, 2]"], "2 class_weights for 1 classes"),
         (["pel.classes=[interior, interior]"], "each once"),
         (["pel.class_weights=[0, 0, 0]"], "class_weights are all 0"),
+        (["pel.boundary_weight=2", "pel.form=dice"], "but the form is dice; set it to deviation"),
+        (["pel.boundary_px=3"], "boundary_px is set, but boundary_weight is 1; set both"),
         (["pel.n_ramp=2"], r"pel\.n_ramp is 2"),
         (["region_loss=dicefocal"], "region_loss is"),
     ],
@@ -48,6 +50,8 @@ def test_the_schedules_and_classes_reach_the_loss() -> None:
             "pel.classes=[boundary, interior]",
             "pel.class_weights=[3, 1]",
             "pel.batch_sums=true",
+            "pel.boundary_weight=2",
+            "pel.boundary_px=1",
         ],
     )
     loss = _build_loss(config)
@@ -57,7 +61,10 @@ def test_the_schedules_and_classes_reach_the_loss() -> None:
     entropy = torch.nn.functional.cross_entropy(logits, onehot)
     for progress, n, weight in ((0, 1, 0), (0.25, 2, 0.5), (1, 3, 2)):
         loss.set_progress(progress)
-        pel = PELoss("deviation", 1, n, classes=[2, 1], weight=[3, 1], batch=True)
+        pel = PELoss(
+            "deviation", 1, n, classes=[2, 1], weight=[3, 1], batch=True,
+            boundary_weight=2, boundary_px=1,
+        )  # fmt: skip
         expected = entropy + weight * pel(logits, onehot)
         assert loss.classes(logits, onehot).item() == pytest.approx(expected.item())
 
@@ -75,13 +82,28 @@ def test_the_committed_ablation_has_the_arms_of_its_comment() -> None:
     assert arms["deviation-n2-a0.5"].pel.alpha == 0.5
     assert {"dice-n1-a2", "deviation-n1-a1"} < arms.keys()
     assert arms["control"].region_loss == "dice"
+    elsewhere = load_config(AblateConfig, file=CONFIGS / "ablation_monuseg.yaml")
+    assert elsewhere.all_arms() == arms, "arms that were chosen on one set exist on the other"
+
+
+def test_the_committed_further_ablation_has_no_grid() -> None:
+    config = load_config(AblateConfig, file=CONFIGS / "ablation_further_dsb2018.yaml")
+    assert config.all_arms() == config.arms
+    assert config.arms["deviation-edges-4-drawn"].pel.boundary_weight == 4
+    assert {arm.sampling for arm in config.arms.values()} == {"uniform", "deviation"}
 
 
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
         (["finetune.region_loss=dice"], r"finetune\.region_loss is set by the arms"),
+        (["finetune.sampling=deviation"], r"finetune\.sampling is set by the arms"),
         (["finetune.keep=best"], r"finetune\.keep is set by the arms or beside finetune"),
+        (["calibrate=[persistense]"], r"calibrate\.0 is"),
+        (
+            ["instances.foreground_percent=60"],
+            r"instances\.foreground_percent is set, but calibrate chooses it for each run",
+        ),
         (["finalists.arms=[controll]"], "no arm 'controll'; there are control"),
         (["arms={a/b: {region_loss: dice}}"], r"arms\.a/b"),
         (["arms.control.seed=3"], "unknown key 'arms.control.seed'"),

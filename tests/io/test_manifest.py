@@ -1,9 +1,12 @@
 """Manifests: every row is checked before work, and all faults are told at once."""
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from refusing import refusal
 
 from nucleipel.errors import ImageError, ManifestError
 from nucleipel.io.manifest import manifest_of_images, read_manifest
@@ -17,13 +20,14 @@ def folder(tmp_path: Path) -> Path:
     for name in ("a", "b"):
         write_slide(tmp_path / f"{name}.ome.tif", np.zeros((8, 9), np.uint8), mpp=None)
         write_annotation(tmp_path / f"{name}_label.tif", np.zeros((8, 9), np.uint16))
+    shutil.copy(tmp_path / "a.ome.tif", tmp_path / "copy of a.ome.tif")
     write_annotation(tmp_path / "wide_label.tif", np.zeros((9, 8), np.uint16))
     return tmp_path
 
 
 def _manifest(folder: Path, text: str) -> Path:
     path = folder / "m.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -71,18 +75,30 @@ def test_paths_start_at_the_data_root(
         (HEADER + "a.ome.tif,,,,-1,\n", "mpp '-1'; expected micrometres per pixel"),
         (HEADER + "a.ome.tif,,,,nan,\n", "mpp 'nan'; expected micrometres per pixel"),
         (HEADER + "a.ome.tif,,,,,../up\n", r"id '\.\./up' cannot name a folder"),
-        (HEADER + "a.ome.tif,,,,,X\nb.ome.tif,,,,,x\n", "share the id 'x'"),
+        (HEADER + "a.ome.tif,,,,,/etc/x\n", "id '/etc/x' cannot name a folder"),
+        (HEADER + "a.ome.tif,,,,,a\x07b\n", r"id 'a\\x07b' cannot name a folder"),
+        (HEADER + f"a.ome.tif,,,,,{'é' * 121}\n", "cannot name a folder.*at most 240 bytes"),
+        (HEADER + "a.ome.tif,,,,,X\nb.ome.tif,,,,,x\n", "lines 2 and 3: .* share the id 'x'"),
+        (HEADER + "a.ome.tif,,,,,é\nb.ome.tif,,,,,e\u0301\n", "lines 2 and 3: .* share the id"),
+        (HEADER + "a.ome.tif,,,,,x\nb.ome.tif,,,,,\n./a.ome.tif,,,,,y\n",
+         "lines 2 and 4: the same image"),
+        (HEADER.replace("label", "lable"), "column 'label' is missing; .* is 'lable' meant"),
+        (HEADER + 'a.ome.tif,"x,,,,\n', "no CSV"),
         (
             HEADER + "a.ome.tif,,train,p,,\nb.ome.tif,,test,p,,\n",
             "source_id 'p' is in the splits test and train",
         ),
+        (HEADER + "a.ome.tif,,train,p,,\n./a.ome.tif,a_label.tif,test,q,,b\n",
+         "lines 2 and 3: .* in train and .* in test hold the same bytes"),
+        (HEADER + "a.ome.tif,,train,p,,\ncopy of a.ome.tif,,val,q,,\n",
+         "lines 2 and 3: .* in train and .*copy of a.* in val hold the same bytes"),
     ],
-)
+)  # fmt: skip
 def test_faults_are_named(folder: Path, text: str, message: str) -> None:
-    with pytest.raises(ManifestError, match=message) as caught:
-        read_manifest(_manifest(folder, text))
-    assert str(caught.value).startswith(str(folder / "m.csv"))
-    assert "\n" not in str(caught.value)
+    path, out = _manifest(folder, text), folder / "out"
+    told = refusal("tile", "--manifest", path, "--out", out, untouched=out)
+    assert told.startswith(str(path))
+    assert re.search(message, told), told
 
 
 def test_all_faults_in_one_report(folder: Path) -> None:
@@ -97,8 +113,8 @@ def test_all_faults_in_one_report(folder: Path) -> None:
 def test_not_utf8(folder: Path) -> None:
     path = folder / "latin.csv"
     path.write_bytes(HEADER.encode() + "sl\u00fcde.png,,,,,\n".encode("latin-1"))
-    with pytest.raises(ManifestError, match="no UTF-8 CSV file"):
-        read_manifest(path)
+    told = refusal("tile", "--manifest", path, "--out", folder / "out", untouched=folder / "out")
+    assert told.startswith(f"{path}: line 2: no UTF-8: invalid start byte; save it as CSV UTF-8")
 
 
 def test_missing_manifest(tmp_path: Path) -> None:

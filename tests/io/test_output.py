@@ -65,7 +65,7 @@ def test_readers_want_a_finished_output_of_the_right_stage(tmp_path: Path) -> No
     with pytest.raises(StoreError, match="no such folder"):
         read_record(out, stage="tile")
     out.mkdir()
-    with pytest.raises(StoreError, match=r"has no readable nucleipel\.json"):
+    with pytest.raises(StoreError, match=r"has no nucleipel\.json"):
         read_record(out, stage="tile")
     output = claim_output(tmp_path / "new", **RUN)
     with pytest.raises(StoreError, match="was not finished; run the same nucleipel tile"):

@@ -233,6 +233,80 @@ def test_volumes(form: str) -> None:
     assert PELoss(form, n=3)(*volumes).item() == pytest.approx(expected, rel=1e-12)
 
 
+# --- weights near boundaries -----------------------------------------------------------
+
+
+def near_boundaries(onehot: torch.Tensor, radius_px: int) -> np.ndarray:
+    """(B, H, W): whether another class stands within a square around each pixel, by looking."""
+    classes = onehot.argmax(dim=1).numpy()
+    near = np.zeros(classes.shape, bool)
+    for patch, y, x in np.ndindex(*classes.shape):
+        rows = slice(max(y - radius_px, 0), y + radius_px + 1)
+        columns = slice(max(x - radius_px, 0), x + radius_px + 1)
+        near[patch, y, x] = (classes[patch, rows, columns] != classes[patch, y, x]).any()
+    return near
+
+
+def halves(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Float64 logits, and annotations of two and three classes with long edges, 12 x 11 px."""
+    logits = torch.from_numpy(np.random.default_rng(seed).normal(scale=2, size=(2, 3, 12, 11)))
+    classes = torch.zeros(2, 12, 11, dtype=torch.long)
+    classes[0, 6:], classes[1, :3, :4], classes[1, 9:, 7:] = 1, 1, 2
+    return logits, torch.nn.functional.one_hot(classes, 3).movedim(-1, 1).double()
+
+
+@pytest.mark.parametrize("radius_px", [1, 2])
+@pytest.mark.parametrize("weight", [0.25, 3])
+@pytest.mark.parametrize("n", [1, 2.5])
+def test_pixels_near_boundaries_weigh_more_or_less(n: float, weight: float, radius_px: int) -> None:
+    logits, onehot = halves()
+    near = near_boundaries(onehot, radius_px)
+    assert 0 < near.mean() < 0.7
+    w = np.where(near, weight, 1.0)[:, None]
+    z = logits.numpy()
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    g = onehot.numpy()
+    off, mass = (w * abs(p - g) ** n).sum(axis=(2, 3)), (w * (p + g)).sum(axis=(2, 3))
+    expected = (1.5 * off / (mass + EPSILON)).mean()
+    loss = PELoss("deviation", 1.5, n, boundary_weight=weight, boundary_px=radius_px)
+    assert loss(logits, onehot).item() == pytest.approx(expected, rel=1e-12)
+    volumes = [tensor[:, :, None] for tensor in (logits, onehot)]
+    assert loss(*volumes).item() == pytest.approx(expected, rel=1e-12)
+    over_batch = PELoss("deviation", 1.5, n, batch=True, boundary_weight=weight, boundary_px=1)
+    large = over_batch(logits, onehot).item()
+    assert large != pytest.approx(expected, rel=1e-3)
+
+
+def test_a_weight_of_1_changes_nothing_and_a_perfect_prediction_is_still_0() -> None:
+    logits, onehot = halves()
+    plain = PELoss("deviation", 2, 2)(logits, onehot).item()
+    assert PELoss("deviation", 2, 2, boundary_weight=1)(logits, onehot).item() == plain
+    weighted = PELoss("deviation", 2, 2, boundary_weight=5)
+    assert weighted(logits, onehot).item() != pytest.approx(plain, rel=1e-3)
+    assert weighted(1e4 * (2 * onehot - 1), onehot).item() == pytest.approx(0, abs=1e-6)
+    empty = torch.zeros_like(onehot)
+    empty[:, 0] = 1
+    expected = PELoss("deviation", 2, 2)(logits, empty).item()
+    assert weighted(logits, empty).item() == pytest.approx(expected, rel=1e-12), "no boundary"
+
+
+@pytest.mark.parametrize("n", [0.5, 1, 3])
+def test_gradient_with_weights_is_that_of_finite_differences(n: float) -> None:
+    logits, onehot = halves()
+    logits = logits[:, :, 4:8, :4].clone().requires_grad_()
+    onehot = onehot[:, :, 4:8, :4]
+    loss = PELoss("deviation", 1.3, n, boundary_weight=4, boundary_px=1)
+    assert torch.autograd.gradcheck(lambda z: loss(z, onehot), logits)
+
+
+def test_the_classes_that_take_part_do_not_move_the_boundaries() -> None:
+    logits, onehot = halves()
+    how = {"n": 2, "boundary_weight": 4}
+    each = PELoss("deviation", reduction="none", **how)(logits, onehot)
+    alone = PELoss("deviation", classes=[2], **how)(logits, onehot).item()
+    assert alone == pytest.approx(each[:, 2].mean().item(), rel=1e-12)
+
+
 # --- gradients -----------------------------------------------------------------------
 
 
@@ -534,6 +608,9 @@ def test_gradient_in_p_is_finite_at_0_and_where_p_is_g(form: str, n: float) -> N
         ({"weight": [0, 0]}, r"weight \[0\.0, 0\.0\]; expected numbers from 0 on, not all 0"),
         ({"weight": [1, -1]}, r"expected numbers from 0 on, not all 0"),
         ({"weight": [1, 2], "classes": [0]}, r"weight \[1\.0, 2\.0\]; expected 1, one of each"),
+        ({"boundary_weight": 0}, "boundary_weight 0, boundary_px 2; expected a number above 0"),
+        ({"boundary_weight": 2, "boundary_px": 0}, "boundary_px 0; expected a number above 0 and"),
+        ({"form": "dice", "boundary_weight": 2}, "goes with the form deviation, not with dice"),
         ({"reduction": "men"}, r"reduction 'men'; expected mean, sum or none"),
     ],
 )

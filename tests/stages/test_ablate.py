@@ -23,7 +23,7 @@ from nucleipel.config.stages import FinalistsConfig, GridConfig, PELConfig
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ConfigError, ManifestError, OutputError
 from nucleipel.io.write_slide import write_annotation, write_slide
-from nucleipel.stages.ablate import ablate, select_finalists
+from nucleipel.stages.ablate import ablate, select_finalists, select_transfer
 from nucleipel.stages.train import train
 
 STEPS = FinetunePatchesConfig(epochs=1, patches_per_epoch=4, batch_size=4, warmup_steps=1)
@@ -179,6 +179,103 @@ def test_every_figure_of_the_report_stands_in_a_table(whole: Path) -> None:
     assert "saturated" in report
 
 
+def test_patches_and_the_loss_have_columns_of_their_own(whole: Path) -> None:
+    report = (whole / "report.md").read_text().split("## The finalists")[1].splitlines()
+    head = next(line for line in report if "Dice: patches" in line).strip("| ").split(" | ")
+    assert head[1:4] == ["Dice: patches", "Dice: loss", "Dice: both"]
+    lines = [line.strip("| ").split(" | ") for line in report if line.startswith("| `")]
+    told = {cells[0].strip("`"): cells[1:] for cells in lines if len(cells) > 6}
+    means = {
+        (row["arm"], row["reference"], row["measure"]): float(row["points"])
+        for row in table(whole / "differences.csv")
+        if row["split"] == "test"
+    }
+    assert "original" in told
+    for arm in told.keys() - {"control"}:
+        for place, measure in ((0, "dice"), (3, "pq")):
+            patches, loss, both = (float(told[arm][place + k].split()[0]) for k in range(3))
+            assert patches == pytest.approx(means["control", "none", measure], abs=6e-3)
+            assert loss == pytest.approx(means[arm, "control", measure], abs=6e-3)
+            assert both == pytest.approx(means[arm, "none", measure], abs=6e-3)
+            assert patches + loss == pytest.approx(both, abs=2e-2)
+
+
+def _judged(base: Path, manifest: Path, out: Path, **changed: object) -> dict[str, str]:
+    """The scores on test of the base alone."""
+    finalists = FinalistsConfig(seeds=(0,), arms=())
+    ablate(out, settings(base, manifest, finalists=finalists, **changed))
+    (row,) = table(out / "results.csv")
+    assert (row["arm"], row["split"]) == ("none", "test")
+    return row
+
+
+def test_scores_are_those_of_segment_and_evaluate(base, tiny_set, tmp_path) -> None:
+    from nucleipel.config import EvaluateConfig, SegmentConfig
+    from nucleipel.config.stages import InstanceOverrides
+    from nucleipel.io.manifest import read_manifest
+    from nucleipel.stages.evaluate import evaluate
+    from nucleipel.stages.segment import segment
+
+    row = _judged(base, tiny_set.manifest, tmp_path / "out")
+    numbers = json.loads((tmp_path / "out/runs/none/seed-0/numbers.json").read_text())
+    rows = read_manifest(tiny_set.manifest).of_split("test")
+    for by, measures in (("dice", ("dice",)), ("pq", ("aji", "pq", "ap@0.50", "ap@0.75"))):
+        how = SegmentConfig(device="cpu", instances=InstanceOverrides(**numbers[by]["instances"]))
+        instances = segment(base, rows, tmp_path / by, how)
+        report = evaluate(
+            tiny_set.manifest, instances, tmp_path / f"{by}.json", EvaluateConfig(), split="test"
+        )
+        for measure in measures:
+            assert float(row[measure]) == pytest.approx(report["mean_over_images"][measure])
+            assert float(row[f"pooled {measure}"]) == pytest.approx(
+                report["pooled_over_nuclei"][measure]
+            )
+        chosen = numbers[by]["instances"]["foreground_percent"]
+        assert float(row[f"foreground_percent for {by}"]) == chosen
+
+
+def test_numbers_are_chosen_once_and_on_val_alone(base, tiny_set, tmp_path, monkeypatch) -> None:
+    import nucleipel.stages.ablation_runs as stage
+
+    real, calls = stage._write_scores, []
+
+    def killed_first(run, *arguments):
+        calls.append(run.arm)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real(run, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "_write_scores", killed_first)
+        with pytest.raises(KeyboardInterrupt):
+            _judged(base, tiny_set.manifest, tmp_path / "out")
+    file = tmp_path / "out/runs/none/seed-0/numbers.json"
+    before = file.stat().st_mtime_ns
+    row = _judged(base, tiny_set.manifest, tmp_path / "out")
+    assert file.stat().st_mtime_ns == before
+    assert row == _judged(base, tiny_set.manifest, tmp_path / "undisturbed")
+    numbers = json.loads(file.read_text())
+    assert float(row["val pooled dice"]) == numbers["dice"]["val"]
+    assert float(row["val pooled pq"]) == numbers["pq"]["val"]
+
+
+def test_a_base_with_other_numbers_is_another_base(base, tiny_set, tmp_path) -> None:
+    import dataclasses
+
+    from nucleipel.model.checkpoint import read_checkpoint, write_checkpoint
+
+    model = read_checkpoint(base)
+    other = tmp_path / "other"
+    other.mkdir()
+    numbers = {**model.description.instances, "min_area_px": 3}
+    write_checkpoint(
+        other, dataclasses.replace(model.description, instances=numbers), model.network.state_dict()
+    )
+    _judged(base, tiny_set.manifest, tmp_path / "out")
+    with pytest.raises(OutputError, match="another base"):
+        _judged(other, tiny_set.manifest, tmp_path / "out")
+
+
 def test_all_arms_see_the_same_samples(base, tiny_set, tmp_path, monkeypatch) -> None:
     from nucleipel.data.patches import TrainingPatches
 
@@ -314,7 +411,7 @@ def test_killed_with_several_jobs_ends_with_the_same_tables(base, tiny_set, tmp_
     assert before.items() <= _times(out).items()
     for name in ("results.csv", "images.csv", "differences.csv", "report.md", "selection.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
-    left = [file for file in out.rglob("*") if "state" in file.name or file.name == "instances"]
+    left = [file for file in out.rglob("*") if "state" in file.name or "maps" in file.name]
     assert not left
     assert (out / "runs" / "control" / "seed-0" / "finetune" / "checkpoint.safetensors").is_file()
 
@@ -335,6 +432,11 @@ def test_selection_takes_the_best_of_each_form_and_the_best_rival() -> None:
         "original",
         "dice-focal",
     )
+    finalists = select_finalists(arms, means, by="pq")
+    assert select_transfer(arms, finalists, means) == ("control", "deviation-n2-a1", "dice-focal")
+    assert select_transfer(arms, ("control",), means) == ("control",)
+    drawn = arms | {"drawn": ArmConfig(region_loss="dice", sampling="deviation")}
+    assert select_finalists(drawn, means | {"drawn": 0.4}, by="pq")[-1] == "drawn"
     del means["deviation-n2-a1"]  # it failed: the first of the equal ones is taken
     assert "deviation-n1-a1" in select_finalists(arms, means, by="pq")
 

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from nucleipel.config import DeviationConfig
-from nucleipel.errors import CheckpointError, ManifestError
+from nucleipel.errors import CheckpointError, ManifestError, OutputError
 from nucleipel.figures.deviation import Moment
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.model.checkpoint import build_description, write_checkpoint
+from nucleipel.model.checkpoint import build_description, read_checkpoint, write_checkpoint
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.deviation import deviation
 
@@ -21,17 +21,19 @@ SPEC = NetworkSpec("unet", (16, 24), 1, block_px=1, in_channels=3, classes=3)
 CPU = DeviationConfig(device="cpu", patch_px=64)
 
 
-def _write_run(folder: Path, *, seed: int, boundary_px: int = 2) -> Path:
+def _write_run(
+    folder: Path, *, seed: int, boundary_px: int = 2, core_px: int = 32, min_area_px: int = 10
+) -> Path:
     torch.manual_seed(seed)
     network = build_network(SPEC).eval()
     description = build_description(
         network,
         SPEC,
         mpp=0.5,
-        core_px=32,
+        core_px=core_px,
         boundary_px=boundary_px,
         maps=("background", "interior", "boundary", "distance"),
-        instances={},
+        instances={"min_area_px": min_area_px},
         config={},
     )
     folder.mkdir()
@@ -83,7 +85,6 @@ def test_the_deviation_is_1_minus_p_of_the_annotated_class(drawn, runs, rows) ->
     from nucleipel.inference.windows import predict_part
     from nucleipel.instances.targets import class_targets
     from nucleipel.io.slide import open_slide, read_annotation
-    from nucleipel.model.checkpoint import read_checkpoint
 
     row = next(row for row in rows.rows if row.id == "val")
     model = read_checkpoint(runs[0])
@@ -166,3 +167,32 @@ def test_networks_that_are_not_alike(runs, rows, tmp_path) -> None:
     with pytest.raises(CheckpointError, match="boundary_px 1, --checkpoint has 2; give a network"):
         deviation(runs[0], rows, tmp_path / "out", CPU, after=other)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_small_image_is_predicted_as_predict_does_it(runs, rows, tmp_path, monkeypatch) -> None:
+    import nucleipel.inference.windows as windows
+
+    real, sides = windows._forward, []
+
+    def spied(network, stack, **named):
+        sides.append(stack.shape[-1])
+        return real(network, stack, **named)
+
+    monkeypatch.setattr(windows, "_forward", spied)
+    large = _write_run(tmp_path / "large", seed=0, core_px=1024)
+    out = deviation(large, rows.of_ids(["val"]), tmp_path / "out", CPU)
+    halo_px = read_checkpoint(large).description.grid.halo_px
+    assert sides == [128 + 2 * halo_px], "one window, no larger than the image and its halo"
+    small = deviation(runs[0], rows.of_ids(["val"]), tmp_path / "small", CPU)
+    one, other = _table(out)[0], _table(small)[0]
+    assert one.keys() == other.keys()
+    for name in one.keys() - {"id", "moment"}:
+        assert float(one[name]) == pytest.approx(float(other[name]), abs=1e-4), name
+
+
+def test_a_checkpoint_described_otherwise_is_another_input(runs, rows, tmp_path) -> None:
+    out = tmp_path / "out"
+    deviation(runs[0], rows.of_ids(["test"]), out, CPU)
+    described = _write_run(tmp_path / "other", seed=0, min_area_px=5)
+    with pytest.raises(OutputError, match="another now"):
+        deviation(described, rows.of_ids(["test"]), out, CPU)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
 from nucleipel.config import (
@@ -26,7 +28,9 @@ from nucleipel.core.geometry import reflected_indices
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import manifest_of_images, read_manifest
+from nucleipel.io.nuclei import wkb
 from nucleipel.io.predictions import open_predictions
+from nucleipel.io.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.calibrate import calibrate
 from nucleipel.stages.evaluate import evaluate
@@ -181,7 +185,7 @@ def test_averaged_flips_do_not_know_how_the_image_lies(ran: Path, tiny_set) -> N
     assert np.abs(upright - predicted(pixels, flips=False)).max() > 1
 
 
-def test_instances_come_in_three_files_that_agree(ran: Path, tiny_set) -> None:
+def test_instances_come_in_files_that_agree(ran: Path, tiny_set) -> None:
     folder = ran / "instances" / "test"
     with tifffile.TiffFile(folder / "instances.ome.tif") as tiff:
         instance_map = tiff.asarray()
@@ -201,14 +205,30 @@ def test_instances_come_in_three_files_that_agree(ran: Path, tiny_set) -> None:
         assert 0.5 <= row["mean_probability"] <= 1
         assert row["green_mean"] == pytest.approx(pixels[inside][:, 1].mean())
     assert rows[0].keys() >= {"hematoxylin_od_mean", "eosin_od_mean", "geometry"}
+    assert np.array_equal(zarr.open_group(folder / "instances.zarr", mode="r")["0"], instance_map)
+    features = json.loads((folder / "nuclei.geojson").read_text())["features"]
+    for feature, row in zip(features, rows, strict=True):
+        (ring,) = feature["geometry"]["coordinates"]
+        assert wkb([[np.array(ring[:-1])[:, ::-1]]]) == row["geometry"]
+        assert feature["properties"]["measurements"]["id"] == row["id"]
+        assert feature["properties"]["measurements"]["area_px"] == row["area_px"]
     overlay = np.asarray(Image.open(folder / "overlay.png"))
     assert overlay.shape == (4 * 100, 4 * 170, 3)
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"<dt>nuclei</dt><dd>{len(rows)}</dd>" in report
+    assert f"size: {170} x {100} px · pixel: 0.5 µm" in report
+    shown = re.findall(r'<figure title="nucleus (\d+) at', report)
+    assert len(shown) == 3 * min(12, len(rows))
+    largest = max(rows, key=lambda row: row["area_px"])
+    assert int(shown[0]) == largest["id"]
+    digest = json.loads((folder / "certificate.json").read_text())["instances_digest"]
+    assert f"<td>{digest}</td>" in report
 
 
 def test_segment_gives_what_predict_and_stitch_give(ran: Path, tiny_set, tmp_path: Path) -> None:
     rows = read_manifest(tiny_set.manifest).of_split("test")
     out = segment(ran / "finetune", rows, tmp_path / "out", SegmentConfig(device="cpu"))
-    for name in ("instances.ome.tif", "nuclei.parquet", "overlay.png"):
+    for name in ("instances.ome.tif", "nuclei.parquet", "nuclei.geojson", "overlay.png"):
         ours, theirs = out / "test" / name, ran / "instances" / "test" / name
         assert ours.read_bytes() == theirs.read_bytes(), name
     assert not (out / "predictions.zarr").exists()
@@ -266,6 +286,9 @@ def test_an_image_that_is_gone_or_changed_is_not_measured(
         stitch(maps, tmp_path / "out", StitchConfig())
     out = stitch(maps, tmp_path / "plain", StitchConfig(intensities=False))
     assert "red_mean" not in pq.read_schema(out / "image" / "nuclei.parquet").names
+    report = (out / "image" / "report.html").read_text(encoding="utf-8")
+    assert "<figure" not in report
+    assert "nuclei per mm²" in report
     shutil.copy(tiny_set.image("val"), image)
     with pytest.raises(StoreError, match="has changed since it was predicted"):
         stitch(maps, tmp_path / "out", StitchConfig())
@@ -395,6 +418,40 @@ def test_finished_stages_are_not_run_again(ran: Path, tiny_set) -> None:
 def test_training_again_gives_the_same_bytes(ran: Path, tiny_set, tmp_path: Path) -> None:
     again = train(tiny_set.manifest, tmp_path / "again", TRAIN)
     assert read_checkpoint(again).sha256 == read_checkpoint(ran / "train").sha256
+
+
+def test_twice_the_pixels_at_half_the_mpp_change_nothing(ran, tiny_set, tmp_path) -> None:
+    """Slides of 0.25 um under a working mpp of 0.5: the same weights, patches, maps and nuclei."""
+    lines = ["image,label,split,source_id,mpp"]
+    for split in ("train", "val", "test"):
+        for name in (f"{split}.ome.tif", f"{split}_label.tif"):
+            fine = tifffile.imread(tiny_set.folder / name).repeat(2, axis=0).repeat(2, axis=1)
+            if "label" in name:
+                write_annotation(tmp_path / name, fine)
+            else:
+                write_slide(tmp_path / name, fine, mpp=0.25)
+        lines.append(f"{split}.ome.tif,{split}_label.tif,{split},source-{split},")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(lines))
+    run = train(manifest, tmp_path / "train", TRAIN)
+    assert read_checkpoint(run).sha256 == read_checkpoint(ran / "train").sha256
+    patches = tile(manifest, tmp_path / "patches.zarr", TILE)
+    tuned = finetune_patches(run, patches, tmp_path / "finetune", FINETUNE)
+    assert read_checkpoint(tuned).sha256 == read_checkpoint(ran / "finetune").sha256
+    rows = read_manifest(manifest).of_split("test")
+    maps = predict(tuned, rows, tmp_path / "maps.zarr", PredictConfig(device="cpu"))
+    wanted, found = (
+        open_predictions(store).images[0].read_map() for store in (ran / "maps.zarr", maps)
+    )
+    assert np.array_equal(found, wanted)
+    stitch(maps, tmp_path / "instances", StitchConfig())
+    certificates = [
+        json.loads((folder / "instances" / "test" / "certificate.json").read_text())
+        for folder in (ran, tmp_path)
+    ]
+    for fact in ("nuclei", "shape", "probabilities_digest", "instances_digest"):
+        assert certificates[0][fact] == certificates[1][fact], fact
+    assert certificates[0]["nuclei"] > 0
 
 
 def test_predictions_killed_between_images_continue(ran, tiny_set, tmp_path, monkeypatch) -> None:

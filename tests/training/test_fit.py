@@ -1,11 +1,15 @@
 """Training learns, and a killed training ends with the weights of an undisturbed one."""
 
 import csv
+import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from nucleipel.core.stopping import Stopped, listening
 from nucleipel.data.sample import Sample
 from nucleipel.errors import CheckpointError, TrainingError
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice, CrossEntropyRegion, PELoss
@@ -44,13 +48,15 @@ class Discs(torch.utils.data.Dataset):
         return Sample(image, classes.float(), central, (distance <= 7).int())
 
 
-def _train(out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None):
+def _train(out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None, samples=None):
     out.mkdir(exist_ok=True)
     fabric = build_fabric("cpu", seed=0)
     network = build_network(SPEC)
     loss = loss or ClassesAndDistance(CrossEntropyDice(1, 1), distance_weight=1)
     scores = validate or (lambda _: {"pq": 0.5, "dice": 0.5, "loss": 1.0})
-    return fit(fabric, network, loss, Discs(), scores, schedule=schedule, workers=0, out=out)
+    return fit(
+        fabric, network, loss, samples or Discs(), scores, schedule=schedule, workers=0, out=out
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,6 +107,74 @@ def test_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path) -> No
         for name, tensor in _last_network(tmp_path / "undisturbed").items():
             assert torch.equal(tensor, state[name]), name
     assert undisturbed.epoch == 1
+
+
+@pytest.mark.parametrize("batch", [0, 2, 3, 7])
+@pytest.mark.parametrize("within_step", [False, True])
+def test_a_signal_in_the_middle_of_an_epoch_changes_nothing(
+    tmp_path: Path, batch: int, within_step: bool
+) -> None:
+    scores = {"pq": 0.5, "dice": 0.5, "loss": 1.0}
+    _train(tmp_path / "undisturbed", validate=lambda _: scores)
+    out = tmp_path / "stopped"
+    loss = Signaling(at=batch if within_step else None)
+    samples = SignalingDiscs(at=None if within_step else batch * SCHEDULE.batch_size)
+    with listening(), pytest.raises(Stopped) as caught:
+        _train(out, validate=lambda _: scores, loss=loss, samples=samples)
+    assert caught.value.exit_code == 143
+    done = json.loads((out / "state.json").read_text())
+    steps = batch + 1 if within_step else batch
+    assert (done["epoch"], done["batches"]) in (
+        divmod(steps, SCHEDULE.steps_per_epoch),
+        # at an epoch's end: before its validation
+        (steps // SCHEDULE.steps_per_epoch - 1, SCHEDULE.steps_per_epoch),
+    )
+    _train(out, validate=lambda _: scores)
+    assert (out / "metrics.csv").read_text() == (
+        tmp_path / "undisturbed" / "metrics.csv"
+    ).read_text()
+    name = f"state-{SCHEDULE.epochs:05d}.safetensors"
+    assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+
+
+def test_a_step_that_takes_too_long_is_given_up_and_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nucleipel.core.stopping.PATIENCE_SECONDS", 0.05)
+    _train(tmp_path / "undisturbed")
+    with listening(), pytest.raises(Stopped):
+        _train(tmp_path / "stopped", loss=Signaling(at=4, seconds=60))
+    assert json.loads((tmp_path / "stopped" / "state.json").read_text())["batches"] == 0
+    _train(tmp_path / "stopped")
+    states = [_last_network(tmp_path / name) for name in ("undisturbed", "stopped")]
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+class SignalingDiscs(Discs):
+    """Asks to stop before sample number `at` is made."""
+
+    def __init__(self, at: int | None) -> None:
+        self.at = at
+
+    def __getitem__(self, number: int) -> Sample:
+        if number == self.at:
+            signal.raise_signal(signal.SIGTERM)
+        return super().__getitem__(number)
+
+
+class Signaling(ClassesAndDistance):
+    """Asks to stop within step number `at`, which then takes its time."""
+
+    def __init__(self, at: int | None, seconds: float = 0) -> None:
+        super().__init__(CrossEntropyDice(1, 1), distance_weight=1)
+        self.at, self.calls, self.seconds = at, 0, seconds
+
+    def forward(self, *arguments: torch.Tensor) -> torch.Tensor:
+        if self.calls == self.at:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(self.seconds)
+        self.calls += 1
+        return super().forward(*arguments)
 
 
 def _last_network(out: Path) -> dict[str, torch.Tensor]:

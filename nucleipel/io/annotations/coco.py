@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Mask, draw, rasterize
-from nucleipel.io.annotations.source import AnnotatedSource, Asked, shape_of
+from nucleipel.io.annotations.source import AnnotatedSource, Asked, require_file, shape_of
+from nucleipel.io.formats.stored import one_line
 from nucleipel.io.slide import image_stem
 
 
@@ -50,10 +51,13 @@ def read_coco(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
 
 
 def _read(source: Path) -> dict[str, Any]:
+    require_file(source)
     try:
         content = json.loads(source.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ImageError(f"{source}: no readable JSON: {error}; check the path") from error
+        raise ImageError(
+            f"{source}: no readable JSON: {one_line(error)}; export it again"
+        ) from error
     lists = (
         [content.get(key) for key in ("images", "annotations")] if isinstance(content, dict) else []
     )

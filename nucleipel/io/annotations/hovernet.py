@@ -11,6 +11,7 @@ from nucleipel.io.annotations.objects import drawn_ids
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     Asked,
+    files_below,
     image_for,
     images_below,
     integral,
@@ -30,7 +31,7 @@ def read_hovernet(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         another size.
     """
     require_folder(source)
-    files = sorted(source.rglob("*.mat"))
+    files = files_below(source, ".mat")
     if not files:
         raise ImageError(f"{source}: holds no .mat; expected one an image")
     images = images_below(asked.images or source)

@@ -17,6 +17,7 @@ from nucleipel.io.annotations.objects import Drawn, Ring, draw, number, rasteriz
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     Asked,
+    files_below,
     image_for,
     images_below,
     require_folder,
@@ -37,7 +38,7 @@ def read_monuseg(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         is missing.
     """
     require_folder(source)
-    annotations = sorted(source.rglob("*.xml"))
+    annotations = files_below(source, ".xml")
     if not annotations:
         raise ImageError(f"{source}: holds no XML; expected one an image")
     images = images_below(asked.images or source)

@@ -21,6 +21,7 @@ from nucleipel.io.annotations.source import (
     Asked,
     images_below,
     integral,
+    require_file,
     require_folder,
     shape_of,
 )
@@ -30,7 +31,8 @@ from nucleipel.io.slide import image_stem
 
 LABEL_FOLDERS = ("labels", "masks")
 LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label")
-LABEL_SUFFIXES = {".png", ".tif", ".tiff", ".npy"}
+LABEL_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"}
+"""A JPEG is looked at only to be refused: without it, its image would be left out unseen."""
 
 
 def read_labels(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
@@ -104,6 +106,7 @@ def _read_pairs(
 
 def _read_ids(path: Path) -> npt.NDArray[np.int64]:
     if path.suffix.lower() == ".npy":
+        require_file(path)
         try:
             ids = np.load(path, allow_pickle=False)
         except Exception as error:  # a Cellpose _seg.npy is a pickle, say
@@ -112,9 +115,10 @@ def _read_ids(path: Path) -> npt.NDArray[np.int64]:
             ) from error
     else:
         image = open_image(path)
-        if len(image.channels) != 1:
+        if len(image.channels) != 1 or "JPEG" in image.container:
             image.close()
-            raise ImageError(f"{path}: is in colour; expected one channel of ids")
+            found = "is in colour" if len(image.channels) != 1 else "is a JPEG, which changes ids"
+            raise ImageError(f"{path}: {found}; expected one channel of ids in a PNG or TIFF")
         ids = image.read(0, Box.of_shape(image.shape))[..., 0]
         image.close()
     if ids.ndim != 2:

@@ -14,7 +14,13 @@ import numpy.typing as npt
 
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Drawn, Mask, draw
-from nucleipel.io.annotations.source import AnnotatedSource, Asked, integral, require_folder
+from nucleipel.io.annotations.source import (
+    AnnotatedSource,
+    Asked,
+    files_below,
+    integral,
+    require_folder,
+)
 from nucleipel.io.formats.stored import one_line
 
 CLASSES = 5
@@ -30,7 +36,7 @@ def read_pannuke(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         pickled objects.
     """
     require_folder(source)
-    files = sorted(source.rglob("masks.npy"))
+    files = [path for path in files_below(source, ".npy") if path.name == "masks.npy"]
     if not files:
         raise ImageError(f"{source}: holds no masks.npy; expected a fold of PanNuke")
     for path in files:

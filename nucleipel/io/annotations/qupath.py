@@ -20,6 +20,7 @@ from nucleipel.io.annotations.objects import Ring, draw, rasterize
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     Asked,
+    files_below,
     image_for,
     images_below,
     shape_of,
@@ -41,9 +42,7 @@ def read_qupath(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         If there is none, one is no GeoJSON (with the number of the feature at
         fault), or an image is missing.
     """
-    files = [source] if source.is_file() else sorted(
-        path for path in source.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file()
-    )  # fmt: skip
+    files = [source] if source.is_file() else files_below(source, *SUFFIXES)
     if not files:
         raise ImageError(f"{source}: no GeoJSON there; expected a file or a folder of them")
     images = images_below(asked.images or (source.parent if source.is_file() else source))
@@ -54,6 +53,27 @@ def read_qupath(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         drawn = draw(masks, shape, min_area_px=asked.min_area_px or 0)
         name = image_stem(image)
         yield AnnotatedSource(name, image, drawn, source_id=name)
+
+
+def read_outlines(path: Path, shape: tuple[int, int]) -> list[list[Ring]]:
+    """The rings (n, 2) of (y, x) of every feature that has an area, whatever it stands for.
+
+    `shape` is (height, width) of level 0 of the image.
+
+    Raises
+    ------
+    ImageError
+        If it is no GeoJSON, holds no area, or all of them lie outside the image.
+    """
+    outlines = [_rings(path, number, item) for number, item in enumerate(_features(path))]
+    outlines = [rings for rings in outlines if rings]
+    if not any(_touches(rings, shape) for rings in outlines):
+        what = f"all {len(outlines)} areas lie outside" if outlines else "holds no area on"
+        raise ImageError(
+            f"{path}: {what} the image of {shape[0]} x {shape[1]} px; is it another image's, or in"
+            " micrometres?"
+        )
+    return outlines
 
 
 def _nuclei(path: Path, shape: tuple[int, int]) -> list[list[Ring]]:

@@ -67,6 +67,24 @@ def require_folder(source: Path) -> None:
         raise ImageError(f"{source}: no such folder; check the path")
 
 
+def files_below(folder: Path, *endings: str) -> list[Path]:
+    """The regular files at or below a folder whose names end so, in order; never a pipe."""
+    return sorted(p for p in folder.rglob("*") if p.name.endswith(endings) and p.is_file())
+
+
+def require_file(path: Path) -> None:
+    """Check that a path is a regular file: a pipe would be waited on for ever.
+
+    Raises
+    ------
+    ImageError
+        If it is not.
+    """
+    if not path.is_file():
+        kind = "is no regular file" if path.exists() else "no such file"
+        raise ImageError(f"{path}: {kind}; check the path")
+
+
 def shape_of(image: Path) -> tuple[int, int]:
     """(height, width) of an image file; errors as `open_image`."""
     opened = open_image(image)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from nucleipel.errors import ImageError
 from nucleipel.io.formats.stored import GRAY, RGB, Level, StoredImage, on_white
 
-LARGEST_PX = 2**28
-"""16,384 x 16,384 px: anything larger belongs in a tiled file."""
+LARGEST_PX = 2**27
+"""11,585 x 11,585 px: anything larger belongs in a tiled file, and Pillow stops not far above."""
 
 
 def open_raster(path: Path) -> StoredImage:
@@ -33,7 +33,7 @@ def open_raster(path: Path) -> StoredImage:
                 pixels, photometric = _decode_deep(path) if deep else _decode(path, picture)
                 container = str(picture.format)
         except Image.DecompressionBombError as error:
-            raise ImageError(f"{path}: {error}; expected at most {LARGEST_PX} px") from error
+            raise ImageError(_too_large(path, "more pixels than memory should hold")) from error
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     return StoredImage(
@@ -48,10 +48,14 @@ def open_raster(path: Path) -> StoredImage:
 
 def _require_size(path: Path, size: tuple[int, int]) -> None:
     if size[0] * size[1] > LARGEST_PX:
-        raise ImageError(
-            f"{path}: {size[1]} x {size[0]} px cannot be read by region from a PNG or JPEG;"
-            " convert it to a tiled TIFF"
-        )
+        raise ImageError(_too_large(path, f"{size[1]} x {size[0]} px"))
+
+
+def _too_large(path: Path, what: str) -> str:
+    return (
+        f"{path}: {what}; a PNG or JPEG cannot be read by region, at most {LARGEST_PX} px are"
+        " taken; convert it to a tiled TIFF"
+    )
 
 
 def _png_bits(path: Path) -> int:

@@ -52,10 +52,20 @@ def open_tiff(path: Path) -> StoredImage:
 
     tiff = tifffile.TiffFile(path)
     try:
+        _require_last_page(path, tiff)
         return _read_header(path, tiff)
     except BaseException:
         tiff.close()
         raise
+
+
+def _require_last_page(path: Path, tiff: Any) -> None:
+    """Pages that lead back to an earlier one: tifffile would gather them for ever."""
+    seen: set[int] = set()
+    for page in tiff.pages:
+        if page.offset in seen:
+            raise ImageError(f"{path}: its pages lead round in a loop; export the image again")
+        seen.add(page.offset)
 
 
 def _read_header(path: Path, tiff: Any) -> StoredImage:

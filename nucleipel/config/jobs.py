@@ -1,0 +1,60 @@
+"""How a site's Slurm is asked for machines: the profile of `nucleipel submit`."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from nucleipel.config.stages import NotNegative, Positive, Settings
+
+Stage = Literal["train", "tile", "finetune-patches", "predict", "stitch", "evaluate"]
+
+
+class JobConfig(Settings):
+    """What one stage asks for, and its settings."""
+
+    partition: str | None = None
+    time: str | None = None
+    """Time limit as sbatch takes it, 12:00:00 or 2-00:00:00; a job that needs more is requeued."""
+    cpus: Positive | None = None
+    memory: str | None = None
+    """As sbatch takes it, 16G say."""
+    gpus: NotNegative | None = None
+    sbatch: tuple[str, ...] = ()
+    """Further options of sbatch, "--account=lab42" say."""
+    config: str | None = None
+    """YAML file of the stage's settings."""
+    set: tuple[str, ...] = ()
+    """Settings of the stage, each key=value."""
+
+
+class SubmitConfig(Settings):
+    """Settings of `nucleipel submit`."""
+
+    command: str = "nucleipel"
+    """How the command is called on a node; may be several words."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell that come first in every job: module load, source .venv/bin/activate."""
+    shards: Positive | None = None
+    """Tasks of the arrays, at most; without it one an image."""
+    at_a_time: Positive | None = None
+    """How many tasks of an array run at a time, at most."""
+    warn_seconds: Positive = 120
+    """So long before the time limit a job saves, stops and is requeued."""
+    restarts: NotNegative = 20
+    """How often a job is requeued, at most."""
+    default: JobConfig = JobConfig()
+    """For every stage, where the stage does not say otherwise."""
+    stages: dict[Stage, JobConfig] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.default.config or self.default.set:
+            raise ValueError("default.config and default.set: settings belong to one stage each")
+        return self
+
+    def job(self, stage: Stage) -> JobConfig:
+        """What a stage asks for, the defaults filled in."""
+        own = self.stages.get(stage, JobConfig())
+        both = {**self.default.model_dump(), **own.model_dump(exclude_none=True)}
+        both["sbatch"] = (*self.default.sbatch, *own.sbatch)
+        return JobConfig.model_validate(both)

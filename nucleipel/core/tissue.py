@@ -1,0 +1,116 @@
+"""Where a slide holds tissue, coarsely, so that empty glass need not be predicted.
+
+A mask only decides which cores of the window grid are skipped, each as a whole;
+no pixel is ever changed. A core is skipped if it, and a ring of `ring_px`
+around it, hold no tissue. The ring is at least the network's halo, so a
+skipped core is one whose map would follow from glass alone; and at least
+`LARGEST_NUCLEUS_PX`, so a nucleus that reaches into a skipped core lies, as far
+as it is no longer than the ring, wholly on what the mask calls glass: one with
+a single pixel of tissue is neither cut nor lost.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.core.geometry import Box, core_tiles
+
+LARGEST_NUCLEUS_PX = 128
+ON_BRIGHT, ON_DARK = (5, 20), (3, 10)
+"""How far above the ground, of 255, Otsu's threshold may lie: without tissue it cuts through noise,
+without glass between pale and dark tissue."""
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """A coarse map of tissue: `mask` (h, w) bool, each pixel `step_px` working pixels wide.
+
+    `how` tells people and records where it comes from.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    step_px: int
+    how: dict[str, str | int]
+
+    def holds(self, box: Box) -> bool:
+        """Whether a box, in working pixels, holds any tissue; it may overhang the image."""
+        y0, x0 = (max(start, 0) // self.step_px for start in (box.y0, box.x0))
+        y1, x1 = (-(-stop // self.step_px) for stop in (box.y1, box.x1))
+        return bool(self.mask[y0 : max(y1, 0), x0 : max(x1, 0)].any())
+
+    @property
+    def share(self) -> float:
+        """Tissue in all of the mask, 0 to 1."""
+        return float(self.mask.mean())
+
+
+def ring_px(halo_px: int) -> int:
+    """How far from a skipped core no tissue may lie."""
+    return max(halo_px, LARGEST_NUCLEUS_PX)
+
+
+def glass_cores(
+    tissue: Tissue | None, shape: tuple[int, int], *, core_px: int, halo_px: int
+) -> frozenset[Box]:
+    """The cores of the window grid over an image of shape (height, width) that are skipped."""
+    if tissue is None:
+        return frozenset()
+    ring = ring_px(halo_px)
+    tiles = core_tiles(shape, core_px=core_px, halo_px=halo_px)
+    return frozenset(tile.core for tile in tiles if not tissue.holds(tile.core.grow(ring)))
+
+
+def describe_skipped(
+    tissue: Tissue | None,
+    skipped: frozenset[Box],
+    shape: tuple[int, int],
+    *,
+    core_px: int,
+    halo_px: int,
+    mpp: float | None,
+) -> dict[str, Any]:
+    """For the record of a result: where the mask comes from, and what was skipped."""
+    if tissue is None:
+        return {"mask": "off", "skipped_px": 0, "skipped_percent": 0.0}
+    height, width = shape
+    skipped_px = sum((core.y1 - core.y0) * (core.x1 - core.x0) for core in skipped)
+    return {
+        **tissue.how,
+        "mask_pixel_px": tissue.step_px,
+        "tissue_percent": round(100 * tissue.share, 2),
+        "ring_px": ring_px(halo_px),
+        "cores": -(-height // core_px) * -(-width // core_px),
+        "skipped_cores": len(skipped),
+        "skipped_px": skipped_px,
+        "skipped_um2": skipped_px * mpp**2 if mpp else None,
+        "skipped_percent": round(100 * skipped_px / (height * width), 2),
+    }
+
+
+def tissue_signal(shown: npt.NDArray[np.float32], *, bright: bool) -> npt.NDArray[np.uint8]:
+    """How much each pixel of (h, w, C), 0 to 1 in the slide's range, differs from glass; (h, w).
+
+    On bright ground: saturation, as the distance between the largest and the
+    smallest channel, or darkness if that is more. On dark ground: the
+    brightest channel.
+    """
+    if bright:
+        signal = np.maximum(np.ptp(shown, axis=-1), 1 - shown.mean(axis=-1))
+    else:
+        signal = shown.max(axis=-1)
+    return np.rint(signal * 255).astype(np.uint8)
+
+
+def otsu_threshold(signal: npt.NDArray[np.uint8], *, bright: bool) -> int:
+    """Otsu's threshold (1979) of a (h, w) `tissue_signal`, kept within bounds; tissue lies above.
+
+    On bright ground glass is white in the slide's own range, so its signal is
+    0. Dark ground has a level of its own: the median of what Otsu calls ground.
+    """
+    found = int(cv2.threshold(signal, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
+    ground = 0 if bright else int(np.median(signal[signal <= found]))
+    low, high = ON_BRIGHT if bright else ON_DARK
+    return min(max(found, ground + low), ground + high)

@@ -1,0 +1,83 @@
+"""The nuclei of one image as QuPath's detection objects: `nuclei.geojson`, or `.geojson.gz`.
+
+A FeatureCollection with one feature a line. A feature has QuPath's own
+members: `id` (a UUID, the same for the same nuclei), `objectType` and
+`measurements`, which are the table's columns; one that is not known is left out.
+"""
+
+import gzip
+import io
+import json
+import math
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.core.nuclei import NucleusRows, Outline, Write, closed_xy
+
+GEOJSON, GEOJSON_GZ = "nuclei.geojson", "nuclei.geojson.gz"
+DECIMALS = 4
+
+
+@contextmanager
+def open_geojson(path: Path, *, unique: uuid.UUID) -> Iterator[Write]:
+    """A function that writes some nuclei more; compressed if `path` ends in .gz."""
+    with ExitStack() as stack:
+        stream = _open(path, stack)
+        separator = '{"type":"FeatureCollection","features":[\n'
+
+        def write(rows: NucleusRows) -> None:
+            nonlocal separator
+            for row, outline in zip(_records(rows.columns), rows.outlines, strict=True):
+                stream.write(separator + _feature(row, outline, unique))
+                separator = ",\n"
+
+        yield write
+        if separator != ",\n":
+            stream.write(separator)
+        stream.write("\n]}\n")
+
+
+def _open(path: Path, stack: ExitStack) -> TextIO:
+    if path.suffix != ".gz":
+        return stack.enter_context(path.open("w", encoding="ascii", newline="\n"))
+    raw = stack.enter_context(path.open("wb"))
+    # without a name and a time in it: the same nuclei give the same bytes
+    packed = stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
+    return stack.enter_context(io.TextIOWrapper(packed, encoding="ascii", newline="\n"))
+
+
+def _records(columns: dict[str, npt.NDArray[np.generic]]) -> Iterator[dict[str, Any]]:
+    """Each row as plain JSON types, floats rounded, NaN left out."""
+    values = []
+    for column in columns.values():
+        if column.dtype.kind == "f":
+            rounded = np.round(column.astype(np.float64), DECIMALS).tolist()
+            values.append([None if math.isnan(value) else value for value in rounded])
+        else:
+            values.append(column.tolist())
+    for row in zip(*values, strict=True):
+        yield {name: value for name, value in zip(columns, row, strict=True) if value is not None}
+
+
+def _feature(row: dict[str, Any], outline: Outline, unique: uuid.UUID) -> str:
+    feature = {
+        "type": "Feature",
+        "id": str(uuid.uuid5(unique, str(row["id"]))),
+        "properties": {"objectType": "detection", "measurements": row},
+    }
+    text = json.dumps(feature, separators=(",", ":"))
+    return f'{text[:-1]},"geometry":{_geometry(outline)}}}'
+
+
+def _geometry(outline: Outline) -> str:
+    polygons = [[closed_xy(ring).tolist() for ring in rings] for rings in outline]
+    kind, shown = ("Polygon", polygons[0]) if len(polygons) == 1 else ("MultiPolygon", polygons)
+    # corners lie on halves: a whole number needs no ".0"
+    corners = json.dumps(shown, separators=(",", ":")).replace(".0,", ",").replace(".0]", "]")
+    return f'{{"type":"{kind}","coordinates":{corners}}}'

@@ -1,0 +1,39 @@
+"""Handing scripts to Slurm."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from nucleipel.errors import SubmitError
+
+
+def submit_script(script: Path, *, dependency: str | None) -> str:
+    """Submit a batch script; returns its job id.
+
+    Raises
+    ------
+    SubmitError
+        If there is no sbatch, or it refuses.
+    """
+    waiting = [f"--dependency={dependency}", "--kill-on-invalid-dep=yes"] if dependency else []
+    return _run(["sbatch", "--parsable", *waiting, str(script)]).split(";")[0].strip()
+
+
+def cancel_jobs(ids: Sequence[str]) -> None:
+    """Cancel jobs."""
+    if ids:
+        _run(["scancel", *ids])
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    except FileNotFoundError as error:
+        raise SubmitError(
+            f"{command[0]}: no such command; submit from a login node of the cluster, or read the"
+            " scripts with --dry-run"
+        ) from error
+    if done.returncode:
+        told = " ".join((done.stderr or done.stdout).split())
+        raise SubmitError(f"{' '.join(command)}: {told}")
+    return done.stdout

@@ -1,0 +1,92 @@
+"""Hashes of what a stage wrote, in the format of `sha256sum`: `sha256sum -c SHA256SUMS` checks it.
+
+While a stage works it notes each finished file in a journal, `.written`: what
+stands there is on the disk and is not made again. At the end all files are
+listed in `SHA256SUMS`, sorted, and the record holds the hash of that list.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from nucleipel.core.atomic import sync, write_text
+from nucleipel.errors import StoreError
+
+SUMS, JOURNAL = "SHA256SUMS", ".written"
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def format_sums(sums: Mapping[str, str]) -> str:
+    """One line a file, sorted by name."""
+    return "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+
+
+def parse_sums(text: str) -> dict[str, str]:
+    """Hashes by name; lines that are cut off or no such lines are left out."""
+    lines = text.split("\n")[:-1]  # what follows the last newline was not written to its end
+    found = (_LINE.fullmatch(line) for line in lines)
+    return {match[2]: match[1] for match in found if match}
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """The hashes that a list or journal holds; none if there is no such file."""
+    try:
+        return parse_sums(path.read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return {}
+
+
+class Written:
+    """The journal of a folder: names of finished files below it, and their hashes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sums = read_sums(folder / JOURNAL)
+        self._started = False
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.sums and (self.folder / name).is_file()
+
+    def add(self, names: Iterable[str]) -> None:
+        """Bring finished files to the disk, then note them."""
+        lines = ""
+        for name in names:
+            path = self.folder / name
+            sync(path)
+            sync(path.parent)
+            self.sums[name] = digest_of(path)
+            lines += f"{self.sums[name]}  {name}\n"
+        if not self._started:
+            # anew: a killed run may have left half a line, which a new one must not follow
+            write_text(self.folder / JOURNAL, format_sums(self.sums))
+            self._started = True
+            return
+        with (self.folder / JOURNAL).open("a", encoding="utf-8") as stream:
+            stream.write(lines)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def require_whole(folder: Path, name: str, sums: Mapping[str, str], *, again: str) -> None:
+    """Refuse a file that is not what was written; for small files that nothing else protects.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or altered; `again` is the command that would make it.
+    """
+    path = folder / name
+    if name not in sums:
+        raise StoreError(f"{path}: is not listed as written; {again} again")
+    if not path.is_file():
+        raise StoreError(f"{path}: is missing; nucleipel verify --repair, then {again} again")
+    if digest_of(path) != sums[name]:
+        raise StoreError(f"{path}: was altered; nucleipel verify --repair, then {again} again")

@@ -1,0 +1,174 @@
+"""The tissue mask of a slide: found on a low level of it, or read from a file.
+
+A file is a GeoJSON of outlines in pixels of level 0, or a TIFF or PNG of the
+slide's shape or smaller, in which anything but 0 is tissue. For several slides
+it is a folder of them, `<id>.geojson`, `<id>.tif` or `<id>.png`.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.core.geometry import Box
+from nucleipel.core.tissue import Tissue, otsu_threshold, tissue_signal
+from nucleipel.errors import ImageError
+from nucleipel.io.annotations.qupath import read_outlines
+from nucleipel.io.fingerprint import fingerprint
+from nucleipel.io.formats import StoredImage, open_image
+from nucleipel.io.slide import Slide
+
+AUTO, OFF = "auto", "off"
+SMALLEST_SLIDE_PX = 2048
+"""Smaller images are predicted whole: there is little to gain."""
+STEP_UM, STEP_PX = 8.0, 16
+"""Side of a mask's pixel, and what stands for it where the mpp is not known."""
+LARGEST_MASK_PX = 4096
+ROWS_AT_A_TIME = 256
+FILE_SUFFIXES = (".geojson", ".tif", ".tiff", ".png")
+
+
+def tissue_of(slide: Slide, asked: str, *, image_id: str) -> Tissue | None:
+    """The mask of a slide as `asked`: "auto", "off", or a path; None where all is predicted.
+
+    Raises
+    ------
+    ImageError
+        If a mask cannot be read or does not fit the slide.
+    """
+    if asked == OFF or (asked == AUTO and max(slide.shape) < SMALLEST_SLIDE_PX):
+        return None
+    step = _step_px(slide)
+    if asked == AUTO:
+        return find_tissue(slide, step_px=step)
+    path = mask_file(Path(asked), image_id)
+    how: dict[str, str | int] = {"mask": path.name, "sha256": fingerprint(path)}
+    drawn = path.suffix.lower() == ".geojson"
+    mask = _of_outlines(path, slide, step) if drawn else _of_picture(path, slide, step)
+    return Tissue(mask, step, how)
+
+
+def require_tissue_files(asked: str, image_ids: Iterable[str]) -> dict[str, str]:
+    """What identifies the masks that are `asked` for, by content; none of it where no file is.
+
+    Raises
+    ------
+    ImageError
+        If one is missing, or is one file for several images.
+    """
+    if asked in (AUTO, OFF):
+        return {}
+    ids = list(image_ids)
+    if len(ids) > 1 and not Path(asked).is_dir():
+        raise ImageError(
+            f"{asked}: one tissue mask for {len(ids)} images; give a folder that holds"
+            f" <id>.geojson or <id>.tif for each"
+        )
+    return {"tissue": " ".join(fingerprint(mask_file(Path(asked), name)) for name in ids)}
+
+
+def mask_file(asked: Path, image_id: str) -> Path:
+    """The file of a mask: `asked` itself, or that of an image in the folder `asked`.
+
+    Raises
+    ------
+    ImageError
+        If there is none.
+    """
+    wanted = " or ".join(FILE_SUFFIXES)
+    if asked.is_dir():
+        for suffix in FILE_SUFFIXES:
+            if (asked / f"{image_id}{suffix}").is_file():
+                return asked / f"{image_id}{suffix}"
+        raise ImageError(f"{asked}: holds no tissue mask of '{image_id}'; expected {wanted}")
+    if not asked.is_file():
+        raise ImageError(
+            f"{asked}: no such tissue mask; expected {AUTO}, {OFF}, or a file or folder of {wanted}"
+        )
+    if asked.suffix.lower() not in FILE_SUFFIXES:
+        raise ImageError(f"{asked}: a tissue mask is {wanted}")
+    return asked
+
+
+def find_tissue(slide: Slide, *, step_px: int) -> Tissue:
+    """Tissue by Otsu's threshold on saturation and darkness, or on brightness where ground is dark.
+
+    Which of the two is told by the mean of the slide in its own range: over a
+    half means bright ground. If that errs, nearly all is taken as tissue.
+    """
+    coarse = slide.coarse(step_px)
+    intensity = slide.intensity_range()
+    bands = [
+        Box(y, 0, y + ROWS_AT_A_TIME, coarse.shape[1]).clip(coarse.shape)
+        for y in range(0, coarse.shape[0], ROWS_AT_A_TIME)
+    ]
+    shown = [
+        np.rint(intensity.normalize(coarse.read(band)) * 255).astype(np.uint8) for band in bands
+    ]
+    total = sum(int(part.sum(dtype=np.int64)) for part in shown)
+    bright = total > 127.5 * sum(part.size for part in shown)
+    signal = np.concatenate(
+        [tissue_signal((part / 255).astype(np.float32), bright=bright) for part in shown]
+    )
+    threshold = otsu_threshold(signal, bright=bright)
+    ground = "bright" if bright else "dark"
+    how: dict[str, str | int] = {"mask": AUTO, "ground": ground, "threshold": threshold}
+    return Tissue(signal > threshold, step_px, how)
+
+
+def _step_px(slide: Slide) -> int:
+    step = max(1, round(STEP_UM / slide.mpp)) if slide.mpp else STEP_PX
+    return max(step, -(-max(slide.shape) // LARGEST_MASK_PX))
+
+
+def _of_outlines(path: Path, slide: Slide, step: int) -> npt.NDArray[np.bool_]:
+    """All mask pixels that outlines touch; holes are left out."""
+    height, width = (-(-length // step) for length in slide.shape)
+    ratio = slide.resolution.ratio * step
+    mask = np.zeros((height, width), np.uint8)
+    for rings in read_outlines(path, slide.image.shape):
+        fine = [np.floor(ring[:, ::-1] / ratio).astype(np.int32) for ring in rings]
+        cv2.fillPoly(mask, fine, 1)
+    return mask > 0
+
+
+def _of_picture(path: Path, slide: Slide, step: int) -> npt.NDArray[np.bool_]:
+    """All mask pixels in which a picture of the whole slide has anything but 0."""
+    picture = open_image(path)
+    try:
+        scale = _scale_of(path, picture, slide)
+        height, width = (-(-length // step) for length in slide.shape)
+        rows, columns = (
+            np.minimum((np.arange(count) * step * scale).astype(int), length - 1)
+            for count, length in zip((height, width), picture.shape, strict=True)
+        )
+        mask = np.empty((height, width), bool)
+        for top in range(0, height, ROWS_AT_A_TIME):
+            wanted = rows[top : top + ROWS_AT_A_TIME]
+            last = rows[top + len(wanted)] if top + len(wanted) < height else picture.shape[0]
+            band = Box(int(wanted[0]), 0, max(int(last), int(wanted[-1]) + 1), picture.shape[1])
+            held = picture.read(0, band).any(axis=-1)
+            held = np.logical_or.reduceat(held, columns, axis=1)
+            mask[top : top + len(wanted)] = np.logical_or.reduceat(held, wanted - wanted[0], axis=0)
+        return mask
+    finally:
+        picture.close()
+
+
+def _scale_of(path: Path, picture: StoredImage, slide: Slide) -> float:
+    """Pixels of the picture per working pixel, the same along both axes.
+
+    Raises
+    ------
+    ImageError
+        If they are not.
+    """
+    (height, width), source = picture.shape, slide.image.shape
+    if abs(height - source[0] * width / source[1]) > 1 + source[0] / source[1]:
+        raise ImageError(
+            f"{path}: the tissue mask is {height} x {width} px, its slide {source[0]} x"
+            f" {source[1]} px; expected the same, or a smaller picture of the whole slide"
+        )
+    return width / slide.shape[1]

@@ -1,0 +1,170 @@
+"""Whether outputs are still what was written, by hash; and taking out what is not.
+
+A repaired output is unfinished again and lacks what was broken: the same
+command makes that, and nothing else, anew.
+"""
+
+import hashlib
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nucleipel.core.atomic import read_sealed_json, write_sealed_json, write_text
+from nucleipel.core.locks import PREFIX, HeldError, Lock
+from nucleipel.core.progress import track
+from nucleipel.errors import StoreError
+from nucleipel.io.output import (
+    COPY,
+    RECORD,
+    journals_of,
+    read_journals,
+    restore_journals,
+    result_files,
+)
+from nucleipel.io.sums import SUMS, digest_of, format_sums, read_sums
+
+MISSING, ALTERED, UNVOUCHED = "missing", "altered", "not vouched for: its list is damaged"
+WHOLE_FOLDERS = ("stitch", "segment")
+"""Stages whose images are folders that appear at once: one broken file takes its folder along."""
+
+
+@dataclass
+class Findings:
+    """What became of one output: `broken` tells what is wrong with a file, by its name."""
+
+    folder: Path
+    record: dict[str, Any]
+    broken: dict[str, str] = field(default_factory=dict)
+    good: dict[str, str] = field(default_factory=dict)
+    unlisted: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stage had finished."""
+        return bool(self.record["complete"])
+
+    @property
+    def broken_results(self) -> list[str]:
+        """Broken files that a stage has to make again: all but the record and the list."""
+        return [name for name in self.broken if name not in (RECORD, COPY, SUMS)]
+
+
+def find_outputs(path: Path) -> list[Path]:
+    """The output folders at and below a path.
+
+    Raises
+    ------
+    StoreError
+        If there is none.
+    """
+    found = {file.parent for name in (RECORD, COPY) for file in path.rglob(name)}
+    if not found:
+        raise StoreError(f"{path}: no output of nucleipel is there; check the path")
+    return sorted(found)
+
+
+def inspect_output(folder: Path) -> Findings:
+    """Hash again whatever an output's record, list or journals say was written.
+
+    Raises
+    ------
+    StoreError
+        If the record and its copy are both unreadable.
+    """
+    found = _read_records(folder)
+    expected = _expected(found)
+    for name, digest in track(expected.items(), f"verifying {folder.name}"):
+        if not (folder / name).is_file():
+            found.broken[name] = MISSING
+        elif (was := digest_of(folder / name)) != digest:
+            found.broken[name] = ALTERED if digest else UNVOUCHED
+        else:
+            found.good[name] = was
+    if found.complete:
+        found.unlisted = [name for name in result_files(folder) if name not in expected]
+    return found
+
+
+def repair_output(found: Findings) -> None:
+    """Restore a broken record or list; remove broken results, and let the stage run again.
+
+    Raises
+    ------
+    StoreError
+        If a process is at work on the output.
+    """
+    try:
+        with Lock(found.folder / PREFIX):
+            _repair(found)
+    except HeldError as error:
+        raise StoreError(f"{found.folder}: {error} is at work on it; wait for it") from error
+
+
+def _repair(found: Findings) -> None:
+    folder, record = found.folder, found.record
+    if found.broken_results:
+        _remove(found)
+        for journal in journals_of(folder):
+            journal.unlink()
+        restore_journals(folder, record["stage"], found.good)
+        record = {**record, "complete": False}
+    for name in (COPY, RECORD):
+        if found.broken_results or name in found.broken:
+            write_sealed_json(folder / name, record)
+    if found.broken_results:
+        (folder / SUMS).unlink(missing_ok=True)
+    elif SUMS in found.broken:
+        write_text(folder / SUMS, format_sums(found.good))
+
+
+def _read_records(folder: Path) -> Findings:
+    records, faults = {}, {}
+    for name in (RECORD, COPY):
+        try:
+            records[name] = read_sealed_json(folder / name)
+        except FileNotFoundError:
+            faults[name] = MISSING
+        except (OSError, ValueError):
+            faults[name] = ALTERED
+    if not records:
+        raise StoreError(
+            f"{folder / RECORD}: cannot be read, nor can its copy; delete the folder and run its"
+            " command again"
+        )
+    record = records.get(RECORD) or records[COPY]
+    if not record["complete"]:
+        faults.pop(COPY, None)  # it is written at the end
+    return Findings(folder, record, broken=faults)
+
+
+def _expected(found: Findings) -> dict[str, str]:
+    """Hashes by name; an empty one where nothing trustworthy tells it."""
+    folder = found.folder
+    if not found.complete:
+        return read_journals(folder)
+    listed = read_sums(folder / SUMS)
+    if _is_list_of(found, listed, folder / SUMS):
+        return listed
+    found.broken[SUMS] = ALTERED if (folder / SUMS).is_file() else MISSING
+    present = {name: digest_of(folder / name) for name in result_files(folder)}
+    if _is_list_of(found, present):
+        return present
+    return dict.fromkeys(present, "") | listed
+
+
+def _is_list_of(found: Findings, sums: dict[str, str], path: Path | None = None) -> bool:
+    try:
+        text = path.read_bytes() if path else format_sums(sums).encode()
+    except OSError:
+        return False
+    return hashlib.sha256(text).hexdigest() == found.record["sums_sha256"]
+
+
+def _remove(found: Findings) -> None:
+    for name in found.broken_results:
+        top, _, below = name.partition("/")
+        if found.record["stage"] in WHOLE_FOLDERS and below:
+            shutil.rmtree(found.folder / top, ignore_errors=True)
+        else:
+            (found.folder / name).unlink(missing_ok=True)

@@ -1,0 +1,19 @@
+"""The grid of pixels that a network works on; without torch, so that settings can ask too."""
+
+from typing import Literal
+
+Family = Literal["unet", "basic_unet"]
+
+
+def network_stride(family: Family, *, levels: int, block_px: int) -> int:
+    """Sides of windows and origins of tiles must be multiples of this many pixels.
+
+    A unet halves its grid once between two levels, the blocks being its first
+    halving; a basic_unet halves it four times, on the grid of its blocks.
+
+    >>> network_stride("unet", levels=5, block_px=2), network_stride("unet", levels=5, block_px=1)
+    (16, 16)
+    >>> network_stride("basic_unet", levels=6, block_px=2)
+    32
+    """
+    return int(2 ** (levels - 1)) if family == "unet" else 16 * block_px

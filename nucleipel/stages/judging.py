@@ -1,0 +1,57 @@
+"""Score probability maps against annotations under any rule: to calibrate, and to compare."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.core.geometry import Box
+from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.segment import segment_instances
+from nucleipel.io.manifest import Row
+from nucleipel.io.predictions import Prediction
+from nucleipel.io.reading import Reading
+from nucleipel.io.slide import open_annotation
+from nucleipel.metrics.scores import ImageScore, pool
+from nucleipel.training.calibration import Numbers
+
+
+class Judge:
+    """Maps and annotations of the same images, held in memory; each rule is scored once.
+
+    Instances and scores are those that `stitch` and `evaluate` would give.
+    """
+
+    def __init__(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], reading: Reading
+    ) -> None:
+        self._images = [
+            (prediction.read_map(), _read_annotation(row, reading))
+            for prediction, row in zip(predictions, rows, strict=True)
+        ]
+        self._known: dict[tuple[tuple[str, Any], ...], list[ImageScore]] = {}
+
+    def scores(self, numbers: Numbers) -> list[ImageScore]:
+        """The score of each image under the `InstanceRule` of these numbers."""
+        key = tuple(sorted(numbers.items()))
+        if key not in self._known:
+            rule = InstanceRule(**numbers)
+            self._known[key] = [
+                ImageScore.of(annotation, segment_instances(probabilities, rule=rule).map)
+                for probabilities, annotation in self._images
+            ]
+        return self._known[key]
+
+    def pooled(self, measure: str) -> Callable[[Numbers], float]:
+        """From numbers to one measure, pooled over all nuclei."""
+        return lambda numbers: pool(self.scores(numbers))[measure]
+
+
+def _read_annotation(row: Row, reading: Reading) -> npt.NDArray[np.integer]:
+    """A row's instance map in the frame that its image was predicted in."""
+    with (
+        reading.open(row.image, mpp=row.mpp) as slide,
+        open_annotation(row.require_label(), resolution=slide.resolution) as annotation,
+    ):
+        return annotation.read(Box.of_shape(annotation.shape))

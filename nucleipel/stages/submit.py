@@ -1,0 +1,242 @@
+"""The whole pipeline as Slurm jobs that wait for each other and go on where they were stopped."""
+
+import logging
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from nucleipel.config.jobs import JobConfig, Stage, SubmitConfig
+from nucleipel.core.atomic import write_json, write_text
+from nucleipel.core.stopping import REQUEUE
+from nucleipel.errors import OutputError, SubmitError
+from nucleipel.io.manifest import read_manifest
+from nucleipel.io.slurm import cancel_jobs, submit_script
+
+log = logging.getLogger(__name__)
+
+STAGE_FUNCTION = f"""\
+# Runs a command; passes the scheduler's warning on to it. It saves and exits with {REQUEUE}, which
+# means: the same again (138: the warning came before it could listen).
+stage() {{
+    "$@" &
+    local child=$! code
+    trap "kill -USR1 $child 2>/dev/null" USR1
+    trap "kill -TERM $child 2>/dev/null" TERM
+    while :; do
+        wait "$child"
+        code=$?
+        [ "$code" -gt 128 ] && kill -0 "$child" 2>/dev/null || break
+    done
+    if [ "$code" = {REQUEUE} ] || [ "$code" = 138 ]; then
+        if [ "${{SLURM_RESTART_COUNT:-0}}" -lt "$RESTARTS" ]; then
+            scontrol requeue "${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}\\
+${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}"
+            sleep 300 # until Slurm takes the job back
+        fi
+    fi
+    return "$code"
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One batch script; `after` is how it waits, by the names of other jobs: (kind, names)."""
+
+    name: str
+    script: str
+    after: tuple[str, tuple[str, ...]] | None
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """What the commands of all jobs are made of."""
+
+    config: SubmitConfig
+    manifest: Path
+    out: Path
+    split: str
+    data_root: Path | None
+    tasks: int
+
+    def command(self, stage: Stage, *arguments: object) -> str:
+        job = self.config.job(stage)
+        options = ["--config", str(Path(job.config).absolute())] if job.config else []
+        options += [part for assignment in job.set for part in ("--set", assignment)]
+        words = [stage, *arguments, *options]
+        return f"stage {self.config.command} " + " ".join(shlex.quote(str(word)) for word in words)
+
+    def images(self, split: str | None) -> list[object]:
+        rows: list[object] = ["--manifest", self.manifest.absolute()]
+        rows += ["--split", split] if split else []
+        return rows + (["--data-root", self.data_root.absolute()] if self.data_root else [])
+
+    def path(self, name: str) -> Path:
+        return self.out.absolute() / name
+
+
+def build_jobs(
+    manifest: Path,
+    out: Path,
+    config: SubmitConfig,
+    *,
+    split: str = "test",
+    checkpoint: Path | None = None,
+    finetune: bool = True,
+    data_root: Path | None = None,
+) -> list[Job]:
+    """The jobs of the pipeline, in an order in which they can be submitted.
+
+    `train`, unless there is a `checkpoint`; `tile` and `finetune-patches`, if
+    `finetune`; then `predict` and `stitch` as arrays over the images of
+    `split`, each task of the second after its own of the first; then a job
+    that closes both, without the images that failed, and evaluates where all
+    have labels.
+
+    Raises
+    ------
+    ManifestError
+        If the manifest has faults, or no images of a split that is needed.
+    """
+    images = read_manifest(manifest, data_root=data_root, unreadable=True)
+    rows = images.of_split(split)
+    if checkpoint is None or finetune:
+        for needed in ("train", "val"):
+            images.of_split(needed).annotated()
+    tasks = min(len(rows.rows), config.shards or len(rows.rows))
+    chain = _Chain(config, manifest, out, split, data_root, tasks)
+    jobs, model, ready = _training_jobs(chain, checkpoint, finetune=finetune)
+    shard = f'--shard "$SLURM_ARRAY_TASK_ID/{tasks}"'
+    predict, stitch = _predict_command(chain, model), _stitch_command(chain)
+    jobs.append(_job(chain, "predict", [f"{predict} {shard}"], after=ready, array=True))
+    waiting = ("aftercorr", ("predict",))
+    jobs.append(_job(chain, "stitch", [f"{stitch} {shard}"], after=waiting, array=True))
+    # stitching needs no more than a CPU: what a task left undone because of a neighbor is done here
+    last = [f"{predict} --shard close --allow-missing", f"{stitch} --allow-missing"]
+    if all(row.label is not None for row in rows.rows):
+        scored = ["--instances", chain.path("instances"), "--out", chain.path("report.json")]
+        last.append(chain.command("evaluate", *chain.images(split), *scored, "--allow-missing"))
+    jobs.append(_job(chain, "evaluate", last, after=("afterany", ("stitch",))))
+    return jobs
+
+
+def submit(jobs: list[Job], out: Path) -> dict[str, str]:
+    """Write the scripts to `out/jobs` and submit them; returns job ids by name.
+
+    Raises
+    ------
+    SubmitError
+        If Slurm refuses one; those that were submitted are canceled.
+    OutputError
+        If the scripts cannot be written.
+    """
+    folder = out / "jobs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for job in jobs:
+            write_text(folder / f"{job.name}.sbatch", job.script)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    ids: dict[str, str] = {}
+    for job in jobs:
+        try:
+            ids[job.name] = submit_script(
+                folder / f"{job.name}.sbatch", dependency=_dependency(job, ids)
+            )
+        except SubmitError:
+            cancel_jobs(list(ids.values()))
+            raise
+        log.info("%s: job %s", job.name, ids[job.name])
+    write_json(folder / "jobs.json", ids)
+    return ids
+
+
+def _dependency(job: Job, ids: dict[str, str]) -> str | None:
+    if job.after is None:
+        return None
+    kind, names = job.after
+    return ":".join([kind, *(ids[name] for name in names)])
+
+
+def _training_jobs(
+    chain: _Chain, checkpoint: Path | None, *, finetune: bool
+) -> tuple[list[Job], str, tuple[str, tuple[str, ...]] | None]:
+    """Jobs before `predict`, the checkpoint that comes out, and what to wait for."""
+    jobs, ready = [], []
+    model = _checkpoint_argument(checkpoint) if checkpoint else str(chain.path("train"))
+    if checkpoint is None:
+        train = chain.command("train", *chain.images(None), "--out", model)
+        jobs.append(_job(chain, "train", [train]))
+        ready.append("train")
+    if finetune:
+        patches, run = chain.path("patches.zarr"), chain.path("finetune")
+        tile = chain.command("tile", *chain.images(None), "--out", patches)
+        jobs.append(_job(chain, "tile", [tile]))
+        command = chain.command(
+            "finetune-patches", "--checkpoint", model, "--patches", patches, "--out", run
+        )
+        waiting = ("afterok", (*ready, "tile"))
+        jobs.append(_job(chain, "finetune-patches", [command], after=waiting))
+        model, ready = str(run), ["finetune-patches"]
+    return jobs, model, ("afterok", tuple(ready)) if ready else None
+
+
+def _checkpoint_argument(checkpoint: Path) -> str:
+    # "default" names the packaged weights and no path
+    return str(checkpoint.absolute()) if checkpoint.exists() else str(checkpoint)
+
+
+def _predict_command(chain: _Chain, model: str) -> str:
+    out = ["--out", chain.path("predictions.zarr")]
+    return chain.command("predict", "--checkpoint", model, *chain.images(chain.split), *out)
+
+
+def _stitch_command(chain: _Chain) -> str:
+    maps = ["--predictions", chain.path("predictions.zarr")]
+    return chain.command("stitch", *maps, "--out", chain.path("instances"))
+
+
+def _job(
+    chain: _Chain,
+    stage: Stage,
+    commands: list[str],
+    *,
+    after: tuple[str, tuple[str, ...]] | None = None,
+    array: bool = False,
+) -> Job:
+    config = chain.config
+    log_name = "%x-%a.log" if array else "%x.log"
+    directives = [
+        f"--job-name=nucleipel-{stage}",
+        f'--output="{chain.path("jobs")}/{log_name}"',
+        "--open-mode=append",
+        "--requeue",
+        f"--signal=B:USR1@{config.warn_seconds}",
+        *_resources(config.job(stage)),
+    ]
+    if array:
+        limit = f"%{config.at_a_time}" if config.at_a_time else ""
+        directives.append(f"--array=1-{chain.tasks}{limit}")
+    lines = [
+        "#!/bin/bash",
+        *(f"#SBATCH {directive}" for directive in directives),
+        "",
+        f"RESTARTS={config.restarts}",
+        STAGE_FUNCTION,
+        *config.setup,
+        *(f"{command} || exit" for command in commands),
+    ]
+    return Job(stage, "\n".join(lines) + "\n", after)
+
+
+def _resources(job: JobConfig) -> list[str]:
+    asked = {
+        "--partition": job.partition,
+        "--time": job.time,
+        "--cpus-per-task": job.cpus,
+        "--mem": job.memory,
+        "--gres": f"gpu:{job.gpus}" if job.gpus else None,
+    }
+    return [f"{name}={value}" for name, value in asked.items() if value is not None] + list(
+        job.sbatch
+    )

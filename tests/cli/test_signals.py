@@ -1,0 +1,74 @@
+"""Commands that are asked to stop save, exit with their code, and continue to the same bytes."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from processes import (
+    SECONDS,
+    digests,
+    finish,
+    predict_command,
+    start,
+    stitch_command,
+    tile_command,
+    train_command,
+    wait_until,
+)
+
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 75}
+GRACE_SECONDS = 30
+
+
+def _stop_when(
+    reached: Callable[[], bool], number: signal.Signals, out: Path, *command: object
+) -> None:
+    """Start a command, send its process group a signal, and check how it ends."""
+    process = start(*command, start_new_session=True)
+    wait_until(lambda: out.exists() and reached(), process)
+    assert process.poll() is None, "it ended before the signal"
+    os.killpg(process.pid, number)
+    sent = time.monotonic()
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == CODES[number], told.decode()
+    assert time.monotonic() - sent < GRACE_SECONDS
+    assert told.decode() == f"stopped by {number.name}: the same command continues\n"
+
+
+@pytest.mark.parametrize("number", list(CODES), ids=lambda number: number.name)
+def test_train(undisturbed: Path, tiny_set, tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "train"
+    command = train_command(tiny_set.manifest, out)
+    # with a process that prepares samples: a signal to the group must not kill it first
+    command += ["--set", "workers=1"] if number == signal.SIGTERM else []
+    _stop_when((out / "tensorboard").is_dir, number, out, *command)
+    finish(*command)
+    for pattern in ("checkpoint.*", "metrics.csv"):
+        assert digests(out, pattern) == digests(undisturbed / "train", pattern)
+
+
+def test_tile(undisturbed: Path, tiny_set, tmp_path: Path) -> None:
+    out = tmp_path / "patches.zarr"
+    command = tile_command(tiny_set.manifest, out)
+    _stop_when(lambda: any(out.glob("images/c/*")), signal.SIGTERM, out, *command)
+    finish(*command)
+    assert digests(out, "*") == digests(undisturbed / "patches.zarr", "*")
+
+
+def test_predict(undisturbed: Path, tiny_set, tmp_path: Path) -> None:
+    out = tmp_path / "maps.zarr"
+    command = predict_command(tiny_set.manifest, undisturbed / "train", out)
+    _stop_when(lambda: any(out.glob("*/map/c/0/*/*")), signal.SIGUSR1, out, *command)
+    finish(*command)
+    assert digests(out, "*") == digests(undisturbed / "maps.zarr", "*")
+
+
+def test_stitch(undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "instances"
+    command = stitch_command(undisturbed / "maps.zarr", out)
+    _stop_when((out / "nucleipel.json").is_file, signal.SIGINT, out, *command)
+    finish(*command)
+    assert digests(out, "*") == digests(undisturbed / "instances", "*")

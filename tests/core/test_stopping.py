@@ -1,0 +1,87 @@
+"""Signals wait for the step at work; a second one does not."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from nucleipel.core.stopping import REQUEUE, Stopped, in_steps, listening, step
+
+LONG_STEP = """
+import sys, time
+from nucleipel.core.stopping import Stopped, listening, step
+try:
+    with listening(), step():
+        print("in it", flush=True)
+        time.sleep(60)
+except Stopped as stop:
+    sys.exit(stop.exit_code)
+"""
+
+
+def test_a_second_signal_ends_it_at_once_but_an_echo_of_the_first_does_not() -> None:
+    process = subprocess.Popen([sys.executable, "-c", LONG_STEP], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in it\n"
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.5)
+    assert process.poll() is None, "it did not wait for its step"
+    process.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - sent < 15
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, REQUEUE)],
+)
+def test_the_step_is_finished_first(number: signal.Signals, code: int) -> None:
+    done = []
+    with listening(), pytest.raises(Stopped) as caught:
+        with step():
+            with step():  # one within another waits for the outer one
+                signal.raise_signal(number)
+                done.append("inner")
+            done.append("outer")
+        done.append("beyond")
+    assert done == ["inner", "outer"]
+    assert caught.value.exit_code == code
+
+
+def test_outside_a_step_it_stops_at_once() -> None:
+    with listening(), pytest.raises(Stopped):
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError
+
+
+def test_items_are_made_and_used_in_one_step() -> None:
+    used = []
+
+    def items():
+        yield 1
+        signal.raise_signal(signal.SIGTERM)
+        yield 2
+        yield 3
+
+    with listening(), pytest.raises(Stopped):
+        for item in in_steps(items()):
+            used.append(item)
+    assert used == [1, 2]
+    assert list(in_steps([])) == []
+
+
+def test_handlers_are_put_back_and_threads_leave_them_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with listening():
+        assert signal.getsignal(signal.SIGTERM) != before
+        thread = threading.Thread(target=lambda: [None for _ in in_steps(range(3))])
+        thread.start()
+        thread.join()
+    assert signal.getsignal(signal.SIGTERM) == before

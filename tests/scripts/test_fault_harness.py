@@ -1,0 +1,48 @@
+"""A short form of the fault harness: kills over all stages, and flipped bits of every output."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "fault_harness.py"
+STAGES = {"train", "tile", "finetune-patches", "predict", "stitch"}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+def _run(work: Path, *arguments: object) -> list[dict]:
+    results = work / f"{arguments[0]}.jsonl"
+    done = subprocess.run(
+        [
+            sys.executable, str(SCRIPT), "--work", str(work), "--results", str(results),
+            "--seed", "1", *map(str, arguments),
+        ],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    rows = (
+        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    )
+    assert done.returncode == 0, (done.stderr, [row for row in rows if not row["right"]])
+    return rows
+
+
+def test_killed_runs_end_as_the_undisturbed_one_and_do_nothing_twice(work: Path) -> None:
+    rows = _run(work, "kills", "--trials", 10)
+    assert {row["stage"] for row in rows} == STAGES
+    assert all(row["right"] and row["done_again"] == 0 for row in rows)
+    assert sum(row["kills"] for row in rows) >= 5
+    assert sum(row["committed"] for row in rows) > 0
+
+
+def test_no_flipped_bit_is_silent(work: Path) -> None:
+    rows = _run(work, "flips", "--flips", 25)
+    assert {row["stage"] for row in rows} == STAGES
+    assert len(rows) == 25 * len(STAGES)
+    assert all(row["right"] for row in rows)
+    assert sum(row["verify"] for row in rows) > 0.95 * len(rows)

@@ -1,0 +1,134 @@
+"""The submitted chain on a real Slurm ends as a local run does, whatever happens to its jobs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nucleipel.config import PredictConfig, StitchConfig
+from nucleipel.data.synthetic import build_scene
+from nucleipel.io.manifest import read_manifest
+from nucleipel.io.write_slide import write_annotation, write_slide
+from nucleipel.stages.predict import predict
+from nucleipel.stages.stitch import stitch
+
+IDS = ("a", "b", "c", "d", "e", "f")
+BAD = "e"
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of six tiny slides."""
+    folder = tmp_path_factory.mktemp("six")
+    lines = ["image,label,split,source_id,mpp"]
+    for seed, name in enumerate(IDS):
+        scene = build_scene((80, 96 + 16 * seed), seed=seed, glass=False)
+        write_slide(folder / f"{name}.ome.tif", scene.image, mpp=0.5)
+        write_annotation(folder / f"{name}_label.tif", scene.instance_map)
+        lines.append(f"{name}.ome.tif,{name}_label.tif,test,source-{name},0.5")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.csv"
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_five_right_results_and_the_sixth_named(
+    slurm: Callable[..., str], random_checkpoint: Path, six: Path, tmp_path: Path
+) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    rows = read_manifest(six)
+    predict(random_checkpoint, rows, local / "maps.zarr", PredictConfig(device="cpu"))
+    stitch(local / "maps.zarr", local / "instances", StitchConfig(workers=1))
+
+    shutil.copytree(six.parent, tmp_path / "slides")
+    bad = tmp_path / "slides" / f"{BAD}.ome.tif"
+    bad.write_bytes(bad.read_bytes()[:900])
+    out = tmp_path / "out"
+    profile = tmp_path / "profile.yaml"
+    root = Path(__file__).parents[2]
+    profile.write_text(
+        yaml.safe_dump(
+            {
+                "command": f"{sys.executable} -m nucleipel",
+                "setup": [
+                    f"export PYTHONPATH={root} OMP_NUM_THREADS=1",
+                    # the first task is warned in its first go, as before its time limit
+                    '[ "${SLURM_ARRAY_TASK_ID:-}${SLURM_RESTART_COUNT:-0}" = 10 ] &&'
+                    " (sleep 2; kill -USR1 $$) &",
+                ],
+                "shards": 3,
+                "default": {"time": "00:10:00", "cpus": 1},
+                "stages": {"predict": {"set": ["device=cpu"]}, "stitch": {"set": ["workers=1"]}},
+            }
+        )
+    )
+    subprocess.run(
+        [
+            sys.executable, "-m", "nucleipel", "submit", "--profile", profile,
+            "--manifest", tmp_path / "slides" / "manifest.csv", "--out", out,
+            "--checkpoint", random_checkpoint, "--no-finetune",
+        ],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    ids = json.loads((out / "jobs" / "jobs.json").read_text())
+    assert list(ids) == ["predict", "stitch", "evaluate"]
+    _wait_for_end(slurm, ids["evaluate"], out)
+
+    report = json.loads((out / "report.json").read_text())
+    assert report["images"] == 5
+    assert report["comparison"]["missing"] == [BAD]
+    for ours, theirs in (("predictions.zarr", "maps.zarr"), ("instances", "instances")):
+        found, expected = _contents(out / ours), _contents(local / theirs)
+        for name in set(IDS) - {BAD}:
+            files = [
+                file
+                for file in expected
+                if file.startswith(f"{name}/") and not file.endswith("image.json")  # has a path
+            ]
+            assert files
+            assert {file: found[file] for file in files} == {f: expected[f] for f in files}
+        assert json.loads(found["nucleipel.json"])["missing"] == [BAD]
+    jobs = slurm("scontrol", "show", "job", ids["predict"])
+    assert "Restarts=1" in jobs, jobs
+    states = {line.split()[0] for line in jobs.splitlines() if "JobState=" in line}
+    assert states == {"JobState=COMPLETED", "JobState=FAILED"}, jobs
+    told = "".join(path.read_text() for path in (out / "jobs").glob("*predict-*.log"))
+    assert f"{BAD}: set aside: {tmp_path}/slides/{BAD}.ome.tif" in told
+
+
+def _wait_for_end(slurm: Callable[..., str], job: str, out: Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    hurried: set[str] = set()
+    while time.monotonic() < deadline:
+        shown = slurm("scontrol", "show", "job", job)
+        state = next(word for word in shown.split() if word.startswith("JobState="))
+        if state == "JobState=COMPLETED":
+            return
+        if state not in ("JobState=PENDING", "JobState=RUNNING", "JobState=COMPLETING"):
+            break
+        # Slurm lets a requeued job wait for two minutes; the test does not
+        for line in slurm("squeue", "-h", "-r", "-o", "%i %r").splitlines():
+            number, _, reason = line.partition(" ")
+            if reason == "BeginTime" and number not in hurried:
+                slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
+        time.sleep(0.5)
+    logs = "\n".join(
+        f"{path.name}: {path.read_text()[-1500:]}" for path in (out / "jobs").glob("*.log")
+    )
+    pytest.fail(f"{slurm('scontrol', 'show', 'job', job)}\n{slurm('squeue')}\n{logs}")

@@ -1,0 +1,67 @@
+"""The scripts' own shell on a real Slurm: a warned job is requeued, a failed one is not."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nucleipel.stages.submit import STAGE_FUNCTION
+
+SECONDS = 60
+
+
+def _submit(slurm: Callable[..., str], folder: Path, command: str) -> str:
+    script = folder / "job.sbatch"
+    script.write_text(
+        f"#!/bin/bash\n#SBATCH --requeue\n#SBATCH --output={folder}/log\n"
+        f"#SBATCH --open-mode=append\nRESTARTS=3\n{STAGE_FUNCTION}\n{command} || exit\necho end\n"
+    )
+    return slurm("sbatch", "--parsable", str(script)).strip()
+
+
+def _wait_for_end(slurm: Callable[..., str], job: str) -> str:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        shown = slurm("scontrol", "show", "job", job)
+        state = next(word for word in shown.split() if word.startswith("JobState="))
+        if state not in ("JobState=PENDING", "JobState=RUNNING", "JobState=COMPLETING"):
+            return shown
+        if "Reason=BeginTime" in shown:  # Slurm lets a requeued job wait for two minutes
+            slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+        time.sleep(0.2)
+    pytest.fail(shown)
+
+
+def test_a_warned_job_is_requeued_and_goes_on(slurm: Callable[..., str], tmp_path: Path) -> None:
+    work = (
+        '[ "${SLURM_RESTART_COUNT:-0}" = 1 ] && { echo second; exit 0; };'
+        ' trap "exit 75" USR1; echo first; while :; do sleep 0.1; done'
+    )
+    job = _submit(slurm, tmp_path, f"stage bash -c '{work}'")
+    deadline = time.monotonic() + SECONDS
+    while "first" not in _read(tmp_path / "log") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    slurm("scancel", "--batch", "--signal=USR1", job)
+    shown = _wait_for_end(slurm, job)
+    assert "JobState=COMPLETED" in shown
+    assert "Restarts=1" in shown
+    told = _read(tmp_path / "log").splitlines()  # beside what bash says of its end
+    assert [line for line in told if line in ("first", "second", "end")] == [
+        "first",
+        "second",
+        "end",
+    ]
+
+
+def test_a_failed_job_is_not(slurm: Callable[..., str], tmp_path: Path) -> None:
+    job = _submit(slurm, tmp_path, "stage bash -c 'echo only; exit 3'")
+    shown = _wait_for_end(slurm, job)
+    assert "JobState=FAILED" in shown
+    assert "ExitCode=3:0" in shown
+    assert "Restarts=0" in shown
+    assert _read(tmp_path / "log") == "only\n"
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""

@@ -1,0 +1,74 @@
+"""Judged with numbers of its own, a network that is only bolder or shyer is no better or worse."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.ndimage import distance_transform_edt
+
+from nucleipel.config import AblateConfig, CalibrateConfig
+from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.segment import segment_instances
+from nucleipel.io.manifest import read_manifest
+from nucleipel.io.reading import Reading
+from nucleipel.io.slide import read_annotation
+from nucleipel.metrics.scores import ImageScore
+from nucleipel.stages.judging import Judge
+from nucleipel.training.calibration import climb
+
+START = {"foreground_percent": 50, "min_probability_percent": 0, "min_area_px": 5}
+
+
+def _map(annotation: npt.NDArray[np.integer], *, boldness: float) -> npt.NDArray[np.uint8]:
+    """A network's map that knows the nuclei; log odds of foreground are off by `boldness`."""
+    inside, outside = (distance_transform_edt(side) for side in (annotation > 0, annotation == 0))
+    log_odds = (inside - outside) / 2 + np.where(annotation > 0, 0.25, -0.25) + boldness
+    foreground = 1 / (1 + np.exp(-log_odds))
+    central = np.clip(inside / 6, 0, 1)
+    classes = (1 - foreground, foreground * central, foreground * (1 - central), central)
+    return np.rint(255 * np.stack(classes)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def judges(tiny_set) -> dict[float, Judge]:
+    rows = read_manifest(tiny_set.manifest).of_split("train").rows
+    annotation = read_annotation(rows[0].label)
+    return {
+        boldness: Judge(
+            [SimpleNamespace(read_map=lambda b=boldness: _map(annotation, boldness=b))],
+            rows,
+            Reading(channels=3),
+        )
+        for boldness in (0.0, 1.8, -0.8)
+    }
+
+
+@pytest.mark.parametrize("measure", ["dice", "pq"])
+def test_what_is_only_bolder_or_shyer_is_judged_alike(judges, measure: str) -> None:
+    config = AblateConfig()
+    candidates = {name: getattr(CalibrateConfig(), name) for name in config.calibrate}
+    held, chosen = {}, {}
+    for boldness, judge in judges.items():
+        held[boldness] = judge.pooled(measure)(START)
+        trials = climb(START, candidates, judge.pooled(measure), rounds=4)
+        numbers, chosen[boldness] = max(trials, key=lambda trial: trial[1])
+        percent = 100 / (1 + np.exp(-boldness))
+        assert abs(numbers["foreground_percent"] - percent) < 12, "the threshold moves with it"
+    for boldness in (1.8, -0.8):
+        gap = abs(held[boldness] - held[0.0])
+        assert gap > 0.02, "under one rule for all it looks worse"
+        assert abs(chosen[boldness] - chosen[0.0]) < 0.25 * gap
+
+
+def test_each_rule_is_scored_once_and_as_by_hand(judges, tiny_set, monkeypatch) -> None:
+    import nucleipel.stages.judging as stage
+
+    judge = judges[0.0]
+    rows = read_manifest(tiny_set.manifest).of_split("train").rows
+    annotation = read_annotation(rows[0].label)
+    numbers = {**START, "foreground_percent": 37}
+    found = segment_instances(_map(annotation, boldness=0.0), rule=InstanceRule(**numbers)).map
+    assert judge.scores(numbers) == [ImageScore.of(annotation, found)]
+    monkeypatch.setattr(stage, "segment_instances", None)
+    assert judge.scores(dict(reversed(numbers.items()))) == [ImageScore.of(annotation, found)]

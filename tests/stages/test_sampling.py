@@ -1,0 +1,122 @@
+"""Patches drawn by their summed deviation: under the start checkpoint, computed once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nucleipel.config import FinetunePatchesConfig, TileConfig
+from nucleipel.data.order import drawn_item_of
+from nucleipel.data.patches import TrainingPatches
+from nucleipel.instances.targets import class_targets, one_hot
+from nucleipel.io.patch_store import open_patch_store
+from nucleipel.io.report import read_table
+from nucleipel.model.checkpoint import build_description, write_checkpoint
+from nucleipel.model.network import NetworkSpec, build_network
+from nucleipel.stages.finetune_patches import finetune_patches
+from nucleipel.stages.tile import tile
+from nucleipel.training.journal import read_journal
+
+SPEC = NetworkSpec("unet", (16, 24), 1, block_px=1, in_channels=3, classes=3)
+CONFIG = FinetunePatchesConfig(
+    device="cpu",
+    workers=0,
+    epochs=2,
+    patches_per_epoch=16,
+    batch_size=4,
+    warmup_steps=1,
+    sampling="deviation",
+    keep="last",
+)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    network = build_network(SPEC).eval()
+    weights = network.state_dict()
+    # it takes all for background, so that patches deviate by their nuclei
+    weights[[name for name in weights if name.endswith("conv.bias")][-1]][0] += 3
+    description = build_description(
+        network,
+        SPEC,
+        mpp=0.5,
+        core_px=32,
+        boundary_px=2,
+        maps=("background", "interior", "boundary", "distance"),
+        instances={},
+        config={},
+    )
+    folder = tmp_path_factory.mktemp("start")
+    write_checkpoint(folder, description, weights)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def patches(tiny_set, tmp_path_factory) -> Path:
+    store = tmp_path_factory.mktemp("patches") / "patches.zarr"
+    return tile(tiny_set.manifest, store, TileConfig(mpp=0.5, patch_px=64, overlap_px=16))
+
+
+def test_patches_are_drawn_by_the_sums_in_the_table(start, patches, tmp_path, monkeypatch) -> None:
+    drawn: dict[int, int] = {}
+    real = TrainingPatches._item
+
+    def spied(self: TrainingPatches, number: int) -> int:
+        drawn[number] = real(self, number)
+        return drawn[number]
+
+    monkeypatch.setattr(TrainingPatches, "_item", spied)
+    out = finetune_patches(start, patches, tmp_path / "out", CONFIG)
+    table = read_table(out / "deviations.csv")
+    store = open_patch_store(patches)
+    rows = store.of_split("train")
+    assert [int(row["index"]) for row in table] == [row.index for row in rows]
+    from nucleipel.model.checkpoint import read_checkpoint
+
+    network = read_checkpoint(start).network
+    sums = []
+    for row in rows:
+        pixels, ids = store.read(row)
+        with torch.inference_mode():
+            outputs = network(torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()))
+        p = outputs[0, :3].softmax(dim=0).numpy().astype(np.float64)
+        onehot = one_hot(class_targets(ids, boundary_px=2))
+        sums.append((1 - (p * onehot).sum(axis=0)).sum())
+    weights = tuple(float(row["sum"]) for row in table)
+    assert np.allclose(weights, sums, rtol=1e-4)
+    assert np.ptp(weights) > 0.1 * max(weights), "patches differ"
+    assert drawn == {
+        number: drawn_item_of(number, weights=weights, seed=0) for number in range(2 * 16)
+    }
+
+
+def test_a_killed_run_ends_with_the_same_weights(start, patches, tmp_path, monkeypatch) -> None:
+    import nucleipel.training.fit as fit
+
+    whole = finetune_patches(start, patches, tmp_path / "whole", CONFIG)
+    out, real, epochs = tmp_path / "out", fit._run_epoch, []
+
+    def killed_later(*arguments, **named):
+        if epochs:
+            raise KeyboardInterrupt
+        epochs.append(1)
+        return real(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "_run_epoch", killed_later)
+        with pytest.raises(KeyboardInterrupt):
+            finetune_patches(start, patches, out, CONFIG)
+    before = (out / "deviations.csv").stat().st_mtime_ns
+    finetune_patches(start, patches, out, CONFIG)
+    assert (out / "deviations.csv").stat().st_mtime_ns == before
+    for name in ("deviations.csv", "checkpoint.safetensors"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+    assert read_journal(out) == read_journal(whole)
+
+
+def test_uniform_sampling_computes_nothing(start, patches, tmp_path) -> None:
+    config = CONFIG.model_copy(update={"sampling": "uniform"})
+    out = finetune_patches(start, patches, tmp_path / "out", config)
+    assert not (out / "deviations.csv").exists()

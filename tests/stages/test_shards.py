@@ -1,0 +1,182 @@
+"""Tasks of an array share an output; a bad image costs nobody else; the last run closes it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nucleipel.config import EvaluateConfig, PredictConfig, StitchConfig
+from nucleipel.core.locks import HeldError
+from nucleipel.core.shard import CLOSE, Shard
+from nucleipel.errors import ImageError, OutputError, StoreError
+from nucleipel.io.manifest import read_manifest
+from nucleipel.stages.evaluate import evaluate
+from nucleipel.stages.predict import predict
+from nucleipel.stages.stitch import stitch
+
+CONFIG = PredictConfig(device="cpu")
+STITCH = StitchConfig(workers=1)
+
+
+@pytest.fixture(scope="module")
+def whole(random_checkpoint: Path, tiny_set, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    predict(random_checkpoint, read_manifest(tiny_set.manifest), folder / "maps.zarr", CONFIG)
+    stitch(folder / "maps.zarr", folder / "instances", STITCH)
+    return folder
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_shards_in_any_order_give_the_same_bytes(
+    random_checkpoint: Path, whole: Path, tiny_set, tmp_path: Path
+) -> None:
+    rows = read_manifest(tiny_set.manifest)
+    maps, instances = tmp_path / "maps.zarr", tmp_path / "instances"
+    for number in (3, 1, 4):
+        shard = Shard(number, 4)
+        predict(random_checkpoint, rows, maps, CONFIG, shard=shard)
+        stitch(maps, instances, STITCH, shard=shard)  # before the maps are closed
+    with pytest.raises(StoreError, match=r"1 of 3 images are missing: val; run their shards"):
+        predict(random_checkpoint, rows, maps, CONFIG, shard=CLOSE)
+    with pytest.raises(StoreError, match="was not finished"):
+        stitch(maps, instances, STITCH, shard=CLOSE)
+    with pytest.raises(StoreError, match="image 'val' is not predicted; predict it first"):
+        stitch(maps, instances, STITCH, shard=Shard(2, 4))
+    predict(random_checkpoint, rows, maps, CONFIG, shard=Shard(2, 4))
+    predict(random_checkpoint, rows, maps, CONFIG, shard=CLOSE)
+    stitch(maps, instances, STITCH)  # the last run does what is left, and closes
+    assert _contents(maps) == _contents(whole / "maps.zarr")
+    assert _contents(instances) == _contents(whole / "instances")
+
+
+def test_an_empty_shard_is_a_success_and_leaves_nothing(
+    random_checkpoint: Path, tiny_set, tmp_path: Path
+) -> None:
+    rows = read_manifest(tiny_set.manifest)
+    predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(4, 4))
+    assert not (tmp_path / "maps.zarr").exists()
+
+
+@pytest.fixture
+def with_a_bad_slide(tiny_set, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_set.folder, tmp_path / "set")
+    path = tmp_path / "set" / "val.ome.tif"
+    path.write_bytes(path.read_bytes()[:1000])
+    return tmp_path / "set" / "manifest.csv"
+
+
+def test_a_slide_that_cannot_be_read_costs_nobody_else(
+    random_checkpoint: Path, whole: Path, with_a_bad_slide: Path, tiny_set, tmp_path: Path
+) -> None:
+    rows = read_manifest(with_a_bad_slide, unreadable=True)
+    maps, instances = tmp_path / "maps.zarr", tmp_path / "instances"
+    with pytest.raises(ImageError, match=r"val\.ome\.tif"):
+        predict(random_checkpoint, rows, maps, CONFIG, shard=Shard(2, 3))
+    for number in (1, 3):
+        predict(random_checkpoint, rows, maps, CONFIG, shard=Shard(number, 3))
+    predict(random_checkpoint, rows, maps, CONFIG, shard=CLOSE, allow_missing=True)
+    stitch(maps, instances, STITCH)
+    for store, name in ((maps, "maps.zarr"), (instances, "instances")):
+        ours, theirs = _contents(store), _contents(whole / name)
+        assert not [file for file in ours if file.startswith("val/")]
+        for image in ("train", "test"):
+            files = [file for file in theirs if file.startswith(f"{image}/")]
+            assert {file: ours[file] for file in files} == {file: theirs[file] for file in files}
+        assert json.loads((store / "nucleipel.json").read_text())["missing"] == ["val"]
+    report = evaluate(
+        with_a_bad_slide, instances, tmp_path / "report.json", EvaluateConfig(), allow_missing=True
+    )
+    assert report["images"] == 2
+    assert report["comparison"]["missing"] == ["val"]
+
+
+def test_a_whole_run_does_the_others_first_and_then_names_the_bad_one(
+    random_checkpoint: Path, with_a_bad_slide: Path, tiny_set, tmp_path: Path, monkeypatch
+) -> None:
+    import nucleipel.stages.predict as stage
+
+    rows = read_manifest(tiny_set.manifest)
+    maps, real = tmp_path / "maps.zarr", stage._predict_image
+
+    def bad(model, row, *rest, **named) -> None:
+        if row.id == "val":
+            raise ImageError("val.ome.tif: tile 3 cannot be decoded")
+        real(model, row, *rest, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "_predict_image", bad)
+        told = r"1 of 3 images failed, the others are done: val: val\.ome\.tif: tile 3"
+        with pytest.raises(StoreError, match=told):
+            predict(random_checkpoint, rows, maps, CONFIG)
+        predict(random_checkpoint, rows, maps, CONFIG, allow_missing=True)
+    left = {name: (maps / name / "image.json").stat().st_mtime_ns for name in ("train", "test")}
+    # closed without one, it goes on when it is asked again
+    predict(random_checkpoint, rows, maps, CONFIG)
+    assert "missing" not in {
+        k for k, v in json.loads((maps / "nucleipel.json").read_text()).items() if v
+    }
+    for name, when in left.items():
+        assert (maps / name / "image.json").stat().st_mtime_ns == when, "it was made again"
+
+
+def test_another_holder_is_told(
+    random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
+) -> None:
+    rows = read_manifest(tiny_set.manifest)
+    import nucleipel.io.output as output
+
+    class Held:
+        def __init__(self, path: Path, **_: object) -> None:
+            if path.name == held:
+                raise HeldError("process 7 on node3, job 17_2")
+
+        def release(self) -> None: ...
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(output, "Lock", Held)
+    held = ".lock-2-of-3"
+    with pytest.raises(OutputError, match="process 7 on node3, job 17_2 is at work on it"):
+        predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(2, 3))
+    held = ".lock-image-val"
+    with pytest.raises(OutputError, match="is at work on image 'val'"):
+        predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(2, 3))
+
+
+def test_two_processes_on_one_shard(
+    random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
+) -> None:
+    """While the first works, a second one is refused and tells of it; another shard is not."""
+    import nucleipel.stages.predict as stage
+
+    rows, real, told = read_manifest(tiny_set.manifest), stage._predict_image, []
+
+    def busy(*arguments, **named) -> None:
+        for shard in ("1/3", "2/3"):
+            command = [
+                sys.executable, "-m", "nucleipel", "predict", "--checkpoint", random_checkpoint,
+                "--manifest", tiny_set.manifest, "--out", tmp_path / "maps.zarr",
+                "--set", "device=cpu", "--shard", shard,
+            ]  # fmt: skip
+            told.append(subprocess.run(command, capture_output=True, text=True))
+        real(*arguments, **named)
+
+    monkeypatch.setattr(stage, "_predict_image", busy)
+    predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(1, 3))
+    assert [done.returncode for done in told] == [1, 0]
+    assert f"process {os.getpid()} on " in told[0].stderr
+    assert told[0].stderr.rstrip().endswith("is at work on it; wait for it, or stop it")
+    assert "taken over" not in told[1].stderr

@@ -1,0 +1,114 @@
+"""The scripts of the chain: who waits for whom, what they ask for, and what is told."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nucleipel.config import SubmitConfig, load_config
+from nucleipel.errors import ConfigError, ManifestError, SubmitError
+from nucleipel.stages.submit import STAGE_FUNCTION, build_jobs, submit
+
+ROOT = Path(__file__).parents[2]
+PROFILE = load_config(SubmitConfig, file=ROOT / "configs" / "slurm.yaml")
+
+
+def _waits(jobs) -> dict[str, object]:
+    return {job.name: job.after for job in jobs}
+
+
+def test_the_whole_chain_waits_in_order(tiny_set, tmp_path: Path) -> None:
+    jobs = build_jobs(tiny_set.manifest, tmp_path / "out", PROFILE)
+    assert _waits(jobs) == {
+        "train": None,
+        "tile": None,
+        "finetune-patches": ("afterok", ("train", "tile")),
+        "predict": ("afterok", ("finetune-patches",)),
+        "stitch": ("aftercorr", ("predict",)),
+        "evaluate": ("afterany", ("stitch",)),
+    }
+    for job in jobs:
+        assert "#SBATCH --requeue\n" in job.script
+        assert "#SBATCH --signal=B:USR1@120\n" in job.script
+        assert ("#SBATCH --array=1-1%10\n" in job.script) == (job.name in ("predict", "stitch"))
+        assert ("#SBATCH --gres=gpu:1\n" in job.script) == (
+            job.name in ("train", "finetune-patches", "predict")
+        )
+        subprocess.run(["bash", "-n"], input=job.script, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "finetune", "names", "model"),
+    [
+        (None, False, ["train", "predict", "stitch", "evaluate"], "out/train"),
+        (
+            Path("default"),
+            True,
+            ["tile", "finetune-patches", "predict", "stitch", "evaluate"],
+            "out/finetune",
+        ),
+        (Path("default"), False, ["predict", "stitch", "evaluate"], "--checkpoint default"),
+    ],
+)
+def test_stages_can_be_left_out(
+    tiny_set, tmp_path: Path, checkpoint: Path | None, finetune: bool, names: list[str], model: str
+) -> None:
+    jobs = build_jobs(
+        tiny_set.manifest, tmp_path / "out", PROFILE, checkpoint=checkpoint, finetune=finetune
+    )
+    assert [job.name for job in jobs] == names
+    script = next(job.script for job in jobs if job.name == "predict")
+    assert model in script
+    for job in jobs:
+        assert job.after is None or set(job.after[1]) <= set(names)
+
+
+def test_settings_reach_their_stage(tiny_set, tmp_path: Path) -> None:
+    profile = SubmitConfig.model_validate(
+        {
+            "setup": ["module load python"],
+            "command": "python -m nucleipel",
+            "default": {"partition": "cpu", "sbatch": ["--account=a"]},
+            "stages": {"stitch": {"partition": "big", "set": ["workers=7"], "sbatch": ["--qos=b"]}},
+        }
+    )
+    jobs = {
+        job.name: job.script
+        for job in build_jobs(tiny_set.manifest, tmp_path / "out", profile, split="val")
+    }
+    stitch = jobs["stitch"]
+    for line in ("--partition=big", "--account=a", "--qos=b"):
+        assert f"#SBATCH {line}\n" in stitch
+    assert "\nmodule load python\nstage python -m nucleipel stitch " in stitch
+    assert '--set workers=7 --shard "$SLURM_ARRAY_TASK_ID/1" || exit\n' in stitch
+    assert "#SBATCH --partition=cpu\n" in jobs["predict"]
+    assert "--split val" in jobs["predict"]
+    assert re.search(r"predict .* --shard close --allow-missing \|\| exit\n", jobs["evaluate"])
+
+
+def test_faults_are_told_before_anything_is_submitted(tiny_set, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no row has split 'spare'"):
+        build_jobs(tiny_set.manifest, tmp_path, PROFILE, split="spare")
+    (tmp_path / "profile.yaml").write_text("stages:\n  predict:\n    partiton: gpu\n")
+    with pytest.raises(ConfigError, match=r"partiton.*did you mean.*partition"):
+        load_config(SubmitConfig, file=tmp_path / "profile.yaml")
+    (tmp_path / "profile.yaml").write_text("default:\n  set: [workers=1]\n")
+    with pytest.raises(ConfigError, match="settings belong to one stage each"):
+        load_config(SubmitConfig, file=tmp_path / "profile.yaml")
+
+
+def test_no_slurm_is_told(tiny_set, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    jobs = build_jobs(tiny_set.manifest, tmp_path / "out", PROFILE)
+    with pytest.raises(SubmitError, match="sbatch: no such command; submit from a login node"):
+        submit(jobs, tmp_path / "out")
+
+
+def test_plain_scripts_hold_the_same_function() -> None:
+    scripts = sorted((ROOT / "scripts" / "slurm").iterdir())
+    assert len(scripts) == 7
+    for script in scripts:
+        subprocess.run(["bash", "-n", str(script)], check=True)
+        if script.suffix == ".sbatch":
+            assert STAGE_FUNCTION in script.read_text()

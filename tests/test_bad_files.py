@@ -1,0 +1,447 @@
+"""Bad files, one case a kind of failure: one clear line, exit 1, nothing half-written, or accepted.
+
+The rows are those of the project's catalogue of failures, 1 to 38; `ROWS` says
+what each means here, and where it is tested when not below.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from bad_files import (
+    LFS,
+    NOISE,
+    Make,
+    bare_tiff,
+    content,
+    cut,
+    directory,
+    first,
+    link,
+    looping_pages,
+    pipe,
+    png,
+    raster,
+    tag,
+    tiff,
+    zarr_planes,
+    zarr_without,
+)
+from click.testing import CliRunner
+from PIL import Image
+from refusing import bounded, refusal
+
+from nucleipel.cli import cli
+from nucleipel.core.geometry import Box
+from nucleipel.io.slide import open_slide, read_annotation
+from nucleipel.io.write_slide import write_annotation
+from nucleipel.model.checkpoint import build_description, write_checkpoint
+from nucleipel.model.network import NetworkSpec, build_network
+
+HERE = "here"
+ANNOTATIONS = "tests/io/test_annotations.py::test_refused_in_one_line"
+MANIFESTS = "tests/io/test_manifest.py::test_faults_are_named"
+FORMATS = "tests/io/test_formats.py"
+ROWS = {
+    1: ("truncated image: refused", HERE),
+    2: ("0 bytes, a web page, a Git LFS pointer by an image's name: its true kind is named", HERE),
+    3: ("a tile without bytes, or past the end of the file: refused", HERE),
+    4: ("a flipped bit in a raw TIFF: no result is continued with it", HERE),
+    5: ("CMYK, 1 bit, 5 channels, complex: refused", HERE),
+    6: ("transparency: laid on white", f"{FORMATS}::test_transparent_colour_is_laid_on_white"),
+    7: ("palette: its colours", f"{FORMATS}::test_palettes_become_their_colours"),
+    8: ("16-bit RGB: kept as it is", f"{FORMATS}::test_sixteen_bit_colour_keeps_its_low_byte"),
+    9: ("float: refused", HERE),
+    10: ("MINISWHITE: inverted", f"{FORMATS}::test_miniswhite_is_inverted"),
+    11: ("planar, big-endian, BigTIFF, strips, predictors: the same pixels", HERE),
+    12: ("JPEG and JPEG 2000 tiles: read; the codecs are always installed",
+         f"{FORMATS}::test_pyramids_of_every_container"),
+    13: ("huge strips: refused; many strips: read by strips", HERE),
+    14: ("thumbnails and pyramids: level 0; a stack of planes: refused", HERE),
+    15: ("EXIF orientation: not applied, so that labels fit", HERE),
+    16: ("a loop of pages, 4e9 px a side, a PNG bomb: refused at once", HERE),
+    17: ("pipe, folder, device, link to nothing or itself: refused at once", HERE),
+    18: ("mpp missing, zero, of a printer, not square: refused", HERE),
+    19: ("mpp that differ: refused, both named", HERE),
+    20: ("smaller than a window, 1 px: padded, the map has the image's shape", HERE),
+    21: ("no pixels: refused", HERE),
+    22: ("a constant image: no nuclei", HERE),
+    23: ("a label of another shape: refused, both shapes named", HERE),
+    24: ("float labels: integral ones are imported, others refused", HERE),
+    25: ("large ids: none wraps, none passes through float", HERE),
+    26: ("gaps in ids: numbered anew by import", "tests/io/test_annotations.py::test_round_trip"),
+    27: ("an id in two pieces: one nucleus", "tests/io/test_annotations.py::test_round_trip"),
+    28: ("a mask, a colour or JPEG label: refused", HERE),
+    29: ("an empty label: defined scores", HERE),
+    30: ("negative ids: refused", HERE),
+    31: ("XML entities: refused, never expanded", ANNOTATIONS),
+    32: ("GeoJSON too deep, NaN, open, outside: refused with the feature's number", ANNOTATIONS),
+    33: ("byte-order mark, CRLF, quotes: accepted",
+         "tests/io/test_manifest.py::test_byte_order_mark_crlf_quotes_and_further_columns"),
+    34: ("missing column, ragged row, Latin-1: refused with the line", MANIFESTS),
+    35: ("a row or id twice: refused, both lines named", MANIFESTS),
+    36: ("one image or source in two splits: refused", MANIFESTS),
+    37: ("ids that are paths or steer a terminal: refused", HERE),
+    38: ("spaces, accents, a leading dash, 240 bytes: accepted", HERE),
+}  # fmt: skip
+
+
+def test_every_row_has_its_test() -> None:
+    assert sorted(ROWS) == list(range(1, 39))
+    below = {row for row, *_ in REFUSED} | {row for row, *_ in REFUSED_LABELS} | TESTED_ALONE
+    assert below >= {row for row, (_, where) in ROWS.items() if where == HERE}
+    root = Path(__file__).parents[1]
+    for _, where in ROWS.values():
+        if where != HERE:
+            file, name = where.split("::")
+            assert f"def {name}(" in (root / file).read_text(encoding="utf-8"), where
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small networks that were never trained: of no mpp, and of 0.5 um."""
+    folders = {}
+    for name, mpp in (("pixels", None), ("half", 0.5)):
+        torch.manual_seed(0)
+        spec = NetworkSpec(
+            "unet", features=(16, 24), residual_units=1, in_channels=3, classes=3, block_px=2
+        )
+        network = build_network(spec)
+        maps = ("background", "interior", "boundary", "distance")
+        description = build_description(
+            network, spec, mpp=mpp, core_px=64, boundary_px=2, maps=maps, instances={}, config={}
+        )
+        folders[name] = tmp_path_factory.mktemp("checkpoints") / name
+        folders[name].mkdir()
+        write_checkpoint(folders[name], description, network.state_dict())
+    return folders
+
+
+GRAY = NOISE[..., 0]
+TILED = {"photometric": "rgb", "tile": (64, 64), "metadata": None}
+STRIPED = {"photometric": "rgb", "rowsperstrip": 16, "metadata": None}
+FLAT = tiff("flat.tif", GRAY, resolution=(20000, 40000), resolutionunit="CENTIMETER")
+TOLD = tiff("told.tif", GRAY, resolution=(20000, 20000), resolutionunit="CENTIMETER")
+COARSE = tiff("coarse.tif", GRAY, resolution=(13333, 13333), resolutionunit="CENTIMETER")
+ZERO_MPP = tiff("zero.ome.tif", GRAY, metadata={"PhysicalSizeX": 0.0, "PhysicalSizeY": 0.0})
+
+REFUSED: list[tuple[int, str, Make, str, dict[str, str]]] = [
+    (1, "raw tiff", cut(tiff("a.tif", NOISE, **STRIPED), 0.5),
+     r"truncated: needs \d+ bytes, has \d+; copy it again", {}),
+    (1, "deflated tiff", cut(tiff("a.tif", NOISE, compression="zlib", **TILED), 0.9),
+     "truncated|damaged", {}),
+    (1, "bigtiff", cut(tiff("a.tif", NOISE, bigtiff=True, **TILED), 0.1), "truncated", {}),
+    (1, "tiff of 3 bytes", cut(tiff("a.tif", NOISE), 1e-5), "truncated", {}),
+    (1, "png", cut(raster("a.png", NOISE), 0.7), "truncated at", {}),
+    (1, "jpeg", cut(raster("a.jpg", NOISE), 0.7), "truncated at", {}),
+    (2, "0 bytes tif", content("a.tif", b""), "is empty .0 bytes.; copy it again", {}),
+    (2, "0 bytes png", content("a.png", b""), "is empty .0 bytes.", {}),
+    (2, "web page", content("a.svs", b"\n<!DOCTYPE html><html>"), "is a web page", {}),
+    (2, "lfs tif", content("a.tif", LFS), "is a Git LFS pointer.* run git lfs pull", {}),
+    (2, "lfs png", content("a.png", LFS), "is a Git LFS pointer", {}),
+    (2, "png by another name", lambda f: raster("a.png", NOISE)(f).rename(f / "a.tif"),
+     "is a PNG: name it .png", {}),
+    (2, "tiff by another name", lambda f: tiff("a.tif", NOISE)(f).rename(f / "a.jpg"),
+     "is a TIFF: name it .tif", {}),
+    (2, "text", content("notes.txt", b"hello"), "unknown kind of image '.txt'; expected one", {}),
+    (3, "tile of no bytes",
+     tag(tiff("a.tif", NOISE, compression="zlib", **TILED), "TileByteCounts",
+         lambda v: first(v, 0)), "tile or strip 0 .* is missing", {}),
+    (3, "tile past the end",
+     tag(tiff("a.tif", NOISE, compression="zlib", **TILED), "TileOffsets",
+         lambda v: first(v, 2**31)), r"truncated: needs \d+ bytes", {}),
+    (5, "cmyk tiff",
+     tiff("a.tif", np.dstack([NOISE, GRAY]), photometric="separated"), "CMYK; .* convert", {}),
+    (5, "cmyk jpeg", raster("a.jpg", NOISE, "CMYK"), "pixel format CMYK; expected", {}),
+    (5, "1-bit tiff", tiff("a.tif", GRAY > 99), "1 bit a pixel; expected", {}),
+    (5, "1-bit png", raster("a.png", NOISE, "1"), "1 bit a pixel; expected", {}),
+    (5, "5 channels", tiff("a.tif", np.dstack([NOISE, NOISE])[..., :5], photometric="rgb"),
+     "RGB with 5 channels, of which 2 of unknown meaning", {}),
+    (5, "complex", tiff("a.tif", GRAY.astype(np.complex64)), "pixels are complex64", {}),
+    (5, "gray with alpha", raster("a.png", np.dstack([GRAY, GRAY]), "LA"), "transparent", {}),
+    (9, "float", tiff("a.tif", GRAY.astype(np.float32)), "pixels are float32; expected uint8", {}),
+    (9, "nan", tiff("a.tif", np.full((9, 9), np.nan)), "pixels are float64; expected uint8", {}),
+    (9, "signed", tiff("a.tif", GRAY.astype(np.int16)), "pixels are int16; expected uint8", {}),
+    (13, "one huge strip", bare_tiff("a.tif", 50000, 40000, rows=50000),
+     "stored in pieces of 1.9 GiB.* convert it to a tiled TIFF", {}),
+    (14, "z-stack", tiff("a.tif", np.stack([GRAY] * 4), photometric="minisblack",
+                         metadata={"axes": "ZYX"}), "stack of planes.*export one plane", {}),
+    (14, "z-stack ome", tiff("a.ome.tif", np.stack([GRAY] * 4), photometric="minisblack",
+                             metadata={"axes": "ZYX"}), "stack of planes.*export one plane", {}),
+    (14, "z-stack zarr", zarr_planes("a.zarr"), "3 planes along axis 'z'; export one plane", {}),
+    (16, "4e9 px a side, one strip", bare_tiff("a.tif", 4 * 10**9, 4 * 10**9, rows=4 * 10**9,
+                                               holds=2000), "stored in pieces|damaged", {}),
+    (16, "4e9 px a side, tiles",
+     tag(tag(tiff("a.tif", NOISE, **TILED), "ImageWidth", lambda v: 4 * 10**9), "ImageLength",
+         lambda v: 4 * 10**9), r"has 25 of \d+ tiles", {}),
+    (16, "pages in a loop", looping_pages, "its pages lead round in a loop", {}),
+    (16, "a page that follows itself", bare_tiff("a.tif", 20, 20, rows=20, loop=True),
+     "its pages lead round in a loop", {}),
+    (16, "png bomb", png("a.png", 60000, 60000), "cannot be read by region", {}),
+    (16, "smaller png bomb", png("a.png", 12000, 12000), "12000 x 12000 px; .* tiled TIFF", {}),
+    (17, "pipe", pipe, "no regular file", {}),
+    (17, "folder", directory("a.png"), "is a folder; expected an image", {}),
+    (17, "device", link("a.png", "/dev/zero"), "no regular file", {}),
+    (17, "link to nothing", link("a.png", "gone.png"), "a link that leads to no file", {}),
+    (17, "link to itself", link("a.png", "a.png"), "links|no file", {}),
+    (17, "a file for a folder", content("a.zarr", b"x"), "expected a zarr folder", {}),
+    (17, "zarr without sense", zarr_without("a.zarr"), "cannot be read as OME-Zarr", {}),
+    (18, "missing", raster("a.png", NOISE), "its mpp is in neither file nor manifest.*--mpp",
+     {"--checkpoint": "half"}),
+    (18, "zero", ZERO_MPP, "its mpp is in neither file nor manifest.*--mpp",
+     {"--checkpoint": "half"}),
+    (18, "72 dpi", tiff("a.tif", GRAY, resolution=(72, 72), resolutionunit="INCH"),
+     "its mpp is in neither file nor manifest.*--mpp", {"--checkpoint": "half"}),
+    (18, "not square", FLAT, r"0\.25 x 0\.5 um .* are not square", {"--checkpoint": "half"}),
+    (19, "user against file", TOLD, r"--mpp says 0\.4 um.*resolution tags says 0\.5;",
+     {"--mpp": "0.4"}),
+    (19, "coarser than the model", COARSE, r"the working mpp is 0\.5: .* --enlarge",
+     {"--checkpoint": "half"}),
+    (19, "far coarser", TOLD, "more than 2x too coarse", {"--at-mpp": "0.2"}),
+    (21, "tiff", tag(tiff("a.tif", NOISE, **STRIPED), "ImageLength", lambda v: 0),
+     "no image of at least 1 x 1 px|damaged", {}),
+    (21, "png", png("a.png", 0, 7), "damaged|at least 1 x 1", {}),
+    (37, "up", lambda f: raster("x.png", NOISE)(f).rename(f / "...png"),
+     "id '..' cannot name a folder", {}),
+    (37, "line break", lambda f: raster("x.png", NOISE)(f).rename(f / "a\nb\x1b[31m.png"),
+     r"a\\nb\\x1b\[31m\.png: id .* cannot name a folder", {}),
+    (37, "hidden", lambda f: raster("x.png", NOISE)(f).rename(f / ".a.png"),
+     "id '.a' cannot name a folder", {}),
+]  # fmt: skip
+TESTED_ALONE = {4, 11, 15, 20, 22, 24, 25, 29, 38}
+
+
+@pytest.mark.parametrize(
+    ("make", "says", "options"),
+    [pytest.param(*case[2:], id=f"{case[0]} {case[1]}") for case in REFUSED],
+)
+def test_an_image_that_is_refused(
+    tmp_path: Path, checkpoints: dict[str, Path], make: Make, says: str, options: dict[str, str]
+) -> None:
+    path = make(tmp_path)
+    given = {"--checkpoint": "pixels", **options}
+    given["--checkpoint"] = str(checkpoints[given["--checkpoint"]])
+    flat = [part for option in given.items() for part in option]
+    out = tmp_path / "out"
+    told = refusal("segment", path, "--out", out, "--device", "cpu", *flat, untouched=out)
+    assert re.search(says, told), told
+    assert told.startswith(str(path.parent)), told
+    assert ";" in told or ":" in told.removeprefix(str(path))
+
+
+SHAPE = NOISE.shape[:2]
+DOTS = np.zeros(SHAPE, np.uint8)
+DOTS[20:30, 20:30] = DOTS[50:60, 20:30] = DOTS[20:30, 50:60] = 255
+REFUSED_LABELS: list[tuple[int, str, Make, str]] = [
+    (17, "pipe", pipe, "no regular file"),
+    (23, "transposed", tiff("l.tif", np.zeros(SHAPE[::-1], np.uint16)),
+     "the label is 320 x 300 px, its image 300 x 320 px"),
+    (23, "half size", tiff("l.tif", np.zeros((150, 160), np.uint16)),
+     "the label is 150 x 160 px, its image 300 x 320 px"),
+    (24, "integral float", tiff("l.tif", DOTS.astype(np.float32)),
+     "1 channel.s. of float32; expected one integer channel .* nucleipel import"),
+    (24, "fraction", tiff("l.tif", DOTS / 510), "of float64; expected one integer channel"),
+    (24, "nan", tiff("l.tif", np.full(SHAPE, np.nan)), "of float64; expected one integer channel"),
+    (28, "mask", raster("l.png", DOTS), "one id, 255, in 3 pieces: a mask, not instances"),
+    (28, "mask of ones", tiff("l.tif", DOTS // 255), "one id, 1, in 3 pieces: a mask"),
+    (28, "colour", raster("l.png", NOISE), r"3 channel.s. of uint8; expected one integer channel"),
+    (28, "jpeg", raster("l.jpg", GRAY), "JPEG changes ids"),
+    (30, "negative", tiff("l.tif", np.full(SHAPE, -1, np.int16)), "holds the negative id -1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [pytest.param(*case[2:], id=f"{case[0]} {case[1]}") for case in REFUSED_LABELS],
+)
+@pytest.mark.parametrize("command", ["tile", "train"])
+def test_a_label_that_is_refused(tmp_path: Path, command: str, make: Make, says: str) -> None:
+    raster("image.png", NOISE)(tmp_path)
+    label = make(tmp_path)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"image,label,split,source_id\nimage.png,{label.name},train,a\n")
+    out = tmp_path / "out"
+    told = refusal(command, "--manifest", manifest, "--out", out, untouched=out)
+    assert re.search(says, told), told
+    assert told.startswith(f"{manifest}: line 2: {label}: "), told
+
+
+def test_4_a_changed_image_is_not_continued_with(
+    tmp_path: Path, checkpoints: dict[str, Path]
+) -> None:
+    path = tiff("a.tif", NOISE[:60, :60])(tmp_path)
+    command = ["segment", path, "--checkpoint", checkpoints["pixels"], "--out", tmp_path / "out"]
+    _accepted(*command)
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    assert "holds another run (another images)" in refusal(*command)
+    after = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    assert after == before
+
+
+def test_6_transparency_is_told(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+    layers = np.dstack([NOISE, GRAY])[:40, :40]
+    path = raster("a.png", layers)(tmp_path)
+    told = _accepted(
+        "segment", path, "--checkpoint", checkpoints["pixels"], "--out", tmp_path / "out"
+    )
+    assert "RGB with alpha, laid on white" in told
+
+
+def test_11_the_same_pixels_however_they_are_stored(tmp_path: Path) -> None:
+    for index, options in enumerate([
+        {"planarconfig": "separate"},
+        {"byteorder": ">"},
+        {"bigtiff": True},
+        {"rowsperstrip": 7},
+        {"tile": (32, 48)},
+        {"compression": "lzw", "predictor": True},
+        {"compression": "zlib", "predictor": True, "tile": (64, 64), "byteorder": ">"},
+        {"compression": "zlib", "planarconfig": "separate", "tile": (64, 64)},
+        {"compression": "packbits"},
+        {"compression": "zstd"},
+    ]):  # fmt: skip
+        separate = options.get("planarconfig") == "separate"
+        pixels = np.moveaxis(NOISE, -1, 0) if separate else NOISE
+        path = tiff(f"{index}.tif", pixels, photometric="rgb", **options)(tmp_path)
+        box = Box(13, 20, 131, 277)
+        with open_slide(path) as slide:
+            assert (slide.shape, slide.dtype) == (SHAPE, np.uint8), options
+            assert np.array_equal(slide.read(box), NOISE[box.slices]), options
+
+
+def test_13_many_strips_are_read_by_strips(tmp_path: Path) -> None:
+    """400 MB on paper, of which a region of 300 rows is read."""
+    path = bare_tiff("a.tif", 20000, 20000, rows=16)(tmp_path)
+    with path.open("r+b") as stream:
+        stream.seek(8 + 2 + 8 * 12 + 4 + 8 * 1250 + 19000 * 20000 + 123)
+        stream.write(b"\x07")
+    with bounded(), open_slide(path) as slide:
+        pixels = slide.read(Box(18900, 100, 19200, 200))
+    assert np.argwhere(pixels[..., 0]).tolist() == [[100, 23]]
+    assert pixels.max() == 7
+
+
+def test_14_level_0_of_the_first_series_is_the_image(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(NOISE, photometric="rgb", tile=(64, 64), subifds=1, metadata=None)
+        writer.write(NOISE[::2, ::2], photometric="rgb", tile=(64, 64), subfiletype=1)
+        writer.write(NOISE[:40, :50], photometric="rgb", metadata=None)
+    with open_slide(path) as slide:
+        assert [level.shape for level in slide.image.levels] == [SHAPE, (150, 160)]
+        assert np.array_equal(slide.read(Box.of_shape(SHAPE)), NOISE)
+
+
+def test_15_orientation_is_not_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(NOISE).save(tmp_path / "a.png", exif=exif)
+    tifffile.imwrite(tmp_path / "a.tif", NOISE, photometric="rgb",
+                     extratags=[(274, "H", 1, 6, True)])  # fmt: skip
+    for name in ("a.png", "a.tif"):
+        with open_slide(tmp_path / name) as slide:
+            assert np.array_equal(slide.read(Box.of_shape(SHAPE)), NOISE), name
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 90), (7, 3), (63, 65)])
+def test_20_small_images(
+    tmp_path: Path, checkpoints: dict[str, Path], shape: tuple[int, int]
+) -> None:
+    path = raster("a.png", NOISE[: shape[0], : shape[1]])(tmp_path)
+    out = tmp_path / "out"
+    _accepted("segment", path, "--checkpoint", checkpoints["pixels"], "--out", out)
+    assert tifffile.imread(out / "a" / "instances.ome.tif").shape == shape
+
+
+@pytest.mark.parametrize("value", [0, 90, 255])
+def test_22_a_constant_image_has_no_nuclei(tmp_path: Path, value: int) -> None:
+    path = raster("a.png", np.full((70, 80, 3), value, np.uint8))(tmp_path)
+    _accepted("segment", path, "--out", tmp_path / "out", "--device", "cpu")
+    assert not tifffile.imread(tmp_path / "out" / "a" / "instances.ome.tif").any()
+
+
+def test_24_integral_floats_are_imported(tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    raster("a.png", NOISE)(tmp_path / "images")
+    tiff("a.tif", (DOTS // 255 * np.arange(1, 321)).astype(np.float32))(tmp_path / "labels")
+    _accepted("import", "labels", tmp_path, "--out", tmp_path / "out")
+    found = read_annotation(tmp_path / "out" / "labels" / "a.tif")
+    assert (found.dtype, found.max()) == (np.uint16, 20)
+    assert np.array_equal(found > 0, DOTS > 0)
+
+
+IDS = [1, 65535, 65536, 2**24, 2**24 + 1, 2**31, 2**32 - 2, 2**32 - 1]
+
+
+def test_25_large_ids_stay_apart(tmp_path: Path) -> None:
+    ids = np.zeros((40, 100), np.uint32)
+    for index, value in enumerate(IDS):
+        ids[5:15, 10 * index : 10 * index + 10] = value
+    raster("a.png", NOISE[:40, :100])(tmp_path)
+    write_annotation(tmp_path / "l.tif", ids)
+    assert np.array_equal(read_annotation(tmp_path / "l.tif"), ids)
+    (tmp_path / "found" / "a").mkdir(parents=True)
+    numbered = np.searchsorted([0, *IDS], ids).astype(np.uint32)
+    write_annotation(tmp_path / "found" / "a" / "instances.ome.tif", numbered)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("image,label,split,source_id\na.png,l.tif,test,a\n")
+    told = _accepted(
+        "evaluate", "--manifest", manifest, "--instances", tmp_path / "found",
+        "--out", tmp_path / "report.json",
+    )  # fmt: skip
+    assert "8 annotated nuclei" in told
+    assert re.search(r"pq\s+1\.0000\s+1\.0000", told), told
+
+
+def test_29_an_empty_label_has_defined_scores(tmp_path: Path) -> None:
+    raster("a.png", NOISE[:40, :50])(tmp_path)
+    write_annotation(tmp_path / "l.tif", np.zeros((40, 50), np.uint16))
+    (tmp_path / "found" / "a").mkdir(parents=True)
+    write_annotation(tmp_path / "found" / "a" / "instances.ome.tif", np.zeros((40, 50), np.uint32))
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("image,label,split,source_id\na.png,l.tif,test,a\n")
+    told = _accepted(
+        "evaluate", "--manifest", manifest, "--instances", tmp_path / "found",
+        "--out", tmp_path / "report.json",
+    )  # fmt: skip
+    assert "0 annotated nuclei" in told
+    assert "nan" not in (tmp_path / "report.json").read_text().casefold()
+
+
+LONG = "é" * 118
+
+
+@pytest.mark.parametrize("name", ["a b", "Präparat Δ 核", "-a", "a.b,c'd", LONG], ids=ascii)
+def test_38_names_of_all_kinds(tmp_path: Path, checkpoints: dict[str, Path], name: str) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    path = tmp_path / "images" / f"{name}.png"
+    raster("x.png", NOISE[:40, :50])(tmp_path).rename(path)
+    write_annotation(tmp_path / "labels" / f"{name}.tif", np.eye(40, 50, dtype=np.uint16))
+    out = tmp_path / "out"
+    _accepted("segment", "--checkpoint", checkpoints["pixels"], "--out", out, "--", path)
+    assert (out / name / "instances.ome.tif").is_file()
+    _accepted("import", "labels", tmp_path, "--out", tmp_path / "imported")
+    assert read_annotation(tmp_path / "imported" / "labels" / f"{name}.tif").sum() == 40
+
+
+def test_38_a_name_that_is_too_long_is_told(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+    path = tmp_path / f"{'a' * 243}.png"
+    raster("x.png", NOISE[:40, :50])(tmp_path).rename(path)
+    out = tmp_path / "out"
+    told = refusal("segment", path, "--checkpoint", checkpoints["pixels"], "--out", out)
+    assert "cannot name a folder" in told
+    assert "at most 240 bytes" in told
+
+
+def _accepted(*arguments: object) -> str:
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
