@@ -257,17 +257,22 @@ def run_chain(path: Path, given: argparse.Namespace) -> dict[str, Any]:
     """scikit-image's peaks, watershed and regionprops, as its gallery has them."""
     from scipy.ndimage import distance_transform_edt
     from skimage.feature import peak_local_max
-    from skimage.measure import label, regionprops_table
+    from skimage.measure import regionprops_table
     from skimage.segmentation import watershed
 
     stored = np.load(path, mmap_mode="r")
     start = time.process_time()
     foreground = np.asarray(stored[1]).astype(np.int16) + stored[2] > stored[0]
     distance = distance_transform_edt(foreground)
-    peaks = peak_local_max(distance, min_distance=5, labels=label(foreground), exclude_border=False)
+    # the mask, as in the gallery: with `label(foreground)` the same peaks take five times as long
+    mask = foreground.astype(np.int32)
+    peaks = peak_local_max(distance, min_distance=5, labels=mask, exclude_border=False)
+    del mask
     markers = np.zeros(distance.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    labels = watershed(-distance, markers, mask=foreground)
+    np.negative(distance, out=distance)
+    labels = watershed(distance, markers, mask=foreground)
+    del distance, markers, foreground
     table = regionprops_table(labels, properties=("label", "area", "centroid", "bbox"))
     seconds = time.process_time() - start
     return {"seconds": seconds, "nuclei": len(table["label"]), "peak_mb": _peak_mb()}

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from nucleipel.config.stages import NotNegative, Positive, Settings
+from nucleipel.config.settings import NotNegative, Positive, Settings
 
 Stage = Literal["train", "tile", "finetune-patches", "predict", "stitch", "evaluate"]
 

@@ -17,7 +17,7 @@ from nucleipel.core.scratch import Rows, Scratch
 from nucleipel.instances.blocks import Job
 from nucleipel.instances.component import FIRST_X, FIRST_Y
 from nucleipel.instances.digest import digest
-from nucleipel.instances.packed import unpack
+from nucleipel.instances.packed import look_up, unpack
 from nucleipel.instances.seams import block_name, places_of
 
 Each = Callable[[Callable[[Any], Any], list[Any]], Iterator[Any]]
@@ -85,7 +85,7 @@ def number_and_write(
         def finish(column: int, row: int = row, ids: Any = ids) -> int:
             box = job.box(row, column)
             nuclei = unpack(scratch.get(block_name(row, column), "nuclei")["nuclei"], box.shape)
-            values = np.take(ids[column], nuclei, mode="clip")  # faster than `ids[column][nuclei]`
+            values = look_up(nuclei, ids[column])
             crossed.paint(values, box, (row, column))
             write(box, values)
             return digest(values, origin=(box.y0, box.x0), width=job.shape[1])

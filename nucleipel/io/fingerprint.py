@@ -7,6 +7,7 @@ from pathlib import Path
 WHOLE_LIMIT_BYTES = 64 * 2**20
 SAMPLES = 64
 SAMPLE_BYTES = 2**20
+MIRAX_SUFFIX = ".mrxs"
 
 
 def fingerprint(path: Path) -> str:
@@ -14,11 +15,19 @@ def fingerprint(path: Path) -> str:
 
     Of a folder (an OME-Zarr image, a data set): of the names and sizes of all
     files in it, and of the content of each as above, or of 64 evenly spaced
-    ones when all together are over 64 MiB. The sample tells two slides apart
+    ones when all together are over 64 MiB. Of a MIRAX slide: of the .mrxs file
+    and of the folder beside it, which holds the pixels. The sample tells two slides apart
     in a second; it would not notice one flipped bit between the samples.
     """
     if path.is_dir():
         return _folder_fingerprint(path)
+    if path.suffix.lower() == MIRAX_SUFFIX and path.with_suffix("").is_dir():
+        both = _file_fingerprint(path) + _folder_fingerprint(path.with_suffix(""))
+        return hashlib.sha256(both.encode()).hexdigest()
+    return _file_fingerprint(path)
+
+
+def _file_fingerprint(path: Path) -> str:
     size = path.stat().st_size
     with path.open("rb") as stream:
         if size <= WHOLE_LIMIT_BYTES:
@@ -38,5 +47,5 @@ def _folder_fingerprint(folder: Path) -> str:
         digest.update(f"{file.relative_to(folder).as_posix()}:{size}\n".encode())
     step = 1 if sum(sizes) <= WHOLE_LIMIT_BYTES else max(1, len(files) // SAMPLES)
     for file in files[::step]:
-        digest.update(fingerprint(file).encode())
+        digest.update(_file_fingerprint(file).encode())
     return digest.hexdigest()

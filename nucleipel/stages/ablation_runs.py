@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 import torch
 
 from nucleipel.config import CalibrateConfig, FinetunePatchesConfig, PredictConfig
-from nucleipel.config.stages import InstanceOverrides
+from nucleipel.config.nuclei import InstanceOverrides
 from nucleipel.core.atomic import write_json
 from nucleipel.core.progress import track
 from nucleipel.core.stopping import listen

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from nucleipel.config import AugmentConfig
-from nucleipel.config.stages import FitConfig
+from nucleipel.config.fitting import FitConfig
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import Sample
 from nucleipel.instances.rule import InstanceRule

@@ -1,6 +1,6 @@
 """What the stages that read images share: from settings to how an image is read."""
 
-from nucleipel.config.stages import ReadConfig
+from nucleipel.config.reading import ReadConfig
 from nucleipel.errors import ConfigError
 from nucleipel.io.reading import Reading
 

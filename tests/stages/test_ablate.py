@@ -19,7 +19,8 @@ from nucleipel.config import (
     NetworkConfig,
     TrainConfig,
 )
-from nucleipel.config.stages import FinalistsConfig, GridConfig, PELConfig
+from nucleipel.config.ablation import FinalistsConfig, GridConfig
+from nucleipel.config.finetuning import PELConfig
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ConfigError, ManifestError, OutputError
 from nucleipel.io.write_slide import write_annotation, write_slide
@@ -211,7 +212,7 @@ def _judged(base: Path, manifest: Path, out: Path, **changed: object) -> dict[st
 
 def test_scores_are_those_of_segment_and_evaluate(base, tiny_set, tmp_path) -> None:
     from nucleipel.config import EvaluateConfig, SegmentConfig
-    from nucleipel.config.stages import InstanceOverrides
+    from nucleipel.config.nuclei import InstanceOverrides
     from nucleipel.io.manifest import read_manifest
     from nucleipel.stages.evaluate import evaluate
     from nucleipel.stages.segment import segment

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nucleipel.config import PredictConfig, StitchConfig, TileConfig, TrainConfig
-from nucleipel.config.stages import NetworkConfig
+from nucleipel.config.fitting import NetworkConfig
 from nucleipel.errors import StoreError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.verify import inspect_output

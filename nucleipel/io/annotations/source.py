@@ -12,7 +12,18 @@ from nucleipel.io.annotations.objects import Drawn
 from nucleipel.io.formats import open_image
 from nucleipel.io.slide import image_stem
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".ndpi", ".zarr"}
+IMAGE_SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".tif",
+    ".tiff",
+    ".svs",
+    ".ndpi",
+    ".mrxs",
+    ".scn",
+    ".zarr",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ from nucleipel.errors import ImageError
 from nucleipel.io.formats.ome_zarr import open_ome_zarr
 from nucleipel.io.formats.raster import open_raster
 from nucleipel.io.formats.stored import StoredImage, one_line
+from nucleipel.io.formats.through_openslide import open_through_openslide
 from nucleipel.io.formats.tiff import open_tiff
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".btf", ".tf8")
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
 ZARR_SUFFIX = ".zarr"
+OPENSLIDE_SUFFIXES = (".mrxs", ".scn", ".bif", ".svslide")
 SIGNATURES = {
     b"version https://git-lfs": "a Git LFS pointer, not the image: run git lfs pull",
     b"\x89PNG": "a PNG: name it .png",
@@ -38,9 +40,10 @@ def open_image(path: Path) -> StoredImage:
     suffix = path.suffix.lower()
     _require_there(path, folder=suffix == ZARR_SUFFIX)
     openers = dict.fromkeys(TIFF_SUFFIXES, open_tiff) | dict.fromkeys(RASTER_SUFFIXES, open_raster)
+    openers |= dict.fromkeys(OPENSLIDE_SUFFIXES, open_through_openslide)
     opener = (openers | {ZARR_SUFFIX: open_ome_zarr}).get(suffix)
     if opener is None:
-        known = " ".join(sorted((*TIFF_SUFFIXES, *RASTER_SUFFIXES, ZARR_SUFFIX)))
+        known = " ".join(sorted((*openers, ZARR_SUFFIX)))
         raise ImageError(f"{path}: unknown kind of image '{suffix}'; expected one of {known}")
     try:
         return opener(path)
@@ -75,7 +78,9 @@ def _what_it_is(path: Path, error: Exception) -> str:
         return "is empty (0 bytes); copy it again"
     with path.open("rb") as stream:
         head = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
-    wanted = "TIFF" if path.suffix.lower() in TIFF_SUFFIXES else "PNG or JPEG"
+    suffix = path.suffix.lower()
+    wanted = "TIFF" if suffix in TIFF_SUFFIXES else "PNG or JPEG"
+    wanted = f"{suffix} by OpenSlide" if suffix in OPENSLIDE_SUFFIXES else wanted
     for signature, what in SIGNATURES.items():
         if head.startswith(signature) and not any(word in what for word in wanted.split(" or ")):
             return f"is {what}"

@@ -1,0 +1,120 @@
+"""Settings of the comparison of losses, and of pictures of deviations."""
+
+import itertools
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nucleipel.config.finetuning import FinetunePatchesConfig, LossConfig, PELConfig, SamplingConfig
+from nucleipel.config.nuclei import CalibratedNumber, InstanceOverrides
+from nucleipel.config.settings import Device, NotNegative, Positive, Settings, Weight
+
+
+class ArmConfig(LossConfig, SamplingConfig):
+    """One way of fine-tuning: its loss, and which patches it draws, tell it from other arms."""
+
+
+class GridConfig(Settings):
+    """The PEL arms: every form with every n and alpha. Scored on val, never on test."""
+
+    forms: tuple[Literal["jaccard", "dice", "deviation"], ...] = ("jaccard", "dice", "deviation")
+    """`original` is `dice` but for its sums over the batch, which an arm can ask for."""
+    n: tuple[Annotated[float, Field(gt=0, le=4)], ...] = (1.0, 2.0, 3.0)
+    alpha: tuple[Annotated[float, Field(gt=0)], ...] = (0.25, 1.0, 4.0, 20.0)
+    seeds: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (0,)
+
+
+class FinalistsConfig(Settings):
+    """The arms that are scored on test, and with which seeds."""
+
+    seeds: tuple[NotNegative, ...] = (0, 1, 2, 3, 4)
+    """None ends the ablation after the grid."""
+    arms: tuple[str, ...] | None = None
+    """Arms by name, chosen elsewhere: no grid is run then. Without it the grid chooses."""
+
+
+ARMS = {
+    "control": ArmConfig(region_loss="dice"),
+    "cross-entropy": ArmConfig(region_loss="none"),
+    "original": ArmConfig(pel=PELConfig(form="original", alpha=20, n=3, batch_sums=True)),
+    "focal-tversky": ArmConfig(region_loss="focal_tversky"),
+    "dice-focal": ArmConfig(region_loss="dice_focal", cross_entropy_weight=0),
+}
+SET_BY_ABLATE = frozenset(
+    {"device", "workers", "seed", "patience", "keep", "instances", *ArmConfig.model_fields}
+)
+
+
+class AblateConfig(Settings):
+    """Settings of `nucleipel ablate`."""
+
+    base: str | None = None
+    """Run folder of the saturated checkpoint that every arm starts from."""
+    manifest: str | None = None
+    data_root: str | None = None
+    """Folder that the manifest's paths start from; without it, the manifest's own."""
+    device: Device = "auto"
+    workers: NotNegative = 2
+    """Processes that prepare samples, for each run; 0 for none."""
+    jobs: Positive = 1
+    """Runs at a time, each in a process of its own."""
+    threads: Positive = 1
+    """CPU threads of each run; another number rounds another way."""
+    patch_px: Positive = 256
+    overlap_px: NotNegative = 64
+    finetune: FinetunePatchesConfig = FinetunePatchesConfig()
+    """What the arms share: steps, learning rate, augmentation; never the loss or the sampling."""
+    instances: InstanceOverrides = InstanceOverrides()
+    """How maps become nuclei, in validation and for the scores, if not as the base has it."""
+    calibrate: tuple[CalibratedNumber, ...] = ("foreground_percent", "min_probability_percent")
+    """Numbers chosen on val for each run, the base too, before it is scored: once by Dice, for
+    its Dice, and once by PQ, for all else. None: all runs are judged as the base has it."""
+    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ArmConfig] = ARMS
+    """By name; `control` goes on with the base's own loss. `none`, the base, is always there."""
+    grid: GridConfig = GridConfig()
+    finalists: FinalistsConfig = FinalistsConfig()
+    select_by: Literal["pq", "dice"] = "pq"
+    """Mean over the val images by which the grid chooses the finalists."""
+    saturated_points: Weight = 0.2
+    """The base counts as saturated if the control gains less Dice points on the val patches."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for number in self.calibrate:
+            if getattr(self.instances, number) is not None:
+                raise ValueError(
+                    f"instances.{number} is set, but calibrate chooses it for each run;"
+                    " leave one of the two out"
+                )
+        for key in sorted(self.finetune.model_fields_set & SET_BY_ABLATE):
+            raise ValueError(f"finetune.{key} is set by the arms or beside finetune; set it there")
+        if "control" not in self.arms or "none" in self.arms:
+            raise ValueError("arms must hold 'control' and not 'none', which is the base itself")
+        for name in self.finalists.arms or ():
+            if name not in self.all_arms():
+                known = ", ".join(self.all_arms())
+                raise ValueError(f"finalists.arms: no arm '{name}'; there are {known}")
+        return self
+
+    def all_arms(self) -> dict[str, ArmConfig]:
+        """The named arms, then those of the grid."""
+        cells = itertools.product(self.grid.forms, self.grid.n, self.grid.alpha)
+        return self.arms | {
+            f"{form}-n{n:g}-a{alpha:g}": ArmConfig(pel=PELConfig(form=form, n=n, alpha=alpha))
+            for form, n, alpha in cells
+        }
+
+    def identity(self) -> dict[str, object]:
+        """What every run shares: an ablation may be given more arms and seeds later."""
+        grows = {"base", "manifest", "data_root", "arms", "grid", "finalists", "select_by"}
+        return {key: value for key, value in super().identity().items() if key not in grows}
+
+
+class DeviationConfig(Settings):
+    """Settings of `nucleipel deviation`."""
+
+    device: Device = "auto"
+    n: Annotated[float, Field(gt=0, le=4)] = 3.0
+    """Exponent of the forms that are drawn; alpha would scale all pixels alike."""
+    patch_px: Positive = 256
+    """Side of what is drawn of larger images: the patch with the largest deviation."""

@@ -1,0 +1,131 @@
+"""Settings of training: the network, its samples, and how long and how fast."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nucleipel.config.nuclei import InstanceConfig
+from nucleipel.config.reading import ReadConfig
+from nucleipel.config.settings import Device, NotNegative, Positive, Settings, Weight
+from nucleipel.model.stride import Family, network_stride
+
+
+class NetworkConfig(Settings):
+    """Which network is trained. BatchNorm throughout: tiles must be exact."""
+
+    family: Family = "unet"
+    """MONAI's residual UNet, or its BasicUNet."""
+    features: tuple[Positive, ...] = (32, 48, 96, 192, 256)
+    """Channels a level; six values for basic_unet."""
+    residual_units: NotNegative = 2
+    """Residual units a level (unet only)."""
+    block_px: Literal[1, 2] = 2
+    """Side of the blocks of pixels that the network works on; 2 keeps thin boundaries apart."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.family == "basic_unet" and len(self.features) != 6:
+            raise ValueError(f"basic_unet takes 6 features, got {len(self.features)}")
+        if self.family == "unet" and len(self.features) < 2:
+            raise ValueError("unet takes at least 2 features")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Windows must be a multiple of this many pixels."""
+        return network_stride(self.family, levels=len(self.features), block_px=self.block_px)
+
+
+class AugmentConfig(Settings):
+    """How training samples are varied."""
+
+    scale_range: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.7, 1.4)
+    """Windows are shown between these scales (train only)."""
+    rotate_degrees: Weight = 45.0
+    """Largest free rotation beside flips and quarter turns."""
+    intensity: Weight = 1.0
+    """Strength of brightness, contrast, gamma, noise and blur; 0 for none."""
+    stain: Weight = 1.0
+    """Strength of stain and hue jitter on colour images; 0 for none."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale_range[0] > self.scale_range[1]:
+            raise ValueError(f"scale_range {self.scale_range}: the smaller value comes first")
+        return self
+
+
+class FitConfig(Settings):
+    """What `train` and `finetune-patches` share."""
+
+    device: Device = "auto"
+    workers: NotNegative = 2
+    """Processes that prepare samples; 0 for none."""
+    seed: NotNegative = 0
+    epochs: Positive
+    batch_size: Positive = 8
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Weight = 1e-4
+    warmup_steps: NotNegative
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    """Decay of the running mean of weights, which is what is validated and kept."""
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    validate_every: Positive = 1
+    """Epochs between validations."""
+    patience: Positive = 15
+    """Validations without a better PQ after which training stops."""
+    cross_entropy_weight: Weight = 1.0
+    distance_weight: Weight = 1.0
+    """Weight of the distance to the nucleus' edge, which tells touching nuclei apart."""
+
+
+class TrainConfig(FitConfig, ReadConfig):
+    """Settings of `nucleipel train`."""
+
+    mpp: Annotated[float, Field(gt=0)] | None = None
+    """Working resolution, um per pixel; without it images are used pixel for pixel."""
+    channels: Literal[1, 3] = 3
+    """Channels of the network's input; with 3, gray images are repeated."""
+    window_px: Positive = 512
+    whole_images: bool = False
+    """Whether each image is shown whole, resized to a square of window_px, in training and in
+    prediction, instead of windows at the working mpp. `finetune-patches` goes on with patches."""
+    windows_per_epoch: Positive = 512
+    validation_windows: Positive = 256
+    """At most this many windows are scored in a validation."""
+    epochs: Positive = 80
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    warmup_steps: NotNegative = 100
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    dice_weight: Weight = 1.0
+    boundary_px: Positive = 2
+    """Width of the boundary class, inside each nucleus."""
+    instances: InstanceConfig = InstanceConfig()
+    """How maps become nuclei in validation, and later unless `calibrate` finds better numbers."""
+    core_px: Positive = 1024
+    """Side of the tiles that predictions with this checkpoint are cut into, at most."""
+    network: NetworkConfig = NetworkConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _on_the_grid(self) -> Self:
+        for name in ("window_px", "core_px"):
+            if getattr(self, name) % self.network.stride:
+                raise ValueError(
+                    f"{name} {getattr(self, name)} must be a multiple of {self.network.stride},"
+                    " the stride of the network"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_images_have_no_scale(self) -> Self:
+        if self.whole_images and self.mpp is not None:
+            raise ValueError(
+                f"mpp is {self.mpp:g}, but whole_images resizes images of any size to one;"
+                " leave one of the two out"
+            )
+        if self.whole_images and self.augment.scale_range != (1, 1):
+            raise ValueError(
+                "whole_images shows every image whole; set augment.scale_range to [1, 1]"
+            )
+        return self

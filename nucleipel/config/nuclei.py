@@ -1,0 +1,129 @@
+"""Settings of how maps become nuclei, and how these are scored. Defaults: `InstanceRule`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from nucleipel.config.reading import PredictConfig
+from nucleipel.config.settings import NotNegative, Positive, Settings, Share
+from nucleipel.instances.rule import InstanceRule
+
+_RULE = InstanceRule()
+ForegroundPercent = Annotated[int, Field(ge=1, le=99)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+DistancePx = Annotated[int, Field(ge=1, le=255)]
+SmoothPx = Annotated[float, Field(gt=0, le=32)]
+
+
+class InstanceConfig(Settings):
+    """How a probability map becomes nuclei."""
+
+    foreground_percent: ForegroundPercent = _RULE.foreground_percent
+    """Share of interior + boundary above which a pixel is nucleus."""
+    fill_holes_px: NotNegative = _RULE.fill_holes_px
+    """Largest hole (area) that is filled."""
+    distance_px: DistancePx = _RULE.distance_px
+    """Distance to the background beyond which a pixel is no more central (maps without one)."""
+    distance_percent: Percent = _RULE.distance_percent
+    """Share of the distance in the height that tells nuclei apart; the interior has the rest."""
+    smooth_px: SmoothPx = _RULE.smooth_px
+    """Standard deviation of the smoothing of heights."""
+    persistence: Share = _RULE.persistence
+    """How far a peak must stand above its saddle to be a nucleus; higher splits less."""
+    min_area_px: NotNegative = _RULE.min_area_px
+    """Smaller nuclei are dropped."""
+    min_probability_percent: Percent = _RULE.min_probability_percent
+    """Nuclei whose mean probability is lower are dropped."""
+
+
+class InstanceOverrides(Settings):
+    """As `InstanceConfig`; what is not given stays as the checkpoint has it."""
+
+    foreground_percent: ForegroundPercent | None = None
+    fill_holes_px: NotNegative | None = None
+    distance_px: DistancePx | None = None
+    distance_percent: Percent | None = None
+    smooth_px: SmoothPx | None = None
+    persistence: Share | None = None
+    min_area_px: NotNegative | None = None
+    min_probability_percent: Percent | None = None
+
+    def over(self, calibrated: Mapping[str, Any]) -> dict[str, Any]:
+        """The checkpoint's numbers, with those given here instead."""
+        return {**calibrated, **self.model_dump(exclude_none=True)}
+
+
+class StitchConfig(Settings):
+    """Settings of `nucleipel stitch`."""
+
+    map_frame: Literal["level0", "working"] = "level0"
+    """Pixels that nuclei are written in: those of level 0 of the image, or of the working mpp."""
+    intensities: bool = True
+    """Whether each nucleus' intensities are measured, for which the image must be there."""
+    csv: bool = False
+    """Whether nuclei.csv is written beside nuclei.parquet."""
+    geojson: Literal["plain", "gz", "none"] = "plain"
+    """Whether nuclei.geojson is written, and whether compressed."""
+
+    workers: Positive = 2
+    """Threads that solve blocks."""
+    max_ram_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory that stitching may take; picks the size of the blocks, never the result."""
+    instances: InstanceOverrides = InstanceOverrides()
+
+
+class SegmentConfig(PredictConfig, StitchConfig):
+    """Settings of `nucleipel segment`: those of `predict` and of `stitch`."""
+
+    keep_predictions: bool = False
+    """Whether the probability maps stay in OUT/predictions.zarr."""
+
+
+class CalibrateConfig(PredictConfig):
+    """Settings of `nucleipel calibrate`: the numbers that are tried, beside the checkpoint's own.
+
+    One after another is set to the value of best pooled PQ, again and again
+    until none gains more. A number with nothing to try stays as it is.
+    """
+
+    foreground_percent: tuple[ForegroundPercent, ...] = (
+        30, 40, 50, 55, 60, 65, 70, 75, 80, 85, 90,
+    )  # fmt: skip
+    fill_holes_px: tuple[NotNegative, ...] = (0, 64, 1000)
+    distance_percent: tuple[Percent, ...] = (0, 25, 50, 75, 100)
+    smooth_px: tuple[SmoothPx, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    persistence: tuple[Share, ...] = (
+        0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3,
+    )  # fmt: skip
+    min_area_px: tuple[NotNegative, ...] = (5, 10, 15, 20, 30, 40)
+    min_probability_percent: tuple[Percent, ...] = (
+        0, 60, 70, 75, 80, 84, 88, 92, 95,
+    )  # fmt: skip
+    rounds: Positive = 4
+    """At most this many times through all numbers."""
+
+    def candidates(self) -> dict[str, tuple[float, ...]]:
+        """Values to try of each number."""
+        tried = type(self).model_fields
+        return {name: getattr(self, name) for name in InstanceConfig.model_fields if name in tried}
+
+
+CalibratedNumber = Literal[
+    "foreground_percent",
+    "fill_holes_px",
+    "distance_percent",
+    "smooth_px",
+    "persistence",
+    "min_area_px",
+    "min_probability_percent",
+]
+
+
+class EvaluateConfig(Settings):
+    """Settings of `nucleipel evaluate`."""
+
+    ap_thresholds: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)
+    ] = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+    """IoU from which a predicted nucleus counts as found, one AP each."""

@@ -1,0 +1,34 @@
+"""What the settings of all stages share. Defaults live in them, those of nuclei in `InstanceRule`.
+
+Lengths in pixels (`_px`) are in pixels of the working mpp.
+"""
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+S = TypeVar("S", bound="Settings")
+Device = Literal["auto", "cpu", "cuda"]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+WITHOUT_EFFECT_ON_RESULTS = frozenset(
+    {"device", "workers", "jobs", "max_ram_gb", "keep_predictions"}
+)
+
+
+class Settings(BaseModel):
+    """Frozen settings; unknown keys are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    def identity(self) -> dict[str, object]:
+        """What shapes the result: all settings but `WITHOUT_EFFECT_ON_RESULTS`."""
+        return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT_ON_RESULTS))
+
+    def part(self, kind: type[S]) -> S:
+        """Those of these settings that another stage has too."""
+        return kind.model_validate(self.model_dump(include=set(kind.model_fields)))
