@@ -33,9 +33,11 @@ def _kind_of(file: Path) -> type:
         ExportConfig,
         PredictConfig,
         SegmentConfig,
+        SubmitConfig,
     )
 
     kinds = KINDS | {"predict": PredictConfig, "segment": SegmentConfig, "demo": DemoConfig}
+    kinds |= {"slurm": SubmitConfig}
     kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig, "export": ExportConfig}
     return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
 
