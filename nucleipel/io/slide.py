@@ -73,7 +73,7 @@ class Slide(_Opened):
 
     def _read(self, box: Box) -> npt.NDArray[Any]:
         how = self.resolution
-        # a coarser frame counts a last pixel that is cut by the edge; a stored level may leave it out
+        # a coarser frame counts a last pixel that the edge cuts; a stored level may lack it
         if how.level_ratio == 1 and how.shape == how.level_shape:
             return self._stored(box)
         columns = taps(box.x0, box.x1, ratio=how.level_ratio, length=how.level_shape[1])
