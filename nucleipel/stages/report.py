@@ -35,7 +35,8 @@ def report_of_image(
         mpp=frame.mpp,
         certificate=certificate,
         facts=_facts(prediction),
-        settings={key: value for key, value in record.items() if key != "complete"},
+        # not what is noted when a run ends: a repaired page must be the same page
+        settings={key: record[key] for key in ("stage", "version", "config", "inputs")},
     )
 
 
