@@ -9,7 +9,7 @@ demo: $(VENV)/ready
 	$(BIN)/nucleipel demo --out demo_out
 
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
