@@ -17,7 +17,7 @@ The resolved config also stands in `config.yaml`, ready for `--config`. So
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -301,8 +301,12 @@ def read_record(
 
 def identity(record: dict[str, Any]) -> str:
     """Hash of what made an output: stage, version, config, inputs. Equal hashes, equal results."""
-    made_by = {key: record[key] for key in ("stage", "version", "config", "inputs")}
-    return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(made_by(record), sort_keys=True).encode()).hexdigest()
+
+
+def made_by(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What made an output, without what is noted when it ends."""
+    return {key: record[key] for key in ("stage", "version", "config", "inputs")}
 
 
 def _found_record(folder: Path) -> dict[str, Any]:

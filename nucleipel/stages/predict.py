@@ -42,13 +42,31 @@ def predict(
     """
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
-    by_id = {row.id: row for row in rows.rows}
     if shard.closes and not allow_missing:
         rows.require_readable(reading)
     elif shard.count and not shard.of(rows.rows):
-        log.info("shard %s of %d images is empty: nothing to do", shard, len(by_id))
+        log.info("shard %s of %d images is empty: nothing to do", shard, len(rows.rows))
         return out
-    inputs = inputs_of(model, rows, reading, config)
+    return predict_images(
+        model, rows, out, config, inputs_of(model, rows, reading, config),
+        overwrite=overwrite, shard=shard, allow_missing=allow_missing,
+    )  # fmt: skip
+
+
+def predict_images(
+    model: Checkpoint,
+    rows: Manifest,
+    out: Path,
+    config: PredictConfig,
+    inputs: dict[str, str],
+    *,
+    overwrite: bool = False,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
+) -> Path:
+    """The same with a checkpoint that is read and images that are checked: `inputs_of` them."""
+    reading = reading_of(model, config)
+    by_id = {row.id: row for row in rows.rows}
     plan = {"images": list(by_id), "instances": model.description.instances}
     output = claim_output(
         out,
@@ -63,9 +81,9 @@ def predict(
         log.info("%s: these predictions are finished", out)
         return out
     if reading.whole_image_px is not None:
-        log.info("%s: whole images are resized to %d px", checkpoint, reading.whole_image_px)
+        log.info("whole images are resized to %d px, as in training", reading.whole_image_px)
     elif reading.at_mpp is None:
-        log.info("%s was trained without mpp: images are used pixel for pixel", checkpoint)
+        log.info("the checkpoint was trained without mpp: images are used pixel for pixel")
     device = choose_device(config.device)
     model.network.to(device)
     finish_images(

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.figures.report import build_report
 from nucleipel.instances.summary import Summary
+from nucleipel.io.output import made_by
 from nucleipel.io.predictions import Prediction
 from nucleipel.io.resolution import Resolution
 from nucleipel.io.slide import Slide, as_picture
@@ -35,8 +36,7 @@ def report_of_image(
         mpp=frame.mpp,
         certificate=certificate,
         facts=_facts(prediction),
-        # not what is noted when a run ends: a repaired page must be the same page
-        settings={key: record[key] for key in ("stage", "version", "config", "inputs")},
+        settings=made_by(record),  # nothing that changes later: a repaired page is the same page
     )
 
 

@@ -9,7 +9,7 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.predict import inputs_of, predict, reading_of
+from nucleipel.stages.predict import inputs_of, predict_images, reading_of
 from nucleipel.stages.stitch import choose_block_px, stitch_images
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,9 @@ def segment(
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    store = open_predictions(predict(checkpoint, rows, out / MAPS, config.part(PredictConfig)))
+    store = open_predictions(
+        predict_images(model, rows, out / MAPS, config.part(PredictConfig), inputs)
+    )
     stitch_images(store, output, config.part(StitchConfig), block_px=block_px)
     if not config.keep_predictions:
         shutil.rmtree(out / MAPS)
