@@ -66,6 +66,10 @@ def listening() -> Iterator[None]:
     listen()
     try:
         yield
+    except Exception as error:
+        if stop := _stop_behind(error):
+            raise stop from error
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         _Asked.number, _Asked.in_step = None, False
@@ -125,6 +129,14 @@ def _on_signal(number: int, _: FrameType | None) -> None:
     if not _Asked.in_step:
         raise Stopped(number)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
+
+
+def _stop_behind(error: BaseException) -> Stopped | None:
+    """The stop that an error came from: one inside a lock's wait fails the lock's own clean-up."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, Stopped):
+        behind = behind.__cause__ or behind.__context__
+    return behind
 
 
 def _on_alarm(*_: object) -> None:

@@ -18,10 +18,13 @@ STAGE_FUNCTION = f"""\
 # Runs a command; passes the scheduler's warning on to it. It saves and exits with {REQUEUE}, which
 # means: the same again (138: the warning came before it could listen).
 stage() {{
+    local child= warned=$warned code
+    trap 'warned=USR1; [ -z "$child" ] || kill -USR1 "$child" 2>/dev/null' USR1
+    trap 'warned=TERM; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM
     "$@" &
-    local child=$! code
-    trap "kill -USR1 $child 2>/dev/null" USR1
-    trap "kill -TERM $child 2>/dev/null" TERM
+    child=$!
+    # warned before there was a child, which has nothing to lose: until it listens
+    while [ -n "$warned" ] && kill "-$warned" "$child" 2>/dev/null; do sleep 1; done
     while :; do
         wait "$child"
         code=$?

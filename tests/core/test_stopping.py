@@ -59,6 +59,22 @@ def test_outside_a_step_it_stops_at_once() -> None:
         raise AssertionError
 
 
+def test_an_error_that_a_stop_caused_is_the_stop() -> None:
+    """A lock that is interrupted in its wait fails to let go: `RuntimeError` hides the stop."""
+    with pytest.raises(Stopped) as caught, listening():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            raise RuntimeError("release unlocked lock")
+    assert caught.value.exit_code == 130
+
+
+def test_an_error_of_its_own_stays() -> None:
+    with pytest.raises(RuntimeError, match="disk full"), listening(), step():
+        signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("disk full")
+
+
 def test_items_are_made_and_used_in_one_step() -> None:
     used = []
 

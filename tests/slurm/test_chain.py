@@ -122,7 +122,7 @@ def _wait_for_end(slurm: Callable[..., str], job: str, out: Path) -> None:
         state = next(word for word in shown.split() if word.startswith("JobState="))
         if state == "JobState=COMPLETED":
             return
-        if state not in ("JobState=PENDING", "JobState=RUNNING", "JobState=COMPLETING"):
+        if state in ("JobState=FAILED", "JobState=CANCELLED", "JobState=NODE_FAIL"):
             break
         # Slurm lets a requeued job wait for two minutes; the test does not
         for line in slurm("squeue", "-h", "-r", "-o", "%i %r").splitlines():

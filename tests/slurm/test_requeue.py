@@ -9,6 +9,7 @@ import pytest
 from nucleipel.stages.submit import STAGE_FUNCTION
 
 SECONDS = 60
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"}
 
 
 def _submit(slurm: Callable[..., str], folder: Path, command: str) -> str:
@@ -25,7 +26,7 @@ def _wait_for_end(slurm: Callable[..., str], job: str) -> str:
     while time.monotonic() < deadline:
         shown = slurm("scontrol", "show", "job", job)
         state = next(word for word in shown.split() if word.startswith("JobState="))
-        if state not in ("JobState=PENDING", "JobState=RUNNING", "JobState=COMPLETING"):
+        if state.removeprefix("JobState=") in ENDED:  # not REQUEUED, COMPLETING, CONFIGURING
             return shown
         if "Reason=BeginTime" in shown:  # Slurm lets a requeued job wait for two minutes
             slurm("scontrol", "update", f"JobId={job}", "StartTime=now")

@@ -1,6 +1,7 @@
 """The scripts of the chain: who waits for whom, what they ask for, and what is told."""
 
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -112,3 +113,9 @@ def test_plain_scripts_hold_the_same_function() -> None:
         subprocess.run(["bash", "-n", str(script)], check=True)
         if script.suffix == ".sbatch":
             assert STAGE_FUNCTION in script.read_text()
+
+
+def test_a_warning_between_two_commands_reaches_the_next() -> None:
+    script = f"RESTARTS=0\n{STAGE_FUNCTION}\nstage true; kill -USR1 $$; stage sleep 600; exit $?"
+    ended = subprocess.run(["bash", "-c", script], timeout=60, capture_output=True, check=False)
+    assert ended.returncode == 128 + signal.SIGUSR1
