@@ -151,8 +151,8 @@ def fit(
                         state.save(out)
                 ranks.stop_together()
         except Stopped:
-            if ranks.first and not state.torn:
-                state.save(out)
+            if not state.torn:  # the others wait: what started them takes the end of one for all
+                ranks.on_first(lambda: state.save(out))
             raise
     return Best(state.best_weights, state.best_pq, state.best_epoch)
 

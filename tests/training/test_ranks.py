@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nucleipel.errors import TrainingError
 from nucleipel.training.journal import read_journal
 from nucleipel.training.ranks import Ranks
 
@@ -33,6 +34,11 @@ def test_every_step_sees_the_same_samples(count: int) -> None:
     for step, parts in enumerate(zip(*shares, strict=True)):
         seen = sorted(number for part in parts for number in part)
         assert seen == list(numbers[step * batch_size : (step + 1) * batch_size])
+
+
+def test_a_batch_must_be_shared_out_evenly() -> None:
+    with pytest.raises(TrainingError, match="batch_size 8 cannot be shared by 3 processes"):
+        Ranks(_Fabric(0, 3)).share_size(8)
 
 
 def _torchrun(*arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
