@@ -22,7 +22,7 @@ class NetworkConfig(Settings):
     block_px: Literal[1, 2] = 2
     """Side of the blocks of pixels that the network works on; 2 keeps thin boundaries apart."""
     norm: Norm = "batch"
-    """BatchNorm, with which tiles are exact, or InstanceNorm, for which train wants accept_seams."""
+    """BatchNorm, whose tiles are exact; or InstanceNorm, for which train wants accept_seams."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

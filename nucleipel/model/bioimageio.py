@@ -214,10 +214,11 @@ def _how_far(description: Description) -> str:
     """How windows must overlap, or that none can to the full."""
     halo, radius = description.grid.halo_px, description.receptive_radius_px
     if radius is None:
-        return f"""A pixel of the output depends on the whole window (instance norm), so the map depends on how an
-image is cut, and has seams. Windows overlap by at least {halo} px, cropped and not blended."""
-    return f"""A pixel of the output depends on at most {radius} px around it: windows that overlap by that
-much, cropped and not blended, give the map of the whole image."""
+        return f"""A pixel of the output depends on the whole window (instance norm), so the map
+depends on how an image is cut, and has seams. Windows overlap by at least {halo} px, cropped and
+not blended."""
+    return f"""A pixel of the output depends on at most {radius} px around it: windows that overlap
+by that much, cropped and not blended, give the map of the whole image."""
 
 
 def _npy(array: npt.NDArray[np.float32]) -> bytes:

@@ -91,7 +91,9 @@ def test_it_is_refused_in_one_line_before_anything_is_written(family, tiny_set, 
 
 def test_so_is_a_checkpoint_of_its_kind(run, tiny_set, tmp_path) -> None:
     config = TRAIN.model_copy(update={"accept_seams": False, "network": NetworkConfig()})
-    with pytest.raises(CheckpointError, match=r"its network has instance norm: .*accept_seams=true"):
+    with pytest.raises(
+        CheckpointError, match=r"its network has instance norm: .*accept_seams=true"
+    ):
         train(tiny_set.manifest, tmp_path / "again", config, checkpoint=run)
     assert not (tmp_path / "again").exists()
 
@@ -129,7 +131,7 @@ def test_no_later_stage_forgets_it(run, tiny_set, tmp_path) -> None:
     tuned = finetune_patches(run, patches, tmp_path / "tuned", FINETUNE)
     tried = CalibrateConfig(
         device="cpu", rounds=1,
-        **{name: () for name in CalibrateConfig().candidates()} | {"persistence": (0.1,)},
+        **dict.fromkeys(CalibrateConfig().candidates(), ()) | {"persistence": (0.1,)},
     )  # fmt: skip
     rows = read_manifest(tiny_set.manifest).of_split("val")
     calibrated = calibrate(tuned, rows, tmp_path / "calibrated", tried)
