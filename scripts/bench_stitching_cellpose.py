@@ -18,7 +18,9 @@ up to 12/255, which is that of our maps.
   as it does it (`get_block_crops`, `remove_overlaps`, `global_segment_ids`,
   `block_faces`, `determine_merge_relabeling`), with its overlap of two diameters
   (60 px). The network is not run: each block reads its part of the one map, as if
-  the network's own tiling were exact.
+  the network's own tiling were exact. (Of a map with two axes the module's
+  `shrink_labels` leaves nothing, in 4.2.1.1, so that nuclei on block borders are
+  not merged: its result is taken as it is.)
 - Counted: nuclei of the un-tiled result without a nucleus of the same pixels in
   the tiled one.
 
