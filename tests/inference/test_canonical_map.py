@@ -161,12 +161,14 @@ def large_dsb2018_images(root: Path) -> list[Path]:
     return sorted(large, key=lambda path: (np.prod(sizes[path]), path))
 
 
-def largest_difference(checkpoint: Checkpoint, image: Path, cores: list[int]) -> tuple[float, int]:
+def largest_difference(
+    checkpoint: Checkpoint, image: Path, cores: list[int], *, within: Box | None = None
+) -> tuple[float, int]:
     """In float64, against the un-tiled pass: of a probability, and how many uint8 values differ."""
     network, grid = checkpoint.network.double(), checkpoint.description.grid
     stride = checkpoint.description.network.stride
     with open_slide(image) as slide:
-        pixels = slide.intensity_range().normalize(slide.read(Box.of_shape(slide.shape)))
+        pixels = slide.intensity_range().normalize(slide.read(within or Box.of_shape(slide.shape)))
     pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     untiled_px = -(-max(pixels.shape) // stride) * stride
     whole = _float64_map(network, pixels, untiled_px, grid.halo_px)
@@ -198,7 +200,8 @@ def stored_map(checkpoint: Checkpoint, image: Path, core_px: int) -> np.ndarray:
 def test_on_real_images_only_rounding_differs_in_float64(
     packaged: Checkpoint, real_image: Path
 ) -> None:
-    worst, changed = largest_difference(packaged, real_image, [352])
+    piece = Box(64, 128, 448, 512)  # of it, as float64 is slow
+    worst, changed = largest_difference(packaged, real_image, [192], within=piece)
     assert worst < 1e-9
     assert changed == 0
 
