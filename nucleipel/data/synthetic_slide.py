@@ -51,10 +51,10 @@ def tissue_on_glass(
     return read
 
 
-def _islands(
-    shape: list[int], tissue: float, draw: np.random.Generator
-) -> npt.NDArray[np.bool_]:
+def _islands(shape: list[int], tissue: float, draw: np.random.Generator) -> npt.NDArray[np.bool_]:
     """Where tissue lies, one value a square of `STEP_PX`: the highest parts of smooth noise."""
     coarse = draw.standard_normal((2 * ISLANDS, 2 * ISLANDS)).astype(np.float32)
     field = cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(field > np.quantile(field, 1 - tissue)) if tissue < 1 else np.ones(shape, bool)
+    return (
+        np.asarray(field > np.quantile(field, 1 - tissue)) if tissue < 1 else np.ones(shape, bool)
+    )

@@ -55,7 +55,7 @@ def write_pyramid(
         sizes.append((sizes[-1][0] // STEP, sizes[-1][1] // STEP))
     options: dict[str, Any] = {
         "tile": (TILE_PX, TILE_PX),
-        "photometric": "ycbcr",
+        "photometric": "rgb",
         "subsampling": (2, 2),
         "compression": "jpeg",
         "compressionargs": {"level": 85},
