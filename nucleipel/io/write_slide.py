@@ -99,7 +99,8 @@ def _tiles(
         for x in range(0, shape[1], TILE_PX):
             tile = rows[:, x : x + TILE_PX]
             missing = [(0, TILE_PX - length) for length in tile.shape[:2]]
-            yield np.pad(tile, [*missing, (0, 0)], mode="edge")
+            whole = tile.shape[:2] == (TILE_PX, TILE_PX)
+            yield tile if whole else np.pad(tile, [*missing, (0, 0)], mode="edge")
 
 
 def _reader_of(pixels: npt.NDArray[np.uint8]) -> Callable[[Box], npt.NDArray[np.uint8]]:
