@@ -64,6 +64,7 @@ class FitConfig(Settings):
     seed: NotNegative = 0
     epochs: Positive
     batch_size: Positive = 8
+    """Samples of a step; processes that train together share them out."""
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Weight = 1e-4
     warmup_steps: NotNegative

@@ -19,6 +19,11 @@ class JobConfig(Settings):
     memory: str | None = None
     """As sbatch takes it, 16G say."""
     gpus: NotNegative | None = None
+    """On each machine."""
+    processes: Positive | None = None
+    """On each machine, to train together: one for each GPU. Only of train and finetune-patches."""
+    nodes: Positive | None = None
+    """Machines that train together."""
     sbatch: tuple[str, ...] = ()
     """Further options of sbatch, "--account=lab42" say."""
     config: str | None = None
@@ -50,6 +55,12 @@ class SubmitConfig(Settings):
     def _fits(self) -> Self:
         if self.default.config or self.default.set:
             raise ValueError("default.config and default.set: settings belong to one stage each")
+        for stage in ("tile", "predict", "stitch", "evaluate"):
+            if self.job(stage).processes or self.job(stage).nodes:
+                raise ValueError(
+                    f"{stage}: processes and nodes are for train and finetune-patches;"
+                    f" {stage} is shared out by shards"
+                )
         return self
 
     def job(self, stage: Stage) -> JobConfig:

@@ -111,6 +111,11 @@ def stop_if_asked() -> None:
         raise Stopped(_Asked.number)
 
 
+def asked() -> int | None:
+    """The signal that came, if one did."""
+    return _Asked.number
+
+
 def ignore_in_worker(_: int = 0) -> None:
     """Leave the signals to the parent: those sent to a whole group would kill its helpers first.
 

@@ -11,7 +11,6 @@ from nucleipel.data.patches import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.targets import CLASSES
-from nucleipel.io.output import claim_output
 from nucleipel.io.patch_store import PatchStore, open_patch_store
 from nucleipel.io.report import read_table, write_table
 from nucleipel.losses import (
@@ -22,9 +21,9 @@ from nucleipel.losses import (
     build_region_loss,
 )
 from nucleipel.model.checkpoint import Checkpoint, Description, read_checkpoint, write_checkpoint
-from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
+from nucleipel.stages.fitting import build_augment, build_schedule, claim_together, fit_network
 from nucleipel.training.deviations import summed_deviations
-from nucleipel.training.fit import build_fabric
+from nucleipel.training.ranks import Ranks, build_fabric
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +52,20 @@ def finetune_patches(
     store = open_patch_store(patches)
     _require_fit(store, start.description, checkpoint)
     inputs = {"checkpoint": start.fingerprint, "patches": store.fingerprint}
-    output = claim_output(
-        out, stage="finetune-patches", config=config.identity(), inputs=inputs, overwrite=overwrite
+    fabric = build_fabric(config.device, config.seed)
+    ranks = Ranks(fabric)
+    output = claim_together(
+        ranks,
+        out,
+        stage="finetune-patches",
+        config=config.identity(),
+        inputs=inputs,
+        overwrite=overwrite,
     )
     if output.complete:
         log.info("%s: this fine-tuning is finished", out)
         return out
 
-    fabric = build_fabric(config.device, config.seed)
     rows = store.of_split("train")
     schedule = build_schedule(config, samples_per_epoch=config.patches_per_epoch or len(rows))
     boundary_px = start.description.boundary_px
@@ -72,7 +77,9 @@ def finetune_patches(
         augment=build_augment(config.augment),
         boundary_px=boundary_px,
         seed=config.seed,
-        weights=None if config.sampling == "uniform" else _deviations(fabric, start, store, out),
+        weights=None
+        if config.sampling == "uniform"
+        else ranks.on_first(lambda: _deviations(fabric, start, store, out)),
     )
     best = fit_network(
         fabric,
@@ -94,7 +101,11 @@ def finetune_patches(
         config=config.identity(),
         parent_sha256=start.sha256,
     )
-    output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
+    ranks.on_first(
+        lambda: output.commit(
+            checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq
+        )
+    )
     log.info("%s: %s PQ on val %.4f, after epoch %d", out, config.keep, best.pq, best.epoch)
     return out
 

@@ -5,6 +5,7 @@ Config stops here: the floors below take numbers, arrays and functions.
 
 import copy
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 from torch import nn
@@ -15,9 +16,39 @@ from nucleipel.config.fitting import FitConfig
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import Sample
 from nucleipel.instances.rule import InstanceRule
+from nucleipel.io.output import Output, claim_output
 from nucleipel.losses import ClassesAndDistance
 from nucleipel.training.fit import Best, Schedule, fit
+from nucleipel.training.ranks import Ranks
 from nucleipel.training.validation import validator
+
+
+def claim_together(
+    ranks: Ranks,
+    folder: Path,
+    *,
+    stage: str,
+    config: dict[str, Any],
+    inputs: dict[str, str],
+    overwrite: bool,
+) -> Output:
+    """Take an output folder for all processes of a training: the first one claims it.
+
+    Raises
+    ------
+    OutputError
+        As `claim_output` does, in the first process.
+    """
+    claimed: list[Output] = []
+
+    def claim() -> dict[str, Any]:
+        claimed.append(
+            claim_output(folder, stage=stage, config=config, inputs=inputs, overwrite=overwrite)
+        )
+        return claimed[0].record
+
+    record = ranks.on_first(claim)
+    return claimed[0] if claimed else Output(folder, record)
 
 
 def build_augment(config: AugmentConfig) -> Augment:

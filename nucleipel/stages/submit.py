@@ -67,7 +67,11 @@ class _Chain:
         options = ["--config", str(Path(job.config).absolute())] if job.config else []
         options += [part for assignment in job.set for part in ("--set", assignment)]
         words = [stage, *arguments, *options]
-        return f"stage {self.config.command} " + " ".join(shlex.quote(str(word)) for word in words)
+        together = (job.processes or 1) * (job.nodes or 1) > 1
+        launcher = "srun --kill-on-bad-exit=0 --wait=60 " if together else ""
+        return f"stage {launcher}{self.config.command} " + " ".join(
+            shlex.quote(str(word)) for word in words
+        )
 
     def images(self, split: str | None) -> list[object]:
         rows: list[object] = ["--manifest", self.manifest.absolute()]
@@ -236,6 +240,8 @@ def _resources(job: JobConfig) -> list[str]:
     asked = {
         "--partition": job.partition,
         "--time": job.time,
+        "--nodes": job.nodes,
+        "--ntasks-per-node": job.processes,
         "--cpus-per-task": job.cpus,
         "--mem": job.memory,
         "--gres": f"gpu:{job.gpus}" if job.gpus else None,

@@ -13,7 +13,6 @@ from nucleipel.errors import CheckpointError
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.targets import CLASSES, MAPS
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.io.output import claim_output
 from nucleipel.io.reading import Reading
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.checkpoint import (
@@ -23,9 +22,9 @@ from nucleipel.model.checkpoint import (
     write_checkpoint,
 )
 from nucleipel.model.network import NetworkSpec, build_network
-from nucleipel.stages.fitting import build_augment, build_schedule, fit_network
+from nucleipel.stages.fitting import build_augment, build_schedule, claim_together, fit_network
 from nucleipel.stages.reading import build_reading
-from nucleipel.training.fit import build_fabric
+from nucleipel.training.ranks import Ranks, build_fabric
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +56,15 @@ def train(
     inputs = {"train images": train_rows.fingerprint(), "val images": val_rows.fingerprint()}
     if start:
         inputs["checkpoint"] = start.fingerprint
-    output = claim_output(
-        out, stage="train", config=config.identity(), inputs=inputs, overwrite=overwrite
+    fabric = build_fabric(config.device, config.seed)
+    ranks = Ranks(fabric)
+    output = claim_together(
+        ranks, out, stage="train", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
     if output.complete:
         log.info("%s: this training is finished", out)
         return out
 
-    fabric = build_fabric(config.device, config.seed)
     spec = start.description.network if start else _network_spec(config)
     network = start.network if start else build_network(spec)
     schedule = build_schedule(config, samples_per_epoch=config.windows_per_epoch)
@@ -93,7 +93,11 @@ def train(
         instances=config.instances.model_dump(),
         config=config.identity(),
     )
-    output.commit(checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq)
+    ranks.on_first(
+        lambda: output.commit(
+            checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq
+        )
+    )
     log.info("%s: best PQ on val %.4f, after epoch %d", out, best.pq, best.epoch)
     return out
 

@@ -4,13 +4,13 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
@@ -20,6 +20,7 @@ from nucleipel.core.stopping import Stopped, ignore_in_worker, step
 from nucleipel.data.sample import Sample
 from nucleipel.errors import TrainingError
 from nucleipel.training.journal import Journal
+from nucleipel.training.ranks import Ranks
 from nucleipel.training.state import TrainingState
 
 log = logging.getLogger(__name__)
@@ -76,30 +77,6 @@ class Best:
     epoch: int
 
 
-def build_fabric(device: str, seed: int) -> Fabric:
-    """Device, precision and determinism: fp32 on the CPU, mixed precision on a GPU.
-
-    Raises
-    ------
-    TrainingError
-        If `device` is "cuda" and there is none.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("device cuda: no usable GPU was found; use --device cpu or auto")
-    on_gpu = device != "cpu" and torch.cuda.is_available()
-    fabric = Fabric(
-        accelerator="cuda" if on_gpu else "cpu",
-        devices=1,
-        precision="16-mixed" if on_gpu else "32-true",
-        # one process, whatever scheduler it runs under
-        plugins=[LightningEnvironment()],
-    )
-    torch.manual_seed(seed)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    return fabric
-
-
 def fit(
     fabric: Fabric,
     network: nn.Module,
@@ -115,6 +92,8 @@ def fit(
     set_progress: Callable[[float], None] | None = None,
 ) -> Best:
     """Train `network` and return the EMA weights that scored the best validation PQ.
+
+    Under `torchrun` and `srun` several processes do it together (`Ranks`).
 
     `samples` is numbered from 0 to epochs x steps x batch; a run killed at any
     time continues from where it last saved and ends with the same weights (on
@@ -132,6 +111,7 @@ def fit(
     Stopped
         If a signal asked to stop; what was done is saved.
     """
+    ranks = Ranks(fabric)
     average = AveragedModel(network, avg_fn=_ema(schedule.ema_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
@@ -139,33 +119,40 @@ def fit(
     network_, optimizer_ = fabric.setup(network, optimizer)
     average = average.to(fabric.device)
     state = TrainingState.continued(out, network, average, optimizer, fabric.strategy.precision)
-    with Journal(out, state.rows) as journal:
+    journal = Journal(out, state.rows) if ranks.first else None
+
+    def judge() -> dict[str, float]:
+        return ranks.on_first(lambda: validate(average.module.eval()))
+
+    with journal or nullcontext(), ranks.together():
         if state.epoch or state.batches:
             log.info(
                 "continuing after epoch %d of %d and %d batches",
                 state.epoch, schedule.epochs, state.batches,
             )  # fmt: skip
         elif start_counts and not state.rows:
-            _note(validate(average.module.eval()), {"epoch": 0}, state, journal, whatever=keep_last)
+            _note(judge(), {"epoch": 0}, state, journal, whatever=keep_last)
         try:
             while not _finished(state, schedule):
                 _run_epoch(
-                    fabric, network_, average, optimizer_, loss,
-                    _rest_of_epoch(samples, state, schedule, workers),
+                    fabric, ranks, network_, average, optimizer_, loss,
+                    _rest_of_epoch(samples, ranks, state, schedule, workers),
                     state=state, schedule=schedule, set_progress=set_progress, out=out,
                 )  # fmt: skip
                 row = _row_of_epoch(state, schedule)
                 ends = row["epoch"] % schedule.validate_every == 0 or (
                     row["epoch"] == schedule.epochs
                 )
-                scores = validate(average.module.eval()) if ends else {}
+                scores = judge() if ends else {}
                 with step():
                     state.end_epoch()
                     _note(scores, row, state, journal, whatever=keep_last)
-                    state.save(out)
+                    if ranks.first:
+                        state.save(out)
+                ranks.stop_together()
         except Stopped:
-            if not state.torn:
-                state.save(out)
+            if not state.torn:  # the others wait: what started them takes the end of one for all
+                ranks.on_first(lambda: state.save(out))
             raise
     return Best(state.best_weights, state.best_pq, state.best_epoch)
 
@@ -187,18 +174,20 @@ def _note(
     scores: dict[str, float],
     row: dict[str, float],
     state: TrainingState,
-    journal: Journal,
+    journal: Journal | None,
     *,
     whatever: bool,
 ) -> None:
     """Judge the epoch that has just ended by its validation, if it had one, and tell it."""
     if scores:
         state.note_validation(scores["pq"], state.average.module, whatever=whatever)
-    journal.write({**row, **{f"val_{name}": value for name, value in scores.items()}})
+    if journal:
+        journal.write({**row, **{f"val_{name}": value for name, value in scores.items()}})
 
 
 def _run_epoch(
     fabric: Fabric,
+    ranks: Ranks,
     network: Any,
     average: AveragedModel,
     optimizer: Any,
@@ -225,9 +214,10 @@ def _run_epoch(
                 set_progress(number / schedule.steps)
             image, onehot, distance = (tensor.to(fabric.device) for tensor in batch[:3])
             value = loss(network(image), onehot, distance)
-            if not torch.isfinite(value):
+            mean = ranks.mean(value.detach())
+            if not math.isfinite(mean):
                 raise TrainingError(
-                    f"the loss is {value.item()} at step {number + 1};"
+                    f"the loss is {mean} at step {number + 1};"
                     " lower learning_rate or check the annotations"
                 )
             optimizer.zero_grad()
@@ -236,22 +226,27 @@ def _run_epoch(
             optimizer.step()
             average.update_parameters(network.module)
             state.batches += 1
-            state.loss_sum += float(value.detach())
+            state.loss_sum += mean
             state.torn = False
-            if time.monotonic() - saved > SAVE_SECONDS:
+            if ranks.first and time.monotonic() - saved > SAVE_SECONDS:
                 state.save(out)
                 saved = time.monotonic()
+        ranks.stop_together()
 
 
 def _rest_of_epoch(
-    samples: Dataset[Sample], state: TrainingState, schedule: Schedule, workers: int
+    samples: Dataset[Sample],
+    ranks: Ranks,
+    state: TrainingState,
+    schedule: Schedule,
+    workers: int,
 ) -> DataLoader[Sample]:
     count = schedule.steps_per_epoch * schedule.batch_size
     first = state.epoch * count
     return DataLoader(
         samples,
-        batch_size=schedule.batch_size,
-        sampler=range(first + state.batches * schedule.batch_size, first + count),
+        batch_size=ranks.share_size(schedule.batch_size),
+        sampler=ranks.share(range(first + state.batches * schedule.batch_size, first + count)),
         num_workers=workers,
         collate_fn=_collate,
         worker_init_fn=ignore_in_worker,

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from discs import SPEC, Discs
 
 from nucleipel.core.stopping import Stopped, listening
 from nucleipel.data.sample import Sample
 from nucleipel.errors import CheckpointError, TrainingError
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice, CrossEntropyRegion, PELoss
-from nucleipel.model.network import NetworkSpec, build_network, to_probabilities
-from nucleipel.training.fit import Schedule, build_fabric, fit
+from nucleipel.model.network import build_network, to_probabilities
+from nucleipel.training.fit import Schedule, fit
+from nucleipel.training.ranks import build_fabric
 
-SPEC = NetworkSpec("unet", (16, 32), residual_units=1, in_channels=1, classes=3, block_px=1)
 SCHEDULE = Schedule(
     epochs=4,
     steps_per_epoch=3,
@@ -29,23 +30,6 @@ SCHEDULE = Schedule(
     validate_every=1,
     patience=10,
 )
-
-
-class Discs(torch.utils.data.Dataset):
-    """Numbered samples: one bright disc with a rim, somewhere."""
-
-    def __len__(self) -> int:
-        return 1000
-
-    def __getitem__(self, number: int) -> Sample:
-        generator = torch.Generator().manual_seed(number)
-        y, x = torch.randint(8, 24, (2,), generator=generator).tolist()
-        rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
-        distance = ((rows - y) ** 2 + (columns - x) ** 2).float().sqrt()
-        classes = torch.stack([distance > 7, distance <= 5, (distance > 5) & (distance <= 7)])
-        image = (distance <= 7).float()[None] + 0.1 * torch.rand(1, 32, 32, generator=generator)
-        central = (1 - distance / 7).clamp(min=0)[None]
-        return Sample(image, classes.float(), central, (distance <= 7).int())
 
 
 def _train(out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None, samples=None):

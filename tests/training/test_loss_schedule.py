@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from nucleipel.data.sample import Sample
-from nucleipel.training.fit import Schedule, build_fabric, fit
+from nucleipel.training.fit import Schedule, fit
+from nucleipel.training.ranks import build_fabric
 
 SCHEDULE = Schedule(
     epochs=3,

@@ -1,0 +1,44 @@
+"""Compile ahead: the first call after an installation compiles for some 15 s of CPU time.
+
+A process of its own does it while torch is imported and a network is at work,
+so that who segments one small image hardly waits. The result lies in numba's
+cache, from where this process and all later ones load it.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from nucleipel.instances.component import solve_components
+from nucleipel.instances.segment import segment_instances
+
+
+@contextmanager
+def compiling_ahead() -> Iterator[None]:
+    """Do something else; at its end all is compiled."""
+    if _is_compiled():
+        yield
+        return
+    compiler = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", __name__],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
+        compiler.wait()  # if it failed, the first call compiles and says why
+    finally:
+        compiler.kill()
+        compiler.wait()
+
+
+def _is_compiled() -> bool:
+    kernel = f"component.{solve_components.__name__}-*.nbi"
+    return any(Path(solve_components.stats.cache_path).glob(kernel))
+
+
+if __name__ == "__main__":
+    segment_instances(np.full((3, 8, 8), 85, np.uint8))

@@ -1,0 +1,150 @@
+"""Processes that train one network together: which samples each takes, and how they agree.
+
+`torchrun` and `srun` start them, on one machine or several; DistributedDataParallel
+keeps their weights equal (gloo on CPUs, NCCL on GPUs). They read and write one
+output folder, so it must lie on a file system that all of them see. The first
+of them claims it, validates, saves and writes; the others wait for its word.
+
+A batch is shared out among them, so that each step sees the same samples
+whatever their number; only the statistics of BatchNorm are those of a share.
+"""
+
+import datetime
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar, cast
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
+
+from nucleipel.core.stopping import Stopped, asked, step
+from nucleipel.errors import NucleipelError, TrainingError
+
+T = TypeVar("T")
+
+WAIT = datetime.timedelta(hours=6)
+"""The others wait so long for the first, which may have much to validate."""
+
+
+def build_fabric(device: str, seed: int) -> Fabric:
+    """Device, precision, determinism and processes: fp32 on CPUs, mixed precision on GPUs.
+
+    Raises
+    ------
+    TrainingError
+        If `device` is "cuda" and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device cuda: no usable GPU was found; use --device cpu or auto")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    environment, processes, nodes = _environment()
+    together = processes * nodes > 1
+    fabric = Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=processes,
+        num_nodes=nodes,
+        strategy=DDPStrategy(timeout=WAIT) if together else "auto",
+        precision="16-mixed" if on_gpu else "32-true",
+        plugins=[environment],
+    )
+    if together:
+        fabric.launch()
+        if not fabric.is_global_zero:  # one voice is enough
+            logging.getLogger("nucleipel").setLevel(logging.WARNING)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    return fabric
+
+
+def _environment() -> tuple[ClusterEnvironment, int, int]:
+    """Who started this process, how many a machine it started, and on how many machines."""
+    if TorchElasticEnvironment.detect():
+        processes = int(os.environ["LOCAL_WORLD_SIZE"])
+        return TorchElasticEnvironment(), processes, int(os.environ["WORLD_SIZE"]) // processes
+    # set by srun only: a batch script that calls no srun is one process, whatever it asked for
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks > 1:
+        nodes = int(os.environ["SLURM_STEP_NUM_NODES"])
+        return SLURMEnvironment(auto_requeue=False), tasks // nodes, nodes
+    return LightningEnvironment(), 1, 1
+
+
+class Ranks:
+    """The processes of one training, as one of them sees them; most often it is alone."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+        self.count = fabric.world_size
+        self.first = fabric.is_global_zero
+
+    def share_size(self, batch_size: int) -> int:
+        """How many samples of a batch are this process's.
+
+        Raises
+        ------
+        TrainingError
+            If they cannot be shared out evenly.
+        """
+        if batch_size % self.count:
+            raise TrainingError(
+                f"batch_size {batch_size} cannot be shared by {self.count} processes;"
+                f" set batch_size to a multiple of {self.count}"
+            )
+        return batch_size // self.count
+
+    def share(self, numbers: range) -> range:
+        """Which of these samples, whole batches of them, are this process's."""
+        return numbers[self._fabric.global_rank :: self.count]
+
+    def mean(self, value: torch.Tensor) -> float:
+        """The mean of a value over all processes."""
+        return float(self._all(value, "mean") if self.count > 1 else value)
+
+    def on_first(self, work: Callable[[], T]) -> T:
+        """Let the first process do it; all get what it returns, or end with its error."""
+        if self.count == 1:
+            return work()
+        result, error = None, None
+        if self.first:
+            try:
+                result = work()
+            except NucleipelError as raised:
+                error = raised
+        result, failed = self._fabric.broadcast((result, error is not None))
+        if error is not None:
+            raise error
+        if failed:
+            raise SystemExit(1)  # the first one says why
+        return result  # type: ignore[return-value]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Work in which a signal to one process waits for `stop_together`: none is left behind."""
+        if self.count == 1:
+            yield
+            return
+        try:
+            with step():
+                yield
+        except RuntimeError as error:  # another one is gone already
+            if number := asked():
+                raise Stopped(number) from error
+            raise
+
+    def stop_together(self) -> None:
+        """Raise `Stopped` in all processes if one of them was asked to stop."""
+        if self.count > 1:
+            number = torch.tensor(asked() or 0, device=self._fabric.device)
+            if found := int(self._all(number, "max")):
+                raise Stopped(found)
+
+    def _all(self, value: torch.Tensor, operation: str) -> torch.Tensor:
+        return cast(torch.Tensor, self._fabric.all_reduce(value, reduce_op=operation))

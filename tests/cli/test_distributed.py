@@ -1,0 +1,35 @@
+"""`train` as torchrun starts it: one output, written by one of the processes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from processes import SECONDS, TRAIN, settings
+
+from nucleipel.training.journal import read_journal
+
+
+def _torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node", "2"]
+    return subprocess.run(
+        [*launcher, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def test_the_command_trains_in_two_processes(tiny_set, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = ["-m", "nucleipel", "-q", "train", "--manifest", tiny_set.manifest, "--out", out]
+    options = settings([*TRAIN, "epochs=2"])
+    done = _torchrun(*command, *options)
+    assert done.returncode == 0, done.stderr
+    assert '"complete": true' in (out / "nucleipel.json").read_text()
+    assert len(read_journal(out)) == 2
+    done = _torchrun(*command, *settings([*TRAIN, "epochs=3"]))
+    assert done.returncode != 0
+    assert done.stderr.count("error: ") == 1, "told by one of them only"
+    assert "holds another run" in done.stderr

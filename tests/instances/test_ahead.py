@@ -1,0 +1,30 @@
+"""Compiling in a process of its own leaves nothing to compile."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import numpy as np
+from nucleipel.instances.ahead import _is_compiled, compiling_ahead
+from nucleipel.instances.component import solve_components
+from nucleipel.instances.digest import foreground_and_digest
+from nucleipel.instances.labels import connected_components
+from nucleipel.instances.segment import segment_instances
+
+assert not _is_compiled()
+with compiling_ahead():
+    pass
+assert _is_compiled()
+generated = np.random.default_rng(0).integers(0, 256, (4, 40, 50), np.uint8)
+assert len(segment_instances(generated).table) >= 0
+for kernel in (solve_components, foreground_and_digest, connected_components):
+    assert sum(kernel.stats.cache_hits.values()) == 1, kernel
+    assert not kernel.stats.cache_misses, kernel
+"""
+
+
+def test_what_was_compiled_ahead_is_found(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", SCRIPT], env=environment, check=True, timeout=600)

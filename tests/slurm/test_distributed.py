@@ -1,0 +1,58 @@
+"""`train` in two processes that a real srun starts, by the script that `submit` writes."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from nucleipel.config import SubmitConfig
+from nucleipel.stages.submit import build_jobs
+from nucleipel.training.journal import read_journal
+
+SECONDS = 240
+EPOCHS = 30
+SETTINGS = (
+    "device=cpu", "workers=0", "mpp=0.5", "window_px=32", "core_px=16", "windows_per_epoch=16",
+    f"epochs={EPOCHS}", "patience=100", "batch_size=4", "network.features=[16,24]",
+    "network.residual_units=1",
+)  # fmt: skip
+
+
+def test_srun_trains_in_two_processes_and_goes_on_after_a_warning(
+    slurm: Callable[..., str], tiny_set, tmp_path: Path
+) -> None:
+    profile = SubmitConfig(
+        command=f"{sys.executable} -m nucleipel",
+        stages={"train": {"processes": 2, "set": SETTINGS, "sbatch": ["--overcommit"]}},
+    )
+    job = build_jobs(tiny_set.manifest, tmp_path / "out", profile, finetune=False)[0]
+    script = tmp_path / "train.sbatch"
+    script.write_text(job.script)
+    (tmp_path / "out" / "jobs").mkdir(parents=True)
+    number = slurm("sbatch", "--parsable", str(script)).strip()
+    run, log = tmp_path / "out" / "train", tmp_path / "out" / "jobs" / "nucleipel-train.log"
+    _wait(lambda: (run / "metrics.csv").is_file() and len(read_journal(run)) >= 2)
+    slurm("scancel", "--batch", "--signal=USR1", number)
+    _wait(lambda: _ends(slurm, number))
+    told, job = log.read_text(), slurm("scontrol", "show", "job", number)
+    assert "JobState=COMPLETED" in job, told
+    assert "Restarts=1" in job, told
+    assert json.loads((run / "nucleipel.json").read_text())["complete"] is True, told
+    assert [row["epoch"] for row in read_journal(run)] == list(range(1, EPOCHS + 1))
+    # the first process speaks for both: each line stands there once
+    assert told.count("continuing after epoch") == 1
+    assert told.count("best PQ on val") == 1
+
+
+def _wait(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def _ends(slurm: Callable[..., str], number: str) -> bool:
+    shown = slurm("scontrol", "show", "job", number)
+    if "Reason=BeginTime" in shown:  # Slurm lets a requeued job wait for two minutes
+        slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
+    return any(f"JobState={state}" in shown for state in ("COMPLETED", "FAILED", "CANCELLED"))

@@ -1,0 +1,74 @@
+"""Trains on discs, as one of several processes or alone: `torchrun train_discs.py OUT BATCH DIE`.
+
+BatchNorm stays in eval mode, so that its statistics cannot depend on how a batch is shared out.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from discs import SPEC, Discs
+
+from nucleipel.core.stopping import listening
+from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
+from nucleipel.model.network import build_network
+from nucleipel.training.fit import Schedule, fit
+from nucleipel.training.ranks import build_fabric
+
+
+class _Frozen(torch.nn.Module):
+    """A network whose BatchNorm does not learn statistics."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.network(image)
+
+    def train(self, mode: bool = True) -> "_Frozen":
+        return super().train(False)
+
+
+class _Deadly(Discs):
+    """Samples; when this process comes to a certain one, it is gone."""
+
+    def __init__(self, deadly: int) -> None:
+        self.deadly = deadly
+
+    def __getitem__(self, number: int):
+        if number == self.deadly:
+            os.kill(os.getpid(), 9)
+        with (Path(sys.argv[1]) / f"seen-{os.environ.get('RANK', 'alone')}").open("a") as stream:
+            stream.write(f"{number}\n")
+        return super().__getitem__(number)
+
+
+def main() -> None:
+    """Train as the command line says."""
+    out, batch_size, deadly = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    torch.set_num_threads(1)
+    schedule = Schedule(
+        epochs=3, steps_per_epoch=4, batch_size=batch_size, learning_rate=1e-2, weight_decay=1e-4,
+        warmup_steps=2, ema_decay=0.9, clip_norm=1.0, validate_every=1, patience=10,
+    )  # fmt: skip
+    with listening():
+        fit(
+            build_fabric("cpu", seed=0),
+            _Frozen(build_network(SPEC)),
+            ClassesAndDistance(CrossEntropyDice(1, 1), distance_weight=1),
+            _Deadly(deadly),
+            lambda network: {
+                "pq": 0.5,
+                "dice": 0.5,
+                "loss": float(sum(map(torch.sum, network.parameters()))),
+            },
+            schedule=schedule,
+            workers=0,
+            out=out,
+        )
+
+
+if __name__ == "__main__":
+    main()
