@@ -29,7 +29,8 @@ def segment(
 ) -> Path:
     """Write the nuclei of every image of a manifest into `out/<id>/`.
 
-    All images are predicted first, then stitched, one after another. A `clock` that is given knows afterwards where the time went.
+    All images are predicted first, then stitched, one after another. A `clock`
+    that is given knows afterwards where the time went.
     """
     clock = clock or Stopwatch()
     block_px = choose_block_px(config)
