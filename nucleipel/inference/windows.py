@@ -5,9 +5,15 @@ covers the receptive field, a core's values do not depend on where windows
 were cut. Windows go through the network in batches of one size, formed in
 raster order inside each part, because a GPU may round another way in a batch
 of another size. A network that was trained on whole images sees them whole.
+
+A thread reads the next batches while the network is at work on one. On a GPU
+the network computes in mixed precision, as it does in training.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +22,8 @@ from torch import nn
 
 from nucleipel.core.geometry import Box, Tile, core_tiles
 from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.stopwatch import Stopwatch
+from nucleipel.core.threads import in_order, threads
 from nucleipel.data.sample import to_network_input
 from nucleipel.data.whole_images import resize
 from nucleipel.errors import PredictionError
@@ -26,6 +34,8 @@ from nucleipel.model.network import to_probabilities
 
 BACKGROUND = 0
 """The map's first channel, all that a skipped core has."""
+BATCHES_AHEAD = 2
+"""So many are read before the network asks for them."""
 
 
 def choose_device(device: str) -> torch.device:
@@ -41,10 +51,18 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def predict_part(
+def place_network(network: nn.Module, device: torch.device) -> None:
+    """Move a network to where it will predict, laid out in memory as is fastest there."""
+    if device.type == "cuda":
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    else:
+        network.to(device)
+
+
+def predict_parts(
     network: nn.Module,
     slide: Slide,
-    part: Box,
+    parts: Sequence[Box],
     *,
     intensity: IntensityRange,
     grid: WindowGrid,
@@ -53,28 +71,42 @@ def predict_part(
     device: torch.device,
     flips: bool = False,
     skipped: Container[Box] = (),
-) -> npt.NDArray[np.uint8]:
-    """The (maps, h, w) uint8 map of one part of a slide; `part` starts on the grid.
+    clock: Stopwatch | None = None,
+) -> Generator[tuple[Box, npt.NDArray[np.uint8]]]:
+    """Each part of a slide and its (maps, h, w) uint8 map; all parts start on the grid.
 
     The cores in `skipped` are background, and are not read. With `flips`,
     probabilities are the mean over the eight flips and quarter turns of each
-    window: as exact, eight times slower, a little better.
+    window: as exact, eight times slower, a little better. What is read ahead
+    for later parts changes nothing in any; close the generator to end it early.
 
     Raises
     ------
     PredictionError
         If a probability is not finite.
     """
-    values = np.zeros((maps, *part.shape), np.uint8)
-    values[BACKGROUND] = 255
+    cut = [
+        [tile for tile in _tiles(slide, part, grid) if tile.core not in skipped] for part in parts
+    ]
     cores = _cores(
-        network, slide, part,
+        network, slide, cut,
         intensity=intensity, grid=grid, channels=channels, device=device, flips=flips,
-        skipped=skipped,
+        clock=clock or Stopwatch(),
     )  # fmt: skip
-    for core, probabilities in cores:
-        values[(slice(None), *core.shift(-part.y0, -part.x0).slices)] = quantize(probabilities)
-    return values
+    with closing(cores):
+        for part, tiles in zip(parts, cut, strict=True):
+            values = np.zeros((maps, *part.shape), np.uint8)
+            values[BACKGROUND] = 255
+            for core, probabilities in islice(cores, len(tiles)):
+                inside = core.shift(-part.y0, -part.x0).slices
+                values[(slice(None), *inside)] = quantize(probabilities)
+            yield part, values
+
+
+def predict_part(network: nn.Module, slide: Slide, part: Box, **how: Any) -> npt.NDArray[np.uint8]:
+    """The (maps, h, w) uint8 map of one part of a slide; arguments as of `predict_parts`."""
+    with closing(predict_parts(network, slide, [part], **how)) as made:
+        return next(made)[1]
 
 
 def predict_probabilities(
@@ -95,51 +127,88 @@ def predict_probabilities(
         If a probability is not finite.
     """
     values = np.empty((maps, *slide.shape), np.float32)
-    whole = Box.of_shape(slide.shape)
+    tiles = _tiles(slide, Box.of_shape(slide.shape), grid)
     cores = _cores(
-        network, slide, whole,
+        network, slide, [tiles],
         intensity=intensity, grid=grid, channels=channels, device=device, flips=False,
+        clock=Stopwatch(),
     )  # fmt: skip
-    for core, probabilities in cores:
-        values[(slice(None), *core.slices)] = probabilities
+    with closing(cores):
+        for core, probabilities in cores:
+            values[(slice(None), *core.slices)] = probabilities
     return values
+
+
+def _tiles(slide: Slide, part: Box, grid: WindowGrid) -> list[Tile]:
+    cut = core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part)
+    return list(cut)
 
 
 def _cores(
     network: nn.Module,
     slide: Slide,
-    part: Box,
+    cut: Sequence[Sequence[Tile]],
     *,
     intensity: IntensityRange,
     grid: WindowGrid,
     channels: int,
     device: torch.device,
     flips: bool,
-    skipped: Container[Box] = (),
-) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
-    """Each core of a part but the skipped ones, and its (maps, h, w) probabilities."""
-    cut = core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part)
-    tiles = [tile for tile in cut if tile.core not in skipped]
+    clock: Stopwatch,
+) -> Generator[tuple[Box, npt.NDArray[np.float32]]]:
+    """Each core and its (maps, h, w) probabilities, in order; no batch holds tiles of two parts."""
     if grid.whole_image_px is not None:
-        seen = _whole(
-            network, slide,
-            intensity=intensity, side_px=grid.whole_image_px, channels=channels, device=device,
-            flips=flips,
-        )  # fmt: skip
-        yield from ((tile.core, seen[(slice(None), *tile.core.slices)]) for tile in tiles)
+        if any(cut):
+            seen = _whole(
+                network, slide,
+                intensity=intensity, side_px=grid.whole_image_px, channels=channels,
+                device=device, flips=flips, clock=clock,
+            )  # fmt: skip
+        yield from (
+            (tile.core, seen[(slice(None), *tile.core.slices)]) for part in cut for tile in part
+        )
         return
-    for batch in _batches(tiles, grid.batch):
-        windows = [
-            to_network_input(intensity.normalize(slide.read(tile.window)), channels=channels)
-            for tile in batch
-        ]
-        windows += [torch.zeros_like(windows[0])] * (grid.batch - len(batch))
-        stacked = torch.stack(windows).contiguous().to(device)
-        outputs = _forward(network, stacked, flips=flips)
-        for tile, probabilities in zip(batch, outputs, strict=False):
-            _require_finite(probabilities, slide, tile.core)
-            inside = tile.core.shift(-tile.window.y0, -tile.window.x0)
-            yield tile.core, probabilities[(slice(None), *inside.slices)]
+
+    def read(batch: Sequence[Tile]) -> tuple[Sequence[Tile], torch.Tensor]:
+        with clock.phase("read"):
+            return batch, _read_batch(
+                slide, batch,
+                intensity=intensity, count=grid.batch, channels=channels,
+                pinned=device.type == "cuda",
+            )  # fmt: skip
+
+    batches = (batch for tiles in cut for batch in _batches(tiles, grid.batch))
+    with threads(1) as reader:
+        for batch, windows in in_order(reader, read, batches, ahead=BATCHES_AHEAD):
+            with clock.phase("predict"):
+                outputs = _forward(network, windows, device=device, flips=flips)
+            for tile, probabilities in zip(batch, outputs, strict=False):
+                _require_finite(probabilities, slide, tile.core)
+                inside = tile.core.shift(-tile.window.y0, -tile.window.x0)
+                yield tile.core, probabilities[(slice(None), *inside.slices)]
+
+
+def _read_batch(
+    slide: Slide,
+    tiles: Sequence[Tile],
+    *,
+    intensity: IntensityRange,
+    count: int,
+    channels: int,
+    pinned: bool,
+) -> torch.Tensor:
+    """The windows of some tiles, filled up with zeros to `count`: (count, channels, h, w) float32.
+
+    Contiguous: channels_last tensors corrupt torch 2.13's heap with narrow stages on the CPU.
+    """
+    shape = (count, channels, *tiles[0].window.shape)
+    windows = torch.empty(shape, dtype=torch.float32, pin_memory=pinned)
+    values = windows.numpy()  # filled by NumPy: torch would start threads of its own for this one
+    for index, tile in enumerate(tiles):
+        pixels = intensity.normalize(slide.read(tile.window))
+        values[index] = to_network_input(pixels, channels=channels).numpy()
+    values[len(tiles) :] = 0
+    return windows
 
 
 def _whole(
@@ -151,12 +220,15 @@ def _whole(
     channels: int,
     device: torch.device,
     flips: bool,
+    clock: Stopwatch,
 ) -> npt.NDArray[np.float32]:
     """(maps, H, W) probabilities of an image that is seen whole, resized to a square and back."""
     whole = Box.of_shape(slide.shape)
-    square = resize(intensity.normalize(slide.read(whole)), (side_px, side_px))
-    seen = to_network_input(square, channels=channels)[None].to(device)
-    probabilities = _forward(network, seen, flips=flips)[0]
+    with clock.phase("read"):
+        square = resize(intensity.normalize(slide.read(whole)), (side_px, side_px))
+    with clock.phase("predict"):
+        seen = to_network_input(square, channels=channels)[None]
+        probabilities = _forward(network, seen, device=device, flips=flips)[0]
     _require_finite(probabilities, slide, whole)
     return resize(probabilities.transpose(1, 2, 0), slide.shape).transpose(2, 0, 1)
 
@@ -169,9 +241,20 @@ def _require_finite(probabilities: npt.NDArray[np.float32], slide: Slide, core: 
 
 
 @torch.inference_mode()
-def _forward(network: nn.Module, windows: torch.Tensor, *, flips: bool) -> npt.NDArray[np.float32]:
+def _forward(
+    network: nn.Module, windows: torch.Tensor, *, device: torch.device, flips: bool
+) -> npt.NDArray[np.float32]:
+    on_gpu = device.type == "cuda"
+    seen = windows.to(device, non_blocking=True)
+    if on_gpu:
+        seen = seen.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cuda", dtype=torch.float16, enabled=on_gpu):
+        return _probabilities(network, seen, flips=flips).cpu().numpy()
+
+
+def _probabilities(network: nn.Module, windows: torch.Tensor, *, flips: bool) -> torch.Tensor:
     if not flips:
-        return to_probabilities(network(windows)).cpu().numpy()
+        return to_probabilities(network(windows))
     total = torch.zeros((), device=windows.device)
     for turns in range(4):
         for mirrored in (False, True):
@@ -179,7 +262,7 @@ def _forward(network: nn.Module, windows: torch.Tensor, *, flips: bool) -> npt.N
             seen = to_probabilities(network(view.rot90(turns, (-2, -1)).contiguous()))
             back = seen.rot90(-turns, (-2, -1))
             total = total + (back.flip(-1) if mirrored else back)
-    return (total / 8).cpu().numpy()
+    return total / 8
 
 
 def _batches(tiles: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:

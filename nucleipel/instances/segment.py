@@ -9,12 +9,10 @@ for every block size, number of workers, order of work and point of restart.
 
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.progress import track
 from nucleipel.core.scratch import Rows, Scratch
 from nucleipel.core.stopping import step
+from nucleipel.core.threads import in_order, threads
 from nucleipel.instances.blocks import Job, solve_block
 from nucleipel.instances.certificate import Certificate
 from nucleipel.instances.component import ROW
@@ -260,22 +259,8 @@ def _threads(workers: int) -> Iterator[Each]:
     if workers <= 1:
         yield _one_by_one
         return
-    with ThreadPoolExecutor(workers) as pool:
-
-        def each(function: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:
-            waiting: deque[Future[Any]] = deque()
-            queue = iter(items)
-            waiting.extend(pool.submit(function, item) for item in islice(queue, 2 * workers))
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(function, item) for item in islice(queue, 1))
-                yield result
-
-        try:
-            yield each
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with threads(workers) as pool:
+        yield lambda function, items: in_order(pool, function, items, ahead=2 * workers)
 
 
 def _one_by_one(function: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:

@@ -24,6 +24,8 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.core.geometry import Box
 from nucleipel.core.stopping import in_steps
+from nucleipel.core.stopwatch import Stopwatch
+from nucleipel.core.threads import behind
 from nucleipel.errors import ImageError, StoreError
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import open_image
@@ -234,12 +236,17 @@ def write_prediction(
     thumbnail: npt.NDArray[np.uint8],
     tissue: Mapping[str, Any] = NOT_TOLD,
     canonical_map: bool = True,
+    clock: Stopwatch | None = None,
 ) -> None:
     """Write one image: those `parts_left` of its map, its thumbnail, then its record.
+
+    A thread compresses and writes one part while the next one is made; each is
+    noted when it is on the disk.
 
     `image` is the file that was predicted, `resolution` how it was read, `channel` the only
     one of its channels that was.
     """
+    clock = clock or Stopwatch()
     folder, shape = store / image_id, resolution.shape
     chunk = tuple(min(core_px, length) for length in shape)
     shard = tuple(
@@ -266,9 +273,16 @@ def write_prediction(
         config={"write_empty_chunks": True},
     )
     written = Written(folder)
-    for box, values in in_steps(parts):
-        array[(slice(None), *box.slices)] = values
-        written.add([_shard_file(box, core_px)])
+
+    def write(part: tuple[Box, npt.NDArray[np.uint8]]) -> None:
+        box, values = part
+        with clock.phase("write"):
+            array[(slice(None), *box.slices)] = values
+            written.add([_shard_file(box, core_px)])
+
+    with behind(write) as give:
+        for part in in_steps(parts):
+            give(part)
     zarr.create_array(
         folder / THUMBNAIL,
         data=thumbnail,

@@ -1,6 +1,8 @@
 """Predict class probabilities of whole images and slides."""
 
 import logging
+import math
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -8,8 +10,9 @@ import torch
 from nucleipel.config import PredictConfig
 from nucleipel.core.progress import track
 from nucleipel.core.shard import WHOLE, Shard
+from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.core.tissue import describe_skipped, glass_cores
-from nucleipel.inference.windows import choose_device, predict_part
+from nucleipel.inference.windows import choose_device, place_network, predict_parts
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import is_predicted, parts_left, shard_boxes, write_prediction
@@ -40,6 +43,7 @@ def predict(
     last run without one, or with `CLOSE`, completes the store. `allow_missing`
     lets it be completed without the images that failed.
     """
+    clock = Stopwatch()
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
     if shard.closes and not allow_missing:
@@ -47,10 +51,12 @@ def predict(
     elif shard.count and not shard.of(rows.rows):
         log.info("shard %s of %d images is empty: nothing to do", shard, len(rows.rows))
         return out
-    return predict_images(
+    predict_images(
         model, rows, out, config, inputs_of(model, rows, reading, config),
-        overwrite=overwrite, shard=shard, allow_missing=allow_missing,
+        overwrite=overwrite, shard=shard, allow_missing=allow_missing, clock=clock,
     )  # fmt: skip
+    clock.tell(log)
+    return out
 
 
 def predict_images(
@@ -63,6 +69,7 @@ def predict_images(
     overwrite: bool = False,
     shard: Shard = WHOLE,
     allow_missing: bool = False,
+    clock: Stopwatch,
 ) -> Path:
     """The same with a checkpoint that is read and images that are checked: `inputs_of` them."""
     reading = reading_of(model, config)
@@ -91,11 +98,13 @@ def predict_images(
             model.description.network.norm,
         )
     device = choose_device(config.device)
-    model.network.to(device)
+    place_network(model.network, device)
     finish_images(
         output,
         list(by_id),
-        lambda name: _predict_image(model, by_id[name], out, reading, config, device=device),
+        lambda name: _predict_image(
+            model, by_id[name], out, reading, config, device=device, clock=clock
+        ),
         done=lambda name: is_predicted(out, name),
         shard=shard,
         allow_missing=allow_missing,
@@ -141,14 +150,17 @@ def _predict_image(
     config: PredictConfig,
     *,
     device: torch.device,
+    clock: Stopwatch,
 ) -> None:
     description = model.description
     channels = description.network.in_channels
     with reading.open(row.image, mpp=row.mpp) as slide:
         log.info("%s: %s, %s", row.id, slide.resolution.describe(), slide.image.photometric)
         grid = description.grid.fitted(slide.shape, stride=description.network.stride)
-        intensity = slide.intensity_range()
-        tissue = tissue_of(slide, config.tissue, image_id=row.id)
+        with clock.phase("read"):
+            intensity = slide.intensity_range()
+            tissue = tissue_of(slide, config.tissue, image_id=row.id)
+            thumbnail = slide.thumbnail(THUMBNAIL_PX)
         cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
         skipped = glass_cores(tissue, slide.shape, **cut)
         told = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
@@ -156,34 +168,31 @@ def _predict_image(
             log.info("%s: %g %% of the image skipped as glass", row.id, told["skipped_percent"])
         boxes = shard_boxes(slide.shape, core_px=grid.core_px)
         parts = parts_left(out, row.id, boxes, core_px=grid.core_px)
-        maps = (
-            (
-                part,
-                predict_part(
-                    model.network, slide, part,
-                    intensity=intensity,
-                    grid=grid,
-                    channels=channels,
-                    maps=len(description.maps),
-                    device=device,
-                    flips=config.tta,
-                    skipped=skipped,
-                ),
-            )
-            for part in track(
-                parts, f"predicting {row.id}", total=len(boxes), done=len(boxes) - len(parts)
-            )
-        )  # fmt: skip
-        write_prediction(
-            out,
-            row.id,
-            maps,
-            image=row.image,
-            resolution=slide.resolution,
-            channel=slide.channel,
+        maps = predict_parts(
+            model.network, slide, parts,
+            intensity=intensity,
+            grid=grid,
+            channels=channels,
             maps=len(description.maps),
-            core_px=grid.core_px,
-            thumbnail=slide.thumbnail(THUMBNAIL_PX),
-            tissue=told,
-            canonical_map=description.canonical_map,
-        )
+            device=device,
+            flips=config.tta,
+            skipped=skipped,
+            clock=clock,
+        )  # fmt: skip
+        with closing(maps):
+            write_prediction(
+                out,
+                row.id,
+                track(maps, f"predicting {row.id}", total=len(boxes), done=len(boxes) - len(parts)),
+                image=row.image,
+                resolution=slide.resolution,
+                channel=slide.channel,
+                maps=len(description.maps),
+                core_px=grid.core_px,
+                thumbnail=thumbnail,
+                tissue=told,
+                canonical_map=description.canonical_map,
+                clock=clock,
+            )
+        predicted = sum(math.prod(part.shape) for part in parts)
+        clock.note_image(row.id, pixels=predicted, mpp=slide.mpp)

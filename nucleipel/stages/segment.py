@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
+from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import open_predictions
@@ -24,8 +25,14 @@ def segment(
     config: SegmentConfig,
     *,
     overwrite: bool = False,
+    clock: Stopwatch | None = None,
 ) -> Path:
-    """Write the nuclei of every image of a manifest into `out/<id>/`."""
+    """Write the nuclei of every image of a manifest into `out/<id>/`.
+
+    All images are predicted first, then stitched, one after another. A `clock`
+    that is given knows afterwards where the time went.
+    """
+    clock = clock or Stopwatch()
     block_px = choose_block_px(config)
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
@@ -38,9 +45,10 @@ def segment(
         log.info("%s: these instances are finished", out)
         return out
     store = open_predictions(
-        predict_images(model, rows, out / MAPS, config.part(PredictConfig), inputs)
+        predict_images(model, rows, out / MAPS, config.part(PredictConfig), inputs, clock=clock)
     )
-    stitch_images(store, output, config.part(StitchConfig), block_px=block_px)
+    stitch_images(store, output, config.part(StitchConfig), block_px=block_px, clock=clock)
     if not config.keep_predictions:
         shutil.rmtree(out / MAPS)
+    clock.tell(log)
     return out

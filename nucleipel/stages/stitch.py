@@ -1,12 +1,18 @@
 """Turn predicted probability maps into full-size instance maps."""
 
 import logging
+import math
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from nucleipel.config import StitchConfig
+from nucleipel.core.geometry import Box
 from nucleipel.core.shard import WHOLE, Shard
+from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ConfigError, StoreError
 from nucleipel.figures.report import EXAMPLES
 from nucleipel.instances.frame import FramedMap
@@ -46,6 +52,7 @@ def stitch(
     With a `shard`, only of its images, whose predictions need not be closed
     yet; a last run without one, or with `CLOSE`, completes the folder.
     """
+    clock = Stopwatch()
     store = open_predictions(predictions, unfinished=not shard.closes)
     if config.intensities and shard.closes and not allow_missing:
         store.require_images()
@@ -71,7 +78,9 @@ def stitch(
         block_px=block_px,
         shard=shard,
         allow_missing=allow_missing,
+        clock=clock,
     )
+    clock.tell(log)
     return out
 
 
@@ -99,6 +108,7 @@ def stitch_images(
     block_px: int,
     shard: Shard = WHOLE,
     allow_missing: bool = False,
+    clock: Stopwatch,
 ) -> None:
     """Write the nuclei of a shard's images that an earlier go did not finish; close, if it is to.
 
@@ -109,8 +119,9 @@ def stitch_images(
     def work(image_id: str) -> None:
         source = f"{store.fingerprint}/{image_id}"
         _stitch_image(
-            store.image(image_id), output, config, rule=rule, block_px=block_px, source=source
-        )
+            store.image(image_id), output, config,
+            rule=rule, block_px=block_px, source=source, clock=clock,
+        )  # fmt: skip
 
     finish_images(
         output,
@@ -131,54 +142,61 @@ def _stitch_image(
     rule: InstanceRule,
     block_px: int,
     source: str,
+    clock: Stopwatch,
 ) -> None:
     """Find the nuclei in the working frame, measure and write them in that of the result."""
     working = prediction.resolution
     frame = working.at_level_0() if config.map_frame == "level0" else working
     with _opened(prediction, frame, config) as slide:
         work = work_folder(output.folder, prediction.id)
-        found = segment_instances(
-            prediction.open_map(),
-            rule=rule,
-            block_px=block_px,
-            workers=config.workers,
-            out=create_working_map(work, "map", working.shape, chunk_px=min(block_px, BLOCK_PX)),
-            scratch=work / "scratch",
-            source=source,
-        )
+        with clock.phase("stitch"):
+            found = segment_instances(
+                prediction.open_map(),
+                rule=rule,
+                block_px=block_px,
+                workers=config.workers,
+                out=create_working_map(
+                    work, "map", working.shape, chunk_px=min(block_px, BLOCK_PX)
+                ),
+                scratch=work / "scratch",
+                source=source,
+            )
         drawn = FramedMap(
             found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
         )
-        image = _measured(slide) if slide is not None and config.intensities else None
+        image = _measured(slide, clock) if slide is not None and config.intensities else None
         summary = Summary(drawn.shape, examples=EXAMPLES)
-        overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
-        certificate = {
-            **found.certificate.to_json(canonical_map=prediction.canonical_map),
-            "map": drawn.to_json(),
-            "tissue": dict(prediction.tissue),
-        }
-        count = write_instances(
-            output.folder,
-            prediction.id,
-            instance_map=drawn,
-            nuclei=summary.watch(measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image)),
-            overlay=overlay,
-            certificate=certificate,
-            mpp=frame.mpp,
-            as_csv=config.csv,
-            geojson=config.geojson,
-            build_report=partial(
-                report_of_image,
-                prediction,
-                summary,
+        nuclei = summary.watch(measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image))
+        with clock.phase("write"):
+            overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
+            certificate = {
+                **found.certificate.to_json(canonical_map=prediction.canonical_map),
+                "map": drawn.to_json(),
+                "tissue": dict(prediction.tissue),
+            }
+            count = write_instances(
+                output.folder,
+                prediction.id,
                 instance_map=drawn,
-                slide=slide,
+                nuclei=clock.making("stitch", nuclei),
                 overlay=overlay,
                 certificate=certificate,
-                frame=frame,
-                record=output.record,
-            ),
-        )
+                mpp=frame.mpp,
+                as_csv=config.csv,
+                geojson=config.geojson,
+                build_report=partial(
+                    report_of_image,
+                    prediction,
+                    summary,
+                    instance_map=drawn,
+                    slide=slide,
+                    overlay=overlay,
+                    certificate=certificate,
+                    frame=frame,
+                    record=output.record,
+                ),
+            )
+    clock.note_image(prediction.id, pixels=math.prod(working.shape), mpp=working.mpp)
     log.info("%s: %d nuclei", prediction.id, count)
     if not prediction.canonical_map:
         log.warning(
@@ -200,5 +218,9 @@ def _opened(
         return nullcontext()
 
 
-def _measured(slide: Slide) -> MeasuredImage:
-    return MeasuredImage(slide.read, slide.image.channels, stained=slide.is_stained())
+def _measured(slide: Slide, clock: Stopwatch) -> MeasuredImage:
+    def read(box: Box) -> npt.NDArray[Any]:
+        with clock.phase("read"):
+            return slide.read(box)
+
+    return MeasuredImage(read, slide.image.channels, stained=slide.is_stained())

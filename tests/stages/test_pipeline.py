@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -459,17 +460,18 @@ def test_predictions_killed_between_images_continue(ran, tiny_set, tmp_path, mon
     import nucleipel.stages.predict as stage
 
     whole = predict(ran / "finetune", rows, tmp_path / "whole.zarr", PredictConfig(device="cpu"))
-    real, calls = stage.predict_part, []
+    real, calls = stage.predict_parts, []
 
-    def killed_later(*arguments: object, **named: object) -> object:
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return real(*arguments, **named)
+    def killed_later(*arguments: object, **named: object) -> Iterator[object]:
+        for part in real(*arguments, **named):
+            calls.append(1)
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+            yield part
 
     out = tmp_path / "killed.zarr"
     with monkeypatch.context() as patched:
-        patched.setattr(stage, "predict_part", killed_later)
+        patched.setattr(stage, "predict_parts", killed_later)
         with pytest.raises(KeyboardInterrupt):
             predict(ran / "finetune", rows, out, PredictConfig(device="cpu"))
     with pytest.raises(StoreError, match="was not finished"):

@@ -1,0 +1,102 @@
+"""Where the time of a run went: seconds of named phases, that may lie in several threads.
+
+`read`: pixels of images are read and normalized. `predict`: the network is at
+work. `stitch`: nuclei are found and measured. `write`: results are compressed
+and brought to the disk. Phases of different threads overlap, so that their sum
+may exceed the seconds of the clock.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
+
+Phase = Literal["read", "predict", "stitch", "write"]
+PHASES: tuple[Phase, ...] = ("read", "predict", "stitch", "write")
+
+
+class Stopwatch:
+    """Starts when it is made. One phase within another of the same thread interrupts it."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._seconds: dict[Phase, float] = {}
+        self._areas: dict[str, tuple[int, float | None]] = {}
+        self._lock = threading.Lock()
+        self._thread = threading.local()
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Count what happens in here, also if it fails, to a phase."""
+        outer = getattr(self._thread, "inner_seconds", 0.0)
+        self._thread.inner_seconds = 0.0
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            own = spent - self._thread.inner_seconds
+            self._thread.inner_seconds = outer + spent
+            with self._lock:
+                self._seconds[name] = self._seconds.get(name, 0.0) + own
+
+    def making(self, name: Phase, items: Iterable[T]) -> Iterator[T]:
+        """The items; making each counts to a phase, what is done with it does not."""
+        source = iter(items)
+        while True:
+            with self.phase(name):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item
+
+    def note_image(self, image_id: str, *, pixels: int, mpp: float | None) -> None:
+        """Tell how many pixels of an image, `mpp` um wide, were worked on; the most told counts."""
+        known = self._areas.get(image_id, (0, mpp))[0]
+        self._areas[image_id] = max(known, pixels), mpp
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the clock since it was made."""
+        return time.perf_counter() - self._started
+
+    @property
+    def seconds(self) -> dict[Phase, float]:
+        """Seconds of each phase that there was, in the order of `PHASES`."""
+        return {name: self._seconds[name] for name in PHASES if name in self._seconds}
+
+    @property
+    def mpx(self) -> float:
+        """Megapixels that were worked on."""
+        return sum(pixels for pixels, _ in self._areas.values()) / 1e6
+
+    @property
+    def mm2(self) -> float | None:
+        """The same as an area; None where the mpp of an image is not known."""
+        if any(mpp is None for _, mpp in self._areas.values()):
+            return None
+        return sum(pixels * (mpp or 0) ** 2 for pixels, mpp in self._areas.values()) / 1e6
+
+    def idle_share(self, elapsed: float) -> float:
+        """The share of so many seconds in which the network had nothing to do."""
+        return max(0.0, 1 - self._seconds.get("predict", 0.0) / elapsed)
+
+    def describe(self) -> str:
+        """All of it in one line, as of now."""
+        elapsed = self.elapsed
+        split = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+        told = f"{split} in {elapsed:.1f} s"
+        if "predict" in self._seconds:
+            told += f"; network idle {100 * self.idle_share(elapsed):.0f} %"
+        told += f"; {self.mpx:.3g} Mpx, {self.mpx / elapsed:.3g} Mpx/s"
+        return told if self.mm2 is None else f"{told}, {self.mm2 / elapsed:.3g} mm2/s"
+
+    def tell(self, log: logging.Logger) -> None:
+        """Tell it, unless nothing was done."""
+        if self._areas:
+            log.info(self.describe())

@@ -1,0 +1,66 @@
+"""Predict, stitch and segment end by telling where their time went."""
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
+from nucleipel.core.stopwatch import Stopwatch
+from nucleipel.io.manifest import manifest_of_images
+from nucleipel.stages.predict import predict
+from nucleipel.stages.segment import segment
+from nucleipel.stages.stitch import stitch
+
+SPLIT = re.compile(
+    r"(?P<split>(?:\w+ [\d.]+ s(?:, )?)+) in (?P<elapsed>[\d.]+) s"
+    r"(?:; network idle (?P<idle>\d+) %)?; (?P<mpx>\S+) Mpx, \S+ Mpx/s, \S+ mm2/s"
+)
+
+
+def _told(caplog: pytest.LogCaptureFixture) -> list[re.Match[str]]:
+    found = [match for text in caplog.messages if (match := SPLIT.fullmatch(text))]
+    caplog.clear()
+    return found
+
+
+def _phases(told: re.Match[str]) -> list[str]:
+    return re.findall(r"[a-z]+(?= [\d.]+ s)", told["split"])
+
+
+def test_each_command_tells_its_phases(
+    tiny_set,
+    random_checkpoint: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # a command that ran in this process before keeps its messages to itself
+    monkeypatch.setattr(logging.getLogger("nucleipel"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="nucleipel")
+    rows = manifest_of_images([tiny_set.image("val"), tiny_set.image("test")])
+    pixels = 128 * 128 + 100 * 170
+    maps = tmp_path / "maps.zarr"
+    for _ in range(2):  # the second time nothing is left to do, and nothing is told
+        predict(random_checkpoint, rows, maps, PredictConfig(device="cpu"))
+    (told,) = _told(caplog)
+    assert _phases(told) == ["read", "predict", "write"]
+    assert told["idle"] is not None
+    assert float(told["mpx"]) == pytest.approx(pixels / 1e6, rel=0.01)
+
+    stitch(maps, tmp_path / "instances", StitchConfig())
+    (told,) = _told(caplog)
+    assert _phases(told) == ["read", "stitch", "write"]
+    assert told["idle"] is None
+
+    clock = Stopwatch()
+    segment(random_checkpoint, rows, tmp_path / "out", SegmentConfig(device="cpu"), clock=clock)
+    elapsed = clock.elapsed
+    (told,) = _told(caplog)
+    assert _phases(told) == list(clock.seconds) == ["read", "predict", "stitch", "write"]
+    assert clock.mpx * 1e6 == pixels, "an image is counted once"
+    assert clock.mm2 == pytest.approx(pixels * 0.25 / 1e6)
+    seconds = clock.seconds
+    assert seconds["predict"] + seconds["stitch"] < elapsed, "both in the main thread"
+    assert min(seconds.values()) > 0
