@@ -150,7 +150,7 @@ def command(stage: str, whole: Path, out: Path) -> list[str]:
             "--checkpoint", whole / "train", "--manifest", whole / "manifest.csv",
             *_set(["device=cpu"]),
         ],
-        "stitch": ["--predictions", whole / "maps.zarr", *_set(["workers=1", "max_ram_gb=0.4"])],
+        "stitch": ["--predictions", whole / "maps.zarr", *_set(["threads=1", "max_ram_gb=0.4"])],
     }  # fmt: skip
     return [stage, *map(str, arguments[stage]), "--out", str(out)]
 

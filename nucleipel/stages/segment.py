@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
+from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.output import claim_output
+from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.predict import inputs_of, predict_images, reading_of
@@ -24,23 +25,48 @@ def segment(
     config: SegmentConfig,
     *,
     overwrite: bool = False,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
+    inputs: dict[str, str] | None = None,
 ) -> Path:
-    """Write the nuclei of every image of a manifest into `out/<id>/`."""
+    """Write the nuclei of every image of a manifest into `out/<id>/`.
+
+    `shard`, `allow_missing` and `inputs` are as `predict` has them; a shard is of one image.
+    """
     block_px = choose_block_px(config)
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
-    rows.require_readable(reading)
-    inputs = inputs_of(model, rows, reading, config)
-    output = claim_output(
-        out, stage="segment", config=config.identity(), inputs=inputs, overwrite=overwrite
-    )
+    if shard.closes and not allow_missing:
+        rows.require_readable(reading)
+    inputs = inputs or inputs_of(model, rows, reading, config)
+    output = claim_segmented(out, config, inputs, overwrite=overwrite, shard=shard)
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    store = open_predictions(
-        predict_images(model, rows, out / MAPS, config.part(PredictConfig), inputs)
-    )
-    stitch_images(store, output, config.part(StitchConfig), block_px=block_px)
-    if not config.keep_predictions:
+    part = {"shard": shard, "allow_missing": allow_missing}
+    maps = predict_images(model, rows, out / MAPS, config.part(PredictConfig), inputs, **part)
+    store = open_predictions(maps, unfinished=not shard.closes)
+    stitch_images(store, output, config.part(StitchConfig), block_px=block_px, **part)
+    # while some are missing, those of the others would have to be made again
+    if output.complete and not config.keep_predictions:
         shutil.rmtree(out / MAPS)
     return out
+
+
+def claim_segmented(
+    out: Path,
+    config: SegmentConfig,
+    inputs: dict[str, str],
+    *,
+    overwrite: bool = False,
+    shard: Shard = WHOLE,
+) -> Output:
+    """Take the folder `out` for these instances."""
+    return claim_output(
+        out,
+        stage="segment",
+        config=config.identity(),
+        inputs=inputs,
+        overwrite=overwrite,
+        shard=shard,
+    )

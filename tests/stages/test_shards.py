@@ -19,7 +19,7 @@ from nucleipel.stages.predict import predict
 from nucleipel.stages.stitch import stitch
 
 CONFIG = PredictConfig(device="cpu")
-STITCH = StitchConfig(workers=1)
+STITCH = StitchConfig(threads=1)
 
 
 @pytest.fixture(scope="module")
