@@ -136,7 +136,7 @@ def tile(
     from nucleipel.config import TileConfig
 
     config = options.load(TileConfig, given)
-    how = {"data_root": data_root, "overwrite": overwrite}
+    how: dict[str, Any] = {"data_root": data_root, "overwrite": overwrite}
     if cluster := options.read_cluster(given, shard=shard):
         from nucleipel.stages.spread import tile_on
 
@@ -194,7 +194,7 @@ def predict(
     config = options.load(PredictConfig, given)
     cluster = options.read_cluster(given, shard=shard)
     rows = options.read_rows({**given, "shard": shard, "allow_missing": allow_missing})
-    how = {"overwrite": overwrite, "allow_missing": allow_missing}
+    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
     if cluster:
         from nucleipel.stages.spread import predict_on
 
@@ -226,7 +226,7 @@ def stitch(
     from nucleipel.config import StitchConfig
 
     config = options.load(StitchConfig, given)
-    how = {"overwrite": overwrite, "allow_missing": allow_missing}
+    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
     if cluster := options.read_cluster(given, shard=shard):
         from nucleipel.stages.spread import stitch_on
 
@@ -262,7 +262,7 @@ def segment(
     config = options.load(SegmentConfig, given)
     cluster = options.read_cluster(given)
     rows = options.read_rows({**given, "allow_missing": allow_missing})
-    how = {"overwrite": overwrite, "allow_missing": allow_missing}
+    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
     if cluster:
         from nucleipel.stages.spread import segment_on
 

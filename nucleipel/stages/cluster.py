@@ -74,7 +74,8 @@ class Cluster:
         """
         with self._open() as (client, keep_up):
             pool = _Pool(client, work, keep_up, patient=self.scheduler in BATCH_SYSTEMS)
-            with track((), "images on workers", total=len(shards)) as bar:
+            nothing: list[str] = []
+            with track(nothing, "images on workers", total=len(shards)) as bar:
                 faults = pool.finish(shards, together=True, done=bar.update)
                 # the deadly one among them is found when each is on its own
                 again = {name: shards[name] for name in pool.killed if len(pool.killed) > 1}

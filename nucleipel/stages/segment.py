@@ -3,6 +3,7 @@
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
 from nucleipel.core.shard import WHOLE, Shard
@@ -43,7 +44,7 @@ def segment(
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    part = {"shard": shard, "allow_missing": allow_missing}
+    part: dict[str, Any] = {"shard": shard, "allow_missing": allow_missing}
     maps = predict_images(model, rows, out / MAPS, config.part(PredictConfig), inputs, **part)
     store = open_predictions(maps, unfinished=not shard.closes)
     stitch_images(store, output, config.part(StitchConfig), block_px=block_px, **part)

@@ -216,5 +216,5 @@ def test_a_job_with_fewer_workers_than_cores_is_refused(tmp_path: Path) -> None:
 
 def test_a_batch_system_that_refuses_is_told(tmp_path: Path) -> None:
     config = ClusterConfig(jobs=1, options={"memory": "1GB", "quue": "cpu"})
-    with pytest.raises(ClusterError, match="slurm: no workers can be had: .*quue"):
+    with pytest.raises(ClusterError, match=r"slurm: no workers can be had: .*quue"):
         Cluster(scheduler="slurm", config=config).run(print, {})
