@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ REPLACE_SECONDS = 30.0
 HELD_SECONDS = 60.0
 """A worker that Dask has given up may still hold what it was at: so long its heir waits."""
 TABLE_ROWS = 50
+SCHEDULER_GONE = "the scheduler is gone; start one, then the same command continues"
 
 _ALONE = threading.Lock()  # workers with several threads: locks, folders and logs are a process's
 
@@ -56,8 +58,8 @@ Work = Callable[..., object]
 class Cluster:
     """Where workers come from: so many `workers` here, or a `scheduler`.
 
-    `scheduler` is an address (tcp://host:port) or one of `BATCH_SYSTEMS`, which
-    takes a `config`.
+    `scheduler` is an address (tcp://host:port), or, with a `config`, one of
+    `BATCH_SYSTEMS`.
     """
 
     workers: int = 0
@@ -73,7 +75,7 @@ class Cluster:
             If Dask is not installed, or no workers can be had.
         """
         with self._open() as (client, keep_up):
-            pool = _Pool(client, work, keep_up, patient=self.scheduler in BATCH_SYSTEMS)
+            pool = _Pool(client, work, keep_up, patient=self.config is not None)
             nothing: list[str] = []
             with track(nothing, "images on workers", total=len(shards)) as bar:
                 faults = pool.finish(shards, together=True, done=bar.update)
@@ -88,39 +90,30 @@ class Cluster:
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple["Client", Callable[[], None]]]:
         """A client, and what replaces workers that are gone."""
-        try:
-            import dask
-            from distributed import Client, LocalCluster
-        except ImportError as error:
-            raise _not_installed(error) from error
         with contextlib.ExitStack() as stack:
             try:
-                if self.scheduler in BATCH_SYSTEMS:
-                    cluster = stack.enter_context(_batch_cluster(self.scheduler, self.config))
-                    jobs = self.config.jobs if self.config else 1
-                    client = stack.enter_context(Client(cluster))
-                    yield client, lambda: cluster.scale(jobs=jobs)
-                elif self.scheduler:
-                    yield stack.enter_context(Client(self.scheduler)), lambda: None
-                else:
-                    threads = max(1, len(os.sched_getaffinity(0)) // self.workers)
-                    spawned = {"distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": threads}
-                    stack.enter_context(dask.config.set(spawned))
-                    cluster = LocalCluster(
-                        n_workers=self.workers,
-                        threads_per_worker=1,
-                        memory_limit=0,
-                        dashboard_address=None,
-                        silence_logs=logging.CRITICAL,
-                    )
-                    stack.enter_context(cluster)
-                    yield stack.enter_context(Client(cluster)), lambda: None
+                found = self._connect(stack)
+            except ImportError as error:
+                raise ClusterError(
+                    f"--workers and --cluster need Dask ({error.name} is missing);"
+                    " pip install 'nucleipel[cluster]'"
+                ) from error
             except (OSError, ValueError, TypeError, RuntimeError) as error:
-                if isinstance(error, NucleipelError):
-                    raise
                 where = self.scheduler or f"{self.workers} workers"
                 told = " ".join(str(error).split())
                 raise ClusterError(f"{where}: no workers can be had: {told}") from error
+            yield found
+
+    def _connect(self, stack: contextlib.ExitStack) -> tuple["Client", Callable[[], None]]:
+        from distributed import Client
+
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # told in one line here
+        if self.config is not None:
+            batch, jobs = _batch_cluster(self.scheduler, self.config), self.config.jobs
+            stack.enter_context(batch)
+            return stack.enter_context(Client(batch)), lambda: batch.scale(jobs=jobs)
+        where = self.scheduler or stack.enter_context(_local_cluster(self.workers, stack))
+        return stack.enter_context(Client(where)), lambda: None
 
 
 class _Pool:
@@ -155,8 +148,12 @@ class _Pool:
             if not running:
                 time.sleep(LOOK_SECONDS)
                 continue
-            with contextlib.suppress(TimeoutError):
+            try:
                 wait(list(running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+            except TimeoutError:
+                pass
+            except CancelledError as error:
+                raise ClusterError(SCHEDULER_GONE) from error
             for task in [task for task in running if task.done()]:
                 name = running.pop(task)
                 fault = self._end(task, name)
@@ -191,7 +188,9 @@ class _Pool:
         if now - self._kept_up > REPLACE_SECONDS:
             self._keep_up()
             self._kept_up = now
-        found = len(self._client.scheduler_info(n_workers=-1)["workers"])
+        if self._client.status in ("closing", "closed"):
+            raise ClusterError(SCHEDULER_GONE)
+        found = len(self._client.scheduler_info(n_workers=-1).get("workers", ()))
         if found:
             self._seen, self._warned = now, False
         elif now - self._seen > PATIENCE_SECONDS and not self._patient:
@@ -254,12 +253,27 @@ def _key(name: str, shard: Shard) -> str:
     return f"nucleipel-{name}-{shard.number}-{time.monotonic_ns()}"
 
 
-def _batch_cluster(system: str, config: ClusterConfig | None) -> Any:
-    try:
-        import dask_jobqueue
-    except ImportError as error:
-        raise _not_installed(error) from error
-    options = {"cores": 1, "processes": 1, **(config.options if config else {})}
+def _local_cluster(workers: int, stack: contextlib.ExitStack) -> Any:
+    import dask
+    from distributed import LocalCluster
+
+    # Dask gives each process one thread; here they share the cores, and no other limits
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    spawned = {"distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": threads}
+    stack.enter_context(dask.config.set(spawned))
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        memory_limit=0,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def _batch_cluster(system: str, config: ClusterConfig) -> Any:
+    import dask_jobqueue
+
+    options = {"cores": 1, "processes": 1, **config.options}
     # a worker that Dask halts because of its memory would never go on: nothing is kept in it
     unhalted = [
         f"export DASK_DISTRIBUTED__WORKER__MEMORY__{what}=False"
@@ -271,13 +285,6 @@ def _batch_cluster(system: str, config: ClusterConfig | None) -> Any:
         **options.get("scheduler_options", {}),
     }
     return getattr(dask_jobqueue, BATCH_SYSTEMS[system])(**options)
-
-
-def _not_installed(error: ImportError) -> ClusterError:
-    return ClusterError(
-        f"--workers and --cluster need Dask ({error.name} is missing);"
-        " pip install 'nucleipel[cluster]'"
-    )
 
 
 def _tell(faults: Mapping[str, str]) -> None:

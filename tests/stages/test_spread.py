@@ -1,7 +1,9 @@
 """The stages on Dask's workers: the bytes of a local run, whoever dies and whatever is broken."""
 
+import gc
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -214,7 +216,23 @@ def test_a_job_with_fewer_workers_than_cores_is_refused(tmp_path: Path) -> None:
     assert "options.cores 4, options.processes 1: a worker has one image at a time" in result.stderr
 
 
-def test_a_batch_system_that_refuses_is_told(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:unclosed cluster:ResourceWarning")
+def test_a_batch_system_that_refuses_is_told() -> None:
     config = ClusterConfig(jobs=1, options={"memory": "1GB", "quue": "cpu"})
     with pytest.raises(ClusterError, match=r"slurm: no workers can be had: .*quue"):
         Cluster(scheduler="slurm", config=config).run(print, {})
+    gc.collect()  # what Dask leaves half-made tells of itself
+
+
+def test_no_scheduler_is_told() -> None:
+    import dask
+
+    with socket.socket() as taken:  # nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        address = "tcp://{}:{}".format(*taken.getsockname())
+        told = rf"{address}: no workers can be had: "
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+            pytest.raises(ClusterError, match=told),
+        ):
+            Cluster(scheduler=address).run(print, {})
