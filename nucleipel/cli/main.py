@@ -1,6 +1,8 @@
 """The `nucleipel` command: logging, and errors told in one line."""
 
+import errno
 import logging
+import re
 import sys
 
 import click
@@ -23,12 +25,32 @@ class _OneLineErrors(click.Group):
         except NucleipelError as error:
             click.echo(f"error: {_in_one_line(str(error))}", err=True)
             ctx.exit(1)
+        except OSError as error:
+            if not _is_full_disk(error):
+                raise
+            click.echo(f"error: {_told_of_full_disk(error)}", err=True)
+            ctx.exit(1)
         except Stopped as stop:
             click.echo(f"stopped by {stop}: the same command continues", err=True)
             ctx.exit(stop.exit_code)
         except KeyboardInterrupt:
             click.echo("interrupted: the same command continues", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _is_full_disk(error: OSError) -> bool:
+    # NumPy, which writes the pixels of TIFFs, says it in words only
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or bool(
+        re.search(r"\d+ requested and \d+ written", str(error))
+    )
+
+
+def _told_of_full_disk(error: OSError) -> str:
+    where = f"{_in_one_line(str(error.filename))}: " if error.filename else ""
+    return (
+        f"{where}no space left on the disk, or over quota; what is finished stays:"
+        " free some space, and the same command continues"
+    )
 
 
 def _in_one_line(text: str) -> str:

@@ -28,6 +28,7 @@ KINDS = {
 def _kind_of(file: Path) -> type:
     from nucleipel.config import (
         AblateConfig,
+        ClusterConfig,
         DemoConfig,
         DeviationConfig,
         ExportConfig,
@@ -37,7 +38,7 @@ def _kind_of(file: Path) -> type:
     )
 
     kinds = KINDS | {"predict": PredictConfig, "segment": SegmentConfig, "demo": DemoConfig}
-    kinds |= {"slurm": SubmitConfig}
+    kinds |= {"slurm": SubmitConfig, "cluster": ClusterConfig}
     kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig, "export": ExportConfig}
     return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
 

@@ -46,3 +46,9 @@ def test_no_flipped_bit_is_silent(work: Path) -> None:
     assert len(rows) == 25 * len(STAGES)
     assert all(row["right"] for row in rows)
     assert sum(row["verify"] for row in rows) > 0.95 * len(rows)
+
+
+def test_a_double_start_gives_one_result(work: Path) -> None:
+    rows = _run(work, "starts", "--trials", 5)
+    assert {row["stage"] for row in rows} == STAGES
+    assert all(row["right"] for row in rows)

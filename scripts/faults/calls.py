@@ -1,0 +1,64 @@
+"""SIGKILL at the n-th system call that changes a file, injected by strace, then the same again.
+
+A kill before a call is one after the call before it, so each place between two is seen.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from faults.child import Child, run
+from faults.stages import OUT, STAGES, command, digest_in_child
+
+from nucleipel.cli.main import cli
+
+CALLS = (
+    "write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,rmdir"
+)
+
+
+def call_trials(work: Path, whole: Path, first: int, last: int) -> Iterator[dict[str, Any]]:
+    """Kill each stage at each of its calls from `first` to `last`."""
+    if shutil.which("strace") is None:
+        raise SystemExit("error: strace was not found; apt-get install strace")
+    for stage in STAGES:
+        expected = digest_in_child(stage, whole / OUT[stage])
+        for number in range(first, last + 1):
+            out = work / "called" / OUT[stage]
+            shutil.rmtree(out, ignore_errors=True)
+            out.parent.mkdir(exist_ok=True)
+            killed = _run_until(number, ["-q", *command(stage, whole, out)])
+            code, told = run(["-q", *command(stage, whole, out)])
+            right = code == 0 and digest_in_child(stage, out) == expected
+            row = {"stage": stage, "call": number, "kills": int(killed), "right": right}
+            yield row if right else {**row, "told": told[-500:]}
+
+
+def _run_until(number: int, arguments: list[str]) -> bool:
+    """Whether the command came to its n-th call and was killed there."""
+    child = Child(lambda: cli(arguments), held=True)
+    os.waitpid(child.pid, os.WUNTRACED)
+    injected = f"inject={CALLS}:signal=SIGKILL:when={number}"
+    tracer = subprocess.Popen(
+        [
+            "strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={CALLS}", "-e", injected,
+            "-p", str(child.pid),
+        ],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not _is_traced(child.pid):
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGCONT)
+    code, _ = child.wait()
+    tracer.wait()
+    return code == -signal.SIGKILL
+
+
+def _is_traced(pid: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return any(line.startswith("TracerPid:") and line.split()[1] != "0" for line in lines)

@@ -1,0 +1,81 @@
+"""A stage killed at random moments, then given again: the same result, and nothing done twice."""
+
+import json
+import random
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from faults.child import run
+from faults.stages import OUT, STAGES, command, digest_in_child
+
+from nucleipel.io.output import read_journals
+
+
+def kill_trials(
+    work: Path, whole: Path, seconds: dict[str, float], trials: int, draw: random.Random
+) -> Iterator[dict[str, Any]]:
+    """Kill a stage at random moments, let it continue, and compare."""
+    expected = {stage: digest_in_child(stage, whole / OUT[stage]) for stage in STAGES}
+    for trial in range(trials):
+        stage = STAGES[trial % len(STAGES)]
+        out = work / "trial" / OUT[stage]
+        shutil.rmtree(out, ignore_errors=True)
+        out.parent.mkdir(exist_ok=True)
+        kills = draw.randint(2, 5) if draw.random() < 0.1 else 1
+        moments, landed, committed, again = [], 0, 0, 0
+        for _ in range(kills):
+            before = _committed(out)
+            moments.append(round(draw.uniform(0, seconds[stage]), 3))
+            code, told = run(command(stage, whole, out), kill_after=moments[-1])
+            landed += code == -signal.SIGKILL
+            again += _changed(out, before, told)
+        before = _committed(out)
+        committed = len(before)
+        code, told = run(command(stage, whole, out))
+        again += _changed(out, before, told)
+        right = code == 0 and digest_in_child(stage, out) == expected[stage]
+        row = {
+            "stage": stage,
+            "seconds": moments,
+            "kills": landed,
+            "committed": committed,
+            "done_again": again,
+            "right": right and not again,
+        }
+        yield row if row["right"] else {**row, "told": told[-500:]}
+
+
+def _committed(out: Path) -> dict[str, tuple[int, int]]:
+    """What a stage must not make again: journaled files, images, a training's steps."""
+    names = list(read_journals(out)) if out.is_dir() else []
+    names += [str(path.relative_to(out)) for path in out.glob("[!.]*/instances.ome.tif")]
+    found = {name: _stamp(out / name) for name in names}
+    state = out / "state.json"
+    if state.is_file():
+        saved = json.loads(state.read_text())
+        found["step"] = (saved["epoch"], saved["batches"])
+    return found
+
+
+def _changed(out: Path, before: dict[str, tuple[int, int]], told: str) -> int:
+    """How much of what was committed the next go made again, by its files and by what it told."""
+    changed = 0
+    for name, was in before.items():
+        if name == "step":
+            found = re.search(r"continuing after epoch (\d+) of \d+ and (\d+) batches", told)
+            changed += found is not None and (int(found[1]), int(found[2])) != was
+        elif not name.endswith(".json"):  # a few bytes, written whenever an image goes on
+            changed += _stamp(out / name) != was
+    return changed
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
