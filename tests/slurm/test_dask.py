@@ -32,6 +32,7 @@ def test_jobs_of_slurm_give_the_bytes_of_a_local_run(
     config, logs = tmp_path / "cluster.yaml", tmp_path / "logs"
     options = {
         "queue": "cpu", "walltime": "00:10:00", "memory": "1GB", "interface": "lo",
+        "job_directives_skip": ["--mem"],  # this Slurm counts cores only
         "local_directory": str(tmp_path), "log_directory": str(logs),
         "job_script_prologue": [f"export PYTHONPATH={ROOT} OMP_NUM_THREADS=1"],
     }  # fmt: skip
