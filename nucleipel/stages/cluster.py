@@ -12,6 +12,7 @@ Dask comes with `nucleipel[cluster]` and is imported in here only.
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
@@ -41,6 +42,7 @@ BATCH_SYSTEMS = {
 }
 PATIENCE_SECONDS = 600.0
 """So long may there be no worker at all, where no batch system has to find a place for one."""
+SUBMIT_SECONDS = 60.0
 LOOK_SECONDS = 1.0
 REPLACE_SECONDS = 30.0
 HELD_SECONDS = 60.0
@@ -109,9 +111,11 @@ class Cluster:
 
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # told in one line here
         if self.config is not None:
-            batch, jobs = _batch_cluster(self.scheduler, self.config), self.config.jobs
-            stack.enter_context(batch)
-            return stack.enter_context(Client(batch)), lambda: batch.scale(jobs=jobs)
+            batch = stack.enter_context(_batch_cluster(self.scheduler, self.config))
+            client, jobs = stack.enter_context(Client(batch)), self.config.jobs
+            batch.scale(jobs=jobs)
+            _require_submitted(batch)
+            return client, lambda: batch.scale(jobs=jobs)
         where = self.scheduler or stack.enter_context(_local_cluster(self.workers, stack))
         return stack.enter_context(Client(where)), lambda: None
 
@@ -285,6 +289,18 @@ def _batch_cluster(system: str, config: ClusterConfig) -> Any:
         **options.get("scheduler_options", {}),
     }
     return getattr(dask_jobqueue, BATCH_SYSTEMS[system])(**options)
+
+
+def _require_submitted(batch: Any) -> None:
+    """Dask logs that a job was refused, and would wait for it for good."""
+    command = batch.job_cls.submit_command.split()[0]
+    if shutil.which(command) is None:
+        raise ClusterError(f"{command}: no such command; run on a login node of the cluster")
+    deadline = time.monotonic() + SUBMIT_SECONDS
+    while not any(job.job_id for job in batch.workers.values()):
+        if time.monotonic() > deadline:
+            raise ClusterError(f"{command} took no job; it says why above")
+        time.sleep(LOOK_SECONDS)
 
 
 def _tell(faults: Mapping[str, str]) -> None:

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
-from nucleipel.config import PredictConfig
+from nucleipel.config import ClusterConfig, PredictConfig
+from nucleipel.errors import ClusterError
 from nucleipel.io.manifest import read_manifest
+from nucleipel.stages.cluster import Cluster
 from nucleipel.stages.predict import predict
 
 ROOT = Path(__file__).parents[2]
@@ -50,3 +53,10 @@ def test_jobs_of_slurm_give_the_bytes_of_a_local_run(
     assert done.returncode == 0, done.stderr + told
     assert told, "no job of Slurm wrote a log"
     assert _contents(tmp_path / "maps.zarr") == _contents(tmp_path / "local.zarr")
+
+
+def test_a_job_that_slurm_refuses_is_told(slurm: Callable[..., str], monkeypatch) -> None:
+    monkeypatch.setattr("nucleipel.stages.cluster.SUBMIT_SECONDS", 3.0)
+    config = ClusterConfig(jobs=1, options={"memory": "1GB", "queue": "nowhere"})
+    with pytest.raises(ClusterError, match="slurm: no workers can be had: sbatch took no job"):
+        Cluster(scheduler="slurm", config=config).run(print, {})

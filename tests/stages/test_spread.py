@@ -224,6 +224,13 @@ def test_a_batch_system_that_refuses_is_told() -> None:
     gc.collect()  # what Dask leaves half-made tells of itself
 
 
+def test_no_batch_system_is_told(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = ClusterConfig(jobs=1, options={"memory": "1GB"})
+    with pytest.raises(ClusterError, match="sbatch: no such command; run on a login node"):
+        Cluster(scheduler="slurm", config=config).run(print, {})
+
+
 def test_no_scheduler_is_told() -> None:
     import dask
 
