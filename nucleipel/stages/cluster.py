@@ -111,7 +111,8 @@ class Cluster:
 
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # told in one line here
         if self.config is not None:
-            batch = stack.enter_context(_batch_cluster(self.scheduler, self.config))
+            batch = _batch_cluster(self.scheduler, self.config)
+            stack.callback(_close, batch)
             client, jobs = stack.enter_context(Client(batch)), self.config.jobs
             batch.scale(jobs=jobs)
             _require_submitted(batch)
@@ -277,6 +278,10 @@ def _local_cluster(workers: int, stack: contextlib.ExitStack) -> Any:
 def _batch_cluster(system: str, config: ClusterConfig) -> Any:
     import dask_jobqueue
 
+    kind = getattr(dask_jobqueue, BATCH_SYSTEMS[system])
+    command = kind.job_cls.submit_command.split()[0]
+    if shutil.which(command) is None:
+        raise ClusterError(f"{command}: no such command; run on a login node of the cluster")
     options = {"cores": 1, "processes": 1, **config.options}
     # a worker that Dask halts because of its memory would never go on: nothing is kept in it
     unhalted = [
@@ -288,18 +293,24 @@ def _batch_cluster(system: str, config: ClusterConfig) -> Any:
         "dashboard_address": ":0",
         **options.get("scheduler_options", {}),
     }
-    return getattr(dask_jobqueue, BATCH_SYSTEMS[system])(**options)
+    return kind(**options)
+
+
+def _close(batch: Any) -> None:
+    from distributed.core import Status
+
+    for job in batch.workers.values():
+        if not job.job_id:  # refused; Dask would trip over it
+            job.status = Status.failed
+    batch.close()
 
 
 def _require_submitted(batch: Any) -> None:
     """Dask logs that a job was refused, and would wait for it for good."""
-    command = batch.job_cls.submit_command.split()[0]
-    if shutil.which(command) is None:
-        raise ClusterError(f"{command}: no such command; run on a login node of the cluster")
     deadline = time.monotonic() + SUBMIT_SECONDS
     while not any(job.job_id for job in batch.workers.values()):
         if time.monotonic() > deadline:
-            raise ClusterError(f"{command} took no job; it says why above")
+            raise ClusterError("it took no job; it says why above")
         time.sleep(LOOK_SECONDS)
 
 

@@ -58,5 +58,5 @@ def test_jobs_of_slurm_give_the_bytes_of_a_local_run(
 def test_a_job_that_slurm_refuses_is_told(slurm: Callable[..., str], monkeypatch) -> None:
     monkeypatch.setattr("nucleipel.stages.cluster.SUBMIT_SECONDS", 3.0)
     config = ClusterConfig(jobs=1, options={"memory": "1GB", "queue": "nowhere"})
-    with pytest.raises(ClusterError, match="slurm: no workers can be had: sbatch took no job"):
+    with pytest.raises(ClusterError, match="slurm: no workers can be had: it took no job"):
         Cluster(scheduler="slurm", config=config).run(print, {})

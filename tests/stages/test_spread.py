@@ -217,7 +217,9 @@ def test_a_job_with_fewer_workers_than_cores_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed cluster:ResourceWarning")
-def test_a_batch_system_that_refuses_is_told() -> None:
+def test_an_unknown_option_of_a_batch_system_is_told(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "sbatch").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     config = ClusterConfig(jobs=1, options={"memory": "1GB", "quue": "cpu"})
     with pytest.raises(ClusterError, match=r"slurm: no workers can be had: .*quue"):
         Cluster(scheduler="slurm", config=config).run(print, {})
