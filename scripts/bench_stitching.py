@@ -3,7 +3,7 @@
     python scripts/bench_stitching.py                        # the table, and docs/stitching.png
     python scripts/bench_stitching.py --sizes 2048
     python scripts/bench_stitching.py --threads 1 2
-    python scripts/bench_stitching.py --peer-python STARDIST_ENVIRONMENT/bin/python
+    python scripts/bench_stitching.py --peer-python ENVIRONMENT_OF_A_PEER/bin/python
     python scripts/bench_stitching.py --sparse 100000 --scratch BIG_DISK
 
 Every figure comes from a process of its own with one thread, so that peak
@@ -11,8 +11,9 @@ memory is that of one method. The map is generated (`build_probability_map`).
 scikit-image's chain: `distance_transform_edt`, `peak_local_max`, `watershed`,
 `regionprops_table` for area, centroid and box. Seconds are CPU seconds, which
 other work on the machine disturbs less; of `--threads`, seconds of the clock.
-`--peer-python` measures StarDist's own post-processing on its own kind of map
-of the same scene (`bench_stitching_stardist.py` says how). `--sparse` makes a
+`--peer-python` measures StarDist's or Cellpose's own post-processing, whichever
+its environment has, on its own kind of map of the same scene of `--peer-side`
+(`bench_stitching_stardist.py` and `bench_stitching_cellpose.py` say how). `--sparse` makes a
 map of that side, block by block on disk, with 200 nuclei a megapixel, and
 stitches it between stores.
 """
@@ -34,7 +35,7 @@ import numpy as np
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 PLOT = Path(__file__).parents[1] / "docs" / "stitching.png"
-PEER_SCRIPT = Path(__file__).with_name("bench_stitching_stardist.py")
+PEERS = ("stardist", "cellpose")
 PEER_SIDE = 4096
 THREADS_SIDE = 8192
 SPARSE_PER_CELL = 0.82
@@ -49,7 +50,8 @@ def main() -> None:
     parser.add_argument("--sparse", type=int, metavar="PX", help="side of a sparse map on disk")
     parser.add_argument("--workers", type=int, default=1, help="threads of the sparse mode")
     parser.add_argument("--threads", type=int, nargs="+", help="ours at 8192 px, in parallel")
-    parser.add_argument("--peer-python", type=Path, help="Python of an environment with StarDist")
+    parser.add_argument("--peer-python", type=Path, help="Python that has StarDist or Cellpose")
+    parser.add_argument("--peer-side", type=int, default=PEER_SIDE, help="side of their scene")
     parser.add_argument("--block-px", type=int, default=1024)
     parser.add_argument("--scratch", type=Path, help="folder for maps on disk")
     parser.add_argument("--plot", type=Path, default=PLOT)
@@ -171,23 +173,34 @@ def bench_threads(given: argparse.Namespace, folder: Path) -> None:
 
 
 def bench_peer(given: argparse.Namespace, folder: Path) -> None:
-    """StarDist's post-processing beside ours, and what its tiles change."""
+    """A peer's post-processing beside ours, and what its tiles change."""
     from nucleipel.core.geometry import Box
     from nucleipel.data.synthetic_map import build_instance_map
 
-    np.save(folder / "nuclei.npy", build_instance_map(Box(0, 0, PEER_SIDE, PEER_SIDE)))
-    write_map(folder / "map.npy", PEER_SIDE)
+    script, side = peer_script(given.peer_python), given.peer_side
+    np.save(folder / "nuclei.npy", build_instance_map(Box(0, 0, side, side)))
+    write_map(folder / "map.npy", side)
     ours = child("ours, 4 maps", folder / "map.npy", given)
-    row = run_json([str(given.peer_python), str(PEER_SCRIPT), str(folder / "nuclei.npy")])
-    for name, found in (("ours", ours), (f"StarDist {row['version']}", row)):
+    row = run_json([str(given.peer_python), str(script), str(folder / "nuclei.npy")])
+    for name, found in (("ours", ours), (row["name"], row)):
         click.echo(
-            f"{name}: {PEER_SIDE} px, {PEER_SIDE**2 / 1e6 / found['seconds']:.2f} Mpx/s,"
+            f"{name}: {side} px, {side**2 / 1e6 / found['seconds']:.2f} Mpx/s,"
             f" {found['nuclei']} of {row['true']} nuclei, peak {found['peak_mb']:.0f} MB"
         )
     click.echo(
-        f"StarDist, tiled: {row['changed']} of {row['nuclei']} nuclei differ from un-tiled ones,"
-        f" {row['tiled_nuclei']} in all; ours: none, by construction"
+        f"{row['name']}, tiled: {row['changed']} of {row['nuclei']} nuclei differ from un-tiled"
+        f" ones, {row['tiled_nuclei']} in all; ours: none, by construction"
     )
+
+
+def peer_script(python: Path) -> Path:
+    """The script for the peer that an environment has: the first of `PEERS` that it finds."""
+    find = "import importlib.util, json; print(json.dumps([n for n in {0} if {1}(n)]))"
+    code = find.format(PEERS, "importlib.util.find_spec")
+    found = run_json([str(python), "-c", code])
+    if not found:
+        sys.exit(f"{python}: has none of {', '.join(PEERS)}; install one of them there")
+    return Path(__file__).with_name(f"bench_stitching_{found[0]}.py")
 
 
 def bench_sparse(given: argparse.Namespace, folder: Path) -> None:

@@ -26,14 +26,11 @@ probability (`edt_prob`) and the distances to the edge along 32 rays
 Prints one line of JSON.
 """
 
-import json
-import resource
-import sys
-import time
 from typing import Any
 
 import numpy as np
 import stardist
+from bench_stitching_peers import measure
 from skimage.segmentation import relabel_sequential
 from stardist.big import BlockND
 from stardist.geometry import dist_to_coord, polygons_to_label, star_dist
@@ -45,27 +42,6 @@ RAYS = 32
 PROBABILITY, OVERLAP = 0.479071, 0.3  # thresholds of 2D_versatile_fluo
 NOISE = 12 / 255
 BLOCK_PX, OVERLAP_PX, CONTEXT_PX = 1024, 128, 128
-
-
-def main() -> None:
-    """Make the map, time, tile, count, print."""
-    nuclei = np.load(sys.argv[1]).astype(np.int32)
-    probability, distances = build_map(nuclei)
-    start = time.process_time()
-    whole, _ = instances(probability, distances, nuclei.shape)
-    seconds = time.process_time() - start
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    tiled = tiled_instances(probability, distances, nuclei.shape)
-    result = {
-        "version": stardist.__version__,
-        "seconds": seconds,
-        "nuclei": len(np.unique(whole)) - 1,
-        "true": len(np.unique(nuclei)) - 1,
-        "peak_mb": peak_mb,
-        "tiled_nuclei": len(np.unique(tiled)) - 1,
-        "changed": changed(whole, tiled),
-    }
-    sys.stdout.write(json.dumps(result) + "\n")
 
 
 def build_map(nuclei: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,15 +91,10 @@ def tiled_instances(
     return out
 
 
-def changed(whole: np.ndarray, tiled: np.ndarray) -> int:
-    """How many nuclei of one map have no nucleus of exactly the same pixels in the other."""
-    pairs, counts = np.unique(
-        np.stack([whole[whole > 0], tiled[whole > 0]]), axis=1, return_counts=True
-    )
-    area, other_area = np.bincount(whole.ravel()), np.bincount(tiled.ravel())
-    same = (pairs[1] > 0) & (counts == area[pairs[0]]) & (counts == other_area[pairs[1]])
-    return int((area[1:] > 0).sum() - same.sum())
-
-
 if __name__ == "__main__":
-    main()
+    measure(
+        f"StarDist {stardist.__version__}",
+        build_map=build_map,
+        instances=lambda *maps: instances(*maps)[0],
+        tiled_instances=tiled_instances,
+    )

@@ -7,11 +7,11 @@ from pydantic import Field, model_validator
 from nucleipel.config.nuclei import InstanceConfig
 from nucleipel.config.reading import ReadConfig
 from nucleipel.config.settings import Device, NotNegative, Positive, Settings, Weight
-from nucleipel.model.stride import Family, network_stride
+from nucleipel.model.stride import Family, Norm, network_stride
 
 
 class NetworkConfig(Settings):
-    """Which network is trained. BatchNorm throughout: tiles must be exact."""
+    """Which network is trained."""
 
     family: Family = "unet"
     """MONAI's residual UNet, or its BasicUNet."""
@@ -21,6 +21,8 @@ class NetworkConfig(Settings):
     """Residual units a level (unet only)."""
     block_px: Literal[1, 2] = 2
     """Side of the blocks of pixels that the network works on; 2 keeps thin boundaries apart."""
+    norm: Norm = "batch"
+    """BatchNorm, whose tiles are exact; or InstanceNorm, for which train wants accept_seams."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -106,6 +108,8 @@ class TrainConfig(FitConfig, ReadConfig):
     core_px: Positive = 1024
     """Side of the tiles that predictions with this checkpoint are cut into, at most."""
     network: NetworkConfig = NetworkConfig()
+    accept_seams: bool = False
+    """Whether a network may be trained whose maps depend on how an image is cut (instance norm)."""
     augment: AugmentConfig = AugmentConfig()
 
     @model_validator(mode="after")
@@ -116,6 +120,11 @@ class TrainConfig(FitConfig, ReadConfig):
                     f"{name} {getattr(self, name)} must be a multiple of {self.network.stride},"
                     " the stride of the network"
                 )
+        if self.network.norm == "instance" and self.window_px == self.network.stride:
+            raise ValueError(
+                f"window_px {self.window_px} leaves one pixel at the network's lowest level, which"
+                " has no statistics for network.norm instance; set window_px to more"
+            )
         return self
 
     @model_validator(mode="after")

@@ -114,6 +114,7 @@ def build_report(
             (np.arange(PROBABILITY_STEPS) + 0.5) / PROBABILITY_STEPS, summary.probabilities
         ),
         certificate=certificate,
+        depends_on_windows=certificate.get("canonical_map") is False,
         vouched=_certificate_rows(certificate),
         settings=_flat(settings),
     )

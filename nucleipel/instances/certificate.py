@@ -43,6 +43,14 @@ class Certificate:
     rule: dict[str, Any]
     cut: dict[str, int]
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON types, with the conclusion first."""
-        return {"equal_to_uncut": not self.forced, **asdict(self)}
+    def to_json(self, *, canonical_map: bool | None = None) -> dict[str, Any]:
+        """As plain JSON types, with the conclusion first.
+
+        That is `equal_to_uncut`: given the map, whether no cut shaped a nucleus.
+        Whoever knows where the map comes from says with `canonical_map` whether
+        it is itself the same however its image was cut; if not, `equal_to_uncut`
+        is false as well.
+        """
+        equal = canonical_map is not False and not self.forced
+        told = {} if canonical_map is None else {"canonical_map": canonical_map}
+        return {"equal_to_uncut": equal, **told, **asdict(self)}

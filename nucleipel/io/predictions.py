@@ -42,7 +42,8 @@ NOT_TOLD: Mapping[str, Any] = MappingProxyType({})
 class Prediction:
     """One image's finished prediction; the map is in the working frame of `resolution`.
 
-    `tissue` tells what was skipped as glass, `written` holds the hashes of its files.
+    `tissue` tells what was skipped as glass, `written` holds the hashes of its files;
+    `canonical_map` is False if the map depends on how the image was cut into windows.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Prediction:
     channel: int | None
     shards: int
     tissue: Mapping[str, Any]
+    canonical_map: bool
     written: Mapping[str, str]
 
     def open_image(self, resolution: Resolution) -> Slide:
@@ -231,6 +233,7 @@ def write_prediction(
     core_px: int,
     thumbnail: npt.NDArray[np.uint8],
     tissue: Mapping[str, Any] = NOT_TOLD,
+    canonical_map: bool = True,
 ) -> None:
     """Write one image: those `parts_left` of its map, its thumbnail, then its record.
 
@@ -280,6 +283,7 @@ def write_prediction(
         "channel": channel,
         "shards": len(shard_boxes(shape, core_px=core_px)),
         "tissue": dict(tissue),
+        "canonical_map": canonical_map,
     }
     write_sealed_json(folder / IMAGE_RECORD, record)
     written.add([META, f"{MAP}/{META}", *THUMBNAIL_FILES, IMAGE_RECORD])
@@ -327,6 +331,7 @@ def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> P
             channel=fields["channel"],
             shards=fields["shards"],
             tissue=fields.get("tissue", NOT_TOLD),
+            canonical_map=fields.get("canonical_map", True),
             written=written,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -183,9 +183,8 @@ def _documentation(description: Description, words: Words) -> str:
 ## Input
 
 {at} Each channel is normalized by its percentiles {low:g} and {high:g} over the whole image,
-never over a window, and clipped to 0..1. Sides are multiples of {description.network.stride} px. A
-pixel of the output depends on at most {description.receptive_radius_px} px around it: windows that
-overlap by that much, cropped and not blended, give the map of the whole image.
+never over a window, and clipped to 0..1. Sides are multiples of {description.network.stride} px.
+{_how_far(description)}
 
 ## Output
 
@@ -209,6 +208,17 @@ Dice, AJI, PQ and AP, with `nucleipel segment` before it.
 {words.notes or ""}""".rstrip()
         + "\n"
     )
+
+
+def _how_far(description: Description) -> str:
+    """How windows must overlap, or that none can to the full."""
+    halo, radius = description.grid.halo_px, description.receptive_radius_px
+    if radius is None:
+        return f"""A pixel of the output depends on the whole window (instance norm), so the map
+depends on how an image is cut, and has seams. Windows overlap by at least {halo} px, cropped and
+not blended."""
+    return f"""A pixel of the output depends on at most {radius} px around it: windows that overlap
+by that much, cropped and not blended, give the map of the whole image."""
 
 
 def _npy(array: npt.NDArray[np.float32]) -> bytes:

@@ -64,13 +64,14 @@ class Description:
     """Everything about a checkpoint but the weights.
 
     `maps` names the channels of its probability maps, `instances` holds the
-    numbers of the `InstanceRule` that suits them.
+    numbers of the `InstanceRule` that suits them. `receptive_radius_px` is None
+    for a network that sees whole windows, however large they are.
     """
 
     network: NetworkSpec
     mpp: float | None
     grid: WindowGrid
-    receptive_radius_px: int
+    receptive_radius_px: int | None
     boundary_px: int
     maps: tuple[str, ...]
     instances: dict[str, Any]
@@ -78,6 +79,18 @@ class Description:
     versions: dict[str, str]
     config: dict[str, Any]
     parent_sha256: str | None
+
+    @property
+    def canonical_map(self) -> bool:
+        """Whether an image's map is the same however the image is cut.
+
+        It is if the halo covers all that the network sees, or if nothing is cut.
+        """
+        return self.receptive_radius_px is not None or self.grid.whole_image_px is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {**asdict(self), "network": self.network.to_json()}
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,7 @@ class Checkpoint:
     @property
     def fingerprint(self) -> str:
         """Hash of the weights and the description: what a result made with it depends on."""
-        content = json.dumps({"sha256": self.sha256, **asdict(self.description)}, sort_keys=True)
+        content = json.dumps({"sha256": self.sha256, **self.description.to_json()}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -110,9 +123,16 @@ def build_description(
     """Describe a newly trained network; its receptive radius is measured here, once.
 
     The halo is the radius rounded up to the network's stride, so that windows
-    lie on one grid with the network's own.
+    lie on one grid with the network's own. With InstanceNorm the radius is not
+    bounded; the halo is then that of the same network with BatchNorm, which
+    covers all but the statistics of the window.
     """
-    radius = receptive_radius(network, in_channels=spec.in_channels, stride=spec.stride)
+    bounded = spec if spec.is_bounded else dataclasses.replace(spec, norm="batch")
+    radius = receptive_radius(
+        network if bounded == spec else build_network(bounded),
+        in_channels=spec.in_channels,
+        stride=spec.stride,
+    )
     return Description(
         network=spec,
         mpp=mpp,
@@ -122,7 +142,7 @@ def build_description(
             batch=1,
             whole_image_px=whole_image_px,
         ),
-        receptive_radius_px=radius,
+        receptive_radius_px=radius if spec.is_bounded else None,
         boundary_px=boundary_px,
         maps=maps,
         instances=instances,
@@ -146,7 +166,7 @@ def write_checkpoint(
     with replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(payload)
     sha256 = hashlib.sha256(payload).hexdigest()
-    fields = {"format": FORMAT, "sha256": sha256, **asdict(description)}
+    fields = {"format": FORMAT, "sha256": sha256, **description.to_json()}
     write_sealed_json(folder / DESCRIPTION, fields)
     return sha256
 

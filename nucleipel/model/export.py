@@ -134,6 +134,7 @@ def describe_use(checkpoint: Checkpoint) -> dict[str, str]:
         "mpp_um": description.mpp,
         "stride_px": spec.stride,
         "receptive_radius_px": description.receptive_radius_px,
+        "canonical_map": description.canonical_map,
         "windows": {"core_px": grid.core_px, "halo_px": grid.halo_px, "edges": "mirrored"},
         "instances": description.instances,
         "checkpoint_sha256": checkpoint.sha256,

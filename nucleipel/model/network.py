@@ -1,8 +1,9 @@
-"""The networks: MONAI's U-Nets with BatchNorm.
+"""The networks: MONAI's U-Nets.
 
-BatchNorm, because in eval mode it makes the output at a pixel depend on a
+With BatchNorm, because in eval mode it makes the output at a pixel depend on a
 bounded window only, which exact tiling needs. InstanceNorm (MONAI's default)
-looks at the whole window, and no halo is large enough for it.
+looks at the whole window, and no halo is large enough for it: whoever trains
+with it accepts seams.
 
 With `block_px` 2 a network works on blocks of 2 x 2 pixels, moved into channels
 and back (sub-pixel convolution, Shi et al. 2016), where MONAI's UNet would
@@ -10,13 +11,13 @@ stride at once: no detail is lost on the way in or out.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from nucleipel.errors import CheckpointError
-from nucleipel.model.stride import Family, network_stride
+from nucleipel.model.stride import Family, Norm, network_stride
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +30,24 @@ class NetworkSpec:
     in_channels: int
     classes: int
     block_px: int
+    norm: Norm = "batch"
 
     @property
     def stride(self) -> int:
         """Sides of windows and origins of tiles must be multiples of this many pixels."""
         return network_stride(self.family, levels=len(self.features), block_px=self.block_px)
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether an output pixel depends on a bounded window, so that tiles can be exact."""
+        return self.norm == "batch"
+
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return asdict(self)
+        """As plain JSON types; BatchNorm goes without saying, as before there was a choice."""
+        fields = asdict(self)
+        if self.norm == "batch":
+            del fields["norm"]
+        return fields
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "NetworkSpec":
@@ -52,8 +62,12 @@ class NetworkSpec:
             spec = cls(**{**fields, "features": tuple(fields["features"])})
         except (TypeError, KeyError) as error:
             raise CheckpointError(f"network spec {fields} is not understood: {error}") from error
-        if spec.family not in ("unet", "basic_unet"):
-            raise CheckpointError(f"network family '{spec.family}'; expected unet or basic_unet")
+        for what, found, known in (
+            ("family", spec.family, get_args(Family)),
+            ("norm", spec.norm, get_args(Norm)),
+        ):
+            if found not in known:
+                raise CheckpointError(f"network {what} '{found}'; expected {' or '.join(known)}")
         return spec
 
 
@@ -75,7 +89,7 @@ def build_network(spec: NetworkSpec) -> nn.Module:
             channels=spec.features,
             strides=(2 // spec.block_px,) + (2,) * (len(spec.features) - 2),
             num_res_units=spec.residual_units,
-            norm="batch",
+            norm=spec.norm,
         )
     else:
         core = BasicUNet(
@@ -83,7 +97,7 @@ def build_network(spec: NetworkSpec) -> nn.Module:
             in_channels=spec.in_channels * pixels,
             out_channels=(spec.classes + 1) * pixels,
             features=spec.features,
-            norm="batch",
+            norm=spec.norm,
         )
     if spec.block_px == 1:
         return core

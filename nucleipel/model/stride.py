@@ -1,8 +1,9 @@
-"""The grid of pixels that a network works on; without torch, so that settings can ask too."""
+"""What networks there are, and the grid of pixels they work on; without torch, for settings."""
 
 from typing import Literal
 
 Family = Literal["unet", "basic_unet"]
+Norm = Literal["batch", "instance"]
 
 
 def network_stride(family: Family, *, levels: int, block_px: int) -> int:

@@ -77,6 +77,12 @@ def predict_images(
         log.info("whole images are resized to %d px, as in training", reading.whole_image_px)
     elif reading.at_mpp is None:
         log.info("the checkpoint was trained without mpp: images are used pixel for pixel")
+    if not model.description.canonical_map:
+        log.warning(
+            "the checkpoint's network (%s norm) sees whole windows: maps depend on how images are"
+            " cut, and nuclei where windows meet may have seams",
+            model.description.network.norm,
+        )
     device = choose_device(config.device)
     model.network.to(device)
     finish_images(
@@ -197,4 +203,5 @@ def _predict_image(
             core_px=grid.core_px,
             thumbnail=slide.thumbnail(THUMBNAIL_PX),
             tissue=told,
+            canonical_map=description.canonical_map,
         )

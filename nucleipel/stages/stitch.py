@@ -165,7 +165,7 @@ def _stitch_image(
         summary = Summary(drawn.shape, examples=EXAMPLES)
         overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
         certificate = {
-            **found.certificate.to_json(),
+            **found.certificate.to_json(canonical_map=prediction.canonical_map),
             "map": drawn.to_json(),
             "tissue": dict(prediction.tissue),
         }
@@ -192,6 +192,11 @@ def _stitch_image(
             ),
         )
     log.info("%s: %d nuclei", prediction.id, count)
+    if not prediction.canonical_map:
+        log.warning(
+            "%s: its map depends on how it was cut into windows: nuclei there may have seams",
+            prediction.id,
+        )
 
 
 def _opened(

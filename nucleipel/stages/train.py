@@ -9,7 +9,7 @@ from nucleipel.config import TrainConfig
 from nucleipel.data.sample import Sample
 from nucleipel.data.whole_images import WholeTrainingImages, WholeValidationImages
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
-from nucleipel.errors import CheckpointError
+from nucleipel.errors import CheckpointError, ConfigError
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.targets import CLASSES, MAPS
 from nucleipel.io.manifest import Manifest, read_manifest
@@ -41,7 +41,8 @@ def train(
     """Train on the `train` rows of a manifest; keep the weights with the best PQ on `val`.
 
     Starts from the weights of `checkpoint`, if one is given: its network is
-    then trained, whatever `config.network` says.
+    then trained, whatever `config.network` says. A network whose maps depend on
+    how an image is cut is refused unless the config accepts seams.
 
     Writes the checkpoint, `metrics.csv`, `curves.png`, TensorBoard events and
     the resolved config into `out`, and returns it.
@@ -51,6 +52,8 @@ def train(
     start = read_checkpoint(checkpoint) if checkpoint else None
     if start:
         _require_fit(start, config, checkpoint)
+    spec = start.description.network if start else _network_spec(config)
+    _require_exact(spec, config, checkpoint)
     for split in (train_rows, val_rows):
         split.require_readable(_reading(config))
     inputs = {"train images": train_rows.fingerprint(), "val images": val_rows.fingerprint()}
@@ -65,7 +68,6 @@ def train(
         log.info("%s: this training is finished", out)
         return out
 
-    spec = start.description.network if start else _network_spec(config)
     network = start.network if start else build_network(spec)
     schedule = build_schedule(config, samples_per_epoch=config.windows_per_epoch)
     best = fit_network(
@@ -117,6 +119,23 @@ def _require_fit(start: Checkpoint, config: TrainConfig, checkpoint: Path | None
             )
 
 
+def _require_exact(spec: NetworkSpec, config: TrainConfig, checkpoint: Path | None) -> None:
+    """Refuse a network without a bounded window, unless its seams are accepted."""
+    if spec.is_bounded or config.accept_seams:
+        return
+    why = (
+        "its statistics are those of the whole window, which no halo can cover, so maps, and nuclei"
+        " where windows meet, would depend on how an image is cut"
+    )
+    accept = "accept seams with accept_seams=true"
+    if checkpoint:
+        raise CheckpointError(
+            f"{checkpoint}: its network has {spec.norm} norm: {why}; start from a checkpoint with"
+            f" batch norm, or {accept}"
+        )
+    raise ConfigError(f"network.norm is {spec.norm}: {why}; set network.norm=batch, or {accept}")
+
+
 def _reading(config: TrainConfig) -> Reading:
     return build_reading(
         config, at_mpp=config.mpp, channels=config.channels, whole_image_px=_whole_image_px(config)
@@ -135,6 +154,7 @@ def _network_spec(config: TrainConfig) -> NetworkSpec:
         in_channels=config.channels,
         classes=len(CLASSES),
         block_px=config.network.block_px,
+        norm=config.network.norm,
     )
 
 

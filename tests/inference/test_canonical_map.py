@@ -1,10 +1,12 @@
 """The map is a function of image and checkpoint: cores of another size, or none, change nothing.
 
-Networks of every family with random weights and random BatchNorm statistics,
-on a generated image. In float64 what differs is rounding only; in float32 at
-most a level in one of a thousand pixels.
+Networks of every family with random weights and random BatchNorm statistics on a
+generated image, and the weights that come with the package on real images. In
+float64 what differs is rounding only; in float32 at most a level in one of a
+thousand pixels.
 """
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from nucleipel.instances import InstanceRule, segment_instances
 from nucleipel.instances.quantize import quantize
 from nucleipel.io.slide import open_slide
 from nucleipel.metrics.scores import ImageScore
-from nucleipel.model.checkpoint import WindowGrid
+from nucleipel.model.checkpoint import DEFAULT, Checkpoint, WindowGrid, read_checkpoint
 from nucleipel.model.network import build_network
 from nucleipel.model.receptive_field import receptive_radius
 from nucleipel.stages.train import _network_spec
@@ -63,15 +65,17 @@ def image() -> np.ndarray:
 
 @torch.no_grad()
 def _float64_map(network: nn.Module, image: np.ndarray, core_px: int, halo_px: int) -> np.ndarray:
-    values = np.empty((4, *SHAPE))
-    for tile in core_tiles(SHAPE, core_px=core_px, halo_px=halo_px):
+    """(4, H, W) probabilities of a normalized (H, W, C) image."""
+    height, width = image.shape[:2]
+    values = np.empty((4, height, width))
+    for tile in core_tiles((height, width), core_px=core_px, halo_px=halo_px):
         window = image[
             np.ix_(
-                reflected_indices(tile.window.y0, tile.window.y1, SHAPE[0]),
-                reflected_indices(tile.window.x0, tile.window.x1, SHAPE[1]),
+                reflected_indices(tile.window.y0, tile.window.y1, height),
+                reflected_indices(tile.window.x0, tile.window.x1, width),
             )
         ]
-        seen = torch.from_numpy(window.transpose(2, 0, 1) / 255.0).contiguous()[None]
+        seen = torch.from_numpy(window.transpose(2, 0, 1)).double().contiguous()[None]
         outputs = network(seen)[0]
         probabilities = torch.cat([outputs[:-1].softmax(dim=0), outputs[-1:].sigmoid()]).numpy()
         inside = tile.core.shift(-tile.window.y0, -tile.window.x0)
@@ -84,6 +88,7 @@ def test_in_float64_only_rounding_differs(
 ) -> None:
     model, stride, halo_px = network
     model.double()
+    image = image / 255
     whole = _float64_map(model, image, 14 * stride, halo_px)
     assert whole.std() > 0.01, "not constant"
     tiled = _float64_map(model, image, 5 * stride, halo_px)
@@ -123,3 +128,93 @@ def test_in_float32_hardly_a_level_differs(
     found = segment_instances(maps[1], rule=rule)
     assert ImageScore.of(whole.map, found.map).to_scores()["pq"] >= 0.999
     assert len(whole.table) > 5
+
+
+# --- the weights that come with the package, on real images --------------------------
+
+
+@pytest.fixture(scope="module")
+def packaged() -> Checkpoint:
+    return read_checkpoint(Path(DEFAULT))
+
+
+@pytest.fixture(scope="module", params=["slide", 0, 1])
+def real_image(request, real_data: Path, tmp_path_factory) -> Path:
+    """A piece of the slide, or one of the DSB2018 test images of 512 px and more."""
+    if request.param != "slide":
+        return large_dsb2018_images(real_data)[request.param]
+    with open_slide(real_data / "slides" / "CMU-1-Small-Region.svs") as slide:
+        pixels = slide.read(Box(600, 900, 1300, 1800))
+    path = tmp_path_factory.mktemp("slide") / "piece.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def large_dsb2018_images(root: Path) -> list[Path]:
+    """The test images of 512 px and more, those of the fewest pixels first."""
+    with (root / "dsb2018" / "manifest.csv").open() as lines:
+        rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]
+    sizes = {
+        root / "dsb2018" / row["image"]: (int(row["height"]), int(row["width"])) for row in rows
+    }
+    large = [path for path, size in sizes.items() if max(size) >= 512]
+    return sorted(large, key=lambda path: (np.prod(sizes[path]), path))
+
+
+def largest_difference(
+    checkpoint: Checkpoint, image: Path, cores: list[int], *, within: Box | None = None
+) -> tuple[float, int]:
+    """In float64, against the un-tiled pass: of a probability, and how many uint8 values differ."""
+    network, grid = checkpoint.network.double(), checkpoint.description.grid
+    stride = checkpoint.description.network.stride
+    with open_slide(image) as slide:
+        pixels = slide.intensity_range().normalize(slide.read(within or Box.of_shape(slide.shape)))
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    untiled_px = -(-max(pixels.shape) // stride) * stride
+    whole = _float64_map(network, pixels, untiled_px, grid.halo_px)
+    stored, worst, changed = quantize(whole), 0.0, 0
+    for core_px in cores:
+        tiled = _float64_map(network, pixels, core_px, grid.halo_px)
+        worst = max(worst, float(np.abs(tiled - whole).max()))
+        changed += int((quantize(tiled) != stored).sum())
+    return worst, changed
+
+
+def stored_map(checkpoint: Checkpoint, image: Path, core_px: int) -> np.ndarray:
+    """The (4, H, W) uint8 map that `predict` stores, but for the size of the cores."""
+    description = checkpoint.description
+    with open_slide(image) as slide:
+        grid = WindowGrid(core_px=core_px, halo_px=description.grid.halo_px, batch=1)
+        return predict_part(
+            checkpoint.network.float(),
+            slide,
+            Box.of_shape(slide.shape),
+            intensity=slide.intensity_range(),
+            grid=grid.fitted(slide.shape, stride=description.network.stride),
+            channels=description.network.in_channels,
+            maps=4,
+            device=torch.device("cpu"),
+        )
+
+
+def test_on_real_images_only_rounding_differs_in_float64(
+    packaged: Checkpoint, real_image: Path
+) -> None:
+    piece = Box(64, 128, 448, 512)  # of it, as float64 is slow
+    worst, changed = largest_difference(packaged, real_image, [192], within=piece)
+    assert worst < 1e-9
+    assert changed == 0
+
+
+def test_on_real_images_hardly_a_level_differs_in_float32(
+    packaged: Checkpoint, real_image: Path
+) -> None:
+    rule = InstanceRule(**packaged.description.instances)
+    untiled, tiled = (stored_map(packaged, real_image, core_px) for core_px in (2**14, 352))
+    difference = np.abs(tiled.astype(int) - untiled)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= 1e-3
+    expected = segment_instances(untiled, rule=rule)
+    assert len(expected.table) > 10
+    found = segment_instances(tiled, rule=rule)
+    assert ImageScore.of(expected.map, found.map).to_scores()["pq"] >= 0.999

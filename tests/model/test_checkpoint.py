@@ -11,6 +11,7 @@ import torch
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.errors import CheckpointError
 from nucleipel.model.checkpoint import (
+    DEFAULT,
     DESCRIPTION,
     WEIGHTS,
     WindowGrid,
@@ -198,3 +199,15 @@ def test_a_pickle_under_the_weights_name_is_refused(folder: Path) -> None:
 def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         read_checkpoint(tmp_path / "nothing")
+
+
+def test_checkpoints_from_before_the_choice_of_norm_have_batch_norm(folder: Path) -> None:
+    assert "norm" not in json.loads((folder / DESCRIPTION).read_text())["network"]
+    assert read_checkpoint(folder).description.network.norm == "batch"
+    assert read_checkpoint(Path(DEFAULT)).description.canonical_map
+    fields = {**SPEC.to_json(), "norm": "instance"}
+    assert NetworkSpec.from_json(fields).to_json() == json.loads(json.dumps(fields)) | {
+        "features": SPEC.features
+    }
+    with pytest.raises(CheckpointError, match="network norm 'layer'; expected batch or instance"):
+        NetworkSpec.from_json({**fields, "norm": "layer"})
