@@ -42,5 +42,9 @@ class PredictionError(NucleipelError, RuntimeError):
     """A network gave no usable probabilities, or its device is not there."""
 
 
+class ClusterError(NucleipelError, RuntimeError):
+    """Workers cannot be had, or do not come."""
+
+
 class SubmitError(NucleipelError, RuntimeError):
     """The scheduler refused a job, or is not there."""

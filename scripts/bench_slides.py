@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--at-mpp", type=float, help="working resolution, um per pixel")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the network")
-    parser.add_argument("--workers", type=int, default=2, help="threads that find nuclei")
+    parser.add_argument("--stitching-threads", type=int, default=2, help="that find nuclei")
     parser.add_argument("--scratch", type=Path, help="folder for the slide and the outputs")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -66,7 +66,7 @@ def main() -> None:
         parser.error("give slides, or --side")
     click.echo(
         f"{platform.platform()}, {_processor()}, {os.cpu_count()} CPUs; {given.threads} threads"
-        f" of the network, {given.workers} of stitching, device {given.device}"
+        f" of the network, {given.stitching_threads} of stitching, device {given.device}"
     )
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
         slides = [*given.slides, *([generate(Path(folder), given)] if given.side else [])]
@@ -124,7 +124,7 @@ def child(slide: Path, mask: str, folder: Path, given: argparse.Namespace) -> di
     """`run` in a process of its own, with the threads that were asked for."""
     command = [sys.executable, __file__, "--child", str(slide), mask]
     command += ["--checkpoint", str(given.checkpoint), "--device", given.device]
-    command += ["--workers", str(given.workers), "--scratch", str(folder)]
+    command += ["--stitching-threads", str(given.stitching_threads), "--scratch", str(folder)]
     command += ["--at-mpp", str(given.at_mpp)] if given.at_mpp else []
     command += ["--memory"] if given.memory else []
     env = {**os.environ, **dict.fromkeys(THREADS, str(given.threads))}
@@ -191,7 +191,7 @@ def run(slide: Path, mask: str, given: argparse.Namespace) -> dict[str, Any]:
 
     config = SegmentConfig(
         device=given.device,
-        workers=given.workers,
+        threads=given.stitching_threads,
         tissue=mask,
         at_mpp=given.at_mpp,
         csv=given.memory,

@@ -122,14 +122,29 @@ def import_annotations(kind: str, source: Path, out: Path, overwrite: bool, **gi
 @options.out("Zarr store for the patches.")
 @options.settings
 @options.reading
-def tile(manifest: Path, data_root: Path | None, out: Path, overwrite: bool, **given: Any) -> None:
+@options.shard("shard of the store")
+@options.cluster
+def tile(
+    manifest: Path,
+    data_root: Path | None,
+    out: Path,
+    overwrite: bool,
+    shard: Shard,
+    **given: Any,
+) -> None:
     """Cut annotated images into overlapping patches, stored in zarr."""
     from nucleipel.config import TileConfig
 
     config = options.load(TileConfig, given)
+    how: dict[str, Any] = {"data_root": data_root, "overwrite": overwrite}
+    if cluster := options.read_cluster(given, shard=shard):
+        from nucleipel.stages.spread import tile_on
+
+        click.echo(tile_on(cluster, manifest, out, config, **how))
+        return
     from nucleipel.stages.tile import tile as run
 
-    click.echo(run(manifest, out, config, data_root=data_root, overwrite=overwrite))
+    click.echo(run(manifest, out, config, shard=shard, **how))
 
 
 @click.command("finetune-patches")
@@ -159,7 +174,9 @@ def finetune_patches(
 @options.at_mpp
 @options.tissue
 @options.device
-@options.shard
+@options.shard("image")
+@options.complete_anyway
+@options.cluster
 def predict(
     checkpoint: Path,
     out: Path,
@@ -175,15 +192,17 @@ def predict(
     from nucleipel.config import PredictConfig
 
     config = options.load(PredictConfig, given)
+    cluster = options.read_cluster(given, shard=shard)
     rows = options.read_rows({**given, "shard": shard, "allow_missing": allow_missing})
+    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
+    if cluster:
+        from nucleipel.stages.spread import predict_on
+
+        click.echo(predict_on(cluster, checkpoint, rows, out, config, **how))
+        return
     from nucleipel.stages.predict import predict as run
 
-    click.echo(
-        run(
-            checkpoint, rows, out, config,
-            overwrite=overwrite, shard=shard, allow_missing=allow_missing,
-        )
-    )  # fmt: skip
+    click.echo(run(checkpoint, rows, out, config, shard=shard, **how))
 
 
 @click.command()
@@ -192,7 +211,9 @@ def predict(
 @options.settings
 @options.outputs
 @options.resources
-@options.shard
+@options.shard("image")
+@options.complete_anyway
+@options.cluster
 def stitch(
     predictions: Path,
     out: Path,
@@ -205,14 +226,15 @@ def stitch(
     from nucleipel.config import StitchConfig
 
     config = options.load(StitchConfig, given)
+    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
+    if cluster := options.read_cluster(given, shard=shard):
+        from nucleipel.stages.spread import stitch_on
+
+        click.echo(stitch_on(cluster, predictions, out, config, **how))
+        return
     from nucleipel.stages.stitch import stitch as run
 
-    click.echo(
-        run(
-            predictions, out, config,
-            overwrite=overwrite, shard=shard, allow_missing=allow_missing,
-        )
-    )  # fmt: skip
+    click.echo(run(predictions, out, config, shard=shard, **how))
 
 
 @click.command()
@@ -226,7 +248,11 @@ def stitch(
 @options.device
 @options.outputs
 @options.resources
-def segment(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
+@options.complete_anyway
+@options.cluster
+def segment(
+    checkpoint: Path, out: Path, overwrite: bool, allow_missing: bool, **given: Any
+) -> None:
     """Predict and stitch in one go.
 
     Give IMAGES one by one, or a --manifest.
@@ -234,10 +260,17 @@ def segment(checkpoint: Path, out: Path, overwrite: bool, **given: Any) -> None:
     from nucleipel.config import SegmentConfig
 
     config = options.load(SegmentConfig, given)
-    rows = options.read_rows(given)
+    cluster = options.read_cluster(given)
+    rows = options.read_rows({**given, "allow_missing": allow_missing})
+    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
+    if cluster:
+        from nucleipel.stages.spread import segment_on
+
+        click.echo(segment_on(cluster, checkpoint, rows, out, config, **how))
+        return
     from nucleipel.stages.segment import segment as run
 
-    click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
+    click.echo(run(checkpoint, rows, out, config, **how))
 
 
 @click.command()

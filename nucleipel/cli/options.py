@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from nucleipel.io.manifest import Manifest
+    from nucleipel.stages.cluster import Cluster
 
 C = TypeVar("C", bound="BaseModel")
 
@@ -21,7 +22,7 @@ Command = Callable[..., Any]
 
 SHORT_FOR = {
     "device": "device",
-    "workers": "workers",
+    "threads": "threads",
     "max_ram": "max_ram_gb",
     "mpp": "source_mpp",
     "at_mpp": "at_mpp",
@@ -71,7 +72,7 @@ device = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Short for --set device=..."
 )
 resources = _stack(
-    click.option("--workers", type=int, help="Short for --set workers=..."),
+    click.option("--threads", type=int, help="Short for --set threads=..."),
     click.option("--max-ram", type=float, metavar="GB", help="Short for --set max_ram_gb=..."),
 )
 
@@ -134,17 +135,36 @@ class _ShardType(click.ParamType):  # type: ignore[type-arg]
             return self.fail(str(error), param, ctx)
 
 
-shard = _stack(
-    click.option(
+def shard(of_what: str) -> Callable[[Command], Command]:
+    """`--shard`."""
+    return click.option(
         "--shard",
         type=_ShardType(),
         default=WHOLE,
         show_default=False,
         metavar="K/N",
-        help="Only every N-th image from the K-th on, as task K of a job array; 'close' ends it.",
+        help=f"Only every N-th {of_what} from the K-th on, as task K of a job array;"
+        " 'close' ends it.",
+    )
+
+
+complete_anyway = click.option(
+    "--allow-missing", is_flag=True, help="Complete the output without the images that failed."
+)
+cluster = _stack(
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Share the work among N processes.",
     ),
     click.option(
-        "--allow-missing", is_flag=True, help="Complete the output without the images that failed."
+        "--cluster",
+        metavar="tcp://HOST:PORT|slurm|lsf|pbs|sge",
+        help="Share it among the workers of a Dask scheduler, or of a batch system's jobs.",
+    ),
+    click.option(
+        "--cluster-config", type=PATH, help="YAML file of the jobs; see configs/cluster_slurm.yaml."
     ),
 )
 allow_missing = click.option(
@@ -199,6 +219,43 @@ def read_rows(given: Mapping[str, Any]) -> "Manifest":
             raise ManifestError("--split and --data-root go with a --manifest")
         return manifest_of_images(images)
     # what cannot be read is for its own shard to tell
-    apart = given.get("allow_missing", False) or given.get("shard", WHOLE) != WHOLE
+    shared = given.get("workers") or given.get("cluster") or given.get("shard", WHOLE) != WHOLE
+    apart = bool(given.get("allow_missing", False) or shared)
     found = read_manifest(manifest, data_root=given["data_root"], unreadable=apart)
     return found.of_split(split) if split else found
+
+
+def read_cluster(given: Mapping[str, Any], *, shard: Shard = WHOLE) -> "Cluster | None":
+    """Where the work is done, from what `cluster` was given; None for this process.
+
+    Raises
+    ------
+    UsageError
+        If the options do not go together.
+    """
+    workers, scheduler, file = given["workers"], given["cluster"], given["cluster_config"]
+    if file and not scheduler:
+        raise click.UsageError("--cluster-config goes with --cluster slurm, lsf, pbs or sge")
+    if not workers and not scheduler:
+        return None
+    if shard != WHOLE:
+        raise click.UsageError("--shard is for tasks that share the work without Dask")
+    from nucleipel.config import ClusterConfig, load_config
+    from nucleipel.stages.cluster import BATCH_SYSTEMS, Cluster
+
+    if workers and scheduler:
+        raise click.UsageError(
+            "--workers is for processes here; a batch system takes jobs from --cluster-config"
+        )
+    if workers:
+        return Cluster(workers)
+    if scheduler in BATCH_SYSTEMS:
+        if not file:
+            raise click.UsageError(f"--cluster {scheduler} needs a --cluster-config")
+        return Cluster(scheduler=scheduler, config=load_config(ClusterConfig, file=file))
+    if file or "://" not in scheduler:
+        raise click.UsageError(
+            f"--cluster {scheduler}: expected tcp://host:port, or {', '.join(BATCH_SYSTEMS)}"
+            " with a --cluster-config"
+        )
+    return Cluster(scheduler=scheduler)

@@ -1,6 +1,7 @@
 """Typed, frozen settings, one class a stage, and how YAML files and `--set` fill them."""
 
 from nucleipel.config.ablation import AblateConfig, ArmConfig, DeviationConfig
+from nucleipel.config.cluster import ClusterConfig
 from nucleipel.config.demo import DemoConfig
 from nucleipel.config.export import CitationConfig, ExportConfig
 from nucleipel.config.finetuning import FinetunePatchesConfig, PELConfig
@@ -22,6 +23,7 @@ __all__ = [
     "AugmentConfig",
     "CalibrateConfig",
     "CitationConfig",
+    "ClusterConfig",
     "DemoConfig",
     "DeviationConfig",
     "EvaluateConfig",

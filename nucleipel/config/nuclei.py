@@ -66,11 +66,16 @@ class StitchConfig(Settings):
     geojson: Literal["plain", "gz", "none"] = "plain"
     """Whether nuclei.geojson is written, and whether compressed."""
 
-    workers: Positive = 2
-    """Threads that solve blocks."""
+    threads: Positive = 2
+    """Threads that solve blocks, in each process."""
     max_ram_gb: Annotated[float, Field(gt=0)] | None = None
-    """Memory that stitching may take; picks the size of the blocks, never the result."""
+    """Memory that stitching may take, in each process; picks the size of the blocks, never the
+    result."""
     instances: InstanceOverrides = InstanceOverrides()
+
+    def identity(self) -> dict[str, object]:
+        """What shapes the result; here the threads do not."""
+        return {key: value for key, value in super().identity().items() if key != "threads"}
 
 
 class SegmentConfig(PredictConfig, StitchConfig):

@@ -25,7 +25,7 @@ def block_px_within(ram_bytes: float, workers: int) -> int:
     if not fitting:
         least = needed_bytes(BLOCK_SIDES_PX[0], workers)
         raise ValueError(
-            f"{ram_bytes / 2**30:.2g} GB of memory; {workers} workers need at least"
+            f"{ram_bytes / 2**30:.2g} GB of memory; {workers} threads need at least"
             f" {least / 2**30:.2g} GB"
         )
     return fitting[-1]

@@ -134,7 +134,7 @@ def read_written(folder: Path, record: dict[str, Any]) -> dict[str, str]:
 
 def journals_of(folder: Path) -> list[Path]:
     """The journals of a stage at work: in its folder, or in each image's."""
-    return [*folder.glob(JOURNAL), *folder.glob(f"*/{JOURNAL}")]
+    return [*folder.glob(f"{JOURNAL}*"), *folder.glob(f"*/{JOURNAL}")]
 
 
 def claim_output(
@@ -188,8 +188,8 @@ def claim_output(
 
 
 @contextmanager
-def holding(folder: Path, image_id: str) -> Iterator[None]:
-    """Work on one image of a shared output, alone.
+def holding(folder: Path, part: str, *, kind: str = "image") -> Iterator[None]:
+    """Work on one part of a shared output, an image mostly, alone.
 
     Raises
     ------
@@ -197,9 +197,9 @@ def holding(folder: Path, image_id: str) -> Iterator[None]:
         If another process is at work on it.
     """
     try:
-        lock = Lock(folder / f"{PREFIX}-image-{image_id}")
+        lock = Lock(folder / f"{PREFIX}-{kind}-{part}")
     except HeldError as error:
-        raise OutputError(f"{folder}: {error} is at work on image '{image_id}'") from error
+        raise OutputError(f"{folder}: {error} is at work on {kind} '{part}'") from error
     with lock:
         yield
 

@@ -25,10 +25,12 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from nucleipel.core.atomic import replacing
 from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.locks import PREFIX, Lock
+from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopping import in_steps
 from nucleipel.errors import StoreError
-from nucleipel.io.output import identity, read_record, read_written
-from nucleipel.io.sums import Written, require_whole
+from nucleipel.io.output import CLAIM_SECONDS, holding, identity, read_record, read_written
+from nucleipel.io.sums import JOURNAL, Written, require_whole
 
 IMAGES, INSTANCE_MAPS, ROWS = "images", "instance_maps", "patches.csv"
 
@@ -92,22 +94,25 @@ class PatchStore:
         return self.sources[row.image_id].intensity.normalize(np.asarray(pixels)), np.asarray(ids)
 
 
-def shards_left(path: Path, count: int, shard_patches: int) -> list[range]:
-    """The patches of each shard that an earlier go of the same run did not finish."""
-    written = Written(path)
-    shards = (
+def all_shards(count: int, shard_patches: int) -> list[range]:
+    """The patches of each shard of a store that holds `count` in all."""
+    return [
         range(start, min(start + shard_patches, count)) for start in range(0, count, shard_patches)
-    )
+    ]
+
+
+def shards_left(path: Path, shards: Iterable[range], *, shard_patches: int) -> list[range]:
+    """Those of a store's shards that no earlier go of the same run has finished."""
+    written = Written(path)
     return [
         shard
-        for number, shard in enumerate(shards)
-        if not all(name in written for name in _shard_files(number))
+        for shard in shards
+        if not all(name in written for name in _shard_files(shard.start // shard_patches))
     ]
 
 
 def write_patches(
     path: Path,
-    rows: Iterable[PatchRow],
     patches: Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.integer]]],
     *,
     shards: Iterable[range],
@@ -116,27 +121,30 @@ def write_patches(
     channels: int,
     dtype: np.dtype[Any],
     shard_patches: int,
+    writer: Shard = WHOLE,
 ) -> None:
-    """Write the patches of `shards`, of `count` in all, then `rows`.
+    """Write the patches of `shards`, of `count` in all; then the store wants its `write_rows`.
 
     `patches` holds (P, P, C) pixels and (P, P) ids for each, in order; a shard
-    is written once, whole.
+    is written once, whole. Others may be written by another `writer` meanwhile.
     """
-    path.joinpath("zarr.json").unlink(missing_ok=True)
-    zarr.create_group(path)
     shape, chunk = (count, patch_px, patch_px), (1, patch_px, patch_px)
     shard_shape = (shard_patches, patch_px, patch_px)
-    images = _array(
-        path / IMAGES, (*shape, channels), (*chunk, channels), (*shard_shape, channels), dtype
-    )
-    instance_maps = _array(path / INSTANCE_MAPS, shape, chunk, shard_shape, np.dtype(np.uint32))
-    written = Written(path)
+    with Lock(path / f"{PREFIX}-arrays", wait_seconds=CLAIM_SECONDS):
+        path.joinpath("zarr.json").unlink(missing_ok=True)
+        zarr.create_group(path)
+        images = _array(
+            path / IMAGES, (*shape, channels), (*chunk, channels), (*shard_shape, channels), dtype
+        )
+        instance_maps = _array(path / INSTANCE_MAPS, shape, chunk, shard_shape, np.dtype(np.uint32))
+    name = JOURNAL if writer.closes else f"{JOURNAL}-{writer.number}-of-{writer.count}"
+    written = Written(path, name)
     for shard in in_steps(shards):
-        pixels, ids = zip(*islice(patches, len(shard)), strict=True)
-        images[shard.start : shard.stop] = np.stack(pixels).astype(dtype)
-        instance_maps[shard.start : shard.stop] = np.stack(ids).astype(np.uint32)
-        written.add(_shard_files(shard.start // shard_patches))
-    _write_rows(path / ROWS, rows)
+        with holding(path, f"{shard.start}-{shard.stop - 1}", kind="patches"):
+            pixels, ids = zip(*islice(patches, len(shard)), strict=True)
+            images[shard.start : shard.stop] = np.stack(pixels).astype(dtype)
+            instance_maps[shard.start : shard.stop] = np.stack(ids).astype(np.uint32)
+            written.add(_shard_files(shard.start // shard_patches))
 
 
 def _shard_files(number: int) -> tuple[str, str]:
@@ -209,8 +217,12 @@ def _array(
     )
 
 
-def _write_rows(path: Path, rows: Iterable[PatchRow]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+def write_rows(path: Path, rows: Iterable[PatchRow]) -> None:
+    """Write where each patch of the store `path` comes from."""
+    with (
+        replacing(path / ROWS) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.DictWriter(
             stream, [field.name for field in fields(PatchRow)], lineterminator="\n"
         )

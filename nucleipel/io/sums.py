@@ -1,8 +1,9 @@
 """Hashes of what a stage wrote, in the format of `sha256sum`: `sha256sum -c SHA256SUMS` checks it.
 
 While a stage works it notes each finished file in a journal, `.written`: what
-stands there is on the disk and is not made again. At the end all files are
-listed in `SHA256SUMS`, sorted, and the record holds the hash of that list.
+stands there is on the disk and is not made again. Processes that share a folder
+have a journal each, `.written-2-of-5` say. At the end all files are listed in
+`SHA256SUMS`, sorted, and the record holds the hash of that list.
 """
 
 import hashlib
@@ -45,11 +46,17 @@ def read_sums(path: Path) -> dict[str, str]:
 
 
 class Written:
-    """The journal of a folder: names of finished files below it, and their hashes."""
+    """The journals of a folder: names of finished files below it, and their hashes.
 
-    def __init__(self, folder: Path) -> None:
+    `journal` is the one that this process adds to.
+    """
+
+    def __init__(self, folder: Path, journal: str = JOURNAL) -> None:
         self.folder = folder
-        self.sums = read_sums(folder / JOURNAL)
+        self.sums: dict[str, str] = {}
+        for path in folder.glob(f"{JOURNAL}*"):
+            self.sums |= read_sums(path)
+        self._path = folder / journal
         self._started = False
 
     def __contains__(self, name: str) -> bool:
@@ -66,10 +73,10 @@ class Written:
             lines += f"{self.sums[name]}  {name}\n"
         if not self._started:
             # anew: a killed run may have left half a line, which a new one must not follow
-            write_text(self.folder / JOURNAL, format_sums(self.sums))
+            write_text(self._path, format_sums(self.sums))
             self._started = True
             return
-        with (self.folder / JOURNAL).open("a", encoding="utf-8") as stream:
+        with self._path.open("a", encoding="utf-8") as stream:
             stream.write(lines)
             stream.flush()
             os.fsync(stream.fileno())

@@ -14,7 +14,7 @@ from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.core.tissue import describe_skipped, glass_cores
 from nucleipel.inference.windows import choose_device, place_network, predict_parts
 from nucleipel.io.manifest import Manifest, Row
-from nucleipel.io.output import claim_output
+from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import is_predicted, parts_left, shard_boxes, write_prediction
 from nucleipel.io.reading import Reading
 from nucleipel.io.tissue import require_tissue_files, tissue_of
@@ -36,12 +36,14 @@ def predict(
     overwrite: bool = False,
     shard: Shard = WHOLE,
     allow_missing: bool = False,
+    inputs: dict[str, str] | None = None,
 ) -> Path:
     """Write the probability maps of all images of a manifest into the store `out`.
 
     With a `shard`, only of its images: several may be at work at a time, and a
     last run without one, or with `CLOSE`, completes the store. `allow_missing`
-    lets it be completed without the images that failed.
+    lets it be completed without the images that failed. `inputs` are those of
+    `inputs_of`, where they are known.
     """
     clock = Stopwatch()
     model = read_checkpoint(checkpoint)
@@ -52,7 +54,7 @@ def predict(
         log.info("shard %s of %d images is empty: nothing to do", shard, len(rows.rows))
         return out
     predict_images(
-        model, rows, out, config, inputs_of(model, rows, reading, config),
+        model, rows, out, config, inputs or inputs_of(model, rows, reading, config),
         overwrite=overwrite, shard=shard, allow_missing=allow_missing, clock=clock,
     )  # fmt: skip
     clock.tell(log)
@@ -74,16 +76,7 @@ def predict_images(
     """The same with a checkpoint that is read and images that are checked: `inputs_of` them."""
     reading = reading_of(model, config)
     by_id = {row.id: row for row in rows.rows}
-    plan = {"images": list(by_id), "instances": model.description.instances}
-    output = claim_output(
-        out,
-        stage="predict",
-        config=config.identity(),
-        inputs=inputs,
-        overwrite=overwrite,
-        shard=shard,
-        plan=plan,
-    )
+    output = claim_predictions(model, rows, out, config, inputs, overwrite=overwrite, shard=shard)
     if output.complete:
         log.info("%s: these predictions are finished", out)
         return out
@@ -111,6 +104,31 @@ def predict_images(
         instances=model.description.instances,
     )
     return out
+
+
+def claim_predictions(
+    model: Checkpoint,
+    rows: Manifest,
+    out: Path,
+    config: PredictConfig,
+    inputs: dict[str, str],
+    *,
+    overwrite: bool = False,
+    shard: Shard = WHOLE,
+) -> Output:
+    """Take the store `out` for these predictions."""
+    return claim_output(
+        out,
+        stage="predict",
+        config=config.identity(),
+        inputs=inputs,
+        overwrite=overwrite,
+        shard=shard,
+        plan={
+            "images": [row.id for row in rows.rows],
+            "instances": model.description.instances,
+        },
+    )
 
 
 def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:

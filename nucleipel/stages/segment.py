@@ -3,11 +3,14 @@
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
+from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopwatch import Stopwatch
+from nucleipel.instances.ahead import compiling_ahead
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.output import claim_output
+from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.predict import inputs_of, predict_images, reading_of
@@ -25,30 +28,54 @@ def segment(
     config: SegmentConfig,
     *,
     overwrite: bool = False,
+    shard: Shard = WHOLE,
+    allow_missing: bool = False,
+    inputs: dict[str, str] | None = None,
     clock: Stopwatch | None = None,
 ) -> Path:
     """Write the nuclei of every image of a manifest into `out/<id>/`.
 
-    All images are predicted first, then stitched, one after another. A `clock`
-    that is given knows afterwards where the time went.
+    All images are predicted first, then stitched, one after another. `shard`,
+    `allow_missing` and `inputs` are as `predict` has them; a shard is of one
+    image. A `clock` that is given knows afterwards where the time went.
     """
     clock = clock or Stopwatch()
     block_px = choose_block_px(config)
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
-    rows.require_readable(reading)
-    inputs = inputs_of(model, rows, reading, config)
-    output = claim_output(
-        out, stage="segment", config=config.identity(), inputs=inputs, overwrite=overwrite
-    )
+    if shard.closes and not allow_missing:
+        rows.require_readable(reading)
+    inputs = inputs or inputs_of(model, rows, reading, config)
+    output = claim_segmented(out, config, inputs, overwrite=overwrite, shard=shard)
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    store = open_predictions(
-        predict_images(model, rows, out / MAPS, config.part(PredictConfig), inputs, clock=clock)
-    )
-    stitch_images(store, output, config.part(StitchConfig), block_px=block_px, clock=clock)
-    if not config.keep_predictions:
+    part: dict[str, Any] = {"shard": shard, "allow_missing": allow_missing, "clock": clock}
+    with compiling_ahead():
+        maps = predict_images(model, rows, out / MAPS, config.part(PredictConfig), inputs, **part)
+    store = open_predictions(maps, unfinished=not shard.closes)
+    stitch_images(store, output, config.part(StitchConfig), block_px=block_px, **part)
+    # while some are missing, those of the others would have to be made again
+    if output.complete and not config.keep_predictions:
         shutil.rmtree(out / MAPS)
     clock.tell(log)
     return out
+
+
+def claim_segmented(
+    out: Path,
+    config: SegmentConfig,
+    inputs: dict[str, str],
+    *,
+    overwrite: bool = False,
+    shard: Shard = WHOLE,
+) -> Output:
+    """Take the folder `out` for these instances."""
+    return claim_output(
+        out,
+        stage="segment",
+        config=config.identity(),
+        inputs=inputs,
+        overwrite=overwrite,
+        shard=shard,
+    )

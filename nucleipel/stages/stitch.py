@@ -60,14 +60,7 @@ def stitch(
     if shard.count and not shard.of(store.ids):
         log.info("shard %s of %d images is empty: nothing to do", shard, len(store.ids))
         return out
-    output = claim_output(
-        out,
-        stage="stitch",
-        config=config.identity(),
-        inputs={"predictions": store.fingerprint},
-        overwrite=overwrite,
-        shard=shard,
-    )
+    output = claim_instances(store, out, config, overwrite=overwrite, shard=shard)
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
@@ -84,6 +77,25 @@ def stitch(
     return out
 
 
+def claim_instances(
+    store: Predictions,
+    out: Path,
+    config: StitchConfig,
+    *,
+    overwrite: bool = False,
+    shard: Shard = WHOLE,
+) -> Output:
+    """Take the folder `out` for these instances."""
+    return claim_output(
+        out,
+        stage="stitch",
+        config=config.identity(),
+        inputs={"predictions": store.fingerprint},
+        overwrite=overwrite,
+        shard=shard,
+    )
+
+
 def choose_block_px(config: StitchConfig) -> int:
     """The side of the blocks that the memory allows.
 
@@ -95,9 +107,9 @@ def choose_block_px(config: StitchConfig) -> int:
     if config.max_ram_gb is None:
         return BLOCK_PX
     try:
-        return block_px_within(config.max_ram_gb * 2**30, config.workers)
+        return block_px_within(config.max_ram_gb * 2**30, config.threads)
     except ValueError as error:
-        raise ConfigError(f"max_ram_gb: {error}; allow more, or set fewer workers") from error
+        raise ConfigError(f"max_ram_gb: {error}; allow more, or set fewer threads") from error
 
 
 def stitch_images(
@@ -154,7 +166,7 @@ def _stitch_image(
                 prediction.open_map(),
                 rule=rule,
                 block_px=block_px,
-                workers=config.workers,
+                workers=config.threads,
                 out=create_working_map(
                     work, "map", working.shape, chunk_px=min(block_px, BLOCK_PX)
                 ),

@@ -11,12 +11,20 @@ import numpy.typing as npt
 
 from nucleipel.config import TileConfig
 from nucleipel.core.geometry import Box, overlapping_tiles
-from nucleipel.core.intensity import IntensityRange, to_channels
+from nucleipel.core.intensity import to_channels
 from nucleipel.core.progress import track
-from nucleipel.errors import ManifestError
+from nucleipel.core.shard import WHOLE, Shard
+from nucleipel.errors import ManifestError, StoreError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
-from nucleipel.io.output import claim_output
-from nucleipel.io.patch_store import PatchRow, shard_count, shards_left, write_patches
+from nucleipel.io.output import Output, claim_output
+from nucleipel.io.patch_store import (
+    PatchRow,
+    all_shards,
+    shard_count,
+    shards_left,
+    write_patches,
+    write_rows,
+)
 from nucleipel.io.reading import Reading
 from nucleipel.io.slide import open_annotation
 from nucleipel.stages.reading import build_reading
@@ -26,13 +34,43 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Planned:
-    """One image and the tiles it will be cut into."""
+    """One image and how it will be cut; small, to be sent to workers."""
 
     row: Row
     shape: tuple[int, int]
     dtype: np.dtype[Any]
-    intensity: IntensityRange
-    tiles: list[Box]
+    side_px: int
+    overlap_px: int
+
+    @property
+    def tiles(self) -> list[Box]:
+        """The tiles that it will be cut into."""
+        return overlapping_tiles(self.shape, side_px=self.side_px, overlap_px=self.overlap_px)
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """All patches of a store, image by image; nothing of it depends on who cuts which."""
+
+    rows: Manifest
+    reading: Reading
+    images: list[_Planned]
+    inputs: dict[str, str]
+
+    @property
+    def patches(self) -> int:
+        """How many there are."""
+        return sum(len(image.tiles) for image in self.images)
+
+    def images_of(self, patches: range) -> list[str]:
+        """Ids of the images that some of the patches are cut from."""
+        first, found = 0, []
+        for image in self.images:
+            past = first + len(image.tiles)
+            if first < patches.stop and patches.start < past:
+                found.append(image.row.id)
+            first = past
+        return found
 
 
 def tile(
@@ -42,42 +80,107 @@ def tile(
     *,
     data_root: Path | None = None,
     overwrite: bool = False,
+    shard: Shard = WHOLE,
 ) -> Path:
-    """Write the patches of the annotated rows of `config.splits` into the store `out`."""
+    """Write the patches of the annotated rows of `config.splits` into the store `out`.
+
+    With a `shard`, only every so many-th of the store's own shards: several
+    may be at work at a time, and a last run without one, or with `CLOSE`,
+    completes the store.
+    """
+    plan = plan_tiles(manifest, config, data_root=data_root)
+    return tile_patches(plan, out, config, overwrite=overwrite, shard=shard)
+
+
+def plan_tiles(manifest: Path, config: TileConfig, *, data_root: Path | None = None) -> TilePlan:
+    """Where the patches will lie; of the images only their sizes and pixel types are read.
+
+    Raises
+    ------
+    ManifestError
+        If no row has a label.
+    ImageError
+        With every image that cannot be used.
+    """
     rows = _rows_to_tile(read_manifest(manifest, data_root=data_root), config.splits)
     reading = build_reading(config, at_mpp=config.mpp, channels=config.channels)
     rows.require_readable(reading)
-    output = claim_output(
+    images = [_plan_image(row, config, reading) for row in rows.rows]
+    return TilePlan(rows, reading, images, {"images": rows.fingerprint()})
+
+
+def claim_patches(
+    plan: TilePlan,
+    out: Path,
+    config: TileConfig,
+    *,
+    overwrite: bool = False,
+    shard: Shard = WHOLE,
+) -> Output:
+    """Take the store `out` for these patches."""
+    return claim_output(
         out,
         stage="tile",
         config=config.identity(),
-        inputs={"images": rows.fingerprint()},
+        inputs=plan.inputs,
         overwrite=overwrite,
+        shard=shard,
     )
+
+
+def tile_patches(
+    plan: TilePlan,
+    out: Path,
+    config: TileConfig,
+    *,
+    overwrite: bool = False,
+    shard: Shard = WHOLE,
+) -> Path:
+    """The same with tiles that are planned."""
+    shards = all_shards(plan.patches, config.shard_patches)
+    mine = shard.of(shards)
+    if shard.count and not mine:
+        log.info("shard %s of %d shards is empty: nothing to do", shard, len(shards))
+        return out
+    output = claim_patches(plan, out, config, overwrite=overwrite, shard=shard)
     if output.complete:
         log.info("%s: these patches are finished", out)
         return out
-    plans = [_plan(row, config, reading) for row in track(rows.rows, "reading intensities")]
-    patch_rows = list(_patch_rows(plans, mpp=config.mpp))
-    left = shards_left(out, len(patch_rows), config.shard_patches)
+    left = shards_left(out, mine, shard_patches=config.shard_patches)
     write_patches(
         out,
-        patch_rows,
-        _read_patches(plans, reading, wanted={index for shard in left for index in shard}),
+        _read_patches(plan, wanted={index for patches in left for index in patches}),
         shards=left,
-        count=len(patch_rows),
+        count=plan.patches,
         patch_px=config.patch_px,
         channels=config.channels,
-        dtype=np.result_type(*(plan.dtype for plan in plans)),
+        dtype=np.result_type(*(image.dtype for image in plan.images)),
         shard_patches=config.shard_patches,
+        writer=shard,
     )
-    output.commit(
-        patches=len(patch_rows),
-        shards=shard_count(len(patch_rows), config.shard_patches),
-        images={plan.row.id: _describe(plan) for plan in plans},
-    )
-    log.info("%s: %d patches of %d images", out, len(patch_rows), len(plans))
+    if not shard.closes:
+        output.release()
+        log.info("%s: shard %s is done: %d of %d shards", out, shard, len(mine), len(shards))
+        return out
+    _require_all(out, shards, config)
+    described = {
+        image.row.id: _describe(image, plan.reading)
+        for image in track(plan.images, "reading intensities")
+    }
+    write_rows(out, _patch_rows(plan.images, mpp=config.mpp))
+    count = shard_count(plan.patches, config.shard_patches)
+    output.commit(patches=plan.patches, shards=count, images=described)
+    log.info("%s: %d patches of %d images", out, plan.patches, len(plan.images))
     return out
+
+
+def _require_all(out: Path, shards: list[range], config: TileConfig) -> None:
+    missing = shards_left(out, shards, shard_patches=config.shard_patches)
+    if missing:
+        raise StoreError(
+            f"{out}: {len(missing)} of {len(shards)} shards are missing;"
+            " run their --shard, or run without one"
+        )
 
 
 def _rows_to_tile(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
@@ -90,13 +193,9 @@ def _rows_to_tile(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
     return Manifest(manifest.path, annotated)
 
 
-def _plan(row: Row, config: TileConfig, reading: Reading) -> _Planned:
+def _plan_image(row: Row, config: TileConfig, reading: Reading) -> _Planned:
     with reading.open(row.image, mpp=row.mpp) as slide:
-        tiles = overlapping_tiles(
-            slide.shape, side_px=config.patch_px, overlap_px=config.overlap_px
-        )
-        shown = slide.intensity_range().repeated(config.channels)
-        return _Planned(row, slide.shape, slide.dtype, shown, tiles)
+        return _Planned(row, slide.shape, slide.dtype, config.patch_px, config.overlap_px)
 
 
 def _patch_rows(plans: list[_Planned], *, mpp: float | None) -> Iterator[PatchRow]:
@@ -106,26 +205,25 @@ def _patch_rows(plans: list[_Planned], *, mpp: float | None) -> Iterator[PatchRo
 
 
 def _read_patches(
-    plans: list[_Planned], reading: Reading, *, wanted: set[int]
+    plan: TilePlan, *, wanted: set[int]
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.integer]]]:
     first = 0
-    for plan in track(plans, "cutting patches"):
-        tiles = [box for index, box in enumerate(plan.tiles, first) if index in wanted]
-        first += len(plan.tiles)
+    for image in track(plan.images, "cutting patches"):
+        boxes = image.tiles
+        tiles = [box for index, box in enumerate(boxes, first) if index in wanted]
+        first += len(boxes)
         if not tiles:
             continue
-        label = plan.row.require_label()
+        label = image.row.require_label()
         with (
-            reading.open(plan.row.image, mpp=plan.row.mpp) as slide,
+            plan.reading.open(image.row.image, mpp=image.row.mpp) as slide,
             open_annotation(label, resolution=slide.resolution) as annotation,
         ):
             for box in tiles:
-                yield to_channels(slide.read(box), reading.channels), annotation.read(box)
+                yield to_channels(slide.read(box), plan.reading.channels), annotation.read(box)
 
 
-def _describe(plan: _Planned) -> dict[str, Any]:
-    return {
-        "shape": list(plan.shape),
-        "low": list(plan.intensity.low),
-        "high": list(plan.intensity.high),
-    }
+def _describe(image: _Planned, reading: Reading) -> dict[str, Any]:
+    with reading.open(image.row.image, mpp=image.row.mpp) as slide:
+        shown = slide.intensity_range().repeated(reading.channels)
+    return {"shape": list(image.shape), "low": list(shown.low), "high": list(shown.high)}

@@ -81,7 +81,7 @@ def command(stage: str, whole: Path, out: Path) -> list[str]:
             *set_each(["device=cpu"]),
         ],
         "stitch": [
-            "--predictions", whole / "maps.zarr", *set_each(["workers=1", "max_ram_gb=0.4"]),
+            "--predictions", whole / "maps.zarr", *set_each(["threads=1", "max_ram_gb=0.4"]),
         ],
     }  # fmt: skip
     return [stage, *map(str, arguments[stage]), "--out", str(out)]

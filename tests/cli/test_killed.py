@@ -75,7 +75,7 @@ def stitched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     )
     output.commit(images=["slide"], instances={})
     out = store.parent / "whole"
-    finish("stitch", "--predictions", store, "--out", out, "--workers", 2)
+    finish("stitch", "--predictions", store, "--out", out, "--threads", 2)
     return store, out
 
 
@@ -91,7 +91,7 @@ def stitched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_stitch_by_blocks(stitched: tuple[Path, Path], tmp_path: Path, reached: str) -> None:
     out, (slide_maps, whole) = tmp_path / "instances", stitched
     command = ["stitch", "--predictions", slide_maps, "--out", out]
-    small = ["--max-ram", 0.4, "--workers", 1]  # blocks of 256 px
+    small = ["--max-ram", 0.4, "--threads", 1]  # blocks of 256 px
     _kill_when(lambda: any(out.glob(reached)), out, *command, *small)
     finish(*command, *small)
     assert not (out / ".work").exists()
@@ -110,7 +110,7 @@ def test_too_little_memory_is_told(stitched: tuple[Path, Path], tmp_path: Path) 
     process = start("stitch", "--predictions", stitched[0], "--out", out, "--max-ram", 0.1)
     _, told = process.communicate(timeout=SECONDS)
     assert process.returncode == 1
-    assert told.decode().startswith("error: max_ram_gb: 0.1 GB of memory; 2 workers need at least")
+    assert told.decode().startswith("error: max_ram_gb: 0.1 GB of memory; 2 threads need at least")
     assert not out.exists()
 
 

@@ -28,6 +28,7 @@ KINDS = {
 def _kind_of(file: Path) -> type:
     from nucleipel.config import (
         AblateConfig,
+        ClusterConfig,
         DemoConfig,
         DeviationConfig,
         ExportConfig,
@@ -37,7 +38,7 @@ def _kind_of(file: Path) -> type:
     )
 
     kinds = KINDS | {"predict": PredictConfig, "segment": SegmentConfig, "demo": DemoConfig}
-    kinds |= {"slurm": SubmitConfig}
+    kinds |= {"slurm": SubmitConfig, "cluster": ClusterConfig}
     kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig, "export": ExportConfig}
     return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
 
@@ -135,8 +136,8 @@ def test_identity_leaves_out_what_does_not_shape_the_result() -> None:
     assert one.identity() != load_config(TrainConfig, assignments=["seed=1"]).identity()
 
 
-def test_memory_and_workers_do_not_shape_instances() -> None:
-    one = load_config(StitchConfig, assignments=["workers=1", "max_ram_gb=2"])
+def test_memory_and_threads_do_not_shape_instances() -> None:
+    one = load_config(StitchConfig, assignments=["threads=1", "max_ram_gb=2"])
     assert one.identity() == StitchConfig().identity()
     assert one.identity() != StitchConfig(instances={"persistence": 0.5}).identity()
 

@@ -13,5 +13,5 @@ def test_the_largest_block_that_fits(workers: int) -> None:
 
 
 def test_too_little_is_told() -> None:
-    with pytest.raises(ValueError, match=r"0\.1 GB of memory; 2 workers need at least 0\.4 GB"):
+    with pytest.raises(ValueError, match=r"0\.1 GB of memory; 2 threads need at least 0\.4 GB"):
         block_px_within(0.1 * 2**30, 2)

@@ -75,7 +75,7 @@ def test_unfinished_store_is_refused(tiny_set, tmp_path: Path, monkeypatch) -> N
 
     out = tmp_path / "patches.zarr"
     with monkeypatch.context() as patched:
-        patched.setattr("nucleipel.io.patch_store._write_rows", killed)
+        patched.setattr("nucleipel.stages.tile.write_rows", killed)
         with pytest.raises(KeyboardInterrupt):
             tile(tiny_set.manifest, out, CONFIG)
     with pytest.raises(StoreError, match="was not finished; run the same nucleipel tile"):

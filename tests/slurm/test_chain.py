@@ -54,7 +54,7 @@ def test_five_right_results_and_the_sixth_named(
     local.mkdir()
     rows = read_manifest(six)
     predict(random_checkpoint, rows, local / "maps.zarr", PredictConfig(device="cpu"))
-    stitch(local / "maps.zarr", local / "instances", StitchConfig(workers=1))
+    stitch(local / "maps.zarr", local / "instances", StitchConfig(threads=1))
 
     shutil.copytree(six.parent, tmp_path / "slides")
     bad = tmp_path / "slides" / f"{BAD}.ome.tif"
@@ -74,7 +74,7 @@ def test_five_right_results_and_the_sixth_named(
                 ],
                 "shards": 3,
                 "default": {"time": "00:10:00", "cpus": 1},
-                "stages": {"predict": {"set": ["device=cpu"]}, "stitch": {"set": ["workers=1"]}},
+                "stages": {"predict": {"set": ["device=cpu"]}, "stitch": {"set": ["threads=1"]}},
             }
         )
     )

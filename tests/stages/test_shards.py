@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from nucleipel.config import EvaluateConfig, PredictConfig, StitchConfig
+from nucleipel.config import EvaluateConfig, PredictConfig, StitchConfig, TileConfig
 from nucleipel.core.locks import HeldError
 from nucleipel.core.shard import CLOSE, Shard
 from nucleipel.errors import ImageError, OutputError, StoreError
 from nucleipel.io.manifest import read_manifest
+from nucleipel.io.patch_store import open_patch_store
 from nucleipel.stages.evaluate import evaluate
 from nucleipel.stages.predict import predict
 from nucleipel.stages.stitch import stitch
+from nucleipel.stages.tile import tile
 
 CONFIG = PredictConfig(device="cpu")
-STITCH = StitchConfig(workers=1)
+STITCH = StitchConfig(threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +186,25 @@ def test_two_processes_on_one_shard(
     assert f"process {os.getpid()} on " in told[0].stderr
     assert told[0].stderr.rstrip().endswith("is at work on it; wait for it, or stop it")
     assert "taken over" not in told[1].stderr
+
+
+def test_tiling_by_shards_gives_the_same_bytes(tiny_set, tmp_path: Path) -> None:
+    config = TileConfig(mpp=0.5, patch_px=32, overlap_px=8, shard_patches=16)
+    whole, out = tmp_path / "whole.zarr", tmp_path / "patches.zarr"
+    tile(tiny_set.manifest, whole, config)
+    count = json.loads((whole / "nucleipel.json").read_text())["shards"]
+    assert count > 3
+    tile(tiny_set.manifest, out, config, shard=Shard(count + 1, count + 1))
+    assert not out.exists(), "an empty shard leaves nothing"
+    for number in (3, 1):
+        tile(tiny_set.manifest, out, config, shard=Shard(number, 3))
+    with pytest.raises(StoreError, match=rf"of {count} shards are missing; run their --shard"):
+        tile(tiny_set.manifest, out, config, shard=CLOSE)
+    with pytest.raises(StoreError, match="was not finished"):
+        open_patch_store(out)
+    made = {path: path.stat().st_mtime_ns for path in out.glob("*/c/**/0") if path.is_file()}
+    assert made
+    tile(tiny_set.manifest, out, config, shard=Shard(2, 3))
+    tile(tiny_set.manifest, out, config)  # without one, it closes too
+    assert {path: path.stat().st_mtime_ns for path in made} == made, "made again"
+    assert _contents(out) == _contents(whole)

@@ -71,7 +71,7 @@ def test_settings_reach_their_stage(tiny_set, tmp_path: Path) -> None:
             "setup": ["module load python"],
             "command": "python -m nucleipel",
             "default": {"partition": "cpu", "sbatch": ["--account=a"]},
-            "stages": {"stitch": {"partition": "big", "set": ["workers=7"], "sbatch": ["--qos=b"]}},
+            "stages": {"stitch": {"partition": "big", "set": ["threads=7"], "sbatch": ["--qos=b"]}},
         }
     )
     jobs = {
@@ -82,7 +82,7 @@ def test_settings_reach_their_stage(tiny_set, tmp_path: Path) -> None:
     for line in ("--partition=big", "--account=a", "--qos=b"):
         assert f"#SBATCH {line}\n" in stitch
     assert "\nmodule load python\nstage python -m nucleipel stitch " in stitch
-    assert '--set workers=7 --shard "$SLURM_ARRAY_TASK_ID/1" || exit\n' in stitch
+    assert '--set threads=7 --shard "$SLURM_ARRAY_TASK_ID/1" || exit\n' in stitch
     assert "#SBATCH --partition=cpu\n" in jobs["predict"]
     assert "--split val" in jobs["predict"]
     assert re.search(r"predict .* --shard close --allow-missing \|\| exit\n", jobs["evaluate"])
@@ -94,7 +94,7 @@ def test_faults_are_told_before_anything_is_submitted(tiny_set, tmp_path: Path) 
     (tmp_path / "profile.yaml").write_text("stages:\n  predict:\n    partiton: gpu\n")
     with pytest.raises(ConfigError, match=r"partiton.*did you mean.*partition"):
         load_config(SubmitConfig, file=tmp_path / "profile.yaml")
-    (tmp_path / "profile.yaml").write_text("default:\n  set: [workers=1]\n")
+    (tmp_path / "profile.yaml").write_text("default:\n  set: [threads=1]\n")
     with pytest.raises(ConfigError, match="settings belong to one stage each"):
         load_config(SubmitConfig, file=tmp_path / "profile.yaml")
 

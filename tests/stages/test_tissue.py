@@ -83,7 +83,7 @@ def slide(tmp_path: Path) -> Path:
 
 def _segment(slide: Path, out: Path, tissue: str) -> tuple[np.ndarray, dict[str, object]]:
     rows = manifest_of_images([slide])
-    config = SegmentConfig(device="cpu", workers=1, tissue=tissue, keep_predictions=True)
+    config = SegmentConfig(device="cpu", threads=1, tissue=tissue, keep_predictions=True)
     segment(slide.parent / "run", rows, out, config)
     certificate = json.loads((out / "a" / "certificate.json").read_text())
     return tifffile.imread(out / "a" / "instances.ome.tif"), certificate["tissue"]

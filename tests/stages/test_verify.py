@@ -43,7 +43,7 @@ class Stages:
             rows = read_manifest(self.manifest)
             predict(self.folder / "train", rows, out, PredictConfig(device="cpu"))
         else:
-            stitch(self.folder / "maps.zarr", out, StitchConfig(workers=1))
+            stitch(self.folder / "maps.zarr", out, StitchConfig(threads=1))
 
 
 @pytest.fixture(scope="module")
