@@ -112,7 +112,7 @@ class Cluster:
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # told in one line here
         if self.config is not None:
             batch = _batch_cluster(self.scheduler, self.config)
-            stack.callback(_close, batch)
+            stack.callback(batch.close)
             client, jobs = stack.enter_context(Client(batch)), self.config.jobs
             batch.scale(jobs=jobs)
             _require_submitted(batch)
@@ -293,16 +293,21 @@ def _batch_cluster(system: str, config: ClusterConfig) -> Any:
         "dashboard_address": ":0",
         **options.get("scheduler_options", {}),
     }
-    return kind(**options)
+    return kind(job_cls=_closing(kind.job_cls), **options)
 
 
-def _close(batch: Any) -> None:
+def _closing(job_cls: Any) -> Any:
+    """A job that knows when it is closed; dask-jobqueue's do not, and Dask insists at the end."""
     from distributed.core import Status
 
-    for job in batch.workers.values():
-        if not job.job_id:  # refused; Dask would trip over it
-            job.status = Status.failed
-    batch.close()
+    class ClosingJob(job_cls):  # type: ignore[misc]
+        async def close(self) -> None:
+            try:
+                await super().close()
+            finally:
+                self.status = Status.closed
+
+    return ClosingJob
 
 
 def _require_submitted(batch: Any) -> None:

@@ -9,6 +9,7 @@ A batch is shared out among them, so that each step sees the same samples
 whatever their number; only the statistics of BatchNorm are those of a share.
 """
 
+import atexit
 import datetime
 import logging
 import os
@@ -56,6 +57,8 @@ def build_fabric(device: str, seed: int) -> Fabric:
     )
     if together:
         fabric.launch()
+        # gloo's threads abort a process that ends before them
+        atexit.register(torch.distributed.destroy_process_group)
         if not fabric.is_global_zero:  # one voice is enough
             logging.getLogger("nucleipel").setLevel(logging.WARNING)
     torch.manual_seed(seed)

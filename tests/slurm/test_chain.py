@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from jobs import wait_for_end
 
 from nucleipel.config import PredictConfig, StitchConfig
 from nucleipel.data.synthetic import build_scene
@@ -89,7 +89,9 @@ def test_five_right_results_and_the_sixth_named(
     )  # fmt: skip
     ids = json.loads((out / "jobs" / "jobs.json").read_text())
     assert list(ids) == ["predict", "stitch", "evaluate"]
-    _wait_for_end(slurm, ids["evaluate"], out)
+    shown = wait_for_end(slurm, ids["evaluate"], seconds=SECONDS)
+    logs = "".join(path.read_text()[-1500:] for path in (out / "jobs").glob("*.log"))
+    assert "JobState=COMPLETED" in shown, shown + logs
 
     report = json.loads((out / "report.json").read_text())
     assert report["images"] == 5
@@ -112,25 +114,3 @@ def test_five_right_results_and_the_sixth_named(
     assert states == {"JobState=COMPLETED", "JobState=FAILED"}, jobs
     told = "".join(path.read_text() for path in (out / "jobs").glob("*predict-*.log"))
     assert f"{BAD}: set aside: {tmp_path}/slides/{BAD}.ome.tif" in told
-
-
-def _wait_for_end(slurm: Callable[..., str], job: str, out: Path) -> None:
-    deadline = time.monotonic() + SECONDS
-    hurried: set[str] = set()
-    while time.monotonic() < deadline:
-        shown = slurm("scontrol", "show", "job", job)
-        state = next(word for word in shown.split() if word.startswith("JobState="))
-        if state == "JobState=COMPLETED":
-            return
-        if state in ("JobState=FAILED", "JobState=CANCELLED", "JobState=NODE_FAIL"):
-            break
-        # Slurm lets a requeued job wait for two minutes; the test does not
-        for line in slurm("squeue", "-h", "-r", "-o", "%i %r").splitlines():
-            number, _, reason = line.partition(" ")
-            if reason == "BeginTime" and number not in hurried:
-                slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
-        time.sleep(0.5)
-    logs = "\n".join(
-        f"{path.name}: {path.read_text()[-1500:]}" for path in (out / "jobs").glob("*.log")
-    )
-    pytest.fail(f"{slurm('scontrol', 'show', 'job', job)}\n{slurm('squeue')}\n{logs}")

@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
+from jobs import wait_for_end
 
 from nucleipel.stages.submit import STAGE_FUNCTION
 
 SECONDS = 60
-ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"}
 
 
 def _submit(slurm: Callable[..., str], folder: Path, command: str) -> str:
@@ -19,19 +18,6 @@ def _submit(slurm: Callable[..., str], folder: Path, command: str) -> str:
         f"#SBATCH --open-mode=append\nRESTARTS=3\n{STAGE_FUNCTION}\n{command} || exit\necho end\n"
     )
     return slurm("sbatch", "--parsable", str(script)).strip()
-
-
-def _wait_for_end(slurm: Callable[..., str], job: str) -> str:
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        shown = slurm("scontrol", "show", "job", job)
-        state = next(word for word in shown.split() if word.startswith("JobState="))
-        if state.removeprefix("JobState=") in ENDED:  # not REQUEUED, COMPLETING, CONFIGURING
-            return shown
-        if "Reason=BeginTime" in shown:  # Slurm lets a requeued job wait for two minutes
-            slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
-        time.sleep(0.2)
-    pytest.fail(shown)
 
 
 def test_a_warned_job_is_requeued_and_goes_on(slurm: Callable[..., str], tmp_path: Path) -> None:
@@ -44,7 +30,7 @@ def test_a_warned_job_is_requeued_and_goes_on(slurm: Callable[..., str], tmp_pat
     while "first" not in _read(tmp_path / "log") and time.monotonic() < deadline:
         time.sleep(0.1)
     slurm("scancel", "--batch", "--signal=USR1", job)
-    shown = _wait_for_end(slurm, job)
+    shown = wait_for_end(slurm, job, seconds=SECONDS)
     assert "JobState=COMPLETED" in shown
     assert "Restarts=1" in shown
     told = _read(tmp_path / "log").splitlines()  # beside what bash says of its end
@@ -57,7 +43,7 @@ def test_a_warned_job_is_requeued_and_goes_on(slurm: Callable[..., str], tmp_pat
 
 def test_a_failed_job_is_not(slurm: Callable[..., str], tmp_path: Path) -> None:
     job = _submit(slurm, tmp_path, "stage bash -c 'echo only; exit 3'")
-    shown = _wait_for_end(slurm, job)
+    shown = wait_for_end(slurm, job, seconds=SECONDS)
     assert "JobState=FAILED" in shown
     assert "ExitCode=3:0" in shown
     assert "Restarts=0" in shown

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs import wait_for_end
+
 from nucleipel.config import SubmitConfig
 from nucleipel.stages.submit import build_jobs
 from nucleipel.training.journal import read_journal
@@ -26,17 +28,17 @@ def test_srun_trains_in_two_processes_and_goes_on_after_a_warning(
         command=f"{sys.executable} -m nucleipel",
         stages={"train": {"processes": 2, "set": SETTINGS, "sbatch": ["--overcommit"]}},
     )
-    job = build_jobs(tiny_set.manifest, tmp_path / "out", profile, finetune=False)[0]
+    training = build_jobs(tiny_set.manifest, tmp_path / "out", profile, finetune=False)[0]
     script = tmp_path / "train.sbatch"
-    script.write_text(job.script)
+    script.write_text(training.script)
     (tmp_path / "out" / "jobs").mkdir(parents=True)
     number = slurm("sbatch", "--parsable", str(script)).strip()
     run, log = tmp_path / "out" / "train", tmp_path / "out" / "jobs" / "nucleipel-train.log"
     _wait(lambda: (run / "metrics.csv").is_file() and len(read_journal(run)) >= 2)
     slurm("scancel", "--batch", "--signal=USR1", number)
-    _wait(lambda: _ends(slurm, number))
-    told, job = log.read_text(), slurm("scontrol", "show", "job", number)
-    assert "JobState=COMPLETED" in job, told
+    job = wait_for_end(slurm, number, seconds=SECONDS)
+    told = log.read_text()
+    assert "JobState=COMPLETED" in job, job + told
     assert "Restarts=1" in job, told
     assert json.loads((run / "nucleipel.json").read_text())["complete"] is True, told
     assert [row["epoch"] for row in read_journal(run)] == list(range(1, EPOCHS + 1))
@@ -49,10 +51,3 @@ def _wait(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SECONDS
     while not reached() and time.monotonic() < deadline:
         time.sleep(0.2)
-
-
-def _ends(slurm: Callable[..., str], number: str) -> bool:
-    shown = slurm("scontrol", "show", "job", number)
-    if "Reason=BeginTime" in shown:  # Slurm lets a requeued job wait for two minutes
-        slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
-    return any(f"JobState={state}" in shown for state in ("COMPLETED", "FAILED", "CANCELLED"))
