@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from nucleipel.config.nuclei import InstanceConfig
 from nucleipel.config.reading import ReadConfig
-from nucleipel.config.settings import Device, NotNegative, Positive, Settings, Weight
+from nucleipel.config.settings import Device, NotNegative, Positive, Settings, Share, Weight
 from nucleipel.model.stride import Family, Norm, network_stride
 
 
@@ -49,6 +49,8 @@ class AugmentConfig(Settings):
     """Strength of brightness, contrast, gamma, noise and blur; 0 for none."""
     stain: Weight = 1.0
     """Strength of stain and hue jitter on colour images; 0 for none."""
+    gray_stained: Share = 0.0
+    """Share of the gray images that are shown as if stained with haematoxylin and eosin."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -94,6 +96,9 @@ class TrainConfig(FitConfig, ReadConfig):
     """Whether each image is shown whole, resized to a square of window_px, in training and in
     prediction, instead of windows at the working mpp. `finetune-patches` goes on with patches."""
     windows_per_epoch: Positive = 512
+    balance_by: str = ""
+    """Column of the manifest, a modality say, whose values share the windows by the square roots
+    of their areas, so that rare ones are seen more often; without it by area."""
     validation_windows: Positive = 256
     """At most this many windows are scored in a validation."""
     epochs: Positive = 80
@@ -132,6 +137,11 @@ class TrainConfig(FitConfig, ReadConfig):
         if self.whole_images and self.mpp is not None:
             raise ValueError(
                 f"mpp is {self.mpp:g}, but whole_images resizes images of any size to one;"
+                " leave one of the two out"
+            )
+        if self.whole_images and self.balance_by:
+            raise ValueError(
+                f"balance_by {self.balance_by} shares out windows, and whole_images has none;"
                 " leave one of the two out"
             )
         if self.whole_images and self.augment.scale_range != (1, 1):

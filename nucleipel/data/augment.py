@@ -16,6 +16,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 import albumentations as A
 import cv2
 
+from nucleipel.data.staining import as_stained, is_gray
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -29,11 +31,14 @@ class Augment:
         Strength of brightness, contrast, gamma, noise and blur; 0 for none, 1 is usual.
     stain : float
         Strength of stain and hue jitter on colour images; 0 for none, 1 is usual.
+    gray_stained : float
+        Share of the gray images that are shown as if stained (`staining`).
     """
 
     rotate_degrees: float
     intensity: float
     stain: float
+    gray_stained: float = 0.0
 
     def __call__(
         self, image: npt.NDArray[np.float32], instance_map: npt.NDArray[np.integer], *, seed: int
@@ -45,7 +50,12 @@ class Augment:
         ids = np.unique(instance_map, return_inverse=True)[1].reshape(instance_map.shape)
         if instance_map.min() > 0:
             ids = ids + 1  # no background in this window: 0 must stay free
-        pipeline = self._pipeline(colour=image.shape[-1] == 3)
+        colour = image.shape[-1] == 3
+        if colour and self.gray_stained and is_gray(image):
+            draw = np.random.default_rng([seed, 1])
+            if draw.random() < self.gray_stained:
+                image = as_stained(image, draw)
+        pipeline = self._pipeline(colour=colour)
         pipeline.set_random_seed(seed)
         moved = pipeline(image=image, mask=ids.astype(np.uint16))
         return moved["image"], moved["mask"]

@@ -3,8 +3,10 @@
 The annotated images are cut, in thought, into cells of one window each. An
 epoch-long stream of windows runs through all cells in a shuffled order, again
 and again with another order, so that every image and every region is seen in
-proportion to its area. Each window is jittered around its cell, and read at a
-random scale, so that zooming out shows what really lies around.
+proportion to its area; groups of images may share the windows more evenly, by
+the square roots of their areas (Mahajan et al. 2018). Each window is jittered
+around its cell, and read at a random scale, so that zooming out shows what
+really lies around.
 
 Sample number `i` depends on the seed and on `i` alone: any worker can make
 it, and a continued run needs to know only where it stopped.
@@ -24,7 +26,7 @@ from nucleipel.core.geometry import Box, overlapping_tiles
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.progress import track
 from nucleipel.data.augment import Augment
-from nucleipel.data.order import item_of
+from nucleipel.data.order import drawn_item_of, item_of
 from nucleipel.data.sample import Sample, build_sample
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.reading import Reading
@@ -82,7 +84,10 @@ def annotated_images(manifest: Manifest, reading: Reading) -> list[AnnotatedImag
 
 
 class TrainingWindows(Dataset[Sample]):
-    """An endless, numbered stream of augmented windows; `len` is where an epoch count ends it."""
+    """An endless, numbered stream of augmented windows; `len` is where an epoch count ends it.
+
+    `groups` are places of images that belong together, each image in one of them.
+    """
 
     def __init__(
         self,
@@ -95,9 +100,11 @@ class TrainingWindows(Dataset[Sample]):
         channels: int,
         boundary_px: int,
         seed: int,
+        groups: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.images = images
         self.cells = _cells(images, window_px)
+        self.weights = _weights(self.cells, groups) if groups else None
         self.count = count
         self.window_px = window_px
         self.scale_range = scale_range
@@ -110,7 +117,7 @@ class TrainingWindows(Dataset[Sample]):
         return self.count
 
     def __getitem__(self, number: int) -> Sample:
-        image_index, cell = self.cells[item_of(number, count=len(self.cells), seed=self.seed)]
+        image_index, cell = self.cells[self._item(number)]
         source = self.images[image_index]
         draw = np.random.default_rng([self.seed, number])
         box = _jittered(cell, source.shape, draw, scale_range=self.scale_range)
@@ -120,6 +127,11 @@ class TrainingWindows(Dataset[Sample]):
         return build_sample(
             pixels, instance_map, channels=self.channels, boundary_px=self.boundary_px
         )
+
+    def _item(self, number: int) -> int:
+        if self.weights is None:
+            return item_of(number, count=len(self.cells), seed=self.seed)
+        return drawn_item_of(number, weights=self.weights, seed=self.seed)
 
 
 class ValidationWindows(Dataset[Sample]):
@@ -162,6 +174,15 @@ def _cells(images: Sequence[AnnotatedImage], window_px: int) -> list[tuple[int, 
         for index, image in enumerate(images)
         for box in overlapping_tiles(image.shape, side_px=window_px, overlap_px=0)
     ]
+
+
+def _weights(
+    cells: Sequence[tuple[int, Box]], groups: Sequence[Sequence[int]]
+) -> tuple[float, ...]:
+    """Of each cell, so that those of a group have together the root of their number."""
+    group_of = {image: group for group, images in enumerate(groups) for image in images}
+    counts = np.bincount([group_of[image] for image, _ in cells])
+    return tuple(float(counts[group_of[image]] ** -0.5) for image, _ in cells)
 
 
 def _jittered(

@@ -154,9 +154,19 @@ class Manifest:
             raise ImageError(faults[0])
         return self
 
-    def fingerprint(self) -> str:
-        """Hash of what the rows say and of the files they name, wherever these lie."""
+    def fingerprint(self, *, column: str = "") -> str:
+        """Hash of what the rows say and of the files they name, wherever these lie.
+
+        Of the `columns` it holds one, if that is named.
+
+        Raises
+        ------
+        ManifestError
+            If there is no such column.
+        """
         digest = hashlib.sha256()
+        if column:
+            digest.update(repr(self.grouped(column)).encode())
         for row in self.rows:
             label = fingerprint(row.label) if row.label else ""
             fields = (row.id, row.split, row.source_id, row.mpp, fingerprint(row.image), label)

@@ -54,7 +54,10 @@ def claim_together(
 def build_augment(config: AugmentConfig) -> Augment:
     """How samples are varied; the scale is drawn where windows are."""
     return Augment(
-        rotate_degrees=config.rotate_degrees, intensity=config.intensity, stain=config.stain
+        rotate_degrees=config.rotate_degrees,
+        intensity=config.intensity,
+        stain=config.stain,
+        gray_stained=config.gray_stained,
     )
 
 

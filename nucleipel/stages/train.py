@@ -56,7 +56,10 @@ def train(
     _require_exact(spec, config, checkpoint)
     for split in (train_rows, val_rows):
         split.require_readable(_reading(config))
-    inputs = {"train images": train_rows.fingerprint(), "val images": val_rows.fingerprint()}
+    inputs = {
+        "train images": train_rows.fingerprint(column=config.balance_by),
+        "val images": val_rows.fingerprint(),
+    }
     if start:
         inputs["checkpoint"] = start.fingerprint
     fabric = build_fabric(config.device, config.seed)
@@ -172,6 +175,7 @@ def _training_samples(rows: Manifest, config: TrainConfig, *, count: int) -> Dat
         )
     return TrainingWindows(
         images,
+        groups=list(rows.grouped(config.balance_by).values()) if config.balance_by else None,
         count=count,
         window_px=config.window_px,
         scale_range=config.augment.scale_range,

@@ -38,6 +38,15 @@ def test_images_are_seen_in_proportion_to_their_area(images) -> None:
     assert cells == {0: 3 * 4, 1: 2 * 2, 2: 2 * 3}
 
 
+def test_groups_share_the_windows_by_the_roots_of_their_areas(images) -> None:
+    windows = _windows(images, STILL, groups=[[0, 1], [2]])
+    area = Counter({0: 12, 1: 4, 2: 6})  # cells
+    seen = Counter(windows.cells[windows._item(number)][0] for number in range(22 * 200))
+    # within a group by area
+    assert seen[0] / seen[1] == pytest.approx(area[0] / area[1], rel=0.02)
+    assert (seen[0] + seen[1]) / seen[2] == pytest.approx((16 / 6) ** 0.5, rel=0.02)
+
+
 def test_a_sample_depends_on_seed_and_number_alone(images) -> None:
     one, other = _windows(images, LIVELY), _windows(images, LIVELY)
     other[3], other[900]

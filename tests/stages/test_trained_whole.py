@@ -114,6 +114,10 @@ def test_patches_make_it_see_windows(run, tiny_set, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
+        (
+            ["balance_by=modality"],
+            "balance_by modality shares out windows, and whole_images has none",
+        ),
         (["mpp=0.5"], r"mpp is 0\.5, but whole_images resizes images of any size"),
         (["augment.scale_range=[0.7, 1.4]"], r"set augment\.scale_range to \[1, 1\]"),
     ],

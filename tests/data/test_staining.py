@@ -1,0 +1,51 @@
+"""A gray image shown as if stained keeps its shapes, and nuclei become what takes up the dye."""
+
+import numpy as np
+import pytest
+
+from nucleipel.data.augment import Augment
+from nucleipel.data.staining import as_stained, is_gray
+
+DISC = np.hypot(*(np.mgrid[:64, :64] - 32)) < 12
+INSTANCES = DISC.astype(np.int32)
+
+
+def _gray(nucleus: float, background: float) -> np.ndarray:
+    plane = np.where(DISC, nucleus, background) + np.random.default_rng(1).normal(0, 0.02, (64, 64))
+    return np.repeat(np.clip(plane, 0, 1).astype(np.float32)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize(
+    "image", [_gray(0.8, 0.1), _gray(0.3, 0.9)], ids=["fluorescence", "bright field"]
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_nuclei_become_dark_on_a_light_ground(image: np.ndarray, seed: int) -> None:
+    stained = as_stained(image, np.random.default_rng(seed))
+    assert stained.shape == image.shape
+    assert stained.dtype == np.float32
+    assert 0 <= stained.min() <= stained.max() <= 1
+    red = stained[..., 0]  # eosin hardly absorbs it
+    assert red[~DISC].mean() - red[DISC].mean() > 0.4
+    assert not is_gray(stained)
+
+
+def _show(image: np.ndarray, share: float, seed: int) -> np.ndarray:
+    augment = Augment(rotate_degrees=0, intensity=0, stain=0, gray_stained=share)
+    return augment(image, INSTANCES, seed=seed)[0]
+
+
+def test_so_many_of_the_gray_images_as_was_asked_for() -> None:
+    image = _gray(0.8, 0.1)
+    coloured = [not is_gray(_show(image, 0.3, seed)) for seed in range(200)]
+    assert 40 <= sum(coloured) <= 80
+    assert all(is_gray(_show(image, 0, seed)) for seed in range(20))
+    assert np.array_equal(_show(image, 1, 3), _show(image, 1, 3))
+
+
+def test_colour_stays_as_it_is() -> None:
+    image = _gray(0.3, 0.9)
+    image[..., 1] *= 0.5
+    shown = _show(image, 1, 0)
+    assert sorted(shown.ravel()) == sorted(image.ravel()), "moved, and nothing else"
+    single = image[..., :1]
+    assert _show(single, 1, 0).shape == single.shape
