@@ -37,7 +37,9 @@ def test_each_command_tells_its_phases(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # a command that ran in this process before keeps its messages to itself
-    monkeypatch.setattr(logging.getLogger("nucleipel"), "propagate", True)
+    logger = logging.getLogger("nucleipel")
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "handlers", [])  # pytest listens to one that kept them, too
     caplog.set_level(logging.INFO, logger="nucleipel")
     rows = manifest_of_images([tiny_set.image("val"), tiny_set.image("test")])
     pixels = 128 * 128 + 100 * 170
