@@ -92,6 +92,10 @@ class CalibrateConfig(PredictConfig):
     until none gains more. A number with nothing to try stays as it is.
     """
 
+    balance_by: str = ""
+    """Column of the manifest, a modality say, whose values count alike: the mean of their pooled
+    PQs is what is sought. Without it, those with the most nuclei decide."""
+
     foreground_percent: tuple[ForegroundPercent, ...] = (
         30, 40, 50, 55, 60, 65, 70, 75, 80, 85, 90,
     )  # fmt: skip

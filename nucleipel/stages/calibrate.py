@@ -27,12 +27,14 @@ def calibrate(
 ) -> Path:
     """Write `checkpoint` into `out` with the numbers of best pooled PQ on the rows inside.
 
+    With `balance_by`, those of the best mean over the values of that column.
+
     Every set of numbers that was tried stands in `calibration.csv`, best first.
     """
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
     rows = rows.annotated().require_readable(reading)
-    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint()}
+    inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint(column=config.balance_by)}
     output = claim_output(
         out, stage="calibrate", config=config.identity(), inputs=inputs, overwrite=overwrite
     )
@@ -40,7 +42,8 @@ def calibrate(
         log.info("%s: this calibration is finished", out)
         return out
     maps = predict(checkpoint, rows, out / MAPS, config.part(PredictConfig))
-    score = Judge(open_predictions(maps).images, rows.rows, reading).pooled("pq")
+    groups = rows.grouped(config.balance_by).values() if config.balance_by else None
+    score = Judge(open_predictions(maps).images, rows.rows, reading).pooled("pq", groups)
     trials = list(
         track(
             climb(model.description.instances, config.candidates(), score, rounds=config.rounds),
@@ -53,7 +56,8 @@ def calibrate(
     sha256 = _write(model, best, out)
     shutil.rmtree(maps)
     output.commit(checkpoint=sha256, instances=best, pq=pq)
-    log.info("%s: pooled PQ %.4f with %s", out, pq, best)
+    mean = f" (mean by {config.balance_by})" if config.balance_by else ""
+    log.info("%s: pooled PQ %.4f%s with %s", out, pq, mean, best)
     return out
 
 

@@ -1,6 +1,6 @@
 """Score probability maps against annotations under any rule: to calibrate, and to compare."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,20 @@ class Judge:
             ]
         return self._known[key]
 
-    def pooled(self, measure: str) -> Callable[[Numbers], float]:
-        """From numbers to one measure, pooled over all nuclei."""
-        return lambda numbers: pool(self.scores(numbers))[measure]
+    def pooled(
+        self, measure: str, groups: Iterable[Sequence[int]] | None = None
+    ) -> Callable[[Numbers], float]:
+        """From numbers to one measure, pooled over all nuclei.
+
+        With `groups`, places of images, to the mean of what each group's nuclei give.
+        """
+        parts = list(groups or [range(len(self._images))])
+
+        def score(numbers: Numbers) -> float:
+            scores = self.scores(numbers)
+            return float(np.mean([pool([scores[at] for at in part])[measure] for part in parts]))
+
+        return score
 
 
 def _read_annotation(row: Row, reading: Reading) -> npt.NDArray[np.integer]:

@@ -13,7 +13,7 @@ from nucleipel.instances.segment import segment_instances
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.reading import Reading
 from nucleipel.io.slide import read_annotation
-from nucleipel.metrics.scores import ImageScore
+from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.stages.judging import Judge
 from nucleipel.training.calibration import climb
 
@@ -72,3 +72,24 @@ def test_each_rule_is_scored_once_and_as_by_hand(judges, tiny_set, monkeypatch) 
     assert judge.scores(numbers) == [ImageScore.of(annotation, found)]
     monkeypatch.setattr(stage, "segment_instances", None)
     assert judge.scores(dict(reversed(numbers.items()))) == [ImageScore.of(annotation, found)]
+
+
+def test_groups_count_alike_however_many_nuclei_they_have(tiny_set) -> None:
+    """A bold map of many nuclei and a shy one of few: the middle threshold is for both."""
+    rows = read_manifest(tiny_set.manifest).rows
+    annotations = [read_annotation(row.label) for row in rows]
+    boldness = {0: 1.8, 1: -0.8, 2: -0.8}
+    judge = Judge(
+        [
+            SimpleNamespace(read_map=lambda at=at: _map(annotations[at], boldness=boldness[at]))
+            for at in range(len(rows))
+        ],
+        rows,
+        Reading(channels=3),
+    )
+    both = judge.pooled("pq", [[0], [1, 2]])
+    numbers = {**START, "foreground_percent": 80}
+    alone = [pool([judge.scores(numbers)[at] for at in places])["pq"] for places in ([0], [1, 2])]
+    assert both(numbers) == pytest.approx(sum(alone) / 2)
+    assert both(numbers) != pytest.approx(judge.pooled("pq")(numbers), abs=1e-3)
+    assert judge.pooled("pq", [[0, 1, 2]])(numbers) == judge.pooled("pq")(numbers)

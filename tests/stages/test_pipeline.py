@@ -324,6 +324,10 @@ def test_calibration_travels_with_the_checkpoint(ran: Path, tiny_set, tmp_path: 
         tiny_set.manifest, tmp_path / "val", tmp_path / "r.json", EvaluateConfig(), split="val"
     )
     assert report["pooled_over_nuclei"]["pq"] == pytest.approx(scores[0], abs=1e-4)
+    balanced = config.model_copy(update={"balance_by": "modality"})
+    with pytest.raises(ManifestError, match="column 'modality' is missing; found image"):
+        calibrate(ran / "finetune", val, tmp_path / "balanced", balanced)
+    assert not (tmp_path / "balanced").exists()
     given = StitchConfig.model_validate({"instances": {"min_area_px": 99999}})
     stitch(maps, tmp_path / "none", given)
     assert not tifffile.imread(tmp_path / "none" / "val" / "instances.ome.tif").any()
