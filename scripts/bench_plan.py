@@ -108,8 +108,7 @@ def command(stage: str, rows: list[str], checkpoint: str, folder: Path) -> list[
     """A stage's command, its output named as it is."""
     out = ["--out", str(folder / stage)]
     if stage == "tile":
-        splits = json.dumps(["train", "val", "test"])
-        return ["tile", *rows, *out, "--set", f"splits={splits}"]
+        return ["tile", *rows, *out]
     if stage == "stitch":
         return ["stitch", "--predictions", str(folder / "predict"), *out]
     return [stage, *rows, "--checkpoint", checkpoint, *out]

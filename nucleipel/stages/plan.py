@@ -179,8 +179,8 @@ def plan(
     maps = len(model.description.maps)
     stages = (
         *([_tile_need(tiling, tile_cost, config, start_seconds)] if tiling and tile_cost else []),
-        _predict_need(looks, chosen, images, costs, predict_peak, maps, start_seconds),
-        _stitch_need(looks, images, costs, config, block_px, start_seconds),
+        _predict_need(looks, chosen, images, predict_peak, maps, start_seconds),
+        _stitch_need(looks, images, config, block_px, start_seconds),
     )
     return _summed(stages, images, chosen, out, config, segment_peak, block_px, str(device))
 
@@ -204,7 +204,7 @@ def _choose(looks: Sequence[Look]) -> list[Look]:
     for whole, count in ((True, SMALL_IMAGES), (False, LARGE_IMAGES)):
         alike = sorted(
             (look for look in looks if look.windows and look.is_whole == whole),
-            key=lambda look: (look.predicted_px, look.row.id),
+            key=lambda look: (look.px, look.row.id),
         )
         chosen += [alike[place] for place in evenly(range(len(alike)), count)]
     return chosen
@@ -215,7 +215,7 @@ def _need_of(look: Look, chosen: Sequence[Look], costs: Mapping[str, Cost]) -> I
     fixed, glass = costs[FIXED], costs[GLASS]
     near = _nearest(look, chosen)
     cost = fixed if near is None else costs[near.row.id]
-    share, glass_share = look.predicted_px / cost.px, look.glass_px / glass.px
+    share, glass_share = look.tissue_px / cost.px, look.glass_px / glass.px
     pictures = _picture_px(look) / cost.picture_px if cost.picture_px else 0.0
     again = 0.0 if near is None else _preparing(look, near)
 
@@ -231,7 +231,7 @@ def _need_of(look: Look, chosen: Sequence[Look], costs: Mapping[str, Cost]) -> I
         windows=look.windows,
         nuclei=round(cost.nuclei * share),
         map_bytes=round(all_of("map_bytes") + cost.thumbnail_bytes * pictures),
-        instance_bytes=round(all_of("instance_bytes") + cost.overlay_bytes * pictures),
+        instance_bytes=round(all_of("instance_bytes") + cost.picture_bytes * pictures),
         work_bytes=round(all_of("work_bytes")),
         predict_seconds=cost.prepare_seconds * again + network + all_of("write_seconds"),
         stitch_seconds=cost.reopen_seconds * again + all_of("stitch_seconds"),
@@ -247,7 +247,7 @@ def _nearest(look: Look, chosen: Sequence[Look]) -> Look | None:
         kind,
         key=lambda near: (
             near.row.id != look.row.id,
-            abs(math.log(near.predicted_px / look.predicted_px)),
+            abs(math.log(near.px / look.px)),
         ),
     )
 
@@ -288,13 +288,12 @@ def _predict_need(
     looks: Sequence[Look],
     chosen: Sequence[Look],
     images: Sequence[ImageNeed],
-    costs: Mapping[str, Cost],
     peak: int,
     maps: int,
     start_seconds: float,
 ) -> Need:
     """Memory is the peak that was seen, and the parts of maps that no sample was as large as."""
-    sampled = max((costs[look.row.id].px for look in chosen), default=0)
+    sampled = max((look.sampled_px for look in chosen), default=0)
     part = max(look.part_px for look in looks)
     return Need(
         "predict",
@@ -308,13 +307,11 @@ def _predict_need(
 def _stitch_need(
     looks: Sequence[Look],
     images: Sequence[ImageNeed],
-    costs: Mapping[str, Cost],
     config: PlanConfig,
     block_px: int,
     start_seconds: float,
 ) -> Need:
-    """Memory by the rule that `--max-ram` goes by, and what is held of images and their ranges."""
-    del costs
+    """Memory by the rule that `--max-ram` goes by, and what is held of images."""
     memory = max(
         needed_bytes(min(block_px, max(look.resolution.shape)), config.threads) + look.held_bytes
         for look in looks
@@ -364,7 +361,7 @@ def _summed(
         segment=segment,
         images=images,
         sampled_images=len(chosen),
-        sampled_windows=sum(len(look.sampled) for look in chosen),
+        sampled_windows=sum(len(look.sampled) + len(look.timed) for look in chosen),
         folder=folder,
         free_bytes=free,
         memory_bytes=memory,

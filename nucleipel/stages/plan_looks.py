@@ -1,9 +1,11 @@
 """What a plan knows of an image before a window of it is read: size, grid, what is glass."""
 
+import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,18 +20,25 @@ from nucleipel.io.slide import Slide
 from nucleipel.io.tissue import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 
-LEAST_WINDOWS, MOST_WINDOWS = 4, 16
-"""Of an image that has more, so many are sampled."""
+WHOLE_WINDOWS = 4
+"""Images of so many windows are sampled whole."""
+SAMPLED_PX = 512
+"""Side of what is sampled in windows of others: many small pieces tell more than few large ones."""
+LEAST_PIECES, MOST_PIECES = 12, 64
 PYRAMID_PX = 4200
 """So wide is the sample of an image whose instance map becomes a pyramid, so that its does too."""
+TIMED_WINDOWS = 2
+"""Of full size, to time the network by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """One image as its header and, where one is asked for, its tissue mask tell it.
 
-    Of its `cores`, `windows` are predicted, in `batches` of the network;
-    `sampled` are some of them. `tissue_seconds` are those that the mask took.
+    Of its `cores`, `windows` are predicted, in `batches` of the network; `timed`
+    are some of them. `sampled` are cores of the `sampled_grid`: all of the
+    image, or pieces of windows, with tissue in them. Without a mask all pixels
+    are tissue. `tissue_seconds` are those that the mask took.
     """
 
     row: Row
@@ -41,8 +50,12 @@ class Look:
     cores: int
     windows: int
     batches: int
-    predicted_px: int
+    tissue_px: int
+    sampled_tissue_px: int
+    is_whole: bool
+    sampled_grid: WindowGrid
     sampled: tuple[Box, ...]
+    timed: tuple[Box, ...]
     tissue_seconds: float
 
     @property
@@ -52,13 +65,13 @@ class Look:
 
     @property
     def glass_px(self) -> int:
-        """Those that are skipped."""
-        return self.px - self.predicted_px
+        """Those without tissue, where nothing is found: skipped or not."""
+        return self.px - self.tissue_px
 
     @property
-    def is_whole(self) -> bool:
-        """Whether all of the image is sampled."""
-        return len(self.sampled) == self.cores
+    def sampled_px(self) -> int:
+        """Those of the sample, glass between its tissue included."""
+        return _area(self.sampled)
 
     @property
     def part_px(self) -> int:
@@ -98,6 +111,13 @@ def look_at(model: Checkpoint, row: Row, reading: Reading, config: PlanConfig) -
         predicted = [[core for core in part if core not in skipped] for part in parts]
         windows = [core for part in predicted for core in part]
         cores = sum(map(len, parts))
+        whole = len(windows) == cores <= WHOLE_WINDOWS
+        fine = grid if whole else _finer(grid, stride=description.network.stride)
+
+        def tissue_px(box: Box) -> int:
+            return math.prod(box.shape) if tissue is None else tissue.px(box)
+
+        sampled = windows if whole else _pieces(windows, fine.core_px, slide, tissue_px)
         return Look(
             row=row,
             resolution=slide.resolution,
@@ -108,21 +128,46 @@ def look_at(model: Checkpoint, row: Row, reading: Reading, config: PlanConfig) -
             cores=cores,
             windows=len(windows),
             batches=sum(-(-len(part) // grid.batch) for part in predicted),
-            predicted_px=sum(math.prod(core.shape) for core in windows),
-            sampled=_sampled(windows, slide, cores=cores),
+            tissue_px=sum(map(tissue_px, windows)),
+            sampled_tissue_px=sum(map(tissue_px, sampled)) or _area(sampled),
+            is_whole=whole,
+            sampled_grid=fine,
+            sampled=tuple(sampled),
+            timed=() if whole else tuple(windows[:: -(-len(windows) // TIMED_WINDOWS) or 1]),
             tissue_seconds=seconds,
         )
 
 
-def _sampled(windows: Sequence[Box], slide: Slide, *, cores: int) -> tuple[Box, ...]:
-    """All windows of a small image; of others some, evenly spread, all of one height."""
-    if len(windows) == cores <= LEAST_WINDOWS or not windows:
-        return tuple(windows)
-    height = max(core.shape[0] for core in windows)
-    full = [core for core in windows if core.shape[0] == height]
-    wanted = 0
+def _area(boxes: Iterable[Box]) -> int:
+    return sum(math.prod(box.shape) for box in boxes)
+
+
+def _finer(grid: WindowGrid, *, stride: int) -> WindowGrid:
+    """The grid with each core cut into equal ones of about `SAMPLED_PX`, if it can be."""
+    side, rest = divmod(grid.core_px, -(-grid.core_px // SAMPLED_PX))
+    fits = rest == 0 and side % stride == 0 and grid.whole_image_px is None
+    return dataclasses.replace(grid, core_px=side) if fits else grid
+
+
+def _pieces(
+    windows: Sequence[Box], side_px: int, slide: Slide, tissue_px: Callable[[Box], int]
+) -> list[Box]:
+    """Squares on the finer grid within the windows: one anywhere in each of equal stretches."""
+    pieces = [
+        Box(y, x, y + side_px, x + side_px)
+        for core in windows
+        for y in range(core.y0, core.y1 - side_px + 1, side_px)
+        for x in range(core.x0, core.x1 - side_px + 1, side_px)
+    ]
+    if not pieces:  # an image that is lower or narrower than one: its windows, all of one height
+        pieces = [core for core in windows if core.shape[0] == windows[0].shape[0]]
+    # more than half of tissue, if there are such, or any tissue
+    for least in (side_px**2 // 2, 0):
+        pieces = [piece for piece in pieces if tissue_px(piece) > least] or pieces
+    wanted = SAMPLED_PX**2 * LEAST_PIECES // side_px**2
     if max(slide.image.shape) > PYRAMID_PX:
-        wanted = math.ceil(PYRAMID_PX / (full[0].shape[1] * slide.resolution.ratio))
-    count = min(max(wanted, LEAST_WINDOWS), MOST_WINDOWS, len(full))
-    # the middles of as many equal stretches
-    return tuple(full[(2 * place + 1) * len(full) // (2 * count)] for place in range(count))
+        wanted = max(wanted, math.ceil(PYRAMID_PX / (side_px * slide.resolution.ratio)))
+    count = min(max(wanted, LEAST_PIECES), MOST_PIECES, len(pieces))
+    draw = np.random.default_rng(0)  # at equal steps all might lie in one column
+    edges = [place * len(pieces) // max(count, 1) for place in range(count + 1)]
+    return [pieces[draw.integers(low, high)] for low, high in pairwise(edges)]

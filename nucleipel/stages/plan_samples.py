@@ -16,12 +16,15 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.machine import bytes_below
 from nucleipel.core.stopwatch import Stopwatch
-from nucleipel.inference.windows import BACKGROUND, predict_parts
+from nucleipel.figures.report import overview
+from nucleipel.inference.windows import predict_parts
+from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
+from nucleipel.instances.targets import BACKGROUND, INTERIOR
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import Level, StoredImage
-from nucleipel.io.instances import OVERLAY, create_working_map, write_overlay
+from nucleipel.io.instances import OVERLAY, REPORT, create_working_map, write_overlay
 from nucleipel.io.mosaic import build_mosaic
 from nucleipel.io.output import claim_output
 from nucleipel.io.patch_store import all_shards, write_patches
@@ -36,25 +39,28 @@ from nucleipel.io.reading import Reading
 from nucleipel.io.resolution import Resolution
 from nucleipel.io.slide import Slide
 from nucleipel.io.tissue import tissue_of
-from nucleipel.model.checkpoint import Checkpoint
+from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.stages.plan_looks import Look
 from nucleipel.stages.predict import THUMBNAIL_PX
 from nucleipel.stages.stitch import frame_of, stitch_map
 from nucleipel.stages.tile import TilePlan, describe_intensity, read_patches
 
 FIXED, GLASS = "fixed", "glass"
-FIXED_PX = 16
-"""Side of the empty image that tells what an image costs beside its pixels."""
+FIXED_PX, NUCLEUS_PX = 16, 12
+"""Sides of the image that tells what an image costs beside its pixels, and of its one nucleus."""
+PINK = (0.9, 0.7, 0.85)
+"""Of an image that passes for stained tissue, as a share of white."""
 TILED_IMAGES, TILED_PATCHES = 6, 8
 """Images that patches are sampled from, and patches of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What so many pixels of an image took; seconds are those of the clock.
+    """What so many pixels of tissue took; seconds are those of the clock.
 
-    `prepare_seconds` come before the first window; `reopen_seconds`, the
-    thumbnail and the overlay belong to the image and not to its pixels.
+    `prepare_seconds` come before the first window. These, `reopen_seconds`, the
+    thumbnail and the pictures (the report, and the overlay, also apart) grow
+    with the image's thumbnail, of `picture_px`, and not with its pixels.
     """
 
     px: int
@@ -70,6 +76,7 @@ class Cost:
     thumbnail_bytes: int = 0
     work_bytes: int = 0
     instance_bytes: int = 0
+    picture_bytes: int = 0
     overlay_bytes: int = 0
 
 
@@ -87,8 +94,8 @@ class Sampling:
 
     All are predicted first and stitched then, as a run does it: so the peak of
     memory in between is that of predicting. Both give a `Cost` for each image
-    of `looks`, by its id, and for an empty image (`FIXED`) and one core of
-    `GLASS`.
+    of `looks`, by its id, and for one that is hardly there (`FIXED`) and one
+    core of `GLASS`.
     """
 
     def __init__(
@@ -123,7 +130,7 @@ class Sampling:
         if self._looks:  # the first pass of a network takes longer
             smallest = min(self._looks, key=lambda look: look.px)
             with self._open(smallest) as slide:
-                self._predicted(slide, smallest, slide.intensity_range(), smallest.sampled[:1])
+                self._parts(slide, smallest.sampled[:1], smallest.sampled_grid)
         for index, look in enumerate(self._looks):
             self._costs[look.row.id] = self._predict(str(index), look)
         for name in (FIXED, GLASS):
@@ -135,10 +142,11 @@ class Sampling:
         """Stitch what was predicted; the costs with those of stitching."""
         store = open_predictions(self._maps, unfinished=True)
         rule = InstanceRule(**self._config.instances.over(store.instances))
-        self._stitched(store.image(FIXED), None, rule, "warm")
         for name in (FIXED, GLASS):
             prediction = store.image(name)
             slide = _blank(prediction.resolution, self._looks)
+            if name == FIXED:  # the first time it may compile
+                self._stitched(prediction, slide, rule, "warm")
             self._costs[name] = self._stitch(prediction, slide, rule, self._costs[name])
         for index, look in enumerate(self._looks):
             with self._open(look) as slide:
@@ -150,14 +158,26 @@ class Sampling:
                 else:
                     framed = self._mosaic(slide, look)
                     Slide(slide.image, frame_of(slide.resolution, self._config)).shown_range()
-                    write_overlay(self._folder / OVERLAY, self._pictures[look.row.id])
+                    pictured = self._pictured(look.row.id)
                 reopened = time.perf_counter() - start
                 cost = self._stitch(prediction, framed, rule, self._costs[look.row.id])
             if not look.is_whole:
-                size = (self._folder / OVERLAY).stat().st_size
-                cost = replace(cost, overlay_bytes=size)
+                shown = prediction.read_thumbnail()
+                cost = replace(
+                    cost,
+                    picture_bytes=pictured
+                    + cost.picture_bytes
+                    - cost.overlay_bytes
+                    - len(overview(_without_nuclei(shown))),
+                )
             self._costs[look.row.id] = replace(cost, reopen_seconds=reopened)
         return self._costs
+
+    def _pictured(self, image_id: str) -> int:
+        """Bytes of the pictures of a whole image: its overlay, and that in its report."""
+        overlay = _without_nuclei(self._pictures[image_id])
+        write_overlay(self._folder / OVERLAY, overlay)
+        return (self._folder / OVERLAY).stat().st_size + len(overview(overlay))
 
     @contextmanager
     def _open(self, look: Look) -> Iterator[Slide]:
@@ -171,7 +191,9 @@ class Sampling:
             tissue_of(slide, self._config.tissue, image_id=look.row.id)
             thumbnail = slide.thumbnail(THUMBNAIL_PX)
             prepared = time.perf_counter()
-            maps = self._predicted(slide, look, intensity, look.sampled)
+            self._parts(slide, look.timed, look.grid, intensity)
+            timed = time.perf_counter()
+            maps = self._map(slide, look, intensity)
             predicted = time.perf_counter()
             resolution, picture = slide.resolution, thumbnail
             if not look.is_whole:
@@ -182,32 +204,41 @@ class Sampling:
         once = self._model.description.grid.whole_image_px is not None
         return replace(
             written,
-            batches=look.batches if once else len(look.sampled),
+            px=look.sampled_tissue_px,
+            batches=look.batches if once else len(look.timed) or len(look.sampled),
             prepare_seconds=prepared - start,
-            network_seconds=predicted - prepared,
+            network_seconds=timed - prepared if look.timed else predicted - timed,
             thumbnail_bytes=written.thumbnail_bytes * thumbnail.size // picture.size,
             picture_px=thumbnail.size // 3,
         )
 
-    def _predicted(
-        self, slide: Slide, look: Look, intensity: IntensityRange, cores: Sequence[Box]
-    ) -> npt.NDArray[np.uint8]:
-        """The maps of some cores; of a whole image where they lie in it, else side by side."""
+    def _parts(
+        self,
+        slide: Slide,
+        cores: Sequence[Box],
+        grid: WindowGrid,
+        intensity: IntensityRange | None = None,
+    ) -> list[tuple[Box, npt.NDArray[np.uint8]]]:
+        """Cores of a grid and their maps."""
         description = self._model.description
         made = predict_parts(
             self._model.network, slide, cores,
-            intensity=intensity,
-            grid=look.grid,
+            intensity=intensity or slide.intensity_range(),
+            grid=grid,
             channels=description.network.in_channels,
             maps=len(description.maps),
             device=self._device,
             flips=self._config.tta,
         )  # fmt: skip
         with closing(made):
-            parts = list(made)
-        if len(cores) < look.cores:
+            return list(made)
+
+    def _map(self, slide: Slide, look: Look, intensity: IntensityRange) -> npt.NDArray[np.uint8]:
+        """The map of a whole image, or of the sampled pieces from left to right."""
+        parts = self._parts(slide, look.sampled, look.sampled_grid, intensity)
+        if not look.is_whole:
             return np.concatenate([values for _, values in parts], axis=2)
-        maps = np.empty((len(description.maps), *slide.shape), np.uint8)
+        maps = np.empty((len(parts[0][1]), *slide.shape), np.uint8)
         for box, values in parts:
             maps[(slice(None), *box.slices)] = values
         return maps
@@ -219,10 +250,13 @@ class Sampling:
 
     def _write_empty(self, name: str) -> Cost:
         core_px = self._model.description.grid.core_px
-        side = FIXED_PX if name == FIXED else core_px
+        side = core_px if name == GLASS else FIXED_PX
         description = self._model.description
         maps = np.zeros((len(description.maps), side, side), np.uint8)
         maps[BACKGROUND] = 255
+        if name == FIXED:
+            maps[:, :NUCLEUS_PX, :NUCLEUS_PX] = 0
+            maps[INTERIOR, :NUCLEUS_PX, :NUCLEUS_PX] = 255
         picture = np.full((side, side, 3), 255, np.uint8)
         resolution = Resolution.pixel_for_pixel((side, side), description.mpp)
         cost = self._write(name, None, resolution, maps, picture)
@@ -236,7 +270,7 @@ class Sampling:
         maps: npt.NDArray[np.uint8],
         picture: npt.NDArray[np.uint8],
     ) -> Cost:
-        grid = self._model.description.grid if look is None else look.grid
+        grid = self._model.description.grid if look is None else look.sampled_grid
         image = self._maps / "zarr.json" if look is None else look.row.image
         parts = shard_boxes(resolution.shape, core_px=grid.core_px)
         start = time.perf_counter()
@@ -277,12 +311,14 @@ class Sampling:
         seconds = time.perf_counter() - start
         done = self._folder / "instances" / prediction.id
         overlay = (done / OVERLAY).stat().st_size
+        pictures = overlay + (done / REPORT).stat().st_size
         return replace(
             cost,
             nuclei=nuclei,
             stitch_seconds=seconds,
             work_bytes=bytes_below(work),
-            instance_bytes=bytes_below(done) - overlay,
+            instance_bytes=bytes_below(done) - pictures,
+            picture_bytes=pictures,
             overlay_bytes=overlay,
         )
 
@@ -308,12 +344,17 @@ class Sampling:
             output.release()
 
 
+def _without_nuclei(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return draw_overlay(picture, np.zeros(picture.shape[:2], np.uint32))
+
+
 def _blank(resolution: Resolution, looks: Sequence[Look]) -> Slide:
-    """White pixels with the channels of the images."""
+    """Pixels of one colour with the channels of the images."""
     channels = looks[0].channels if looks else ("red", "green", "blue")
     dtype = looks[0].dtype if looks else np.dtype(np.uint8)
+    colour = np.array(PINK if len(channels) == len(PINK) else [1.0] * len(channels))
     white = 2 ** (8 * dtype.itemsize) - 1
-    pixels = np.full((*resolution.shape, len(channels)), white, dtype)
+    pixels = np.broadcast_to((colour * white).astype(dtype), (*resolution.shape, len(channels)))
     level = Level(resolution.shape, 1.0, lambda box: pixels[box.slices])
     image = StoredImage(Path("blank"), "none", (level,), dtype, channels, "blank")
     return Slide(image, resolution)
@@ -328,6 +369,7 @@ def sample_tiles(plan: TilePlan, config: TileConfig, folder: Path) -> TileCost:
         for place in chosen
         for index in evenly(range(firsts[place], firsts[place + 1]), TILED_PATCHES)
     ]
+    folder.mkdir()
     start = time.perf_counter()
     write_patches(
         folder,
