@@ -55,7 +55,9 @@ def table(plan: "Plan", *, by_image: bool) -> list[str]:
 
     lines = [f"{'stage':10}{'patches':>12}{'disk':>12}{'memory':>12}{'time':>12}"]
     lines += [_row(need) for need in (*plan.stages, plan.total)]
-    lines += ["", "predict and stitch in one go:", _row(plan.segment), ""]
+    fits = plan.total.memory_bytes <= plan.memory_bytes < plan.segment.memory_bytes
+    apart = " (it does not fit here: run one after the other)" if fits else ""
+    lines += ["", f"predict and stitch in one go{apart}:", _row(plan.segment), ""]
     nuclei = sum(image.nuclei for image in plan.images)
     cores = sum(image.cores for image in plan.images)
     glass = cores - plan.windows
