@@ -65,11 +65,15 @@ def generate(folder: Path, side: int, tissue: float) -> Path:
 
 
 def rows_of(images: list[str], given: argparse.Namespace, folder: Path) -> list[str]:
-    """The options that name the images: the rows of a split are a manifest of their own."""
+    """The options that name the images: the rows of a split are a manifest of their own.
+
+    `given.tiled` are then the splits of it that are tiled.
+    """
     if not given.manifest:
         return images
     with given.manifest.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if given.split in (None, row["split"])]
+    given.tiled = [name for name in ("train", "val") if name in {row["split"] for row in rows}]
     manifest = folder / "manifest.csv"
     with manifest.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, rows[0])
@@ -89,7 +93,7 @@ def compare(rows: list[str], given: argparse.Namespace, folder: Path) -> list[st
         if stage not in needs:
             continue
         out = folder / stage
-        _, found, _ = measured(command(stage, rows, given.checkpoint, folder), out)
+        _, found, _ = measured(command(stage, rows, given, folder), out)
         found["patches"] = patches(stage, out, plan)
         for figure in FIGURES:
             estimate, truth = needs[stage][figure], found[figure]
@@ -104,14 +108,14 @@ def compare(rows: list[str], given: argparse.Namespace, folder: Path) -> list[st
     return lines
 
 
-def command(stage: str, rows: list[str], checkpoint: str, folder: Path) -> list[str]:
+def command(stage: str, rows: list[str], given: argparse.Namespace, folder: Path) -> list[str]:
     """A stage's command, its output named as it is."""
     out = ["--out", str(folder / stage)]
     if stage == "tile":
-        return ["tile", *rows, *out]
+        return ["tile", *rows, *out, "--set", f"splits={json.dumps(given.tiled)}"]
     if stage == "stitch":
         return ["stitch", "--predictions", str(folder / "predict"), *out]
-    return [stage, *rows, "--checkpoint", checkpoint, *out]
+    return [stage, *rows, "--checkpoint", given.checkpoint, *out]
 
 
 def measured(command: list[str], out: Path | None) -> tuple[str, dict[str, Any], int]:

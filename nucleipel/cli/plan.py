@@ -10,7 +10,8 @@ from nucleipel.cli import options
 from nucleipel.core.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from nucleipel.stages.plan import Need, Plan
+    from nucleipel.stages.plan import Plan
+    from nucleipel.stages.plan_patches import Need
 
 
 @click.command()

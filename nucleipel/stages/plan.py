@@ -27,44 +27,18 @@ from nucleipel.io.slide import WHOLE_READ_LIMIT_PX
 from nucleipel.io.tissue import require_tissue_files
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.plan_looks import Look, look_at
-from nucleipel.stages.plan_samples import (
-    FIXED,
-    GLASS,
-    Cost,
-    Sampling,
-    TileCost,
-    evenly,
-    sample_tiles,
-)
+from nucleipel.stages.plan_patches import START_WITHOUT_TORCH, Need, evenly, tile_need, tiling_of
+from nucleipel.stages.plan_samples import FIXED, GLASS, Cost, Sampling
 from nucleipel.stages.predict import THUMBNAIL_PX, reading_of
 from nucleipel.stages.stitch import choose_block_px
-from nucleipel.stages.tile import TilePlan, lay_tiles
 
 log = logging.getLogger(__name__)
 
 GB = 2**30
 SMALL_IMAGES, LARGE_IMAGES = 12, 4
 """So many are sampled: of those that are sampled whole, and of the others."""
-START_WITHOUT_TORCH = 0.4
-"""Of a start of `predict`, `tile` and `stitch` take so much: 1.6 of 4.1 s were measured."""
 PART_COPIES = 3
 """Parts of a map that are held at a time: one is made, one waits, one is compressed."""
-TILE_BASE_BYTES = 180 * 2**20
-PATCH_COPIES = 3
-"""A shard's patches are held one by one, put together, and compressed."""
-RANGE_BYTES = 9
-"""Of a value whose percentiles are taken, beside the value itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a stage needs: `patches` are those of `tile`, or windows of the network."""
-
-    stage: str
-    patches: int
-    disk_bytes: int
-    memory_bytes: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +132,7 @@ def plan(
     reading = reading_of(model, config)
     rows.require_readable(reading)
     require_tissue_files(config.tissue, [row.id for row in rows.rows])
-    tiling = _tiling(rows, config)
+    tiling = tiling_of(rows, config)
     device = choose_device(config.device)
     place_network(model.network, device)
     start_seconds = clock.elapsed
@@ -174,28 +148,16 @@ def plan(
         machine.forget_peak()
         costs = sampling.stitch()
         segment_peak = max(predict_peak, machine.peak_bytes())
-        tile_cost = tiling and sample_tiles(tiling, config.tiling(), Path(folder) / "patches.zarr")
+        patches = Path(folder) / "patches.zarr"
+        tile = () if tiling is None else (tile_need(tiling, config, patches, start_seconds),)
     images = tuple(_need_of(look, chosen, costs) for look in looks)
     maps = len(model.description.maps)
     stages = (
-        *([_tile_need(tiling, tile_cost, config, start_seconds)] if tiling and tile_cost else []),
+        *tile,
         _predict_need(looks, chosen, images, predict_peak, maps, start_seconds),
         _stitch_need(looks, images, config, block_px, start_seconds),
     )
     return _summed(stages, images, chosen, out, config, segment_peak, block_px, str(device))
-
-
-def _tiling(rows: Manifest, config: PlanConfig) -> TilePlan | None:
-    """The tiles of the rows that `tile` would take; None if there are none."""
-    tiled = config.tiling()
-    splits = tuple(
-        split
-        for split in tiled.splits
-        if any(row.split == split and row.label is not None for row in rows.rows)
-    )
-    if not splits:
-        return None
-    return lay_tiles(rows, tiled.model_copy(update={"splits": splits}))
 
 
 def _choose(looks: Sequence[Look]) -> list[Look]:
@@ -265,23 +227,6 @@ def _preparing(look: Look, near: Look) -> float:
     if min(look.tissue_seconds, near.tissue_seconds) > 0.1:
         return look.tissue_seconds / near.tissue_seconds
     return min(look.px, WHOLE_READ_LIMIT_PX) / min(near.px, WHOLE_READ_LIMIT_PX)
-
-
-def _tile_need(tiling: TilePlan, cost: TileCost, config: PlanConfig, start_seconds: float) -> Need:
-    tiled = config.tiling()
-    values = tiled.patch_px**2 * min(tiled.shard_patches, tiling.patches)
-    shard_bytes = values * (tiled.channels * tiling.dtype.itemsize + 4)
-    largest = max(math.prod(image.shape) for image in tiling.images)
-    ranges = min(largest, WHOLE_READ_LIMIT_PX) * tiled.channels * RANGE_BYTES
-    return Need(
-        "tile",
-        tiling.patches,
-        round(cost.patch_bytes * tiling.patches),
-        TILE_BASE_BYTES + max(PATCH_COPIES * shard_bytes, ranges),
-        start_seconds * START_WITHOUT_TORCH
-        + cost.patch_seconds * tiling.patches
-        + cost.image_seconds * len(tiling.images),
-    )
 
 
 def _predict_need(

@@ -27,8 +27,8 @@ SAMPLED_PX = 512
 LEAST_PIECES, MOST_PIECES = 12, 64
 PYRAMID_PX = 4200
 """So wide is the sample of an image whose instance map becomes a pyramid, so that its does too."""
-TIMED_WINDOWS = 2
-"""Of full size, to time the network by."""
+MANY_WINDOWS = 16
+"""Of an image with so many, two of full size time the network, of others one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +133,14 @@ def look_at(model: Checkpoint, row: Row, reading: Reading, config: PlanConfig) -
             is_whole=whole,
             sampled_grid=fine,
             sampled=tuple(sampled),
-            timed=() if whole else tuple(windows[:: -(-len(windows) // TIMED_WINDOWS) or 1]),
+            timed=() if whole else _timed(windows),
             tissue_seconds=seconds,
         )
+
+
+def _timed(windows: Sequence[Box]) -> tuple[Box, ...]:
+    middle = windows[len(windows) // 2 :][:1]
+    return (*middle, windows[0]) if len(windows) >= MANY_WINDOWS else tuple(middle)
 
 
 def _area(boxes: Iterable[Box]) -> int:

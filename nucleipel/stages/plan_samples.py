@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nucleipel.config import PlanConfig, PredictConfig, StitchConfig, TileConfig
+from nucleipel.config import PlanConfig, PredictConfig, StitchConfig
 from nucleipel.core.geometry import Box
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.machine import bytes_below
@@ -25,9 +25,8 @@ from nucleipel.instances.targets import BACKGROUND, INTERIOR
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import Level, StoredImage
 from nucleipel.io.instances import OVERLAY, REPORT, create_working_map, write_overlay
-from nucleipel.io.mosaic import build_mosaic
+from nucleipel.io.mosaic import Mosaic, build_mosaic
 from nucleipel.io.output import claim_output
-from nucleipel.io.patch_store import all_shards, write_patches
 from nucleipel.io.predictions import (
     THUMBNAIL,
     Prediction,
@@ -43,15 +42,12 @@ from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.stages.plan_looks import Look
 from nucleipel.stages.predict import THUMBNAIL_PX
 from nucleipel.stages.stitch import frame_of, stitch_map
-from nucleipel.stages.tile import TilePlan, describe_intensity, read_patches
 
 FIXED, GLASS = "fixed", "glass"
 FIXED_PX, NUCLEUS_PX = 16, 12
 """Sides of the image that tells what an image costs beside its pixels, and of its one nucleus."""
 PINK = (0.9, 0.7, 0.85)
 """Of an image that passes for stained tissue, as a share of white."""
-TILED_IMAGES, TILED_PATCHES = 6, 8
-"""Images that patches are sampled from, and patches of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +74,6 @@ class Cost:
     instance_bytes: int = 0
     picture_bytes: int = 0
     overlay_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TileCost:
-    """What a patch took, and an image beside its patches."""
-
-    patch_bytes: float
-    patch_seconds: float
-    image_seconds: float
 
 
 class Sampling:
@@ -156,7 +143,8 @@ class Sampling:
                 if look.is_whole:
                     framed = Slide(slide.image, frame_of(slide.resolution, self._config))
                 else:
-                    framed = self._mosaic(slide, look)
+                    mosaic = self._mosaic(slide, look)
+                    framed = Slide(mosaic.image, frame_of(mosaic.resolution, self._config))
                     Slide(slide.image, frame_of(slide.resolution, self._config)).shown_range()
                     pictured = self._pictured(look.row.id)
                 reopened = time.perf_counter() - start
@@ -198,8 +186,10 @@ class Sampling:
             resolution, picture = slide.resolution, thumbnail
             if not look.is_whole:
                 mosaic = self._mosaic(slide, look)
-                picture, resolution = mosaic.thumbnail(THUMBNAIL_PX), mosaic.resolution
-        written = self._write(name, look, resolution, maps, picture)
+                resolution = mosaic.resolution
+                seen = Slide(mosaic.image, resolution, channel=slide.channel)
+                picture = seen.thumbnail(THUMBNAIL_PX)
+        written = self._write(name, look, resolution, maps, picture, channel=slide.channel)
         self._pictures[look.row.id] = thumbnail
         once = self._model.description.grid.whole_image_px is not None
         return replace(
@@ -243,10 +233,9 @@ class Sampling:
             maps[(slice(None), *box.slices)] = values
         return maps
 
-    def _mosaic(self, slide: Slide, look: Look) -> Slide:
+    def _mosaic(self, slide: Slide, look: Look) -> Mosaic:
         level = 0 if self._config.map_frame == "level0" else slide.resolution.level
-        mosaic = build_mosaic(slide, look.sampled, level=level)
-        return Slide(mosaic.image, mosaic.resolution, channel=slide.channel)
+        return build_mosaic(slide, look.sampled, level=level)
 
     def _write_empty(self, name: str) -> Cost:
         core_px = self._model.description.grid.core_px
@@ -259,7 +248,8 @@ class Sampling:
             maps[INTERIOR, :NUCLEUS_PX, :NUCLEUS_PX] = 255
         picture = np.full((side, side, 3), 255, np.uint8)
         resolution = Resolution.pixel_for_pixel((side, side), description.mpp)
-        cost = self._write(name, None, resolution, maps, picture)
+        channel = None if self._config.channel is None else 0
+        cost = self._write(name, None, resolution, maps, picture, channel=channel)
         return replace(cost, px=side * side)
 
     def _write(
@@ -269,6 +259,8 @@ class Sampling:
         resolution: Resolution,
         maps: npt.NDArray[np.uint8],
         picture: npt.NDArray[np.uint8],
+        *,
+        channel: int | None = None,
     ) -> Cost:
         grid = self._model.description.grid if look is None else look.sampled_grid
         image = self._maps / "zarr.json" if look is None else look.row.image
@@ -280,6 +272,7 @@ class Sampling:
             ((box, maps[(slice(None), *box.slices)]) for box in parts),
             image=image,
             resolution=resolution,
+            channel=channel,
             maps=len(maps),
             core_px=grid.core_px,
             thumbnail=picture,
@@ -358,42 +351,3 @@ def _blank(resolution: Resolution, looks: Sequence[Look]) -> Slide:
     level = Level(resolution.shape, 1.0, lambda box: pixels[box.slices])
     image = StoredImage(Path("blank"), "none", (level,), dtype, channels, "blank")
     return Slide(image, resolution)
-
-
-def sample_tiles(plan: TilePlan, config: TileConfig, folder: Path) -> TileCost:
-    """Cut and store some patches of some images, as `tile` does."""
-    chosen = evenly(range(len(plan.images)), TILED_IMAGES)
-    firsts = np.cumsum([0, *(len(image.tiles) for image in plan.images)]).tolist()
-    wanted = [
-        index
-        for place in chosen
-        for index in evenly(range(firsts[place], firsts[place + 1]), TILED_PATCHES)
-    ]
-    folder.mkdir()
-    start = time.perf_counter()
-    write_patches(
-        folder,
-        read_patches(plan, wanted=set(wanted)),
-        shards=all_shards(len(wanted), min(config.shard_patches, len(wanted))),
-        count=len(wanted),
-        patch_px=config.patch_px,
-        channels=config.channels,
-        dtype=plan.dtype,
-        shard_patches=min(config.shard_patches, len(wanted)),
-    )
-    cut = time.perf_counter()
-    for place in chosen:
-        describe_intensity(plan.images[place], plan.reading)
-    end = time.perf_counter()
-    return TileCost(
-        patch_bytes=bytes_below(folder) / len(wanted),
-        patch_seconds=(cut - start) / len(wanted),
-        image_seconds=(end - cut) / len(chosen),
-    )
-
-
-def evenly(items: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the items, the first and the last among them, evenly spread."""
-    if len(items) <= count:
-        return list(items)
-    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]

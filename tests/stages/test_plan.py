@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from click.testing import CliRunner
 from PIL import Image
@@ -160,6 +161,27 @@ def test_windows_and_disk_of_a_slide_with_glass(
     _require_near(image["instance_bytes"], machine.bytes_below(out / "islands"))
     nuclei = json.loads((out / "islands" / "certificate.json").read_text())["nuclei"]
     _require_near(image["nuclei"], nuclei)
+
+
+@pytest.mark.parametrize("asked", [[], ["--map-frame", "working"]])
+def test_disk_at_a_coarser_working_mpp(
+    slide: Path, checkpoint: Path, tmp_path: Path, asked: list[str]
+) -> None:
+    arguments = [slide, "--checkpoint", checkpoint, "--at-mpp", 1.0, "--tissue", "off", *asked]
+    image = _plan(*arguments)["images"][0]
+    _run("segment", *arguments, "--out", tmp_path / "out")
+    _require_near(image["instance_bytes"], machine.bytes_below(tmp_path / "out" / "islands"))
+
+
+def test_one_channel_of_two(checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "two.ome.tif"
+    pixels = np.full((2, 300, 400), 3000, np.uint16)
+    pixels[1, 40:60, 100:300:25] = pixels[1, 200:220, 10:390:25] = 10
+    tifffile.imwrite(path, pixels, ome=True, metadata={"axes": "CYX"})
+    arguments = [path, "--mpp", 0.5, "--channel", 1, "--checkpoint", checkpoint]
+    image = _plan(*arguments)["images"][0]
+    _run("segment", *arguments, "--out", tmp_path / "out")
+    _require_near(image["instance_bytes"], machine.bytes_below(tmp_path / "out" / "two"))
 
 
 def test_what_is_asked_for_counts(slide: Path, checkpoint: Path) -> None:
