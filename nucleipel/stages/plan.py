@@ -35,8 +35,8 @@ from nucleipel.stages.stitch import choose_block_px
 log = logging.getLogger(__name__)
 
 GB = 2**30
-SMALL_IMAGES, LARGE_IMAGES = 12, 4
-"""So many are sampled: of those that are sampled whole, and of the others."""
+SMALL_IMAGES, SMALL_IMAGES_PX, LARGE_IMAGES = (6, 32), 2**23, 4
+"""Of images that are sampled whole, from 6 to 32 with about so many pixels; 4 of the others."""
 PART_COPIES = 3
 """Parts of a map that are held at a time: one is made, one waits, one is compressed."""
 
@@ -162,14 +162,21 @@ def plan(
 
 def _choose(looks: Sequence[Look]) -> list[Look]:
     """The images that are sampled, evenly spread over all sizes."""
-    chosen = []
-    for whole, count in ((True, SMALL_IMAGES), (False, LARGE_IMAGES)):
-        alike = sorted(
+    alike = {
+        whole: sorted(
             (look for look in looks if look.windows and look.is_whole == whole),
             key=lambda look: (look.px, look.row.id),
         )
-        chosen += [alike[place] for place in evenly(range(len(alike)), count)]
-    return chosen
+        for whole in (True, False)
+    }
+    small, large = alike[True], alike[False]
+    least, most = SMALL_IMAGES
+    fitting = SMALL_IMAGES_PX * len(small) // max(1, sum(look.px for look in small))
+    count = min(max(fitting, least), most)
+    return [
+        *(small[place] for place in evenly(range(len(small)), count)),
+        *(large[place] for place in evenly(range(len(large)), LARGE_IMAGES)),
+    ]
 
 
 def _need_of(look: Look, chosen: Sequence[Look], costs: Mapping[str, Cost]) -> ImageNeed:
@@ -196,7 +203,9 @@ def _need_of(look: Look, chosen: Sequence[Look], costs: Mapping[str, Cost]) -> I
         instance_bytes=round(all_of("instance_bytes") + cost.picture_bytes * pictures),
         work_bytes=round(all_of("work_bytes")),
         predict_seconds=cost.prepare_seconds * again + network + all_of("write_seconds"),
-        stitch_seconds=cost.reopen_seconds * again + all_of("stitch_seconds"),
+        stitch_seconds=cost.reopen_seconds * again
+        + all_of("stitch_seconds")
+        + cost.picture_seconds * pictures,
     )
 
 

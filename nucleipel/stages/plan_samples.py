@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ from nucleipel.io.tissue import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.stages.plan_looks import Look
 from nucleipel.stages.predict import THUMBNAIL_PX
+from nucleipel.stages.report import report_of_image
 from nucleipel.stages.stitch import frame_of, stitch_map
 
 FIXED, GLASS = "fixed", "glass"
@@ -68,12 +70,22 @@ class Cost:
     write_seconds: float = 0.0
     reopen_seconds: float = 0.0
     stitch_seconds: float = 0.0
+    picture_seconds: float = 0.0
     map_bytes: int = 0
     thumbnail_bytes: int = 0
     work_bytes: int = 0
     instance_bytes: int = 0
     picture_bytes: int = 0
     overlay_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """An overlay, and what it takes of the report."""
+
+    overlay_bytes: int
+    report_bytes: int
+    seconds: float
 
 
 class Sampling:
@@ -146,26 +158,28 @@ class Sampling:
                     mosaic = self._mosaic(slide, look)
                     framed = Slide(mosaic.image, frame_of(mosaic.resolution, self._config))
                     Slide(slide.image, frame_of(slide.resolution, self._config)).shown_range()
-                    pictured = self._pictured(look.row.id)
                 reopened = time.perf_counter() - start
                 cost = self._stitch(prediction, framed, rule, self._costs[look.row.id])
-            if not look.is_whole:
-                shown = prediction.read_thumbnail()
+            if not look.is_whole:  # its pictures are not those of the image
+                own = self._draw(self._pictures[look.row.id])
+                drawn = self._draw(prediction.read_thumbnail())
                 cost = replace(
                     cost,
-                    picture_bytes=pictured
-                    + cost.picture_bytes
-                    - cost.overlay_bytes
-                    - len(overview(_without_nuclei(shown))),
-                )
+                    picture_bytes=cost.picture_bytes - cost.overlay_bytes - drawn.report_bytes
+                    + own.overlay_bytes + own.report_bytes,
+                    picture_seconds=cost.picture_seconds - drawn.seconds + own.seconds,
+                )  # fmt: skip
             self._costs[look.row.id] = replace(cost, reopen_seconds=reopened)
         return self._costs
 
-    def _pictured(self, image_id: str) -> int:
-        """Bytes of the pictures of a whole image: its overlay, and that in its report."""
-        overlay = _without_nuclei(self._pictures[image_id])
+    def _draw(self, picture: npt.NDArray[np.uint8]) -> "_Drawn":
+        """What the overlay of a picture takes, without nuclei."""
+        start = time.perf_counter()
+        overlay = draw_overlay(picture, np.zeros(picture.shape[:2], np.uint32))
         write_overlay(self._folder / OVERLAY, overlay)
-        return (self._folder / OVERLAY).stat().st_size + len(overview(overlay))
+        seconds = time.perf_counter() - start
+        size = (self._folder / OVERLAY).stat().st_size
+        return _Drawn(size, len(overview(overlay)), seconds)
 
     @contextmanager
     def _open(self, look: Look) -> Iterator[Slide]:
@@ -300,15 +314,17 @@ class Sampling:
             scratch=work / "scratch",
         )
         start = time.perf_counter()
-        nuclei = self._stitched(prediction, slide, rule, "instances")
+        nuclei, reported = self._stitched(prediction, slide, rule, "instances")
         seconds = time.perf_counter() - start
+        drawn = self._draw(prediction.read_thumbnail()).seconds
         done = self._folder / "instances" / prediction.id
         overlay = (done / OVERLAY).stat().st_size
         pictures = overlay + (done / REPORT).stat().st_size
         return replace(
             cost,
             nuclei=nuclei,
-            stitch_seconds=seconds,
+            stitch_seconds=max(0.0, seconds - reported - drawn),
+            picture_seconds=reported + drawn,
             work_bytes=bytes_below(work),
             instance_bytes=bytes_below(done) - pictures,
             picture_bytes=pictures,
@@ -316,29 +332,31 @@ class Sampling:
         )
 
     def _stitched(
-        self, prediction: Prediction, slide: Slide | None, rule: InstanceRule, folder: str
-    ) -> int:
+        self, prediction: Prediction, slide: Slide, rule: InstanceRule, folder: str
+    ) -> tuple[int, float]:
+        """How many nuclei there are, and the seconds of the report."""
         config = self._config.part(StitchConfig)
         output = claim_output(
             self._folder / folder, stage="stitch", config=config.identity(), inputs={}
         )
+        seconds = 0.0
+
+        def build_report(*about: Any, **more: Any) -> str:
+            nonlocal seconds
+            start = time.perf_counter()
+            page = report_of_image(*about, **more)
+            seconds = time.perf_counter() - start
+            return page
+
         try:
-            return stitch_map(
-                prediction,
-                slide,
-                output,
-                config,
-                rule=rule,
-                block_px=self._block_px,
-                source="",
-                clock=Stopwatch(),
-            )
+            count = stitch_map(
+                prediction, slide, output, config,
+                rule=rule, block_px=self._block_px, source="", clock=Stopwatch(),
+                build_report=build_report,
+            )  # fmt: skip
         finally:
             output.release()
-
-
-def _without_nuclei(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return draw_overlay(picture, np.zeros(picture.shape[:2], np.uint32))
+        return count, seconds
 
 
 def _blank(resolution: Resolution, looks: Sequence[Look]) -> Slide:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -184,6 +185,7 @@ def stitch_map(
     block_px: int,
     source: str,
     clock: Stopwatch,
+    build_report: Callable[..., str] = report_of_image,
 ) -> int:
     """Find the nuclei in the working frame, measure and write them in that of the result.
 
@@ -226,7 +228,7 @@ def stitch_map(
             as_csv=config.csv,
             geojson=config.geojson,
             build_report=partial(
-                report_of_image,
+                build_report,
                 prediction,
                 summary,
                 instance_map=drawn,
