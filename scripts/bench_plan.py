@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def rows_of(images: list[str], given: argparse.Namespace, folder: Path) -> list[
 
 def compare(rows: list[str], given: argparse.Namespace, folder: Path) -> list[str]:
     """Run it all; the lines of the table."""
-    told, run, _ = measured(["plan", *rows, "--checkpoint", given.checkpoint, "--json"], None)
+    told, run = measured(["plan", *rows, "--checkpoint", given.checkpoint, "--json"], None)
     plan = json.loads(told)
     needs = {need["stage"]: need for need in (*plan["stages"], plan["segment"])}
     lines = [f"plan: {run['seconds']:.1f} s, {plan['sampled_windows']} windows sampled"]
@@ -93,7 +94,7 @@ def compare(rows: list[str], given: argparse.Namespace, folder: Path) -> list[st
         if stage not in needs:
             continue
         out = folder / stage
-        _, found, _ = measured(command(stage, rows, given, folder), out)
+        _, found = measured(command(stage, rows, given, folder), out)
         found["patches"] = patches(stage, out, plan)
         for figure in FIGURES:
             estimate, truth = needs[stage][figure], found[figure]
@@ -118,7 +119,7 @@ def command(stage: str, rows: list[str], given: argparse.Namespace, folder: Path
     return [stage, *rows, "--checkpoint", given.checkpoint, *out]
 
 
-def measured(command: list[str], out: Path | None) -> tuple[str, dict[str, Any], int]:
+def measured(command: list[str], out: Path | None) -> tuple[str, dict[str, Any]]:
     """What a command printed, and its disk, memory and seconds."""
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as told:
@@ -137,17 +138,16 @@ def measured(command: list[str], out: Path | None) -> tuple[str, dict[str, Any],
         told.seek(0)
         seconds = time.perf_counter() - start
         found = {"disk_bytes": disk, "memory_bytes": usage.ru_maxrss * 1024, "seconds": seconds}
-        return told.read(), found, status
+        return told.read(), found
 
 
 def bytes_below(folder: Path) -> int:
     """Of all files there at the moment; some go while they are counted."""
     total = 0
-    for file in folder.rglob("*"):
-        try:
-            total += file.lstat().st_size if file.is_file() else 0
-        except OSError:
-            continue
+    for path, _, names in os.walk(folder):  # a folder that has gone counts nothing
+        for name in names:
+            with suppress(OSError):
+                total += Path(path, name).lstat().st_size
     return total
 
 
