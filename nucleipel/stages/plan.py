@@ -141,8 +141,9 @@ def plan(
     chosen = _choose(looks)
     with tempfile.TemporaryDirectory(prefix="nucleipel-plan-") as folder:
         sampling = Sampling(
-            Path(folder), model, reading, config, chosen, device=device, block_px=block_px
-        )
+            Path(folder), model, reading, config, chosen,
+            glass_px=max(look.glass_px for look in looks), device=device, block_px=block_px,
+        )  # fmt: skip
         sampling.predict()
         predict_peak = machine.peak_bytes()
         machine.forget_peak()
@@ -152,10 +153,12 @@ def plan(
         tile = () if tiling is None else (tile_need(tiling, config, patches, start_seconds),)
     images = tuple(_need_of(look, chosen, costs) for look in looks)
     maps = len(model.description.maps)
+    # what compiles now, does not then
+    stitch_start = START_WITHOUT_TORCH * start_seconds + min(sampling.load_seconds, start_seconds)
     stages = (
         *tile,
         _predict_need(looks, chosen, images, predict_peak, maps, start_seconds),
-        _stitch_need(looks, images, config, block_px, start_seconds),
+        _stitch_need(looks, images, config, block_px, stitch_start),
     )
     return _summed(stages, images, chosen, out, config, segment_peak, block_px, str(device))
 
@@ -275,7 +278,7 @@ def _stitch_need(
         sum(image.windows for image in images),
         sum(image.instance_bytes for image in images) + max(image.work_bytes for image in images),
         memory,
-        start_seconds * START_WITHOUT_TORCH + sum(image.stitch_seconds for image in images),
+        start_seconds + sum(image.stitch_seconds for image in images),
     )
 
 

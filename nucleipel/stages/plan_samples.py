@@ -29,6 +29,7 @@ from nucleipel.io.instances import OVERLAY, REPORT, create_working_map, write_ov
 from nucleipel.io.mosaic import Mosaic, build_mosaic
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import (
+    CORES_PER_SHARD,
     THUMBNAIL,
     Prediction,
     open_predictions,
@@ -93,8 +94,9 @@ class Sampling:
 
     All are predicted first and stitched then, as a run does it: so the peak of
     memory in between is that of predicting. Both give a `Cost` for each image
-    of `looks`, by its id, and for one that is hardly there (`FIXED`) and one
-    core of `GLASS`.
+    of `looks`, by its id, and `stitch` for one that is hardly there (`FIXED`)
+    and one of `GLASS` too, of which an image has `glass_px` at most.
+    `load_seconds` are those of the first stitching.
     """
 
     def __init__(
@@ -105,12 +107,15 @@ class Sampling:
         config: PlanConfig,
         looks: Sequence[Look],
         *,
+        glass_px: int,
         device: torch.device,
         block_px: int,
     ) -> None:
         self._folder, self._model, self._reading = folder, model, reading
         self._config, self._looks = config, looks
         self._device, self._block_px = device, block_px
+        self._glass_px = glass_px
+        self.load_seconds = 0.0
         self._costs: dict[str, Cost] = {}
         self._pictures: dict[str, npt.NDArray[np.uint8]] = {}
         self._maps = folder / "maps.zarr"
@@ -132,20 +137,22 @@ class Sampling:
                 self._parts(slide, smallest.sampled[:1], smallest.sampled_grid)
         for index, look in enumerate(self._looks):
             self._costs[look.row.id] = self._predict(str(index), look)
-        for name in (FIXED, GLASS):
-            self._costs[name] = self._write_empty(name)
         output.release()
         return self._costs
 
     def stitch(self) -> dict[str, Cost]:
         """Stitch what was predicted; the costs with those of stitching."""
+        for name in (FIXED, GLASS):
+            self._costs[name] = self._write_empty(name)
         store = open_predictions(self._maps, unfinished=True)
         rule = InstanceRule(**self._config.instances.over(store.instances))
         for name in (FIXED, GLASS):
             prediction = store.image(name)
             slide = _blank(prediction.resolution, self._looks)
-            if name == FIXED:  # the first time it may compile
+            start = time.perf_counter()
+            if name == FIXED:  # the first time it loads what was compiled, or compiles
                 self._stitched(prediction, slide, rule, "warm")
+                self.load_seconds = time.perf_counter() - start
             self._costs[name] = self._stitch(prediction, slide, rule, self._costs[name])
         for index, look in enumerate(self._looks):
             with self._open(look) as slide:
@@ -253,14 +260,17 @@ class Sampling:
 
     def _write_empty(self, name: str) -> Cost:
         core_px = self._model.description.grid.core_px
-        side = core_px if name == GLASS else FIXED_PX
+        side = FIXED_PX
+        if name == GLASS:  # as much as there is in one part: of less the seconds are not sure
+            most = math.isqrt(self._glass_px) // core_px
+            side = core_px * min(max(most, 1), CORES_PER_SHARD)
         description = self._model.description
         maps = np.zeros((len(description.maps), side, side), np.uint8)
         maps[BACKGROUND] = 255
         if name == FIXED:
             maps[:, :NUCLEUS_PX, :NUCLEUS_PX] = 0
             maps[INTERIOR, :NUCLEUS_PX, :NUCLEUS_PX] = 255
-        picture = np.full((side, side, 3), 255, np.uint8)
+        picture = np.full((FIXED_PX, FIXED_PX, 3), 255, np.uint8)
         resolution = Resolution.pixel_for_pixel((side, side), description.mpp)
         channel = None if self._config.channel is None else 0
         cost = self._write(name, None, resolution, maps, picture, channel=channel)
