@@ -34,6 +34,10 @@ class OutputError(NucleipelError, OSError):
     """An output path cannot be used."""
 
 
+class ResourceError(NucleipelError, RuntimeError):
+    """The machine has too little disk or memory for what is to be done."""
+
+
 class TrainingError(NucleipelError, RuntimeError):
     """Training cannot go on (a loss that is not finite, say)."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from nucleipel.cli import options
+from nucleipel.cli.plan import plan
 from nucleipel.core.shard import Shard
 
 IMPORT_FORMATS = (
@@ -496,6 +497,7 @@ def deviation(
 
 COMMANDS = (
     info,
+    plan,
     import_annotations,
     train,
     tile,

@@ -66,7 +66,8 @@ def cli(verbose: bool, quiet: bool) -> None:
     """Segment nuclei: train, tile, fine-tune with PEL, predict and stitch whole slides.
 
     The stages in order: train, tile, finetune-patches, predict, stitch,
-    evaluate; segment is predict and stitch in one go; demo runs it all.
+    evaluate; segment is predict and stitch in one go; demo runs it all. plan
+    tells first what they will take.
     """
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logger = logging.getLogger("nucleipel")

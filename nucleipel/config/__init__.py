@@ -12,6 +12,7 @@ from nucleipel.config.nuclei import (
     CalibrateConfig,
     EvaluateConfig,
     InstanceConfig,
+    PlanConfig,
     SegmentConfig,
     StitchConfig,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "JobConfig",
     "NetworkConfig",
     "PELConfig",
+    "PlanConfig",
     "PredictConfig",
     "SegmentConfig",
     "StitchConfig",

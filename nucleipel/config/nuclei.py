@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from nucleipel.config.reading import PredictConfig
+from nucleipel.config.reading import PredictConfig, ReadConfig, TileConfig
 from nucleipel.config.settings import NotNegative, Positive, Settings, Share
 from nucleipel.instances.rule import InstanceRule
 
@@ -83,6 +83,22 @@ class SegmentConfig(PredictConfig, StitchConfig):
 
     keep_predictions: bool = False
     """Whether the probability maps stay in OUT/predictions.zarr."""
+
+
+class PlanConfig(SegmentConfig):
+    """Settings of `nucleipel plan`: those of `segment`, and of `tile` in a group."""
+
+    tile: TileConfig = TileConfig()
+    """How annotated images are tiled; what it does not say of reading is as above."""
+
+    def tiling(self) -> TileConfig:
+        """The settings of `tile`, those of reading filled in."""
+        shared = {
+            name: getattr(self, name)
+            for name in ReadConfig.model_fields
+            if name not in self.tile.model_fields_set
+        }
+        return self.tile.model_copy(update=shared)
 
 
 class CalibrateConfig(PredictConfig):

@@ -41,6 +41,13 @@ class Tissue:
         y1, x1 = (-(-stop // self.step_px) for stop in (box.y1, box.x1))
         return bool(self.mask[y0 : max(y1, 0), x0 : max(x1, 0)].any())
 
+    def px(self, box: Box) -> int:
+        """Working pixels of a box that lie on tissue, to the mask's precision."""
+        y0, x0 = max(box.y0, 0) // self.step_px, max(box.x0, 0) // self.step_px
+        part = self.mask[y0 : -(-box.y1 // self.step_px), x0 : -(-box.x1 // self.step_px)]
+        height, width = box.shape
+        return round(float(part.mean()) * height * width)
+
     @property
     def share(self) -> float:
         """Tissue in all of the mask, 0 to 1."""

@@ -87,7 +87,6 @@ def build_report(
     settings : dict
         Of the run, plain JSON types, groups inside.
     """
-    picture = _overview(overlay)
     fields = _fields(summary, instance_map, read, mpp)
     field_bar_px, field_bar = _scale_bar(CELL_PX, mpp)
     groups = [] if read is None else _groups(summary, read, mpp)
@@ -102,7 +101,7 @@ def build_report(
         id=image_id,
         numbers=_numbers(summary, mpp, certificate.get("tissue", {}).get("tissue_percent")),
         facts=facts,
-        overview=data_uri_within(picture, OVERVIEW_BYTES),
+        overview=overview(overlay),
         shape=summary.shape,
         fields=fields,
         field_bar_px=field_bar_px,
@@ -130,12 +129,13 @@ def data_uri_within(picture: npt.NDArray[np.uint8], limit: int) -> str:
         picture = cv2.resize(picture, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
 
 
-def _overview(overlay: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def overview(overlay: npt.NDArray[np.uint8]) -> str:
+    """The picture of the whole image as it stands in the page."""
     factor = OVERVIEW_PX / max(overlay.shape[:2])
-    if factor >= 1:
-        return overlay
-    size = [max(1, round(factor * length)) for length in overlay.shape[:2]]
-    return cv2.resize(overlay, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    if factor < 1:
+        size = [max(1, round(factor * length)) for length in overlay.shape[:2]]
+        overlay = cv2.resize(overlay, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return data_uri_within(overlay, OVERVIEW_BYTES)
 
 
 def _numbers(

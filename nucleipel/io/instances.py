@@ -88,8 +88,6 @@ def write_instances(
     `build_report` gives the HTML page, and is asked once all `nuclei` are written.
     Returns how many nuclei there are.
     """
-    from PIL import Image
-
     work = work_folder(out, image_id)
     partial = out / f".{image_id}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -101,7 +99,7 @@ def write_instances(
     count = write_nuclei(
         partial, nuclei, about=about, unique=unique, as_csv=as_csv, geojson=geojson
     )
-    Image.fromarray(overlay).save(partial / OVERLAY)
+    write_overlay(partial / OVERLAY, overlay)
     write_json(partial / CERTIFICATE, certificate)
     if build_report is not None:
         (partial / REPORT).write_text(build_report(), encoding="utf-8", newline="\n")
@@ -112,6 +110,13 @@ def write_instances(
     with suppress(OSError):  # another image is at work there
         work.parent.rmdir()
     return count
+
+
+def write_overlay(path: Path, overlay: npt.NDArray[np.uint8]) -> None:
+    """Write an (h, w, 3) picture as PNG."""
+    from PIL import Image
+
+    Image.fromarray(overlay).save(path)
 
 
 def missing_images(out: Path) -> tuple[str, ...]:

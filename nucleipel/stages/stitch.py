@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -156,65 +157,90 @@ def _stitch_image(
     source: str,
     clock: Stopwatch,
 ) -> None:
-    """Find the nuclei in the working frame, measure and write them in that of the result."""
-    working = prediction.resolution
-    frame = working.at_level_0() if config.map_frame == "level0" else working
-    with _opened(prediction, frame, config) as slide:
-        work = work_folder(output.folder, prediction.id)
-        with clock.phase("stitch"):
-            found = segment_instances(
-                prediction.open_map(),
-                rule=rule,
-                block_px=block_px,
-                workers=config.threads,
-                out=create_working_map(
-                    work, "map", working.shape, chunk_px=min(block_px, BLOCK_PX)
-                ),
-                scratch=work / "scratch",
-                source=source,
-            )
-        drawn = FramedMap(
-            found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
-        )
-        image = _measured(slide, clock) if slide is not None and config.intensities else None
-        summary = Summary(drawn.shape, examples=EXAMPLES)
-        nuclei = summary.watch(measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image))
-        with clock.phase("write"):
-            overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
-            certificate = {
-                **found.certificate.to_json(canonical_map=prediction.canonical_map),
-                "map": drawn.to_json(),
-                "tissue": dict(prediction.tissue),
-            }
-            count = write_instances(
-                output.folder,
-                prediction.id,
-                instance_map=drawn,
-                nuclei=clock.making("stitch", nuclei),
-                overlay=overlay,
-                certificate=certificate,
-                mpp=frame.mpp,
-                as_csv=config.csv,
-                geojson=config.geojson,
-                build_report=partial(
-                    report_of_image,
-                    prediction,
-                    summary,
-                    instance_map=drawn,
-                    slide=slide,
-                    overlay=overlay,
-                    certificate=certificate,
-                    frame=frame,
-                    record=output.record,
-                ),
-            )
-    clock.note_image(prediction.id, pixels=math.prod(working.shape), mpp=working.mpp)
+    with _opened(prediction, frame_of(prediction.resolution, config), config) as slide:
+        count = stitch_map(
+            prediction, slide, output, config,
+            rule=rule, block_px=block_px, source=source, clock=clock,
+        )  # fmt: skip
     log.info("%s: %d nuclei", prediction.id, count)
     if not prediction.canonical_map:
         log.warning(
             "%s: its map depends on how it was cut into windows: nuclei there may have seams",
             prediction.id,
         )
+
+
+def frame_of(working: Resolution, config: StitchConfig) -> Resolution:
+    """The frame that nuclei are written in, which were found in that of `working`."""
+    return working.at_level_0() if config.map_frame == "level0" else working
+
+
+def stitch_map(
+    prediction: Prediction,
+    slide: Slide | None,
+    output: Output,
+    config: StitchConfig,
+    *,
+    rule: InstanceRule,
+    block_px: int,
+    source: str,
+    clock: Stopwatch,
+    build_report: Callable[..., str] = report_of_image,
+) -> int:
+    """Find the nuclei in the working frame, measure and write them in that of the result.
+
+    `slide` is the image in the frame of the result. Returns how many there are.
+    """
+    working = prediction.resolution
+    frame = frame_of(working, config)
+    work = work_folder(output.folder, prediction.id)
+    with clock.phase("stitch"):
+        found = segment_instances(
+            prediction.open_map(),
+            rule=rule,
+            block_px=block_px,
+            workers=config.threads,
+            out=create_working_map(work, "map", working.shape, chunk_px=min(block_px, BLOCK_PX)),
+            scratch=work / "scratch",
+            source=source,
+        )
+    drawn = FramedMap(
+        found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
+    )
+    image = _measured(slide, clock) if slide is not None and config.intensities else None
+    summary = Summary(drawn.shape, examples=EXAMPLES)
+    nuclei = summary.watch(measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image))
+    with clock.phase("write"):
+        overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
+        certificate = {
+            **found.certificate.to_json(canonical_map=prediction.canonical_map),
+            "map": drawn.to_json(),
+            "tissue": dict(prediction.tissue),
+        }
+        count = write_instances(
+            output.folder,
+            prediction.id,
+            instance_map=drawn,
+            nuclei=clock.making("stitch", nuclei),
+            overlay=overlay,
+            certificate=certificate,
+            mpp=frame.mpp,
+            as_csv=config.csv,
+            geojson=config.geojson,
+            build_report=partial(
+                build_report,
+                prediction,
+                summary,
+                instance_map=drawn,
+                slide=slide,
+                overlay=overlay,
+                certificate=certificate,
+                frame=frame,
+                record=output.record,
+            ),
+        )
+    clock.note_image(prediction.id, pixels=math.prod(working.shape), mpp=working.mpp)
+    return count
 
 
 def _opened(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Planned:
+class PlannedImage:
     """One image and how it will be cut; small, to be sent to workers."""
 
     row: Row
@@ -54,13 +54,18 @@ class TilePlan:
 
     rows: Manifest
     reading: Reading
-    images: list[_Planned]
+    images: list[PlannedImage]
     inputs: dict[str, str]
 
     @property
     def patches(self) -> int:
         """How many there are."""
         return sum(len(image.tiles) for image in self.images)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the stored pixels: one that holds those of all images."""
+        return np.result_type(*(image.dtype for image in self.images))
 
     def images_of(self, patches: range) -> list[str]:
         """Ids of the images that some of the patches are cut from."""
@@ -102,11 +107,16 @@ def plan_tiles(manifest: Path, config: TileConfig, *, data_root: Path | None = N
     ImageError
         With every image that cannot be used.
     """
-    rows = _rows_to_tile(read_manifest(manifest, data_root=data_root), config.splits)
+    plan = lay_tiles(read_manifest(manifest, data_root=data_root), config)
+    return replace(plan, inputs={"images": plan.rows.fingerprint()})
+
+
+def lay_tiles(manifest: Manifest, config: TileConfig) -> TilePlan:
+    """The same for rows that are read, without `inputs`; errors as `plan_tiles`."""
+    rows = _rows_to_tile(manifest, config.splits)
     reading = build_reading(config, at_mpp=config.mpp, channels=config.channels)
     rows.require_readable(reading)
-    images = [_plan_image(row, config, reading) for row in rows.rows]
-    return TilePlan(rows, reading, images, {"images": rows.fingerprint()})
+    return TilePlan(rows, reading, [_plan_image(row, config, reading) for row in rows.rows], {})
 
 
 def claim_patches(
@@ -149,12 +159,12 @@ def tile_patches(
     left = shards_left(out, mine, shard_patches=config.shard_patches)
     write_patches(
         out,
-        _read_patches(plan, wanted={index for patches in left for index in patches}),
+        read_patches(plan, wanted={index for patches in left for index in patches}),
         shards=left,
         count=plan.patches,
         patch_px=config.patch_px,
         channels=config.channels,
-        dtype=np.result_type(*(image.dtype for image in plan.images)),
+        dtype=plan.dtype,
         shard_patches=config.shard_patches,
         writer=shard,
     )
@@ -164,7 +174,7 @@ def tile_patches(
         return out
     _require_all(out, shards, config)
     described = {
-        image.row.id: _describe(image, plan.reading)
+        image.row.id: describe_intensity(image, plan.reading)
         for image in track(plan.images, "reading intensities")
     }
     write_rows(out, _patch_rows(plan.images, mpp=config.mpp))
@@ -193,20 +203,21 @@ def _rows_to_tile(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
     return Manifest(manifest.path, annotated)
 
 
-def _plan_image(row: Row, config: TileConfig, reading: Reading) -> _Planned:
+def _plan_image(row: Row, config: TileConfig, reading: Reading) -> PlannedImage:
     with reading.open(row.image, mpp=row.mpp) as slide:
-        return _Planned(row, slide.shape, slide.dtype, config.patch_px, config.overlap_px)
+        return PlannedImage(row, slide.shape, slide.dtype, config.patch_px, config.overlap_px)
 
 
-def _patch_rows(plans: list[_Planned], *, mpp: float | None) -> Iterator[PatchRow]:
+def _patch_rows(plans: list[PlannedImage], *, mpp: float | None) -> Iterator[PatchRow]:
     boxes = ((plan.row, box) for plan in plans for box in plan.tiles)
     for index, (row, box) in enumerate(boxes):
         yield PatchRow(index, row.id, row.split, row.source_id, box.y0, box.x0, mpp)
 
 
-def _read_patches(
+def read_patches(
     plan: TilePlan, *, wanted: set[int]
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.integer]]]:
+    """Pixels (P, P, C) and ids (P, P) of the wanted patches, in order."""
     first = 0
     for image in track(plan.images, "cutting patches"):
         boxes = image.tiles
@@ -223,7 +234,8 @@ def _read_patches(
                 yield to_channels(slide.read(box), plan.reading.channels), annotation.read(box)
 
 
-def _describe(image: _Planned, reading: Reading) -> dict[str, Any]:
+def describe_intensity(image: PlannedImage, reading: Reading) -> dict[str, Any]:
+    """Shape and intensity range of an image, for the record of its patches."""
     with reading.open(image.row.image, mpp=image.row.mpp) as slide:
         shown = slide.intensity_range().repeated(reading.channels)
     return {"shape": list(image.shape), "low": list(shown.low), "high": list(shown.high)}

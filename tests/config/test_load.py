@@ -8,6 +8,7 @@ import pytest
 from nucleipel.config import (
     EvaluateConfig,
     FinetunePatchesConfig,
+    PlanConfig,
     StitchConfig,
     TileConfig,
     TrainConfig,
@@ -38,7 +39,7 @@ def _kind_of(file: Path) -> type:
     )
 
     kinds = KINDS | {"predict": PredictConfig, "segment": SegmentConfig, "demo": DemoConfig}
-    kinds |= {"slurm": SubmitConfig, "cluster": ClusterConfig}
+    kinds |= {"slurm": SubmitConfig, "cluster": ClusterConfig, "plan": PlanConfig}
     kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig, "export": ExportConfig}
     return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
 
@@ -46,6 +47,13 @@ def _kind_of(file: Path) -> type:
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
 def test_every_committed_config_loads(file: Path) -> None:
     load_config(_kind_of(file), file=file)
+
+
+def test_a_plan_reads_for_tile_as_for_the_other_stages() -> None:
+    config = load_config(PlanConfig, assignments=["channel=2", "source_mpp=0.5", "tile.mpp=1"])
+    assert config.tiling() == TileConfig(channel=2, source_mpp=0.5, mpp=1)
+    config = load_config(PlanConfig, assignments=["channel=2", "tile.channel=1"])
+    assert config.tiling().channel == 1
 
 
 def test_later_sources_win(tmp_path: Path) -> None:

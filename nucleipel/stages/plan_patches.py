@@ -1,0 +1,123 @@
+"""What a plan tells of `tile`: the tiles that it lays, and some of them cut as it cuts them."""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nucleipel.config import PlanConfig, TileConfig
+from nucleipel.core.machine import bytes_below
+from nucleipel.io.manifest import Manifest
+from nucleipel.io.patch_store import all_shards, write_patches
+from nucleipel.io.slide import WHOLE_READ_LIMIT_PX
+from nucleipel.stages.tile import TilePlan, describe_intensity, lay_tiles, read_patches
+
+log = logging.getLogger(__name__)
+
+TILED_IMAGES, TILED_PATCHES = 6, 8
+"""Images that patches are sampled from, and patches of each."""
+START_WITHOUT_TORCH = 0.4
+"""Of a start of `predict`, `tile` and `stitch` take so much: 1.6 of 4.1 s were measured."""
+TILE_BASE_BYTES = 180 * 2**20
+PATCH_COPIES = 3
+"""A shard's patches are held one by one, put together, and compressed."""
+RANGE_BYTES = 9
+"""Of a value whose percentiles are taken, beside the value itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a stage needs: `patches` are those of `tile`, or windows of the network."""
+
+    stage: str
+    patches: int
+    disk_bytes: int
+    memory_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a patch took, and an image beside its patches."""
+
+    patch_bytes: float
+    patch_seconds: float
+    image_seconds: float
+
+
+def tiling_of(rows: Manifest, config: PlanConfig) -> TilePlan | None:
+    """The tiles of the rows that `tile` would take; None if there are none."""
+    tiled = config.tiling()
+    splits = tuple(
+        split
+        for split in tiled.splits
+        if any(row.split == split and row.label is not None for row in rows.rows)
+    )
+    if not splits:
+        return None
+    if splits != tiled.splits:
+        lacking = ", ".join(split for split in tiled.splits if split not in splits)
+        log.warning("no row of split %s to tile: tile wants --set splits without it", lacking)
+    return lay_tiles(rows, tiled.model_copy(update={"splits": splits}))
+
+
+def tile_need(tiling: TilePlan, config: PlanConfig, folder: Path, start_seconds: float) -> Need:
+    """What the tiles need, by some that are cut into `folder`."""
+    tiled = config.tiling()
+    cost = _sample(tiling, tiled, folder)
+    values = tiled.patch_px**2 * min(tiled.shard_patches, tiling.patches)
+    shard_bytes = values * (tiled.channels * tiling.dtype.itemsize + 4)
+    largest = max(math.prod(image.shape) for image in tiling.images)
+    ranges = min(largest, WHOLE_READ_LIMIT_PX) * tiled.channels * RANGE_BYTES
+    return Need(
+        "tile",
+        tiling.patches,
+        round(cost.patch_bytes * tiling.patches),
+        TILE_BASE_BYTES + max(PATCH_COPIES * shard_bytes, ranges),
+        start_seconds * START_WITHOUT_TORCH
+        + cost.patch_seconds * tiling.patches
+        + cost.image_seconds * len(tiling.images),
+    )
+
+
+def _sample(plan: TilePlan, config: TileConfig, folder: Path) -> _Cost:
+    """Cut and store some patches of some images, as `tile` does."""
+    chosen = evenly(range(len(plan.images)), TILED_IMAGES)
+    firsts = np.cumsum([0, *(len(image.tiles) for image in plan.images)]).tolist()
+    wanted = [
+        index
+        for place in chosen
+        for index in evenly(range(firsts[place], firsts[place + 1]), TILED_PATCHES)
+    ]
+    folder.mkdir()
+    start = time.perf_counter()
+    write_patches(
+        folder,
+        read_patches(plan, wanted=set(wanted)),
+        shards=all_shards(len(wanted), min(config.shard_patches, len(wanted))),
+        count=len(wanted),
+        patch_px=config.patch_px,
+        channels=config.channels,
+        dtype=plan.dtype,
+        shard_patches=min(config.shard_patches, len(wanted)),
+    )
+    cut = time.perf_counter()
+    for place in chosen:
+        describe_intensity(plan.images[place], plan.reading)
+    end = time.perf_counter()
+    return _Cost(
+        patch_bytes=bytes_below(folder) / len(wanted),
+        patch_seconds=(cut - start) / len(wanted),
+        image_seconds=(end - cut) / len(chosen),
+    )
+
+
+def evenly(items: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the items, the first and the last among them, evenly spread."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]

@@ -1,0 +1,80 @@
+"""What a machine, a container or a job has to give."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nucleipel.core import machine
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In place of /proc/self, in a machine without groups."""
+    folder = tmp_path / "self"
+    folder.mkdir()
+    monkeypatch.setattr(machine, "OWN", folder)
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path / "cgroup")
+    return folder
+
+
+def _group(path: Path, file: str, text: str) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / file).write_text(text)
+
+
+def test_without_a_limit_it_is_the_machines_memory(own: Path) -> None:
+    size, set_by = machine.memory_limit({})
+    assert size > 2**28
+    assert set_by == "the machine's memory"
+
+
+def test_the_narrowest_group_counts(own: Path) -> None:
+    (own / "cgroup").write_text("0::/job/step\n")
+    _group(machine.CGROUPS / "job" / "step", "memory.max", "max\n")
+    _group(machine.CGROUPS / "job", "memory.max", f"{3 * 2**20}\n")
+    assert machine.memory_limit({}) == (3 * 2**20, "the cgroup's limit")
+
+
+def test_groups_of_the_first_version(own: Path) -> None:
+    (own / "cgroup").write_text("5:cpu,cpuacct:/a\n4:memory:/a/b\n")
+    _group(machine.CGROUPS / "memory" / "a" / "b", "memory.limit_in_bytes", "5000000")
+    assert machine.memory_limit({}) == (5000000, "the cgroup's limit")
+
+
+@pytest.mark.parametrize(
+    ("environment", "megabytes"),
+    [
+        ({"SLURM_MEM_PER_NODE": "100"}, 100),
+        ({"SLURM_MEM_PER_CPU": "20", "SLURM_CPUS_ON_NODE": "3"}, 60),
+        ({"SLURM_MEM_PER_CPU": "20"}, 20),
+    ],
+)
+def test_a_slurm_job(own: Path, environment: dict[str, str], megabytes: int) -> None:
+    assert machine.memory_limit(environment) == (megabytes * 2**20, "the Slurm job's memory")
+
+
+def test_a_slurm_job_with_all_of_the_machine(own: Path) -> None:
+    assert machine.memory_limit({"SLURM_MEM_PER_NODE": "0"})[1] == "the machine's memory"
+
+
+def test_the_disk_of_what_is_not_there_yet(tmp_path: Path) -> None:
+    folder, free = machine.free_disk(tmp_path / "a" / "b" / "out.zarr")
+    assert folder == tmp_path.resolve()
+    assert free > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_peak_is_what_was_held() -> None:
+    machine.forget_peak()
+    before = machine.peak_bytes()
+    held = np.ones(2**26, np.uint8)
+    held[::4096] = 2
+    assert machine.peak_bytes() - before > 2**25
+
+
+def test_bytes_below_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "x").write_bytes(b"123")
+    (tmp_path / "a" / "b" / "y").write_bytes(b"4567")
+    assert machine.bytes_below(tmp_path) == 7
