@@ -6,7 +6,7 @@
 
 `nucleipel plan` first, then each stage, every one in a process of its own, as a
 user runs them. Disk is the most that the output's files held at a time, looked
-at twice a second; memory the largest resident set (`ru_maxrss`); seconds are
+at twice a second; memory the largest resident set (Linux); seconds are
 those of the clock, from the start of Python to its end. A ratio is estimate by
 measured: above 1 the plan asked for too much. Patches must be equal.
 """
@@ -119,26 +119,37 @@ def command(stage: str, rows: list[str], given: argparse.Namespace, folder: Path
     return [stage, *rows, "--checkpoint", given.checkpoint, *out]
 
 
+# ru_maxrss would count what the parent held when it forked
+RUN = """
+import sys
+from pathlib import Path
+from nucleipel.cli.main import main
+told = Path(sys.argv.pop(1))
+try:
+    main()
+finally:
+    told.write_text(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+"""
+
+
 def measured(command: list[str], out: Path | None) -> tuple[str, dict[str, Any]]:
     """What a command printed, and its disk, memory and seconds."""
     start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as told:
+    with tempfile.TemporaryFile("w+") as told, tempfile.NamedTemporaryFile("r") as peak_kib:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "nucleipel", "-q", *command], stdout=told
+            [sys.executable, "-c", RUN, peak_kib.name, "-q", *command], stdout=told
         )
         disk = 0
-        while True:
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        while process.poll() is None:
             disk = max(disk, bytes_below(out) if out else 0)
-            if ended:
-                break
             time.sleep(SAMPLE_SECONDS)
-        if status:
+        if process.returncode:
             sys.exit(f"{' '.join(command)}: failed, see above")
-        told.seek(0)
         seconds = time.perf_counter() - start
-        found = {"disk_bytes": disk, "memory_bytes": usage.ru_maxrss * 1024, "seconds": seconds}
-        return told.read(), found
+        told.seek(0)
+        memory = 1024 * int(peak_kib.read())
+        disk = max(disk, bytes_below(out) if out else 0)
+        return told.read(), {"disk_bytes": disk, "memory_bytes": memory, "seconds": seconds}
 
 
 def bytes_below(folder: Path) -> int:
