@@ -3,7 +3,7 @@
 # committed settings; the result before and after fine-tuning.
 #   scripts/reproduce_dsb2018.sh DATA_ROOT [OUT]
 # DATA_ROOT holds dsb2018/images and dsb2018/labels (see data_manifests/README.md).
-# Killed at any point, the same command continues. About two hours on two CPU cores.
+# Killed at any point, the same command continues. About three and a half hours on two CPU cores.
 set -euo pipefail
 
 data_root=${1:?usage: scripts/reproduce_dsb2018.sh DATA_ROOT [OUT]}
@@ -17,7 +17,9 @@ if [ ! -d "$data_root/dsb2018/images" ]; then
 fi
 mkdir -p "$out"
 
-nucleipel train "${rows[@]}" --config "$here/configs/train_dsb2018.yaml" --out "$out/train"
+nucleipel train "${rows[@]}" --config "$here/configs/train_dsb2018.yaml" --out "$out/train_first"
+nucleipel train "${rows[@]}" --config "$here/configs/train_dsb2018_on.yaml" \
+    --checkpoint "$out/train_first" --out "$out/train"
 nucleipel calibrate --checkpoint "$out/train" "${rows[@]}" --split val --out "$out/base"
 
 nucleipel tile "${rows[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$out/patches.zarr"

@@ -99,6 +99,4 @@ class FinetunePatchesConfig(FitConfig, LossConfig, SamplingConfig):
     warmup_steps: NotNegative = 20
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     instances: InstanceOverrides = InstanceOverrides()
-    keep: Literal["best", "last"] = "best"
-    """The weights with the best PQ on val, the start included; or the last, with no early stop."""
     augment: AugmentConfig = AugmentConfig(scale_range=(1.0, 1.0), rotate_degrees=0, intensity=0.5)

@@ -40,6 +40,9 @@ def train(
 ) -> Path:
     """Train on the `train` rows of a manifest; keep the weights with the best PQ on `val`.
 
+    With `keep: last` the last weights are kept, whatever their PQ: it is that of
+    the uncalibrated rule, which may judge a bolder network unfairly.
+
     Starts from the weights of `checkpoint`, if one is given: its network is
     then trained, whatever `config.network` says. A network whose maps depend on
     how an image is cut is refused unless the config accepts seams.
@@ -86,6 +89,7 @@ def train(
         schedule,
         rule=InstanceRule(**config.instances.model_dump()),
         out=out,
+        keep_last=config.keep == "last",
     )
     description = build_description(
         network,

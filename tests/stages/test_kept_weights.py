@@ -1,0 +1,26 @@
+"""`train` keeps the weights of the best PQ; with `keep: last` the last ones, however they do."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+from nucleipel.config import TrainConfig
+from nucleipel.stages.train import train
+from nucleipel.training.journal import read_journal
+
+
+def test_it_goes_on_to_the_end_and_keeps_the_last_weights(tiny_set, tmp_path: Path) -> None:
+    config = TrainConfig.model_validate(
+        {
+            "device": "cpu", "workers": 0, "mpp": 0.5, "window_px": 32, "core_px": 16,
+            "windows_per_epoch": 16, "epochs": 30, "batch_size": 4, "patience": 1,
+            "network": {"features": [16, 24], "residual_units": 1}, "keep": "last",
+        }
+    )  # fmt: skip
+    run = train(tiny_set.manifest, tmp_path / "run", config)
+    scores = [row["val_pq"] for row in read_journal(run)]
+    falls = [after < before for before, after in pairwise(scores)]
+    assert any(falls), "here a patience of 1 would end it"
+    assert len(scores) == 30
+    record = json.loads((run / "nucleipel.json").read_text())
+    assert record["val_pq"] == scores[-1]
