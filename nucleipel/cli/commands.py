@@ -299,7 +299,7 @@ def calibrate(
     from nucleipel.io.manifest import read_manifest
 
     config = options.load(CalibrateConfig, given)
-    rows = read_manifest(manifest, data_root=data_root)
+    rows = read_manifest(manifest, data_root=data_root, needed=(split,) if split else None)
     rows = rows.of_split(split) if split else rows
     from nucleipel.stages.calibrate import calibrate as run
 

@@ -221,7 +221,8 @@ def read_rows(given: Mapping[str, Any]) -> "Manifest":
     # what cannot be read is for its own shard to tell
     shared = given.get("workers") or given.get("cluster") or given.get("shard", WHOLE) != WHOLE
     apart = bool(given.get("allow_missing", False) or shared)
-    found = read_manifest(manifest, data_root=given["data_root"], unreadable=apart)
+    needed = () if apart else (split,) if split else None
+    found = read_manifest(manifest, data_root=given["data_root"], needed=needed)
     return found.of_split(split) if split else found
 
 

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,12 +175,13 @@ class Manifest:
 
 
 def read_manifest(
-    path: Path, *, data_root: Path | None = None, unreadable: bool = False
+    path: Path, *, data_root: Path | None = None, needed: Collection[str] | None = None
 ) -> Manifest:
     """Read and check a manifest; relative paths start at `data_root` or the CSV's folder.
 
-    With `unreadable`, a file that is there but cannot be read is only warned of:
-    whoever needs its pixels will fail, and nobody else.
+    Of splits that are not `needed` (None: all are), a file that is there but
+    cannot be read is only warned of: whoever needs its pixels will fail, and
+    nobody else.
 
     Raises
     ------
@@ -195,7 +196,7 @@ def read_manifest(
     faults: list[str] = []
     rows = {}
     for line, record in records:
-        row, row_faults = _check_record(record, root, unreadable=unreadable)
+        row, row_faults = _check_record(record, root, needed=needed)
         faults += [f"line {line}: {fault}" for fault in row_faults]
         rows[line] = row
     faults += _repeated_rows(rows) + _repeated_ids(rows)
@@ -267,7 +268,9 @@ def _line_of_first_fault(path: Path) -> int:
     return 1
 
 
-def _check_record(record: dict[str, str], root: Path, *, unreadable: bool) -> tuple[Row, list[str]]:
+def _check_record(
+    record: dict[str, str], root: Path, *, needed: Collection[str] | None
+) -> tuple[Row, list[str]]:
     cells = {column: value.strip() for column, value in record.items()}
     faults = []
     image = root / cells["image"]
@@ -280,7 +283,8 @@ def _check_record(record: dict[str, str], root: Path, *, unreadable: bool) -> tu
         faults.append("source_id is empty; name the patient, slide or field of view")
     mpp, mpp_fault = _read_mpp(cells.get("mpp", ""))
     file_faults = _check_files(image, label, mpp)
-    if unreadable and all(path.exists() for path in (image, label) if path):
+    spared = needed is not None and cells["split"] not in needed
+    if spared and all(path.exists() for path in (image, label) if path):
         for fault in file_faults:
             log.warning("%s", fault)
         file_faults = []

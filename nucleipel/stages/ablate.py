@@ -51,8 +51,9 @@ def ablate(out: Path, config: AblateConfig, *, overwrite: bool = False) -> Path:
     """
     base, manifest, data_root = _inputs(config)
     start = read_checkpoint(base)
-    rows = read_manifest(manifest, data_root=data_root)
-    for split in ("train", "val", *(("test",) if config.finalists.seeds else ())):
+    needed = ("train", "val", *(("test",) if config.finalists.seeds else ()))
+    rows = read_manifest(manifest, data_root=data_root, needed=needed)
+    for split in needed:
         rows.of_split(split).annotated()
     choose_device(config.device)
     learned = Manifest(rows.path, rows.of_split("train").rows + rows.of_split("val").rows)

@@ -189,7 +189,8 @@ def _predicted(
     run: Run, checkpoint: Path, model: Checkpoint, split: str
 ) -> tuple[Sequence[Prediction], Sequence[Row], Reading]:
     """The maps of a split, which an earlier go may have predicted, their rows and their frame."""
-    rows = read_manifest(run.manifest, data_root=run.data_root).of_split(split).annotated()
+    rows = read_manifest(run.manifest, data_root=run.data_root, needed=(split,))
+    rows = rows.of_split(split).annotated()
     how = run.calibrate.part(PredictConfig)
     maps = predict(checkpoint, rows, run.folder / MAPS.format(split), how)
     return open_predictions(maps).images, rows.rows, reading_of(model, how)

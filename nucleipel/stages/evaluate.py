@@ -37,7 +37,8 @@ def evaluate(
     `allow_missing`, images that the instances were closed without are not
     scored, and named as `missing`.
     """
-    rows = read_manifest(manifest, data_root=data_root, unreadable=allow_missing)
+    needed = () if allow_missing else (split,) if split else None
+    rows = read_manifest(manifest, data_root=data_root, needed=needed)
     rows = (rows.of_split(split) if split else rows).annotated()
     annotations = rows.fingerprint()
     missing = missing_images(instances) if allow_missing else ()

@@ -107,7 +107,8 @@ def plan_tiles(manifest: Path, config: TileConfig, *, data_root: Path | None = N
     ImageError
         With every image that cannot be used.
     """
-    plan = lay_tiles(read_manifest(manifest, data_root=data_root), config)
+    rows = read_manifest(manifest, data_root=data_root, needed=config.splits)
+    plan = lay_tiles(rows, config)
     return replace(plan, inputs={"images": plan.rows.fingerprint()})
 
 

@@ -68,7 +68,7 @@ def test_paths_start_at_the_data_root(
         (HEADER + "a.ome.tif,x\n", "line 2: not 6 cells"),
         (HEADER + "gone.png,,,,,\n", "line 2: .*gone.png: no such file"),
         (HEADER + "a.ome.tif,gone.tif,,,,\n", "line 2: .*gone.tif: no such file"),
-        (HEADER + "a.ome.tif,wide_label.tif,,,,\n", "the label is 9 x 8 px, its image 8 x 9 px"),
+        (HEADER + "a.ome.tif,wide_label.tif,val,p,,\n", "the label is 9 x 8 px, its image 8 x"),
         (HEADER + "a.ome.tif,,training,p,,\n", "split 'training'; expected train, val, test"),
         (HEADER + "a.ome.tif,,train,,,\n", "source_id is empty"),
         (HEADER + "a.ome.tif,,,,fine,\n", "mpp 'fine'; expected micrometres per pixel"),
@@ -120,6 +120,21 @@ def test_not_utf8(folder: Path) -> None:
 def test_missing_manifest(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"gone\.csv: no such manifest"):
         read_manifest(tmp_path / "gone.csv")
+
+
+def test_files_of_other_splits_need_not_be_readable(folder: Path, caplog) -> None:
+    (folder / "b.ome.tif").write_bytes((folder / "b.ome.tif").read_bytes()[:60])
+    rows = "a.ome.tif,a_label.tif,train,p1,,\n" + "b.ome.tif,b_label.tif,test,p2,,\n"
+    path = _manifest(folder, HEADER + rows)
+    for needed in (None, ("test",)):
+        with pytest.raises(ManifestError, match=r"line 3: .*b\.ome\.tif"):
+            read_manifest(path, needed=needed)
+    assert len(read_manifest(path, needed=("train", "val")).rows) == 2
+    assert "b.ome.tif" in caplog.text
+    # a file that is not there is a slip of the pen in any split
+    (folder / "b.ome.tif").unlink()
+    with pytest.raises(ManifestError, match=r"line 3: .*b\.ome\.tif: no such file"):
+        read_manifest(path, needed=())
 
 
 def test_split_and_labels_on_demand(folder: Path) -> None:

@@ -81,7 +81,7 @@ def with_a_bad_slide(tiny_set, tmp_path: Path) -> Path:
 def test_a_slide_that_cannot_be_read_costs_nobody_else(
     random_checkpoint: Path, whole: Path, with_a_bad_slide: Path, tiny_set, tmp_path: Path
 ) -> None:
-    rows = read_manifest(with_a_bad_slide, unreadable=True)
+    rows = read_manifest(with_a_bad_slide, needed=())
     maps, instances = tmp_path / "maps.zarr", tmp_path / "instances"
     with pytest.raises(ImageError, match=r"val\.ome\.tif"):
         predict(random_checkpoint, rows, maps, CONFIG, shard=Shard(2, 3))

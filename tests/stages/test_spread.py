@@ -148,7 +148,7 @@ def test_poison_is_set_aside_by_name(
     assert "killed its worker again and again" in found[dying.DEADLY]
     assert table[-1].startswith(f"error: {maps}: 2 of 5 failed, the others are done: ")
 
-    rows = read_manifest(poisoned, unreadable=True)
+    rows = read_manifest(poisoned, needed=())
     predict(random_checkpoint, rows, maps, PREDICT, shard=CLOSE, allow_missing=True)
     assert json.loads((maps / "nucleipel.json").read_text())["missing"] == ["broken", dying.DEADLY]
     predict(random_checkpoint, read_manifest(tiny_set.manifest), tmp_path / "local.zarr", PREDICT)
