@@ -43,7 +43,7 @@ from faults.flips import flip_trials
 from faults.full import full_trials
 from faults.kills import kill_trials
 from faults.plain import plain_trials
-from faults.stages import undisturbed
+from faults.stages import STAGES, undisturbed
 from faults.starts import start_trials
 
 
@@ -62,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     calls = kinds.add_parser("calls")
     calls.add_argument("--first", type=int, default=1)
     calls.add_argument("--last", type=int, default=20)
+    calls.add_argument("--stage", choices=STAGES, action="append", help="default: all of them")
     kinds.add_parser("full").add_argument("--sizes", type=int, default=20)
     kinds.add_parser("cost").add_argument("--side", type=int, default=2048)
     kinds.add_parser("summary")
@@ -89,7 +90,7 @@ def _trials(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if given.kind == "starts":
         return start_trials(given.work, whole, seconds, given.trials, draw)
     if given.kind == "calls":
-        return call_trials(given.work, whole, given.first, given.last)
+        return call_trials(given.work, whole, given.first, given.last, stages=given.stage or STAGES)
     if given.kind == "full":
         return full_trials(given.work, whole, given.sizes)
     return flip_trials(given.work, whole, given.flips, draw)

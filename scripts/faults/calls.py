@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ CALLS = (
 )
 
 
-def call_trials(work: Path, whole: Path, first: int, last: int) -> Iterator[dict[str, Any]]:
+def call_trials(
+    work: Path, whole: Path, first: int, last: int, *, stages: Sequence[str] = STAGES
+) -> Iterator[dict[str, Any]]:
     """Kill each stage at each of its calls from `first` to `last`."""
     if shutil.which("strace") is None:
         raise SystemExit("error: strace was not found; apt-get install strace")
-    for stage in STAGES:
+    for stage in stages:
         expected = digest_in_child(stage, whole / OUT[stage])
         for number in range(first, last + 1):
             out = work / "called" / OUT[stage]
