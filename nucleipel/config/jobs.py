@@ -47,6 +47,9 @@ class SubmitConfig(Settings):
     """So long before the time limit a job saves, stops and is requeued."""
     restarts: NotNegative = 20
     """How often a job is requeued, at most."""
+    retries: NotNegative = 1
+    """How often one that failed or was killed is, whatever the message says; never after a mistake
+    on the command line. Both kinds count together."""
     default: JobConfig = JobConfig()
     """For every stage, where the stage does not say otherwise."""
     stages: dict[Stage, JobConfig] = Field(default_factory=dict)

@@ -5,20 +5,24 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from nucleipel.config import TileConfig, load_config
 from nucleipel.config.jobs import JobConfig, Stage, SubmitConfig
 from nucleipel.core.atomic import write_json, write_text
 from nucleipel.core.stopping import REQUEUE
 from nucleipel.errors import OutputError, SubmitError
-from nucleipel.io.manifest import read_manifest
+from nucleipel.io.manifest import Manifest, read_manifest
+from nucleipel.io.patch_store import shard_count
 from nucleipel.io.slurm import cancel_jobs, submit_script
+from nucleipel.stages.tile import lay_tiles
 
 log = logging.getLogger(__name__)
 
 STAGE_FUNCTION = f"""\
 # Runs a command; passes the scheduler's warning on to it. It saves and exits with {REQUEUE}, which
-# means: the same again (138: the warning came before it could listen).
+# means: the same again (138: the warning came before it could listen). What fails otherwise, or
+# is killed, gets another go, in case the machine was to blame; a mistake (2) does not.
 stage() {{
-    local child= warned=$warned code
+    local child= warned=$warned code goes
     trap 'warned=USR1; [ -z "$child" ] || kill -USR1 "$child" 2>/dev/null' USR1
     trap 'warned=TERM; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM
     "$@" &
@@ -30,12 +34,15 @@ stage() {{
         code=$?
         [ "$code" -gt 128 ] && kill -0 "$child" 2>/dev/null || break
     done
-    if [ "$code" = {REQUEUE} ] || [ "$code" = 138 ]; then
-        if [ "${{SLURM_RESTART_COUNT:-0}}" -lt "$RESTARTS" ]; then
-            scontrol requeue "${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}\\
+    case "$code" in
+        0 | 2) goes=0 ;;
+        {REQUEUE} | 138) goes=$RESTARTS ;;
+        *) goes=$RETRIES ;;
+    esac
+    if [ "${{SLURM_RESTART_COUNT:-0}}" -lt "$goes" ]; then
+        scontrol requeue "${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}\\
 ${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}"
-            sleep 300 # until Slurm takes the job back
-        fi
+        sleep 300 # until Slurm takes the job back
     fi
     return "$code"
 }}
@@ -60,7 +67,6 @@ class _Chain:
     out: Path
     split: str
     data_root: Path | None
-    tasks: int
 
     def command(self, stage: Stage, *arguments: object) -> str:
         job = self.config.job(stage)
@@ -81,6 +87,10 @@ class _Chain:
     def path(self, name: str) -> Path:
         return self.out.absolute() / name
 
+    def tasks(self, parts: int) -> int:
+        """How many tasks of an array share so many parts."""
+        return min(parts, self.config.shards or parts)
+
 
 def build_jobs(
     manifest: Path,
@@ -94,7 +104,8 @@ def build_jobs(
 ) -> list[Job]:
     """The jobs of the pipeline, in an order in which they can be submitted.
 
-    `train`, unless there is a `checkpoint`; `tile` and `finetune-patches`, if
+    `train`, unless there is a `checkpoint`; `tile`, an array over the shards
+    of the patch store with a job that closes it, and `finetune-patches`, if
     `finetune`; then `predict` and `stitch` as arrays over the images of
     `split`, each task of the second after its own of the first; then a job
     that closes both, without the images that failed, and evaluates where all
@@ -104,20 +115,22 @@ def build_jobs(
     ------
     ManifestError
         If the manifest has faults, or no images of a split that is needed.
+    ImageError
+        With every image that is to be tiled and cannot be used.
+    ConfigError
+        If the settings of `tile` are wrong.
     """
-    images = read_manifest(manifest, data_root=data_root, unreadable=True)
+    learned = ("train", "val") if checkpoint is None or finetune else ()
+    images = read_manifest(manifest, data_root=data_root, needed=learned)
     rows = images.of_split(split)
-    if checkpoint is None or finetune:
-        for needed in ("train", "val"):
-            images.of_split(needed).annotated()
-    tasks = min(len(rows.rows), config.shards or len(rows.rows))
-    chain = _Chain(config, manifest, out, split, data_root, tasks)
-    jobs, model, ready = _training_jobs(chain, checkpoint, finetune=finetune)
-    shard = f'--shard "$SLURM_ARRAY_TASK_ID/{tasks}"'
+    for needed in learned:
+        images.of_split(needed).annotated()
+    chain = _Chain(config, manifest, out, split, data_root)
+    jobs, model, ready = _training_jobs(chain, images, checkpoint, finetune=finetune)
+    tasks = chain.tasks(len(rows.rows))
     predict, stitch = _predict_command(chain, model), _stitch_command(chain)
-    jobs.append(_job(chain, "predict", [f"{predict} {shard}"], after=ready, array=True))
-    waiting = ("aftercorr", ("predict",))
-    jobs.append(_job(chain, "stitch", [f"{stitch} {shard}"], after=waiting, array=True))
+    jobs.append(_array(chain, "predict", predict, tasks, after=ready))
+    jobs.append(_array(chain, "stitch", stitch, tasks, after=("aftercorr", ("predict",))))
     # stitching needs no more than a CPU: what a task left undone because of a neighbor is done here
     last = [f"{predict} --shard close --allow-missing", f"{stitch} --allow-missing"]
     if all(row.label is not None for row in rows.rows):
@@ -166,7 +179,7 @@ def _dependency(job: Job, ids: dict[str, str]) -> str | None:
 
 
 def _training_jobs(
-    chain: _Chain, checkpoint: Path | None, *, finetune: bool
+    chain: _Chain, images: Manifest, checkpoint: Path | None, *, finetune: bool
 ) -> tuple[list[Job], str, tuple[str, tuple[str, ...]] | None]:
     """Jobs before `predict`, the checkpoint that comes out, and what to wait for."""
     jobs, ready = [], []
@@ -177,15 +190,30 @@ def _training_jobs(
         ready.append("train")
     if finetune:
         patches, run = chain.path("patches.zarr"), chain.path("finetune")
-        tile = chain.command("tile", *chain.images(None), "--out", patches)
-        jobs.append(_job(chain, "tile", [tile]))
+        jobs += _tile_jobs(chain, images, patches)
         command = chain.command(
             "finetune-patches", "--checkpoint", model, "--patches", patches, "--out", run
         )
-        waiting = ("afterok", (*ready, "tile"))
+        waiting = ("afterok", (*ready, jobs[-1].name))
         jobs.append(_job(chain, "finetune-patches", [command], after=waiting))
         model, ready = str(run), ["finetune-patches"]
     return jobs, model, ("afterok", tuple(ready)) if ready else None
+
+
+def _tile_jobs(chain: _Chain, images: Manifest, patches: Path) -> list[Job]:
+    """An array over the shards of the patch store, then a job that closes it; or one for both."""
+    how = chain.config.job("tile")
+    config = load_config(
+        TileConfig, file=Path(how.config) if how.config else None, assignments=how.set
+    )
+    # only sizes are read; what `tile` would refuse at night is told now
+    plan = lay_tiles(images, config)
+    tasks = chain.tasks(shard_count(plan.patches, config.shard_patches))
+    tile = chain.command("tile", *chain.images(None), "--out", patches)
+    if tasks == 1:
+        return [_job(chain, "tile", [tile])]
+    closing = _job(chain, "tile", [tile], name="tile-close", after=("afterany", ("tile",)))
+    return [_array(chain, "tile", tile, tasks), closing]
 
 
 def _checkpoint_argument(checkpoint: Path) -> str:
@@ -203,37 +231,51 @@ def _stitch_command(chain: _Chain) -> str:
     return chain.command("stitch", *maps, "--out", chain.path("instances"))
 
 
+def _array(
+    chain: _Chain,
+    stage: Stage,
+    command: str,
+    tasks: int,
+    *,
+    after: tuple[str, tuple[str, ...]] | None = None,
+) -> Job:
+    shard = f'--shard "$SLURM_ARRAY_TASK_ID/{tasks}"'
+    return _job(chain, stage, [f"{command} {shard}"], after=after, tasks=tasks)
+
+
 def _job(
     chain: _Chain,
     stage: Stage,
     commands: list[str],
     *,
+    name: str | None = None,
     after: tuple[str, tuple[str, ...]] | None = None,
-    array: bool = False,
+    tasks: int = 0,
 ) -> Job:
-    config = chain.config
-    log_name = "%x-%a.log" if array else "%x.log"
+    config, name = chain.config, name or stage
+    log_name = "%x-%a.log" if tasks else "%x.log"
     directives = [
-        f"--job-name=nucleipel-{stage}",
+        f"--job-name=nucleipel-{name}",
         f'--output="{chain.path("jobs")}/{log_name}"',
         "--open-mode=append",
         "--requeue",
         f"--signal=B:USR1@{config.warn_seconds}",
         *_resources(config.job(stage)),
     ]
-    if array:
+    if tasks:
         limit = f"%{config.at_a_time}" if config.at_a_time else ""
-        directives.append(f"--array=1-{chain.tasks}{limit}")
+        directives.append(f"--array=1-{tasks}{limit}")
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH {directive}" for directive in directives),
         "",
         f"RESTARTS={config.restarts}",
+        f"RETRIES={config.retries}",
         STAGE_FUNCTION,
         *config.setup,
         *(f"{command} || exit" for command in commands),
     ]
-    return Job(stage, "\n".join(lines) + "\n", after)
+    return Job(name, "\n".join(lines) + "\n", after)
 
 
 def _resources(job: JobConfig) -> list[str]:

@@ -9,7 +9,8 @@ here="$(cd "$(dirname "$0")" && pwd)"
 submit() { sbatch --parsable --kill-on-invalid-dep=yes "$@"; }
 
 train=$(submit "$here/train.sbatch")
-tile=$(submit "$here/tile.sbatch")
+tiles=$(submit --array="1-$TASKS" --output=%x-%a.log "$here/tile.sbatch")
+tile=$(submit --dependency="afterany:$tiles" "$here/tile.sbatch")
 tuned=$(submit --dependency="afterok:$train:$tile" "$here/finetune-patches.sbatch")
 maps=$(submit --dependency="afterok:$tuned" --array="1-$TASKS" "$here/predict.sbatch")
 stitched=$(submit --dependency="aftercorr:$maps" --array="1-$TASKS" "$here/stitch.sbatch")

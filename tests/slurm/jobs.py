@@ -30,7 +30,11 @@ def _hurry(slurm: Callable[..., str]) -> None:
         if datetime.fromisoformat(job["EligibleTime"]) > _soon(10):
             # slurmd refuses a job that it killed in the same second
             begin = _soon(2).isoformat(timespec="seconds")
-            slurm("scontrol", "update", f"JobId={job['JobId']}", f"StartTime={begin}")
+            # the last task of an array goes by the number of them all
+            task = job["JobId"]
+            if "ArrayTaskId" in job:
+                task = f"{job['ArrayJobId']}_{job['ArrayTaskId']}"
+            slurm("scontrol", "update", f"JobId={task}", f"StartTime={begin}")
 
 
 def _soon(seconds: int) -> datetime:

@@ -12,29 +12,41 @@ import pytest
 import yaml
 from jobs import wait_for_end
 
-from nucleipel.config import PredictConfig, StitchConfig
+from nucleipel.config import (
+    FinetunePatchesConfig,
+    PredictConfig,
+    StitchConfig,
+    TileConfig,
+    load_config,
+)
 from nucleipel.data.synthetic import build_scene
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.write_slide import write_annotation, write_slide
+from nucleipel.stages.finetune_patches import finetune_patches
 from nucleipel.stages.predict import predict
 from nucleipel.stages.stitch import stitch
+from nucleipel.stages.tile import tile
 
 IDS = ("a", "b", "c", "d", "e", "f")
 BAD = "e"
+LEARNED = {"t": "train", "u": "train", "v": "val"}
+TILE = ["mpp=0.5", "patch_px=32", "overlap_px=0", "shard_patches=8"]
+FINETUNE = ["epochs=1", "patches_per_epoch=8", "batch_size=4", "workers=0", "device=cpu"]
 SECONDS = 900
 """After this long something hangs."""
 
 
 @pytest.fixture(scope="module")
 def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manifest of six tiny slides."""
+    """The manifest of six tiny slides, and of three to learn from."""
     folder = tmp_path_factory.mktemp("six")
     lines = ["image,label,split,source_id,mpp"]
-    for seed, name in enumerate(IDS):
+    for seed, name in enumerate((*IDS, *LEARNED)):
         scene = build_scene((80, 96 + 16 * seed), seed=seed, glass=False)
         write_slide(folder / f"{name}.ome.tif", scene.image, mpp=0.5)
         write_annotation(folder / f"{name}_label.tif", scene.instance_map)
-        lines.append(f"{name}.ome.tif,{name}_label.tif,test,source-{name},0.5")
+        split = LEARNED.get(name, "test")
+        lines.append(f"{name}.ome.tif,{name}_label.tif,{split},source-{name},0.5")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
     return folder / "manifest.csv"
 
@@ -52,8 +64,11 @@ def test_five_right_results_and_the_sixth_named(
 ) -> None:
     local = tmp_path / "local"
     local.mkdir()
-    rows = read_manifest(six)
-    predict(random_checkpoint, rows, local / "maps.zarr", PredictConfig(device="cpu"))
+    rows = read_manifest(six).of_split("test")
+    tile(six, local / "patches.zarr", load_config(TileConfig, assignments=TILE))
+    how = load_config(FinetunePatchesConfig, assignments=FINETUNE)
+    tuned = finetune_patches(random_checkpoint, local / "patches.zarr", local / "tuned", how)
+    predict(tuned, rows, local / "maps.zarr", PredictConfig(device="cpu"))
     stitch(local / "maps.zarr", local / "instances", StitchConfig(threads=1))
 
     shutil.copytree(six.parent, tmp_path / "slides")
@@ -68,13 +83,20 @@ def test_five_right_results_and_the_sixth_named(
                 "command": f"{sys.executable} -m nucleipel",
                 "setup": [
                     f"export PYTHONPATH={root} OMP_NUM_THREADS=1",
-                    # the first task is warned in its first go, as before its time limit
-                    '[ "${SLURM_ARRAY_TASK_ID:-}${SLURM_RESTART_COUNT:-0}" = 10 ] &&'
-                    " (sleep 2; kill -USR1 $$) &",
+                    'at="$SLURM_JOB_NAME-${SLURM_ARRAY_TASK_ID:-}-${SLURM_RESTART_COUNT:-0}"',
+                    # a task is warned in its first go, as before its time limit; another is killed
+                    '[ "$at" = nucleipel-predict-1-0 ] && (sleep 2; kill -USR1 $$) &',
+                    '[ "$at" = nucleipel-predict-3-0 ] && (sleep 2; pkill -9 -P $$ python) &',
+                    '[ "$at" = nucleipel-tile-2-0 ] && (sleep 1; pkill -9 -P $$ python) &',
                 ],
                 "shards": 3,
                 "default": {"time": "00:10:00", "cpus": 1},
-                "stages": {"predict": {"set": ["device=cpu"]}, "stitch": {"set": ["threads=1"]}},
+                "stages": {
+                    "tile": {"set": TILE},
+                    "finetune-patches": {"set": FINETUNE},
+                    "predict": {"set": ["device=cpu"]},
+                    "stitch": {"set": ["threads=1"]},
+                },
             }
         )
     )
@@ -82,13 +104,14 @@ def test_five_right_results_and_the_sixth_named(
         [
             sys.executable, "-m", "nucleipel", "submit", "--profile", profile,
             "--manifest", tmp_path / "slides" / "manifest.csv", "--out", out,
-            "--checkpoint", random_checkpoint, "--no-finetune",
+            "--checkpoint", random_checkpoint,
         ],
         check=True,
         env={**os.environ, "PYTHONPATH": str(root)},
     )  # fmt: skip
     ids = json.loads((out / "jobs" / "jobs.json").read_text())
-    assert list(ids) == ["predict", "stitch", "evaluate"]
+    chain = ["tile", "tile-close", "finetune-patches", "predict", "stitch", "evaluate"]
+    assert list(ids) == chain
     shown = wait_for_end(slurm, ids["evaluate"], seconds=SECONDS)
     logs = "".join(path.read_text()[-1500:] for path in (out / "jobs").glob("*.log"))
     assert "JobState=COMPLETED" in shown, shown + logs

@@ -1,9 +1,10 @@
-"""The scripts' own shell on a real Slurm: a warned job is requeued, a failed one is not."""
+"""The scripts' own shell on a real Slurm: a warned job is requeued, a failed one once."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from jobs import wait_for_end
 
 from nucleipel.stages.submit import STAGE_FUNCTION
@@ -15,7 +16,8 @@ def _submit(slurm: Callable[..., str], folder: Path, command: str) -> str:
     script = folder / "job.sbatch"
     script.write_text(
         f"#!/bin/bash\n#SBATCH --requeue\n#SBATCH --output={folder}/log\n"
-        f"#SBATCH --open-mode=append\nRESTARTS=3\n{STAGE_FUNCTION}\n{command} || exit\necho end\n"
+        f"#SBATCH --open-mode=append\nRESTARTS=3\nRETRIES=1\n{STAGE_FUNCTION}\n"
+        f"{command} || exit\necho end\n"
     )
     return slurm("sbatch", "--parsable", str(script)).strip()
 
@@ -41,13 +43,18 @@ def test_a_warned_job_is_requeued_and_goes_on(slurm: Callable[..., str], tmp_pat
     ]
 
 
-def test_a_failed_job_is_not(slurm: Callable[..., str], tmp_path: Path) -> None:
-    job = _submit(slurm, tmp_path, "stage bash -c 'echo only; exit 3'")
+@pytest.mark.parametrize(("code", "restarts"), [(1, 1), (2, 0)])
+def test_a_failed_job_is_tried_once_more_a_mistake_is_not(
+    slurm: Callable[..., str], tmp_path: Path, code: int, restarts: int
+) -> None:
+    job = _submit(slurm, tmp_path, f"stage bash -c 'echo tried; exit {code}'")
     shown = wait_for_end(slurm, job, seconds=SECONDS)
     assert "JobState=FAILED" in shown
-    assert "ExitCode=3:0" in shown
-    assert "Restarts=0" in shown
-    assert _read(tmp_path / "log") == "only\n"
+    assert f"ExitCode={code}:0" in shown
+    assert f"Restarts={restarts}" in shown
+    told = _read(tmp_path / "log").splitlines()
+    assert told.count("tried") == 1 + restarts
+    assert "end" not in told
 
 
 def _read(path: Path) -> str:

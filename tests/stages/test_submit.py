@@ -1,15 +1,19 @@
 """The scripts of the chain: who waits for whom, what they ask for, and what is told."""
 
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from nucleipel.config import SubmitConfig, load_config
-from nucleipel.errors import ConfigError, ManifestError, SubmitError
+from nucleipel.config import SubmitConfig, TileConfig, load_config
+from nucleipel.errors import ConfigError, ImageError, ManifestError, SubmitError
+from nucleipel.io.manifest import read_manifest
+from nucleipel.io.output import read_record
 from nucleipel.stages.submit import STAGE_FUNCTION, build_jobs, submit
+from nucleipel.stages.tile import tile
 
 ROOT = Path(__file__).parents[2]
 PROFILE = load_config(SubmitConfig, file=ROOT / "configs" / "slurm.yaml")
@@ -65,6 +69,40 @@ def test_stages_can_be_left_out(
         assert job.after is None or set(job.after[1]) <= set(names)
 
 
+def test_the_shards_of_patches_are_shared_out_and_closed(tiny_set, tmp_path: Path) -> None:
+    settings = {"stages": {"tile": {"set": ["patch_px=32", "overlap_px=0", "shard_patches=4"]}}}
+    store = tmp_path / "alone.zarr"
+    config = load_config(TileConfig, assignments=settings["stages"]["tile"]["set"])
+    tile(tiny_set.manifest, store, config)
+    shards = read_record(store, stage="tile")["shards"]
+    assert shards > 2
+
+    for most, tasks in ((None, shards), (2, 2)):
+        profile = SubmitConfig.model_validate({**settings, "shards": most})
+        jobs = build_jobs(tiny_set.manifest, tmp_path / "out", profile)
+        waits, scripts = _waits(jobs), {job.name: job.script for job in jobs}
+        assert list(waits)[:4] == ["train", "tile", "tile-close", "finetune-patches"]
+        assert waits["tile-close"] == ("afterany", ("tile",))
+        assert waits["finetune-patches"] == ("afterok", ("train", "tile-close"))
+        assert f"#SBATCH --array=1-{tasks}\n" in scripts["tile"]
+        assert f'--shard "$SLURM_ARRAY_TASK_ID/{tasks}" || exit\n' in scripts["tile"]
+        assert "--array" not in scripts["tile-close"]
+        assert "--shard" not in scripts["tile-close"]
+
+
+def test_an_image_that_cannot_be_tiled_is_told_before_the_night(tiny_set, tmp_path: Path) -> None:
+    shutil.copytree(tiny_set.manifest.parent, tmp_path / "set")
+    manifest = tmp_path / "set" / tiny_set.manifest.name
+    image = read_manifest(manifest).of_split("train").rows[0].image
+    image.write_bytes(image.read_bytes()[:60])
+    with pytest.raises(ManifestError, match=re.escape(str(image))):
+        build_jobs(manifest, tmp_path / "out", PROFILE)
+    shutil.copy(tiny_set.image("train"), image)
+    wrong = {"stages": {"tile": {"set": ["mpp=0.1"]}}}
+    with pytest.raises(ImageError, match=re.escape(str(image))):
+        build_jobs(manifest, tmp_path / "out", SubmitConfig.model_validate(wrong))
+
+
 def test_settings_reach_their_stage(tiny_set, tmp_path: Path) -> None:
     profile = SubmitConfig.model_validate(
         {
@@ -116,6 +154,7 @@ def test_plain_scripts_hold_the_same_function() -> None:
 
 
 def test_a_warning_between_two_commands_reaches_the_next() -> None:
-    script = f"RESTARTS=0\n{STAGE_FUNCTION}\nstage true; kill -USR1 $$; stage sleep 600; exit $?"
+    commands = "stage true; kill -USR1 $$; stage sleep 600; exit $?"
+    script = f"RESTARTS=0\nRETRIES=0\n{STAGE_FUNCTION}\n{commands}"
     ended = subprocess.run(["bash", "-c", script], timeout=60, capture_output=True, check=False)
     assert ended.returncode == 128 + signal.SIGUSR1
