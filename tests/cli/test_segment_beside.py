@@ -8,9 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import SECONDS, digests, finish, start, wait_until
+from processes import SECONDS, digests, start, wait_until
 
+from nucleipel.config import SegmentConfig
 from nucleipel.core.machine import core_count
+from nucleipel.io.manifest import read_manifest
+from nucleipel.stages.segment import segment
 
 
 def _second(process: subprocess.Popen[bytes], out: Path) -> int | None:
@@ -53,21 +56,25 @@ def _require_gone(pid: int) -> None:
 
 
 @pytest.mark.skipif(core_count() < 2, reason="one core: there is no second process")
-def test_nothing_is_left_running(tiny_set, random_checkpoint: Path, tmp_path: Path) -> None:
-    how = ["--checkpoint", random_checkpoint, "--manifest", tiny_set.manifest, "--device", "cpu"]
-    out = tmp_path / "out"
-    command = ["segment", *how, "--out", out]
-    process, second = _started(out, command)
+def test_nothing_is_left_running(
+    tiny_set, random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["segment", "--checkpoint", random_checkpoint, "--manifest", tiny_set.manifest]
+    command += ["--device", "cpu", "--out"]
+    process, second = _started(tmp_path / "asked", [*command, tmp_path / "asked"])
     os.killpg(process.pid, signal.SIGTERM)
     _, told = process.communicate(timeout=SECONDS)
     assert process.returncode == 143, told.decode()
     assert told.decode() == "stopped by SIGTERM: the same command continues\n"
     assert not _is_there(second), "it ended before its parent"
 
-    process, second = _started(out, command)
+    process, second = _started(tmp_path / "killed", [*command, tmp_path / "killed"])
     process.kill()
     process.communicate()
     _require_gone(second)
-    finish(*command)
-    finish("segment", *how, "--out", tmp_path / "undisturbed")
-    assert digests(out, "*") == digests(tmp_path / "undisturbed", "*")
+    # the same run, without another start of Python; and one that never had a second process
+    monkeypatch.setattr("nucleipel.stages.stitch_beside.core_count", lambda: 1)
+    for out in ("killed", "undisturbed"):
+        rows = read_manifest(tiny_set.manifest)
+        segment(random_checkpoint, rows, tmp_path / out, SegmentConfig(device="cpu"))
+    assert digests(tmp_path / "killed", "*") == digests(tmp_path / "undisturbed", "*")
