@@ -6,9 +6,10 @@
 
 `nucleipel plan` first, then each stage, every one in a process of its own, as a
 user runs them. Disk is the most that the output's files held at a time, looked
-at twice a second; memory the largest resident set (Linux); seconds are
-those of the clock, from the start of Python to its end. A ratio is estimate by
-measured: above 1 the plan asked for too much. Patches must be equal.
+at twice a second; memory the largest resident set (Linux), a second process of
+`segment` not counted; seconds are those of the clock, from the start of Python
+to its end. A ratio is estimate by measured: above 1 the plan asked for too much.
+Patches must be equal.
 """
 
 import argparse

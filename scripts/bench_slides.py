@@ -10,8 +10,8 @@ Each row is one `segment` with its outputs in a process of its own, after a
 small image that loads and compiles what there is to. Seconds are those of the
 clock, from the checkpoint to the finished folder; `read`, `predict`, `stitch`
 and `write` are those of `nucleipel.core.stopwatch`, and overlap where threads
-do; `idle` is the share in which the network had nothing to do. Mpx and mm2 are
-of whole slides, glass included.
+do; `idle` is the share of the time from the network's first window to its last
+in which it had nothing to do. Mpx and mm2 are of whole slides, glass included.
 
 `--side` generates a JPEG pyramid of H&E-like islands of tissue on glass.
 `--without-mask` adds a row with `--tissue off`, and how many times as long it
@@ -212,7 +212,7 @@ def run(slide: Path, mask: str, given: argparse.Namespace) -> dict[str, Any]:
             "mpx": clock.mpx,
             "mm2": clock.mm2,
             "split": clock.seconds,
-            "idle": clock.idle_share(seconds),
+            "idle": clock.idle_share,
             "nuclei": read_metadata(nuclei / "nuclei.parquet").num_rows,
             "skipped_percent": tissue["skipped_percent"],
         }

@@ -67,10 +67,10 @@ class StitchConfig(Settings):
     """Whether nuclei.geojson is written, and whether compressed."""
 
     threads: Positive = 2
-    """Threads that solve blocks, in each process."""
+    """Threads that solve blocks, in each process that stitches."""
     max_ram_gb: Annotated[float, Field(gt=0)] | None = None
-    """Memory that stitching may take, in each process; picks the size of the blocks, never the
-    result."""
+    """Memory that stitching may take, in each process that stitches; picks the size of the blocks,
+    never the result."""
     instances: InstanceOverrides = InstanceOverrides()
 
     def identity(self) -> dict[str, object]:

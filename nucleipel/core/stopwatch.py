@@ -2,16 +2,16 @@
 
 `read`: pixels of images are read and normalized. `predict`: the network is at
 work. `stitch`: nuclei are found and measured. `write`: results are compressed
-and brought to the disk. Phases of different threads overlap, so that their sum
-may exceed the seconds of the clock.
+and brought to the disk. Phases of different threads overlap, and those of a
+process beside this one, so that their sum may exceed the seconds of the clock.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -26,6 +26,8 @@ class Stopwatch:
         self._started = time.perf_counter()
         self._seconds: dict[Phase, float] = {}
         self._areas: dict[str, tuple[int, float | None]] = {}
+        self._beside = 0.0
+        self._network: tuple[float, float] | None = None
         self._lock = threading.Lock()
         self._thread = threading.local()
 
@@ -38,11 +40,15 @@ class Stopwatch:
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
+            end = time.perf_counter()
+            spent = end - start
             own = spent - self._thread.inner_seconds
             self._thread.inner_seconds = outer + spent
             with self._lock:
                 self._seconds[name] = self._seconds.get(name, 0.0) + own
+                if name == "predict":
+                    first = start if self._network is None else self._network[0]
+                    self._network = first, end
 
     def making(self, name: Phase, items: Iterable[T]) -> Iterator[T]:
         """The items; making each counts to a phase, what is done with it does not."""
@@ -57,8 +63,23 @@ class Stopwatch:
 
     def note_image(self, image_id: str, *, pixels: int, mpp: float | None) -> None:
         """Tell how many pixels of an image, `mpp` um wide, were worked on; the most told counts."""
-        known = self._areas.get(image_id, (0, mpp))[0]
-        self._areas[image_id] = max(known, pixels), mpp
+        with self._lock:
+            known = self._areas.get(image_id, (0, mpp))[0]
+            self._areas[image_id] = max(known, pixels), mpp
+
+    def to_json(self) -> dict[str, Any]:
+        """Seconds and images as plain JSON types, for `add` in another process."""
+        areas = {name: {"pixels": area[0], "mpp": area[1]} for name, area in self._areas.items()}
+        return {"seconds": self.seconds, "images": areas}
+
+    def add(self, told: Mapping[str, Any]) -> None:
+        """Count what another process did beside this one: `to_json` of its clock."""
+        with self._lock:
+            for name, seconds in told["seconds"].items():
+                self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+                self._beside += seconds
+        for image_id, area in told["images"].items():
+            self.note_image(image_id, **area)
 
     @property
     def elapsed(self) -> float:
@@ -82,17 +103,32 @@ class Stopwatch:
             return None
         return sum(pixels * (mpp or 0) ** 2 for pixels, mpp in self._areas.values()) / 1e6
 
-    def idle_share(self, elapsed: float) -> float:
-        """The share of so many seconds in which the network had nothing to do."""
-        return max(0.0, 1 - self._seconds.get("predict", 0.0) / elapsed)
+    @property
+    def beside(self) -> float:
+        """Seconds of all phases that were another process'."""
+        return self._beside
+
+    @property
+    def network_seconds(self) -> float:
+        """Seconds from the network's first window to its last; 0 without one."""
+        return 0.0 if self._network is None else self._network[1] - self._network[0]
+
+    @property
+    def idle_share(self) -> float:
+        """The share of `network_seconds` in which the network had nothing to do."""
+        if not self.network_seconds:
+            return 0.0
+        return max(0.0, 1 - self._seconds["predict"] / self.network_seconds)
 
     def describe(self) -> str:
         """All of it in one line, as of now."""
         elapsed = self.elapsed
         split = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
         told = f"{split} in {elapsed:.1f} s"
+        if self.beside:
+            told += f", {self.beside:.1f} s of them in a second process"
         if "predict" in self._seconds:
-            told += f"; network idle {100 * self.idle_share(elapsed):.0f} %"
+            told += f"; network idle {100 * self.idle_share:.0f} % of {self.network_seconds:.1f} s"
         told += f"; {self.mpx:.3g} Mpx, {self.mpx / elapsed:.3g} Mpx/s"
         return told if self.mm2 is None else f"{told}, {self.mm2 / elapsed:.3g} mm2/s"
 

@@ -35,10 +35,15 @@ def compiling_ahead() -> Iterator[None]:
         compiler.wait()
 
 
+def compile_all() -> None:
+    """Compile all that finds nuclei, or load it from the cache."""
+    segment_instances(np.full((3, 8, 8), 85, np.uint8))
+
+
 def _is_compiled() -> bool:
     kernel = f"component.{solve_components.__name__}-*.nbi"
     return any(Path(solve_components.stats.cache_path).glob(kernel))
 
 
 if __name__ == "__main__":
-    segment_instances(np.full((3, 8, 8), 85, np.uint8))
+    compile_all()

@@ -29,7 +29,7 @@ from nucleipel.core.threads import behind
 from nucleipel.errors import ImageError, StoreError
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import open_image
-from nucleipel.io.output import identity, read_journals, read_record, read_written
+from nucleipel.io.output import identity, read_record, read_written
 from nucleipel.io.resolution import Resolution
 from nucleipel.io.slide import Slide
 from nucleipel.io.sums import Written, require_whole
@@ -205,13 +205,16 @@ def shard_boxes(shape: tuple[int, int], *, core_px: int) -> list[Box]:
 
 def is_predicted(store: Path, image_id: str) -> bool:
     """Whether an earlier go of the same run finished this image."""
-    written = Written(store / image_id)
+    return _is_whole(Written(store / image_id))
+
+
+def _is_whole(written: Written) -> bool:
     fixed = (META, f"{MAP}/{META}", *THUMBNAIL_FILES, IMAGE_RECORD)
     if not all(name in written for name in fixed):
         return False
     shards = [name for name in written.sums if name.startswith(f"{MAP}/c/")]
     try:
-        fields = read_sealed_json(store / image_id / IMAGE_RECORD)
+        fields = read_sealed_json(written.folder / IMAGE_RECORD)
     except ValueError:
         return False
     return len(shards) == fields["shards"] and all(name in written for name in shards)
@@ -308,8 +311,12 @@ def _shard_file(part: Box, core_px: int) -> str:
     return f"{MAP}/c/0/{part.y0 // side}/{part.x0 // side}"
 
 
-def open_predictions(path: Path, *, unfinished: bool = False) -> Predictions:
+def open_predictions(
+    path: Path, *, unfinished: bool = False, only: str | None = None
+) -> Predictions:
     """Open a finished store; or, with `unfinished`, the finished images of one that is not.
+
+    With `only`, an image's id, as if no other were to be predicted.
 
     Raises
     ------
@@ -318,18 +325,24 @@ def open_predictions(path: Path, *, unfinished: bool = False) -> Predictions:
     """
     record = read_record(path, stage="predict", unfinished=unfinished)
     if record["complete"]:
-        names, ids = record["images"], record.get("plan", {}).get("images") or record["images"]
-        instances, sums = record["instances"], read_written(path, record)
+        ids, instances = record.get("plan", {}).get("images"), record["instances"]
+        written: dict[str, dict[str, str]] = {name: {} for name in record["images"]}
+        for name, digest in read_written(path, record).items():
+            image_id, _, file = name.partition("/")
+            if image_id in written:
+                written[image_id][file] = digest
     else:
         ids, instances = record["plan"]["images"], record["plan"]["instances"]
-        names, sums = [name for name in ids if is_predicted(path, name)], read_journals(path)
-    written: dict[str, dict[str, str]] = {name: {} for name in names}
-    for name, digest in sums.items():
-        image_id, _, file = name.partition("/")
-        if image_id in written:
-            written[image_id][file] = digest
-    images = tuple(_open_prediction(path, name, written[name]) for name in names)
-    return Predictions(path, tuple(ids), images, instances, identity(record))
+        wanted = [name for name in ids if only in (None, name)]
+        # each journal once: whoever closes the store removes them
+        written = {name: one.sums for name in wanted if _is_whole(one := Written(path / name))}
+    ids = tuple(name for name in ids or written if only in (None, name))
+    images = tuple(
+        _open_prediction(path, name, files)
+        for name, files in written.items()
+        if only in (None, name)
+    )
+    return Predictions(path, ids, images, instances, identity(record))
 
 
 def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> Prediction:

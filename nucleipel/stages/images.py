@@ -20,10 +20,12 @@ def finish_images(
     shard: Shard,
     allow_missing: bool,
     without: Sequence[str] = (),
+    then: Callable[[str], object] = lambda _: None,
     **results: Any,
 ) -> None:
     """Do the images of a shard that are not `done`; then, if it closes, complete the record.
 
+    `then` is called with the id of each image that is there, whenever it was made.
     `results` go into the record; so do `images` and the ids of those that are
     `missing`: that the stage before was closed `without`, and, with
     `allow_missing`, others that failed.
@@ -47,6 +49,8 @@ def finish_images(
                 raise
             log.error("%s: set aside: %s", image_id, error)
             faults[image_id] = error
+        else:
+            then(image_id)
     if faults and not (shard.closes and allow_missing):
         told = "; ".join(f"{image_id}: {error}" for image_id, error in faults.items())
         raise StoreError(

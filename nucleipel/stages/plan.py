@@ -31,6 +31,7 @@ from nucleipel.stages.plan_patches import START_WITHOUT_TORCH, Need, evenly, til
 from nucleipel.stages.plan_samples import FIXED, GLASS, Cost, Sampling
 from nucleipel.stages.predict import THUMBNAIL_PX, reading_of
 from nucleipel.stages.stitch import choose_block_px
+from nucleipel.stages.stitch_beside import is_worth_it
 
 log = logging.getLogger(__name__)
 
@@ -293,12 +294,13 @@ def _summed(
     device: str,
 ) -> Plan:
     *_, predict, stitch = stages
+    larger_blocks = config.threads * BYTES_PER_PIXEL * max(0, block_px**2 - BLOCK_PX**2)
     segment = Need(
         "segment",
         predict.patches,
         predict.disk_bytes + stitch.disk_bytes,
         max(segment_peak, predict.memory_bytes)
-        + config.threads * BYTES_PER_PIXEL * max(0, block_px**2 - BLOCK_PX**2),
+        + (stitch.memory_bytes if is_worth_it(len(images)) else larger_blocks),
         predict.seconds + stitch.seconds,
     )
     total = Need(

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -72,8 +73,12 @@ def predict_images(
     shard: Shard = WHOLE,
     allow_missing: bool = False,
     clock: Stopwatch,
+    then: Callable[[str], object] = lambda _: None,
 ) -> Path:
-    """The same with a checkpoint that is read and images that are checked: `inputs_of` them."""
+    """The same with a checkpoint that is read and images that are checked: `inputs_of` them.
+
+    `then` is called with the id of each image of the shard, once its map is there.
+    """
     reading = reading_of(model, config)
     by_id = {row.id: row for row in rows.rows}
     output = claim_predictions(model, rows, out, config, inputs, overwrite=overwrite, shard=shard)
@@ -101,6 +106,7 @@ def predict_images(
         done=lambda name: is_predicted(out, name),
         shard=shard,
         allow_missing=allow_missing,
+        then=then,
         instances=model.description.instances,
     )
     return out

@@ -8,13 +8,13 @@ from typing import Any
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopwatch import Stopwatch
-from nucleipel.instances.ahead import compiling_ahead
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.predict import inputs_of, predict_images, reading_of
 from nucleipel.stages.stitch import choose_block_px, stitch_images
+from nucleipel.stages.stitch_beside import stitching_beside
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ def segment(
 ) -> Path:
     """Write the nuclei of every image of a manifest into `out/<id>/`.
 
-    All images are predicted first, then stitched, one after another. `shard`,
-    `allow_missing` and `inputs` are as `predict` has them; a shard is of one
-    image. A `clock` that is given knows afterwards where the time went.
+    While an image is predicted, those before it are stitched, in a second
+    process. `shard`, `allow_missing` and `inputs` are as `predict` has them. A
+    `clock` that is given knows afterwards where the time went.
     """
     clock = clock or Stopwatch()
     block_px = choose_block_px(config)
@@ -51,10 +51,13 @@ def segment(
         log.info("%s: these instances are finished", out)
         return out
     part: dict[str, Any] = {"shard": shard, "allow_missing": allow_missing, "clock": clock}
-    with compiling_ahead():
-        maps = predict_images(model, rows, out / MAPS, config.part(PredictConfig), inputs, **part)
+    how: dict[str, Any] = {"block_px": block_px, "clock": clock}
+    maps, predicting, stitching = out / MAPS, config.part(PredictConfig), config.part(StitchConfig)
+    mine = shard.of([row.id for row in rows.rows])
+    with stitching_beside(maps, mine, output, stitching, **how) as predicted:
+        predict_images(model, rows, maps, predicting, inputs, then=predicted, **part)
     store = open_predictions(maps, unfinished=not shard.closes)
-    stitch_images(store, output, config.part(StitchConfig), block_px=block_px, **part)
+    stitch_images(store, output, stitching, **how, shard=shard, allow_missing=allow_missing)
     # while some are missing, those of the others would have to be made again
     if output.complete and not config.keep_predictions:
         shutil.rmtree(out / MAPS)

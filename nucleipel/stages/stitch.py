@@ -127,19 +127,12 @@ def stitch_images(
 
     Images that the predictions were closed without are missing here, too.
     """
-    rule = InstanceRule(**config.instances.over(store.instances))
-
-    def work(image_id: str) -> None:
-        source = f"{store.fingerprint}/{image_id}"
-        _stitch_image(
-            store.image(image_id), output, config,
-            rule=rule, block_px=block_px, source=source, clock=clock,
-        )  # fmt: skip
-
     finish_images(
         output,
         store.ids,
-        work,
+        lambda image_id: stitch_image(
+            store, image_id, output, config, block_px=block_px, clock=clock
+        ),
         done=lambda image_id: is_written(output.folder, image_id),
         shard=shard,
         allow_missing=allow_missing,
@@ -147,20 +140,30 @@ def stitch_images(
     )
 
 
-def _stitch_image(
-    prediction: Prediction,
+def stitch_image(
+    store: Predictions,
+    image_id: str,
     output: Output,
     config: StitchConfig,
     *,
-    rule: InstanceRule,
     block_px: int,
-    source: str,
     clock: Stopwatch,
 ) -> None:
+    """Write the nuclei of one image, which this process holds.
+
+    Raises
+    ------
+    NucleipelError
+        If it is not predicted, or its map, or the image, cannot be read.
+    """
+    prediction = store.image(image_id)
     with _opened(prediction, frame_of(prediction.resolution, config), config) as slide:
         count = stitch_map(
             prediction, slide, output, config,
-            rule=rule, block_px=block_px, source=source, clock=clock,
+            rule=InstanceRule(**config.instances.over(store.instances)),
+            block_px=block_px,
+            source=f"{store.fingerprint}/{image_id}",
+            clock=clock,
         )  # fmt: skip
     log.info("%s: %d nuclei", prediction.id, count)
     if not prediction.canonical_map:

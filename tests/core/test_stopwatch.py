@@ -1,5 +1,6 @@
 """Seconds by phase, on a clock that the test turns."""
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -82,10 +83,12 @@ def test_threads_do_not_interrupt_each_other(hands: Hands) -> None:
 
 def test_what_is_told(hands: Hands, caplog: pytest.LogCaptureFixture) -> None:
     clock = Stopwatch()
-    with clock.phase("predict"):
-        hands.now += 6
-    with clock.phase("write"):
-        hands.now += 2
+    hands.now += 1
+    for _ in range(2):
+        with clock.phase("predict"):
+            hands.now += 3
+        with clock.phase("write"):
+            hands.now += 2
     caplog.set_level(logging.INFO)
     clock.tell(logging.getLogger("told"))
     assert not caplog.messages, "no image was worked on"
@@ -96,9 +99,30 @@ def test_what_is_told(hands: Hands, caplog: pytest.LogCaptureFixture) -> None:
     clock.note_image("c", pixels=3_000_000, mpp=None)
     clock.tell(logging.getLogger("told"))
     assert caplog.messages == [
-        "predict 6.0 s, write 2.0 s in 8.0 s; network idle 25 %; 13 Mpx, 1.62 Mpx/s, 0.172 mm2/s",
-        "predict 6.0 s, write 2.0 s in 8.0 s; network idle 25 %; 16 Mpx, 2 Mpx/s",
+        "predict 6.0 s, write 4.0 s in 11.0 s; network idle 25 % of 8.0 s;"
+        " 13 Mpx, 1.18 Mpx/s, 0.125 mm2/s",
+        "predict 6.0 s, write 4.0 s in 11.0 s; network idle 25 % of 8.0 s; 16 Mpx, 1.45 Mpx/s",
     ]
+
+
+def test_what_another_process_did_is_added(hands: Hands) -> None:
+    clock, other = Stopwatch(), Stopwatch()
+    with other.phase("stitch"):
+        hands.now += 3
+    with other.phase("write"):
+        hands.now += 1
+    other.note_image("a", pixels=2_000_000, mpp=0.5)
+    with clock.phase("predict"):
+        hands.now += 4
+    with clock.phase("write"):
+        hands.now += 2
+    clock.note_image("a", pixels=2_000_000, mpp=0.5)
+    clock.add(json.loads(json.dumps(other.to_json())))
+    assert clock.seconds == {"predict": 4, "stitch": 3, "write": 3}
+    assert clock.describe() == (
+        "predict 4.0 s, stitch 3.0 s, write 3.0 s in 10.0 s, 4.0 s of them in a second process;"
+        " network idle 0 % of 4.0 s; 2 Mpx, 0.2 Mpx/s, 0.05 mm2/s"
+    )
 
 
 def test_no_network_is_not_called_idle(hands: Hands) -> None:

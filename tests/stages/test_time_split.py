@@ -15,7 +15,8 @@ from nucleipel.stages.stitch import stitch
 
 SPLIT = re.compile(
     r"(?P<split>(?:\w+ [\d.]+ s(?:, )?)+) in (?P<elapsed>[\d.]+) s"
-    r"(?:; network idle (?P<idle>\d+) %)?; (?P<mpx>\S+) Mpx, \S+ Mpx/s, \S+ mm2/s"
+    r"(?:, [\d.]+ s of them in a second process)?"
+    r"(?:; network idle (?P<idle>\d+) % of [\d.]+ s)?; (?P<mpx>\S+) Mpx, \S+ Mpx/s, \S+ mm2/s"
 )
 
 
@@ -56,6 +57,7 @@ def test_each_command_tells_its_phases(
     assert _phases(told) == ["read", "stitch", "write"]
     assert told["idle"] is None
 
+    monkeypatch.setattr("nucleipel.stages.stitch_beside.core_count", lambda: 1)
     clock = Stopwatch()
     segment(random_checkpoint, rows, tmp_path / "out", SegmentConfig(device="cpu"), clock=clock)
     elapsed = clock.elapsed
@@ -66,3 +68,4 @@ def test_each_command_tells_its_phases(
     seconds = clock.seconds
     assert seconds["predict"] + seconds["stitch"] < elapsed, "both in the main thread"
     assert min(seconds.values()) > 0
+    assert clock.network_seconds < elapsed - seconds["stitch"], "the network's time ends before"

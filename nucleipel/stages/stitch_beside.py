@@ -1,0 +1,219 @@
+"""Stitching beside the network: one image is stitched while the next ones are predicted.
+
+A process of its own does it, for three reasons. A thread would hold Python's
+lock while it writes tables and reports, and the network waits for that lock
+between any two of its layers: a forward pass of the packaged one, a window of
+256 px, took 75 ms alone, 115 beside such a thread, 90 beside such a process
+(medians; two cores, one thread of the network, other work beside it). A thread
+cannot be stopped in the middle of a slide; a process can, since whatever is
+killed here is continued later. And what crashes in a process costs only time.
+
+The parent names images on the process' stdin; on its stdout come what is to be
+logged, and, for each image, where its time went: lines of JSON. It is done with
+an image also if that failed: what is missing in the end is left to
+`stitch_images`, which says why. The process needs no torch. It ends when its
+stdin does, so with its parent, however that one ends.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from subprocess import DEVNULL, PIPE, Popen
+from typing import IO, Any
+
+from nucleipel.config import StitchConfig
+from nucleipel.core.machine import core_count
+from nucleipel.core.progress import track
+from nucleipel.core.stopping import ignore_in_worker
+from nucleipel.core.stopwatch import Stopwatch
+from nucleipel.errors import NucleipelError, StoreError
+from nucleipel.instances.ahead import compile_all, compiling_ahead
+from nucleipel.io.instances import is_written
+from nucleipel.io.output import Output, holding, read_record
+from nucleipel.io.predictions import open_predictions
+from nucleipel.stages.stitch import stitch_image
+
+log = logging.getLogger(__name__)
+
+# the modules that the parent would find, wherever it found them, and not its `__main__` again
+_COMMAND = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve()"
+
+
+def is_worth_it(images: int) -> bool:
+    """Whether so many images are stitched beside the network."""
+    return images > 1 and core_count() > 1
+
+
+@contextmanager
+def stitching_beside(
+    maps: Path,
+    ids: Sequence[str],
+    output: Output,
+    config: StitchConfig,
+    *,
+    block_px: int,
+    clock: Stopwatch,
+) -> Iterator[Callable[[str], None]]:
+    """Give a function to call with those of `ids` that are predicted in the store `maps`.
+
+    At the end of the block they are stitched into `output`, but for what
+    failed. After an exception nothing is waited for. The process takes as much
+    memory as `stitch` does.
+    """
+    left = [image_id for image_id in ids if not is_written(output.folder, image_id)]
+    process = _start() if is_worth_it(len(left)) and not _is_closed(maps) else None
+    if process is None:
+        with compiling_ahead():
+            yield lambda _: None
+        return
+    beside = _Beside(process, clock)
+    try:
+        beside.send(
+            {
+                "maps": str(maps),
+                "out": str(output.folder),
+                "config": config.model_dump(mode="json"),
+                "block_px": block_px,
+                "level": logging.getLogger("nucleipel").getEffectiveLevel(),
+            }
+        )
+        yield beside.give
+        beside.wait()
+    finally:
+        beside.end()
+
+
+# --- in the parent -------------------------------------------------------------------
+
+
+def _is_closed(maps: Path) -> bool:
+    """Whether an earlier go predicted all images: then the network has nothing to do."""
+    try:
+        read_record(maps, stage="predict")
+    except StoreError:
+        return False
+    return True
+
+
+def _start() -> "Popen[str] | None":
+    command = _COMMAND.format(path=sys.path, module=__name__)
+    try:
+        return Popen(  # noqa: S603
+            [sys.executable, "-c", command], stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True
+        )
+    except OSError as error:  # no memory or no more processes for it
+        log.debug("no process to stitch beside the network: %s", error)
+        return None
+
+
+class _Beside:
+    """The process, as its parent sees it."""
+
+    def __init__(self, process: "Popen[str]", clock: Stopwatch) -> None:
+        self._process, self._clock = process, clock
+        self._given = 0
+        self._done: SimpleQueue[str | None] = SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def give(self, image_id: str) -> None:
+        """Have an image stitched, after those before it."""
+        self._given += 1
+        self.send(image_id)
+
+    def send(self, told: Any) -> None:
+        """Write a line; one that is gone does not read it."""
+        with suppress(BrokenPipeError):
+            _write(_pipe(self._process.stdin), told)
+
+    def wait(self) -> None:
+        """Until all that was given is done, or the process has ended."""
+        done = islice(iter(self._done.get, None), self._given)
+        count = sum(1 for _ in track(done, "stitching", total=self._given))
+        if count < self._given:
+            log.warning(
+                "the process that stitched beside the network ended early (exit code %d):"
+                " the images that it left are stitched now",
+                self._process.wait(),
+            )
+
+    def end(self) -> None:
+        """End it on the spot: whatever it is at can be done again."""
+        self._process.kill()
+        self._process.wait()
+        self._listener.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(BrokenPipeError):
+                _pipe(pipe).close()
+
+    def _listen(self) -> None:
+        for line in _pipe(self._process.stdout):
+            try:
+                told = json.loads(line)
+            except ValueError:  # the last line of one that was killed
+                continue
+            if "image" in told:
+                self._clock.add(told["clock"])
+                self._done.put(told["image"])
+            else:
+                logging.getLogger(told["logger"]).log(told["level"], "%s", told["message"])
+        self._done.put(None)
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None  # noqa: S101
+    return pipe
+
+
+def _write(pipe: IO[str], told: Any) -> None:
+    pipe.write(json.dumps(told) + "\n")
+    pipe.flush()
+
+
+# --- in the process ------------------------------------------------------------------
+
+
+def serve() -> None:
+    """Stitch what the lines of stdin name, one image after another, until stdin ends."""
+    ignore_in_worker()  # the parent is asked to stop, and ends this process
+    job = json.loads(sys.stdin.readline())
+    logger = logging.getLogger("nucleipel")
+    logger.setLevel(job["level"])
+    logger.handlers, logger.propagate = [_Told()], False
+    given: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_read, args=(given,), daemon=True).start()
+    compile_all()
+    config = StitchConfig.model_validate(job["config"])
+    output = Output(
+        Path(job["out"]), read_record(Path(job["out"]), stage="segment", unfinished=True)
+    )
+    while True:
+        image_id = given.get()
+        clock = Stopwatch()
+        with suppress(NucleipelError), holding(output.folder, image_id):
+            if not is_written(output.folder, image_id):
+                store = open_predictions(Path(job["maps"]), unfinished=True, only=image_id)
+                stitch_image(store, image_id, output, config, block_px=job["block_px"], clock=clock)
+        _write(sys.stdout, {"image": image_id, "clock": clock.to_json()})
+
+
+def _read(given: "SimpleQueue[str]") -> None:
+    for line in sys.stdin:
+        given.put(json.loads(line))
+    # at once: the same command may have started again, and would write the same files
+    os._exit(1)
+
+
+class _Told(logging.Handler):
+    """Has the parent log what is logged here."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        told = {"logger": record.name, "level": record.levelno, "message": record.getMessage()}
+        _write(sys.stdout, told)

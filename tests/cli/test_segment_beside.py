@@ -1,0 +1,80 @@
+"""Of a `segment` that is killed, or asked to stop, no process is left, and it continues."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from processes import SECONDS, digests, start, wait_until
+
+from nucleipel.config import SegmentConfig
+from nucleipel.core.machine import core_count
+from nucleipel.io.manifest import read_manifest
+from nucleipel.stages.segment import segment
+
+
+def _second(process: subprocess.Popen[bytes], out: Path) -> int | None:
+    """The process that holds an image of `out`, if `process` itself does not."""
+    for lock in out.glob(".lock-image-*"):
+        try:
+            holder: int = json.loads(lock.read_text())["pid"]
+        except (OSError, ValueError):  # taken or released just now
+            continue
+        if holder != process.pid and _is_there(holder):
+            return holder
+    return None
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _started(out: Path, command: list[object]) -> tuple[subprocess.Popen[bytes], int]:
+    """It and its second process, which is at work."""
+    process, seen = start(*command, start_new_session=True), []
+
+    def at_work() -> bool:
+        seen.append(_second(process, out))
+        return seen[-1] is not None
+
+    wait_until(at_work, process)
+    assert seen[-1] is not None, "it never had a second process"
+    return process, seen[-1]
+
+
+def _require_gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while _is_there(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _is_there(pid)
+
+
+@pytest.mark.skipif(core_count() < 2, reason="one core: there is no second process")
+def test_nothing_is_left_running(
+    tiny_set, random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["segment", "--checkpoint", random_checkpoint, "--manifest", tiny_set.manifest]
+    command += ["--device", "cpu", "--out"]
+    process, second = _started(tmp_path / "asked", [*command, tmp_path / "asked"])
+    os.killpg(process.pid, signal.SIGTERM)
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == 143, told.decode()
+    assert told.decode() == "stopped by SIGTERM: the same command continues\n"
+    assert not _is_there(second), "it ended before its parent"
+
+    process, second = _started(tmp_path / "killed", [*command, tmp_path / "killed"])
+    process.kill()
+    process.communicate()
+    _require_gone(second)
+    # the same run, without another start of Python; and one that never had a second process
+    monkeypatch.setattr("nucleipel.stages.stitch_beside.core_count", lambda: 1)
+    for out in ("killed", "undisturbed"):
+        rows = read_manifest(tiny_set.manifest)
+        segment(random_checkpoint, rows, tmp_path / out, SegmentConfig(device="cpu"))
+    assert digests(tmp_path / "killed", "*") == digests(tmp_path / "undisturbed", "*")
