@@ -15,6 +15,7 @@ import gzip
 import importlib.util
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def read_tiff(image: Path) -> Ids:
 
     with tifffile.TiffFile(image / "instances.ome.tif") as tiff:
         levels = tiff.series[0].levels
-        if max(levels[-1].shape) > 2048:
+        if max(levels[-1].shape) > 4096:  # from there on QuPath asks for a pyramid
             raise ValueError(f"its smallest level is {levels[-1].shape}")
         return _ids(levels[0].asarray())
 
@@ -97,9 +98,14 @@ def read_napari(image: Path) -> Ids:
     """napari-ome-zarr: the layer that napari would show."""
     from napari_ome_zarr import napari_get_reader
 
-    path = str(_there(image / "instances.zarr"))
-    ((data, *_),) = napari_get_reader(path)(path)
-    return _ids(np.asarray(data[0] if isinstance(data, list) else data))
+    labels = _there(image / "instances.zarr").resolve()
+    # it looks for an image two folders up, and makes a zarr group there where there is none
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "image", "labels", labels.name)
+        path.parent.mkdir(parents=True)
+        path.symlink_to(labels, target_is_directory=True)
+        ((data, *_),) = napari_get_reader(str(path))(str(path))
+        return _ids(np.asarray(data[0] if isinstance(data, list) else data))
 
 
 def read_parquet(image: Path) -> Ids:
