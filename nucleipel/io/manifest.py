@@ -6,7 +6,6 @@ splits, nor may an image, by its path or its bytes: a network scored on its own
 training patients looks better than it is.
 """
 
-import csv
 import difflib
 import hashlib
 import logging
@@ -16,26 +15,24 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError, ManifestError
+from nucleipel.io.class_maps import describe_classes, ids_of_classes
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import open_image
+from nucleipel.io.manifest_csv import read_records
 from nucleipel.io.reading import Reading
 from nucleipel.io.slide import image_stem, open_annotation, open_slide
 
 log = logging.getLogger(__name__)
 
-REQUIRED = ("image", "label", "split", "source_id")
 SPLITS = ("train", "val", "test", "")
 LONGEST_ID_BYTES = 240
 """Names that are derived from an id, such as `.<id>.tif.partial`, must fit in 255 bytes."""
 LARGEST_CHECKED_LABEL_PX = 2**24
-MASK_PIECES = 3
-""""One nucleus" in so many pieces or more is a mask of all nuclei."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +188,7 @@ def read_manifest(
         unknown split, a bad mpp, a row or an id given twice, a source or an
         image in two splits.
     """
-    records = _read_records(path)
+    records = read_records(path)
     root = data_root or path.parent
     faults: list[str] = []
     rows = {}
@@ -228,46 +225,6 @@ def manifest_of_images(images: Sequence[Path], *, mpp: float | None = None) -> M
     return Manifest(None, rows)
 
 
-def _read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
-    if not path.is_file():
-        raise ManifestError(f"{path}: no such manifest; check the path")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            records = [(reader.line_num, record) for record in reader]
-    except UnicodeDecodeError as error:
-        line = _line_of_first_fault(path)
-        raise ManifestError(
-            f"{path}: line {line}: no UTF-8: {error.reason}; save it as CSV UTF-8"
-        ) from error
-    except csv.Error as error:
-        raise ManifestError(f"{path}: line {reader.line_num}: no CSV: {error}; mend it") from error
-    missing = [column for column in REQUIRED if column not in columns]
-    if missing:
-        near = difflib.get_close_matches(missing[0], columns, n=1)
-        raise ManifestError(
-            f"{path}: column '{missing[0]}' is missing; found {', '.join(columns) or 'none'};"
-            + (f" is '{near[0]}' meant?" if near else f" a manifest needs {', '.join(REQUIRED)}")
-        )
-    if not records:
-        raise ManifestError(f"{path}: no rows; name at least one image")
-    for line, record in records:
-        if None in record or None in record.values():
-            raise ManifestError(f"{path}: line {line}: not {len(columns)} cells; mend the row")
-    return records
-
-
-def _line_of_first_fault(path: Path) -> int:
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        try:
-            line.decode()
-        except UnicodeDecodeError:
-            return number
-    return 1
-
-
 def _check_record(
     record: dict[str, str], root: Path, *, needed: Collection[str] | None
 ) -> tuple[Row, list[str]]:
@@ -284,12 +241,19 @@ def _check_record(
     mpp, mpp_fault = _read_mpp(cells.get("mpp", ""))
     file_faults = _check_files(image, label, mpp)
     spared = needed is not None and cells["split"] not in needed
-    if spared and all(path.exists() for path in (image, label) if path):
+    if spared and all(_is_there(path) for path in (image, label) if path):
         for fault in file_faults:
             log.warning("%s", fault)
         file_faults = []
     faults += mpp_fault + file_faults
     return Row(row_id, image, label, cells["split"], cells["source_id"], mpp, cells), faults
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long
+        return False
 
 
 def _check_id(row_id: str) -> list[str]:
@@ -304,9 +268,13 @@ def _check_id(row_id: str) -> list[str]:
 
 
 def names_a_folder(row_id: str) -> bool:
-    """Whether an id can name a folder everywhere: no path, no control character, not too long."""
-    plain = re.fullmatch(r"[^\x00-\x1f\x7f-\x9f/\\.][^\x00-\x1f\x7f-\x9f/\\]*", row_id)
-    return bool(plain) and len(row_id.encode(errors="replace")) <= LONGEST_ID_BYTES
+    """Whether an id can name a folder everywhere: no path, no control character, not too long.
+
+    Bytes of a file name that are no UTF-8 arrive as surrogates, which no file can hold.
+    """
+    refused = r"\x00-\x1f\x7f-\x9f\ud800-\udfff/\\"
+    plain = re.fullmatch(rf"[^{refused}.][^{refused}]*", row_id)
+    return bool(plain) and len(row_id.encode()) <= LONGEST_ID_BYTES
 
 
 def _read_mpp(text: str) -> tuple[float | None, list[str]]:
@@ -341,17 +309,12 @@ def _check_files(image: Path, label: Path | None, mpp: float | None) -> list[str
 
 
 def _check_ids(label: Path, ids: npt.NDArray[np.integer]) -> list[str]:
-    """A mask of all nuclei passes for an instance map, and teaches that they are one."""
-    top = ids.max(initial=0)
-    nucleus = ids > 0
-    if not top or (ids[nucleus] != top).any():
-        return []
-    pieces = cv2.connectedComponents(nucleus.astype(np.uint8), connectivity=8)[0] - 1
-    if pieces < MASK_PIECES:
+    pieces = ids_of_classes(ids)
+    if not pieces:
         return []
     return [
-        f"{label}: one id, {top}, in {pieces} pieces: a mask, not instances; number them, for"
-        " instance with: nucleipel import labels ... --set split_pieces=true"
+        f"{label}: {describe_classes(pieces)}; number them, for instance with: nucleipel import"
+        " labels ... --set split_pieces=true"
     ]
 
 
@@ -396,7 +359,7 @@ def _split_images(rows: Mapping[int, Row]) -> list[str]:
     """One image in two splits under another name, or as a copy of the same bytes."""
     of_size: dict[int, list[int]] = {}
     for line, row in rows.items():
-        if row.split and row.image.exists():
+        if row.split and _is_there(row.image):
             of_size.setdefault(0 if row.image.is_dir() else row.image.stat().st_size, []).append(
                 line
             )

@@ -156,7 +156,7 @@ class Annotation(_Opened):
         Raises
         ------
         ImageError
-            If an id is negative, or the map cannot be decoded.
+            If an id is negative or too large, or the map cannot be decoded.
         """
         return _read_mirrored(box, self.shape, self._read)
 
@@ -170,6 +170,11 @@ class Annotation(_Opened):
             raise ImageError(
                 f"{self.path}: holds the negative id {ids.min()}; expected 0 for background and"
                 " 1..n for nuclei"
+            )
+        if ids.dtype.itemsize > 4 and ids.max(initial=0) >= 2**32:
+            raise ImageError(
+                f"{self.path}: holds the id {ids.max()}; expected ids below 2^32: number them anew,"
+                " with nucleipel import labels"
             )
         return ids if cover == box else ids[np.ix_(rows - cover.y0, columns - cover.x0)]
 

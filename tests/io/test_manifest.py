@@ -84,6 +84,10 @@ def test_paths_start_at_the_data_root(
          "lines 2 and 4: the same image"),
         (HEADER.replace("label", "lable"), "column 'label' is missing; .* is 'lable' meant"),
         (HEADER + 'a.ome.tif,"x,,,,\n', "no CSV"),
+        (HEADER.replace("mpp", "split"), "line 1: column 'split' stands there twice; drop one"),
+        (HEADER + f"{'a' * 300}.png,,train,p,,b\n", "line 2: .*File name too long"),
+        (HEADER + "a\0.png,,train,p,,b\n", "line 2: holds a NUL byte"),
+        (HEADER + "a.ome.tif,,,,500,\n", "mpp '500'; expected micrometres per pixel"),
         (
             HEADER + "a.ome.tif,,train,p,,\nb.ome.tif,,test,p,,\n",
             "source_id 'p' is in the splits test and train",

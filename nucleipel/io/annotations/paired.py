@@ -8,7 +8,6 @@ floats without a fraction are taken. An id in several pieces stays one nucleus.
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -25,6 +24,7 @@ from nucleipel.io.annotations.source import (
     require_folder,
     shape_of,
 )
+from nucleipel.io.class_maps import FEWEST_PIECES, describe_classes, ids_of_classes, number_pieces
 from nucleipel.io.formats import open_image
 from nucleipel.io.formats.stored import one_line
 from nucleipel.io.slide import image_stem
@@ -127,14 +127,13 @@ def _read_ids(path: Path) -> npt.NDArray[np.int64]:
 
 
 def _draw(label: Path, ids: npt.NDArray[np.int64], asked: Asked) -> Drawn:
-    found = np.unique(ids[ids > 0])
-    if len(found) == 1:
-        count, pieces = cv2.connectedComponents((ids > 0).astype(np.uint8), connectivity=8)
-        if count > 2 and not asked.split_pieces:
-            raise ImageError(
-                f"{label}: one id, {found[0]}, in {count - 1} pieces: a mask, not instances; to"
-                " number its pieces, give --set split_pieces=true"
-            )
-        if asked.split_pieces:
-            ids = pieces.astype(np.int64)
+    alone = len(np.unique(ids[ids > 0])) == 1
+    pieces = ids_of_classes(ids, fewest=2 if alone else FEWEST_PIECES)
+    if pieces and not asked.split_pieces:
+        raise ImageError(
+            f"{label}: {describe_classes(pieces)}; to number the pieces, give --set"
+            " split_pieces=true"
+        )
+    if pieces:
+        ids = number_pieces(ids)
     return drawn_ids(ids, min_area_px=asked.min_area_px or 0)

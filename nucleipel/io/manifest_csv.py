@@ -1,0 +1,62 @@
+"""The CSV of a manifest: from bytes to rows of cells, each with its line."""
+
+import csv
+import difflib
+from pathlib import Path
+
+from nucleipel.errors import ManifestError
+
+REQUIRED = ("image", "label", "split", "source_id")
+
+
+def read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Each row as (line, cells by column); none of the cells is looked at.
+
+    Raises
+    ------
+    ManifestError
+        If it is no CSV in UTF-8, a required column is missing or there twice,
+        there is no row, or one of another length.
+    """
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such manifest; check the path")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            columns = [column.strip() for column in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            records = [(reader.line_num, record) for record in reader]
+    except UnicodeDecodeError as error:
+        line = _line_of_first_fault(path)
+        raise ManifestError(
+            f"{path}: line {line}: no UTF-8: {error.reason}; save it as CSV UTF-8"
+        ) from error
+    except csv.Error as error:
+        raise ManifestError(f"{path}: line {reader.line_num}: no CSV: {error}; mend it") from error
+    twice = [column for column in columns if columns.count(column) > 1]
+    if twice:
+        raise ManifestError(f"{path}: line 1: column '{twice[0]}' stands there twice; drop one")
+    missing = [column for column in REQUIRED if column not in columns]
+    if missing:
+        near = difflib.get_close_matches(missing[0], columns, n=1)
+        raise ManifestError(
+            f"{path}: column '{missing[0]}' is missing; found {', '.join(columns) or 'none'};"
+            + (f" is '{near[0]}' meant?" if near else f" a manifest needs {', '.join(REQUIRED)}")
+        )
+    if not records:
+        raise ManifestError(f"{path}: no rows; name at least one image")
+    for line, record in records:
+        if None in record or None in record.values():
+            raise ManifestError(f"{path}: line {line}: not {len(columns)} cells; mend the row")
+        if any("\0" in cell for cell in record.values()):
+            raise ManifestError(f"{path}: line {line}: holds a NUL byte; save it as CSV UTF-8")
+    return records
+
+
+def _line_of_first_fault(path: Path) -> int:
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return number
+    return 1
