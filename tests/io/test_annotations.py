@@ -13,13 +13,13 @@ import pytest
 import scipy.io
 import tifffile
 from PIL import Image
-from refusing import refusal
+from refusing import bounded, refusal
 
 from nucleipel.cli.commands import IMPORT_FORMATS
 from nucleipel.config import ImportConfig
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.errors import ImageError
-from nucleipel.io.annotations import FORMATS
+from nucleipel.io.annotations import FORMATS, qupath
 from nucleipel.io.annotations.coco import _uncompressed
 from nucleipel.io.annotations.objects import Mask, draw, number, rasterize
 from nucleipel.io.manifest import read_manifest
@@ -331,6 +331,7 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><Annotations>&b;</A
 XXE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><Annotations>&a;</Annotations>'
 POINT = [[float("nan"), 1], [2, 3], [4, 5], [6, 7]]
 OUTSIDE = [[100, 100], [120, 100], [120, 120], [100, 100]]
+FAR = [[1e300, 1], [5, 1], [5, 5], [1e300, 1]]
 OPEN = [[1, 1], [5, 1], [5, 5], [1, 4]]
 
 
@@ -416,6 +417,16 @@ def _coco_with(annotation: dict[str, object]) -> str:
         ("qupath", _text("a.geojson", _geojson([OPEN])), "feature 1: a ring is not closed"),
         ("qupath", _text("a.geojson", _geojson([], "Blob")), "feature 1: no Polygon"),
         ("qupath", _text("a.geojson", _geojson([OUTSIDE])), "all 1 nuclei lie outside the image"),
+        ("qupath", _text("a.geojson", _geojson([FAR])), r"feature 1: a coordinate of 1e\+300"),
+        ("monuseg", _text("a.xml", _xml([_square(0, 0, 9, 1e300)])), "Region 1: a coordinate of 1"),
+        ("coco", lambda folder: _text("a.json", _coco_with(
+            {"segmentation": [[1, math.nan, 9, 1, 9, 9]]}))(folder) / "a.json",
+         "annotation 0: a coordinate is not finite"),
+        ("coco", lambda folder: _text("a.json", _coco_with(
+            {"image_id": 2, "segmentation": [[1, 1, 9, 1, 9, 9]]}))(folder) / "a.json",
+         "annotation 0: no image has the id 2; list it"),
+        ("labels", _label(np.kron(np.arange(60).reshape(6, 10) % 3, np.ones((6, 6), int))
+                          .astype(np.uint8)[:, :60].repeat(2, 0)[:40]), "classes, not instances"),
         ("coco", lambda folder: _text("a.json", "[]")(folder) / "a.json", "no COCO instances"),
         ("coco", lambda folder: _text("a.json", _coco_with({"segmentation": 5}))(folder) / "a.json",
          "annotation 0: no polygons"),
@@ -435,3 +446,25 @@ def test_refused_in_one_line(tmp_path: Path, kind: str, write: Write, message: s
     assert re.search(message, told), told
     assert str(tmp_path) in told
     assert Path("/etc/hostname").read_text().strip() not in told.replace(str(tmp_path), "")
+
+
+def test_what_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch) -> None:
+    _save_image(tmp_path / "a.png")
+    (tmp_path / "a.geojson.gz").write_bytes(gzip.compress(bytes(2**28), 1))
+    monkeypatch.setattr(qupath, "LARGEST_BYTES", 2**20)
+    with bounded(2**27):
+        told = refusal("import", "qupath", tmp_path, "--out", tmp_path / "out")
+    assert re.search(r"a\.geojson\.gz: over .* GiB; export it in parts", told), told
+
+
+def test_classes_are_split_where_they_touch(tmp_path: Path) -> None:
+    _save_image(tmp_path / "images" / "a.png")
+    (tmp_path / "labels").mkdir()
+    classes = np.zeros(SHAPE, np.uint8)
+    for left in (0, 20, 40):
+        classes[5:15, left : left + 5], classes[5:15, left + 5 : left + 10] = 1, 2
+    Image.fromarray(classes).save(tmp_path / "labels" / "a.png")
+    config = ImportConfig(split_pieces=True)
+    manifest = import_annotations("labels", tmp_path, tmp_path / "out", config)
+    found = read_annotation(read_manifest(manifest).rows[0].require_label())
+    assert found[7, ::5].tolist() == [1, 2, 0, 0, 3, 4, 0, 0, 5, 6, 0, 0]

@@ -16,7 +16,13 @@ import numpy.typing as npt
 
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Mask, draw, rasterize
-from nucleipel.io.annotations.source import AnnotatedSource, Asked, require_file, shape_of
+from nucleipel.io.annotations.source import (
+    AnnotatedSource,
+    Asked,
+    require_coordinates,
+    require_file,
+    shape_of,
+)
 from nucleipel.io.formats.stored import one_line
 from nucleipel.io.slide import image_stem
 
@@ -31,9 +37,15 @@ def read_coco(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         missing or of another size.
     """
     content = _read(source)
-    of_image: dict[Any, list[tuple[int, Any]]] = defaultdict(list)
+    listed = {str(entry.get("id")) for entry in content["images"]}
+    of_image: dict[str, list[tuple[int, Any]]] = defaultdict(list)
     for number, annotation in enumerate(content["annotations"]):
-        of_image[annotation.get("image_id")].append((number, annotation))
+        name = str(annotation.get("image_id"))
+        if name not in listed:
+            raise ImageError(
+                f"{source}: annotation {number}: no image has the id {name}; list it, or drop both"
+            )
+        of_image[name].append((number, annotation))
     for entry in content["images"]:
         image = (asked.images or source.parent) / str(entry.get("file_name"))
         shape = shape_of(image)
@@ -44,7 +56,7 @@ def read_coco(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
             )
         masks = [
             _mask(source, number, annotation.get("segmentation"), shape)
-            for number, annotation in of_image[entry.get("id")]
+            for number, annotation in of_image[str(entry.get("id"))]
         ]
         drawn = draw(masks, shape, min_area_px=asked.min_area_px or 0)
         yield AnnotatedSource(image_stem(image), image, drawn, source_id=image_stem(image))
@@ -72,11 +84,10 @@ def _mask(source: Path, number: int, segmentation: Any, shape: tuple[int, int]) 
     try:
         if isinstance(segmentation, dict):
             return Mask(0, 0, _of_runs(segmentation, shape))
-        parts = [
-            rasterize([np.array(part, np.float64).reshape(-1, 2)[:, ::-1]], shape)
-            for part in segmentation
-        ]
-        return _united(parts, shape)
+        rings = [np.array(part, np.float64).reshape(-1, 2)[:, ::-1] for part in segmentation]
+        for ring in rings:
+            require_coordinates(f"{source}: annotation {number}", ring)
+        return _united([rasterize([ring], shape) for ring in rings], shape)
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise ImageError(
             f"{source}: annotation {number}: no polygons and no run lengths of its image's size"

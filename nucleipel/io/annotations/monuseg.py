@@ -20,6 +20,7 @@ from nucleipel.io.annotations.source import (
     files_below,
     image_for,
     images_below,
+    require_coordinates,
     require_folder,
     shape_of,
 )
@@ -99,6 +100,5 @@ def _vertices(path: Path, region: Any) -> Ring:
             f"{path}: Region {region.get('Id')}: a Vertex has no number for X or Y"
         ) from error
     ring = np.array(points, np.float64).reshape(-1, 2)
-    if not np.isfinite(ring).all():
-        raise ImageError(f"{path}: Region {region.get('Id')}: a Vertex is not finite")
+    require_coordinates(f"{path}: Region {region.get('Id')}", ring)
     return ring

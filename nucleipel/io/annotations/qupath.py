@@ -23,13 +23,14 @@ from nucleipel.io.annotations.source import (
     files_below,
     image_for,
     images_below,
+    require_coordinates,
     shape_of,
 )
 from nucleipel.io.slide import image_stem
 
 log = logging.getLogger(__name__)
 
-LARGEST_BYTES = 2**31
+LARGEST_BYTES = 2**30
 SUFFIXES = (".geojson", ".geojson.gz", ".json")
 
 
@@ -97,12 +98,14 @@ def _nuclei(path: Path, shape: tuple[int, int]) -> list[list[Ring]]:
 
 
 def _features(path: Path) -> list[Any]:
-    if path.stat().st_size > LARGEST_BYTES:
-        raise ImageError(f"{path}: over {LARGEST_BYTES // 2**30} GiB; export it in parts")
     try:
-        data = path.read_bytes()
-        text = gzip.decompress(data) if path.suffix == ".gz" else data
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            text = stream.read(LARGEST_BYTES + 1)
+        if len(text) > LARGEST_BYTES:  # a few packed megabytes can become any number
+            raise ImageError(f"{path}: over {LARGEST_BYTES // 2**30} GiB; export it in parts")
         found = json.loads(text)
+    except ImageError:
+        raise
     except (OSError, ValueError, EOFError, RecursionError) as error:
         what = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise ImageError(f"{path}: no valid GeoJSON: {what}; export it again") from error
@@ -137,8 +140,7 @@ def _rings(path: Path, number: int, feature: Any) -> list[Ring]:
             f"{path}: feature {number}: no Polygon or MultiPolygon of [x, y] pairs"
         ) from error
     for ring in rings:
-        if not np.isfinite(ring).all():
-            raise ImageError(f"{path}: feature {number}: a coordinate is not finite")
+        require_coordinates(f"{path}: feature {number}", ring)
         if len(ring) < 4 or (ring[0] != ring[-1]).any():
             raise ImageError(f"{path}: feature {number}: a ring is not closed")
     return rings
