@@ -231,6 +231,11 @@ def _require_whole(path: Path, level: Any, *, size: int) -> None:
     if level.dataoffset is not None:  # all planes in one run of bytes
         _require_bytes(path, level.dataoffset + level.nbytes, size)
     for plane in level.pages:
+        if plane is None and level.dataoffset is None:
+            raise ImageError(
+                f"{path}: a channel lies in another file, which is missing or damaged; put it"
+                " beside this one, or export one file"
+            )
         if plane is None:  # part of such a run
             continue
         offsets, counts = np.asarray(plane.dataoffsets), np.asarray(plane.databytecounts)
