@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from nucleipel.config.nuclei import InstanceConfig
 from nucleipel.config.reading import ReadConfig
-from nucleipel.config.settings import Device, NotNegative, Positive, Settings, Share, Weight
+from nucleipel.config.settings import Device, Mpp, NotNegative, Positive, Settings, Share, Weight
 from nucleipel.model.stride import Family, Norm, network_stride
 
 
@@ -90,7 +90,7 @@ class FitConfig(Settings):
 class TrainConfig(FitConfig, ReadConfig):
     """Settings of `nucleipel train`."""
 
-    mpp: Annotated[float, Field(gt=0)] | None = None
+    mpp: Mpp | None = None
     """Working resolution, um per pixel; without it images are used pixel for pixel."""
     channels: Literal[1, 3] = 3
     """Channels of the network's input; with 3, gray images are repeated."""

@@ -58,6 +58,9 @@ def load_config(kind: type[C], *, file: Path | None = None, assignments: Sequenc
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
+    if file.exists() and not file.is_file():  # a pipe would be waited on for ever
+        kind = "a folder" if file.is_dir() else "no regular file"
+        raise ConfigError(f"{file}: is {kind}; expected a YAML file")
     try:
         fields = _parse(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,16 +1,16 @@
 """Settings of how images are read: info, import, tile, predict."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from nucleipel.config.settings import Device, NotNegative, Positive, Settings
+from nucleipel.config.settings import Device, Mpp, NotNegative, Positive, Settings
 
 
 class ReadConfig(Settings):
     """How images are read; shared by all stages that do."""
 
-    source_mpp: Annotated[float, Field(gt=0)] | None = None
+    source_mpp: Mpp | None = None
     """Pixel size of images, um, for which the manifest has none and the file does not tell it."""
     channel: NotNegative | str | None = None
     """Index (from 0) or name of the only channel that is used, of images that have several."""
@@ -21,7 +21,7 @@ class ReadConfig(Settings):
 class ImportConfig(Settings):
     """Settings of `nucleipel import`."""
 
-    mpp: Annotated[float, Field(gt=0)] | None = None
+    mpp: Mpp | None = None
     """Pixel size of all images, um, where the annotations do not tell it."""
     split: Literal["train", "val", "test", ""] = ""
     """Split of all images, where the source has no splits of its own."""
@@ -36,7 +36,7 @@ class ImportConfig(Settings):
 class TileConfig(ReadConfig):
     """Settings of `nucleipel tile`."""
 
-    mpp: Annotated[float, Field(gt=0)] | None = None
+    mpp: Mpp | None = None
     """Resolution of the patches, um per pixel; without it images are used pixel for pixel."""
     channels: Literal[1, 3] = 3
     """Channels of the stored patches; with 3, gray images are repeated."""
@@ -58,7 +58,7 @@ class TileConfig(ReadConfig):
 class InfoConfig(ReadConfig):
     """Settings of `nucleipel info`."""
 
-    at_mpp: Annotated[float, Field(gt=0)] | None = None
+    at_mpp: Mpp | None = None
     """Working resolution, um per pixel, instead of the checkpoint's."""
 
 

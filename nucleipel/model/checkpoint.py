@@ -29,6 +29,7 @@ WEIGHTS, DESCRIPTION = "checkpoint.safetensors", "checkpoint.json"
 NOTES = "README.md"
 FORMAT = 3
 DEFAULT = "default"
+GIT_LFS = b"version https://git-lfs"
 """Names the weights that come with the package, wherever a checkpoint is asked for."""
 
 
@@ -183,6 +184,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     folder = _folder_of(path)
     description, sha256 = _read_description(folder / DESCRIPTION)
     payload = (folder / WEIGHTS).read_bytes()
+    _require_fetched(folder / WEIGHTS, payload)
     if hashlib.sha256(payload).hexdigest() != sha256:
         raise CheckpointError(
             f"{folder / WEIGHTS}: does not match the sha256 in {DESCRIPTION}"
@@ -207,6 +209,11 @@ def read_notes(path: Path) -> str | None:
     return notes.read_text(encoding="utf-8") if notes.is_file() else None
 
 
+def _require_fetched(path: Path, head: bytes) -> None:
+    if head.startswith(GIT_LFS):
+        raise CheckpointError(f"{path}: is a Git LFS pointer, not the weights: run git lfs pull")
+
+
 def _folder_of(path: Path) -> Path:
     if path == Path(DEFAULT):
         return Path(__file__).parent / "weights"
@@ -214,10 +221,11 @@ def _folder_of(path: Path) -> Path:
         raise CheckpointError(f"{path}: no such checkpoint; check the path")
     if path.is_file() and path.name not in (WEIGHTS, DESCRIPTION):
         with path.open("rb") as stream:
-            head = stream.read(2)
+            head = stream.read(len(GIT_LFS))
+        _require_fetched(path, head)
         kind = (
             "a pickle, which is never loaded"
-            if head == b"PK" or head[:1] == b"\x80"
+            if head[:2] == b"PK" or head[:1] == b"\x80"
             else "no checkpoint of nucleipel"
         )
         raise CheckpointError(f"{path}: is {kind}; expected a run folder or its {WEIGHTS}")

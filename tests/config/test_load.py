@@ -1,5 +1,6 @@
 """Settings come from class, file and --set, in this order, and mistakes are named."""
 
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -130,6 +131,22 @@ def test_a_group_cannot_be_reached_through_a_number(tmp_path: Path) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.yaml: cannot be read"):
         load_config(TrainConfig, file=tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_only_a_regular_file_is_read(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "c.yaml"
+    make = {"pipe": lambda: os.mkfifo(file), "folder": file.mkdir,
+            "device": lambda: file.symlink_to("/dev/zero")}  # fmt: skip
+    make[kind]()
+    with pytest.raises(ConfigError, match=r"c\.yaml: is (a folder|no regular file); expected"):
+        load_config(TrainConfig, file=file)
+
+
+@pytest.mark.parametrize("text", ["0", "-0.5", "500", ".inf", "0.5um"])
+def test_an_mpp_that_no_microscope_has_is_named(text: str) -> None:
+    with pytest.raises(ConfigError, match="--set: source_mpp is "):
+        load_config(TileConfig, assignments=[f"source_mpp={text}"])
 
 
 def test_patches_must_move_on() -> None:

@@ -196,6 +196,13 @@ def test_a_pickle_under_the_weights_name_is_refused(folder: Path) -> None:
         read_checkpoint(folder)
 
 
+def test_a_git_lfs_pointer_is_told(folder: Path, tmp_path: Path) -> None:
+    for path, asked in ((folder / WEIGHTS, folder), (tmp_path / "run.pt", tmp_path / "run.pt")):
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
+        with pytest.raises(CheckpointError, match=r"is a Git LFS pointer, .*run git lfs pull"):
+            read_checkpoint(asked)
+
+
 def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         read_checkpoint(tmp_path / "nothing")
