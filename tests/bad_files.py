@@ -75,6 +75,57 @@ def tag(whole: Make, name: str, change: Callable[[Any], Any], *, page: int = 0) 
     return make
 
 
+def with_tile(name: str, held: np.ndarray | bytes, compression: str | None) -> Make:
+    """A TIFF of 64 px tiles whose first holds other pixels, or these bytes as they are packed."""
+
+    def make(folder: Path) -> Path:
+        options = {"photometric": "rgb", "tile": (64, 64), "compression": compression}
+        path = tiff(name, NOISE, **options, metadata=None)(folder)
+        packed = held if isinstance(held, bytes) else _packed(folder, held, compression)
+        start = path.stat().st_size
+        path.write_bytes(path.read_bytes() + packed)
+        with tifffile.TiffFile(path, mode="r+") as opened:
+            for tag_name, new in (("TileOffsets", start), ("TileByteCounts", len(packed))):
+                found = opened.pages[0].tags[tag_name]
+                found.overwrite(first(found.value, new))
+        return path
+
+    return make
+
+
+def _packed(folder: Path, pixels: np.ndarray, compression: str | None) -> bytes:
+    """What tifffile makes of pixels as one strip."""
+    path = folder / "strip.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb", compression=compression, metadata=None)
+    with tifffile.TiffFile(path) as opened:
+        (start,), (count,) = opened.pages[0].dataoffsets, opened.pages[0].databytecounts
+    return path.read_bytes()[start : start + count]
+
+
+def ome_xml(*, names: tuple[str, ...], more: str = "") -> str:
+    """The OME-XML of the first channel of `NOISE`, and of channels of these names."""
+    channels = "".join(f'<Channel ID="Channel:0:{i}" Name="{n}"/>' for i, n in enumerate(names))
+    return (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="320" SizeY="300"'
+        f' SizeC="{len(names)}" SizeZ="1" SizeT="1">{channels}<TiffData FirstC="0"/>{more}'
+        "</Pixels></Image></OME>"
+    )
+
+
+def ome_of_two_files(folder: Path) -> Path:
+    """An OME-TIFF whose second channel lies in a file that was not copied with it."""
+    elsewhere = '<TiffData FirstC="1"><UUID FileName="gone.ome.tif">urn:uuid:1</UUID></TiffData>'
+    xml = ome_xml(names=("DAPI", "CD3"), more=elsewhere)
+    return tiff("a.ome.tif", NOISE[..., 0], description=xml, metadata=None)(folder)
+
+
+def no_utf8(folder: Path) -> Path:
+    """An image whose name was written in Latin-1."""
+    path = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    return raster("x.png", NOISE)(folder).rename(path)
+
+
 def first(value: Any, new: int) -> Any:
     """A tag's value with its first number replaced."""
     return (new, *value[1:])

@@ -1,4 +1,4 @@
-"""Bad input through the command line: one clear line, exit code 1, nothing written, no hang."""
+"""Input through the command line; bad one: a clear line, exit code 1, nothing written, no hang."""
 
 import resource
 import signal
@@ -29,8 +29,15 @@ def refusal(*arguments: object, untouched: Path | None = None) -> str:
     return told[0].removeprefix("error: ")
 
 
+def accepted(*arguments: object) -> str:
+    """What a command says that must succeed."""
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
 @contextmanager
-def bounded() -> Iterator[None]:
+def bounded(more_bytes: int = BYTES) -> Iterator[None]:
     """Fail when the block hangs, or asks for more memory than any bad file is worth."""
 
     def too_long(number: int, frame: FrameType | None) -> None:
@@ -39,7 +46,7 @@ def bounded() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     handler = signal.signal(signal.SIGALRM, too_long)
-    resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (used + more_bytes, before[1]))
     signal.alarm(SECONDS)
     try:
         yield

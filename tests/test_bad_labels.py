@@ -1,0 +1,150 @@
+"""Bad labels, one case a kind of failure: refused in one line, or read as what they are.
+
+The first number of a case is that of its row in `test_bad_files.ROWS`.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_files import LFS, NOISE, Make, content, pipe, raster, tiff
+from refusing import accepted, refusal
+
+from nucleipel.io.patch_store import open_patch_store
+from nucleipel.io.slide import read_annotation
+from nucleipel.io.write_slide import write_annotation
+
+GRAY = NOISE[..., 0]
+SHAPE = NOISE.shape[:2]
+DOTS = np.zeros(SHAPE, np.uint8)
+DOTS[20:30, 20:30] = DOTS[50:60, 20:30] = DOTS[20:30, 50:60] = 255
+CLASSES = np.kron(np.arange(60).reshape(6, 10) % 4, np.ones((50, 32), int)).astype(np.uint8)
+BEYOND = np.where(DOTS, 2**32, 0).astype(np.uint64)
+REFUSED_LABELS: list[tuple[int, str, Make, str]] = [
+    (2, "git lfs", content("l.tif", LFS), "is a Git LFS pointer, .* run git lfs pull"),
+    (17, "pipe", pipe, "no regular file"),
+    (23, "transposed", tiff("l.tif", np.zeros(SHAPE[::-1], np.uint16)),
+     "the label is 320 x 300 px, its image 300 x 320 px"),
+    (23, "half size", tiff("l.tif", np.zeros((150, 160), np.uint16)),
+     "the label is 150 x 160 px, its image 300 x 320 px"),
+    (24, "integral float", tiff("l.tif", DOTS.astype(np.float32)),
+     "1 channel.s. of float32; expected one integer channel .* nucleipel import"),
+    (24, "fraction", tiff("l.tif", DOTS / 510), "of float64; expected one integer channel"),
+    (24, "nan", tiff("l.tif", np.full(SHAPE, np.nan)), "of float64; expected one integer channel"),
+    (25, "beyond 32 bits", tiff("l.tif", BEYOND), "holds the id 4294967296; .* import labels"),
+    (28, "classes", tiff("l.tif", CLASSES),
+     "ids 1, 2, 3, each in 15 pieces or more: classes, not instances; number them"),
+    (28, "mask", raster("l.png", DOTS), "one id, 255, in 3 pieces: a mask, not instances"),
+    (28, "mask of ones", tiff("l.tif", DOTS // 255), "one id, 1, in 3 pieces: a mask"),
+    (28, "colour", raster("l.png", NOISE), r"3 channel.s. of uint8; expected one integer channel"),
+    (28, "jpeg", raster("l.jpg", GRAY), "JPEG changes ids"),
+    (30, "negative", tiff("l.tif", np.full(SHAPE, -1, np.int16)), "holds the negative id -1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [pytest.param(*case[2:], id=f"{case[0]} {case[1]}") for case in REFUSED_LABELS],
+)
+@pytest.mark.parametrize("command", ["tile", "train"])
+def test_a_label_that_is_refused(tmp_path: Path, command: str, make: Make, says: str) -> None:
+    raster("image.png", NOISE)(tmp_path)
+    label = make(tmp_path)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"image,label,split,source_id\nimage.png,{label.name},train,a\n")
+    out = tmp_path / "out"
+    told = refusal(command, "--manifest", manifest, "--out", out, untouched=out)
+    assert re.search(says, told), told
+    assert told.startswith(f"{manifest}: line 2: {label}: "), told
+
+
+def test_24_integral_floats_are_imported(tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    raster("a.png", NOISE)(tmp_path / "images")
+    tiff("a.tif", (DOTS // 255 * np.arange(1, 321)).astype(np.float32))(tmp_path / "labels")
+    accepted("import", "labels", tmp_path, "--out", tmp_path / "out")
+    found = read_annotation(tmp_path / "out" / "labels" / "a.tif")
+    assert (found.dtype, found.max()) == (np.uint16, 20)
+    assert np.array_equal(found > 0, DOTS > 0)
+
+
+def test_26_gaps_in_ids_change_no_nucleus(tmp_path: Path) -> None:
+    raster("a.png", NOISE[:40, :50])(tmp_path)
+    ids = np.zeros((40, 50), np.uint32)
+    ids[5:15, 5:15], ids[20:35, 20:45] = 1, 2
+    stored = []
+    for name, values in (("whole", [0, 1, 2]), ("gaps", [0, 2**32 - 1, 70_000])):
+        write_annotation(tmp_path / "l.tif", np.array(values, np.uint32)[ids])
+        manifest = tmp_path / "m.csv"
+        manifest.write_text("image,label,split,source_id\na.png,l.tif,train,a\n")
+        path = tmp_path / f"{name}.zarr"
+        accepted("tile", "--manifest", manifest, "--out", path, "--set", "splits=[train]",
+                 "--set", "patch_px=32", "--set", "overlap_px=8")  # fmt: skip
+        store = open_patch_store(path)
+        stored.append([store.read(row)[1] for row in store.rows])
+    for whole, gaps in zip(*stored, strict=True):
+        assert np.array_equal(np.select([gaps == 2**32 - 1, gaps == 70_000], [1, 2]), whole)
+
+
+def test_20_22_29_training_on_next_to_nothing_stays_finite(tmp_path: Path) -> None:
+    """A pixel, a constant image, and one without a nucleus; `train` ends on a loss of NaN."""
+    lines = ["image,label,split,source_id"]
+    label = np.zeros((70, 80), np.uint16)
+    label[5:20, 5:20] = 1
+    images = {"pixel": (NOISE[:1, :1], label[:1, :1]), "constant": (NOISE[:70, :80] * 0, label),
+              "empty": (NOISE[:70, :80], label * 0)}  # fmt: skip
+    for index, (name, (image, ids)) in enumerate(images.items()):
+        for split in ("train", "val"):
+            pixels = image.copy()
+            pixels[0, 0] = index + 100 * (split == "val")
+            raster(f"{split}-{name}.png", pixels)(tmp_path)
+            write_annotation(tmp_path / f"{split}-{name}.tif", ids)
+            lines.append(f"{split}-{name}.png,{split}-{name}.tif,{split},{split}-{name}")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    settings = ("epochs=1", "batch_size=3", "windows_per_epoch=6", "window_px=64",
+                "network.features=[16,24]", "network.residual_units=1")  # fmt: skip
+    flat = [part for setting in settings for part in ("--set", setting)]
+    told = accepted("train", "--manifest", manifest, "--out", tmp_path / "run",
+                    "--device", "cpu", *flat)  # fmt: skip
+    assert re.search(r"epoch 1: loss \d\.\d+, val_loss \d\.\d+, val_dice \d", told), told
+
+
+IDS = [1, 65535, 65536, 2**24, 2**24 + 1, 2**31, 2**32 - 2, 2**32 - 1]
+
+
+def test_25_large_ids_stay_apart(tmp_path: Path) -> None:
+    ids = np.zeros((40, 100), np.uint32)
+    for index, value in enumerate(IDS):
+        ids[5:15, 10 * index : 10 * index + 10] = value
+    raster("a.png", NOISE[:40, :100])(tmp_path)
+    write_annotation(tmp_path / "l.tif", ids)
+    assert np.array_equal(read_annotation(tmp_path / "l.tif"), ids)
+    (tmp_path / "found" / "a").mkdir(parents=True)
+    numbered = np.searchsorted([0, *IDS], ids).astype(np.uint32)
+    write_annotation(tmp_path / "found" / "a" / "instances.ome.tif", numbered)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("image,label,split,source_id\na.png,l.tif,test,a\n")
+    told = accepted(
+        "evaluate", "--manifest", manifest, "--instances", tmp_path / "found",
+        "--out", tmp_path / "report.json",
+    )  # fmt: skip
+    assert "8 annotated nuclei" in told
+    assert re.search(r"pq\s+1\.0000\s+1\.0000", told), told
+
+
+def test_29_an_empty_label_has_defined_scores(tmp_path: Path) -> None:
+    raster("a.png", NOISE[:40, :50])(tmp_path)
+    write_annotation(tmp_path / "l.tif", np.zeros((40, 50), np.uint16))
+    (tmp_path / "found" / "a").mkdir(parents=True)
+    write_annotation(tmp_path / "found" / "a" / "instances.ome.tif", np.zeros((40, 50), np.uint32))
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("image,label,split,source_id\na.png,l.tif,test,a\n")
+    told = accepted(
+        "evaluate", "--manifest", manifest, "--instances", tmp_path / "found",
+        "--out", tmp_path / "report.json",
+    )  # fmt: skip
+    assert "0 annotated nuclei" in told
+    assert "nan" not in (tmp_path / "report.json").read_text().casefold()
