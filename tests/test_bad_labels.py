@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_files import LFS, NOISE, Make, content, pipe, raster, tiff
+from bad_files import LFS, NOISE, Make, content, cut, pipe, raster, tiff
 from refusing import accepted, refusal
 
 from nucleipel.io.patch_store import open_patch_store
@@ -148,3 +148,29 @@ def test_29_an_empty_label_has_defined_scores(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "0 annotated nuclei" in told
     assert "nan" not in (tmp_path / "report.json").read_text().casefold()
+
+
+FOUND = np.eye(40, 50, dtype=np.int32)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        pytest.param(tiff("l.tif", FOUND / 2), "of float64; expected one integer", id="24 float"),
+        pytest.param(tiff("l.tif", -FOUND), "holds the negative id -1", id="30 negative"),
+        pytest.param(tiff("l.tif", FOUND.T), "is 50 x 40 px, .* 40 x 50 px", id="23 transposed"),
+        pytest.param(content("l.tif", LFS), "is a Git LFS pointer", id="2 git lfs"),
+        pytest.param(cut(tiff("l.tif", FOUND), 0.5), "truncated: needs", id="1 cut"),
+    ],
+)
+def test_instances_of_another_tool_that_are_none(tmp_path: Path, make: Make, says: str) -> None:
+    raster("a.png", NOISE[:40, :50])(tmp_path)
+    write_annotation(tmp_path / "truth.tif", FOUND.astype(np.uint16))
+    manifest, out = tmp_path / "m.csv", tmp_path / "report.json"
+    manifest.write_text("image,label,split,source_id\na.png,truth.tif,test,a\n")
+    (tmp_path / "found" / "a").mkdir(parents=True)
+    make(tmp_path).rename(tmp_path / "found" / "a" / "instances.ome.tif")
+    told = refusal("evaluate", "--manifest", manifest, "--instances", tmp_path / "found",
+                   "--out", out, untouched=out)  # fmt: skip
+    assert re.search(says, told), told
+    assert told.startswith(str(tmp_path / "found" / "a")), told

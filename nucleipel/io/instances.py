@@ -29,10 +29,11 @@ import numpy.typing as npt
 
 from nucleipel.core.atomic import sync, sync_tree, write_json
 from nucleipel.core.nuclei import NucleusRows
-from nucleipel.errors import ImageError, StoreError
+from nucleipel.errors import StoreError
 from nucleipel.io.label_pyramid import LABELS, write_label_pyramid
 from nucleipel.io.nuclei import GeoJson, write_nuclei
 from nucleipel.io.output import RECORD, read_record, read_written
+from nucleipel.io.slide import read_annotation
 from nucleipel.io.sums import require_whole
 
 INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"
@@ -135,10 +136,8 @@ def read_instance_map(out: Path, image_id: str) -> npt.NDArray[np.uint32]:
         If `out` belongs to an unfinished run, has no map of that image, or
         one that is not what was written.
     ImageError
-        If the map cannot be read.
+        If the map cannot be read, or holds anything but ids.
     """
-    import tifffile
-
     path = out / image_id / INSTANCE_MAP
     if (out / RECORD).is_file():
         record = read_record(out, stage=("stitch", "segment"))
@@ -146,10 +145,7 @@ def read_instance_map(out: Path, image_id: str) -> npt.NDArray[np.uint32]:
         require_whole(out, f"{image_id}/{INSTANCE_MAP}", written, again=record["stage"])
     if not path.is_file():
         raise StoreError(f"{path}: no such file; expected the instances of image '{image_id}'")
-    try:
-        return np.asarray(tifffile.imread(path), np.uint32)
-    except Exception as error:
-        raise ImageError(f"{path}: cannot be read as TIFF: {error}; stitch again") from error
+    return np.asarray(read_annotation(path), np.uint32)
 
 
 def _uuid(certificate: dict[str, Any]) -> uuid.UUID:

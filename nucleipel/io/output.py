@@ -208,7 +208,13 @@ def _require_same(
     folder: Path, wanted: dict[str, Any], *, overwrite: bool
 ) -> dict[str, Any] | None:
     """The record of the same run, if `folder` has one; None if it is free to be taken."""
-    if folder.exists() and not folder.is_dir():
+    try:
+        str(folder).encode()
+        taken = folder.exists() and not folder.is_dir()
+    except (UnicodeEncodeError, OSError) as error:
+        what = getattr(error, "strerror", None) or "its bytes are no UTF-8, as tables must have it"
+        raise OutputError(f"{folder}: cannot be used: {what}; choose another --out") from error
+    if taken:
         raise OutputError(f"{folder}: is a file; expected a folder; choose another --out")
     if not folder.is_dir() or all(map(_is_passing, folder.iterdir())):
         return None

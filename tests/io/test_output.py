@@ -1,6 +1,7 @@
 """An output folder belongs to one run; only a finished one is read."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,14 @@ def test_a_claim_killed_at_any_moment_is_taken_up(tmp_path: Path) -> None:
     assert not claim_output(out, **RUN).complete
     (out / "config.yaml").unlink()
     assert not claim_output(out, **RUN).complete
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [(b"caf\xe9", "no UTF-8"), (b"a" * 300, "File name too long")]
+)
+def test_a_folder_that_cannot_be_is_refused_at_once(
+    tmp_path: Path, name: bytes, message: str
+) -> None:
+    with pytest.raises(OutputError, match=f"cannot be used: .*{message}"):
+        claim_output(tmp_path / os.fsdecode(name), **RUN)
+    assert not list(tmp_path.iterdir())
