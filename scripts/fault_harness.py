@@ -6,7 +6,7 @@
     python scripts/fault_harness.py --work DIR --results faults.jsonl full --sizes 20
     python scripts/fault_harness.py --work DIR --results faults.jsonl flips --flips 500
     python scripts/fault_harness.py --work DIR --results faults.jsonl plain --trials 20
-    python scripts/fault_harness.py --work DIR --results faults.jsonl cost --side 2048
+    python scripts/fault_harness.py --work DIR --results faults.jsonl cost --side 4096
     python scripts/fault_harness.py --results faults.jsonl summary
 
 `kills`: each trial starts one stage on small generated slides, kills its process
@@ -64,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     calls.add_argument("--last", type=int, default=20)
     calls.add_argument("--stage", choices=STAGES, action="append", help="default: all of them")
     kinds.add_parser("full").add_argument("--sizes", type=int, default=20)
-    kinds.add_parser("cost").add_argument("--side", type=int, default=2048)
+    cost = kinds.add_parser("cost")
+    cost.add_argument("--side", type=int, default=4096)
+    cost.add_argument("--turns", type=int, default=5)
     kinds.add_parser("summary")
     given = parser.parse_args(arguments)
     if given.kind == "summary":
@@ -83,7 +85,7 @@ def _trials(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if given.kind == "plain":
         return plain_trials(given.work / "plain", given.trials, draw)
     if given.kind == "cost":
-        return cost_trials(given.work / "cost", given.side)
+        return cost_trials(given.work / "cost", given.side, given.turns)
     whole, seconds = undisturbed(given.work)
     if given.kind == "kills":
         return kill_trials(given.work, whole, seconds, given.trials, draw)
@@ -102,8 +104,10 @@ def summarize(results: Path) -> int:
     tell = print
     for row in rows:
         if row["kind"] == "cost":
-            share = f"{row['safety']} of {row['seconds']} s, {row['share']:.2%}"
-            tell(f"cost   {row['stage']:17}", share)
+            told = f"{row['safety']} of {row['seconds']} s, {row['safety'] / row['seconds']:.1%}"
+            if "with" in row:
+                told += f"; medians of turns: {row['with']} s, {row['without']} s without"
+            tell(f"cost   {row['stage']:17}", told)
     for kind in ("kills", "calls", "starts", "full", "flips", "plain"):
         those = [row for row in rows if row["kind"] == kind]
         for stage in dict.fromkeys(row["stage"] for row in those):

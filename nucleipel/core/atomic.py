@@ -14,17 +14,19 @@ from typing import Any
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it becomes `path`.
 
     On any exception the temporary file is removed and `path` stays as it was.
+    One that is not `lasting` may be missing after a power cut, never broken.
     """
     temporary = path.with_name(f".{path.name}.partial")
     try:
         yield temporary
         sync(temporary)
         temporary.replace(path)
-        sync(path.parent)
+        if lasting:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

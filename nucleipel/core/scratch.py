@@ -44,7 +44,9 @@ class Scratch:
         if self.folder is None:
             self._memory[name] = arrays
             return
-        with replacing(self._file(name)) as temporary, temporary.open("wb") as stream:
+        file = self._file(name)
+        # what is lost is made again
+        with replacing(file, lasting=False) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
 
     def get(self, name: str, *keys: str) -> Arrays:

@@ -17,7 +17,7 @@ The resolved config also stands in `config.yaml`, ready for `--config`. So
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -56,20 +56,23 @@ class Output:
         if self._lock is not None:
             self._lock.release()
 
-    def commit(self, **results: Any) -> None:
+    def commit(self, *, synced: Collection[str] = (), **results: Any) -> None:
         """Make the folder count: list what was written, then complete the record.
 
         Files in a journal were hashed and brought to the disk when they were
-        written; the others are now.
+        written, those in the folders `synced` brought to the disk; the others
+        are now.
         """
         sums = read_journals(self.folder)
         names = list(result_files(self.folder))
+        on_disk = {name for name in names if name in sums or name.split("/")[0] in synced}
         for name in names:
-            if name not in sums:
+            if name not in on_disk:
                 sync(self.folder / name)
+            if name not in sums:
                 sums[name] = digest_of(self.folder / name)
         listed = format_sums({name: sums[name] for name in names})
-        for folder in {(self.folder / name).parent for name in names}:
+        for folder in {(self.folder / name).parent for name in set(names) - on_disk}:
             sync(folder)
         write_text(self.folder / SUMS, listed)
         self.record |= {

@@ -64,20 +64,20 @@ class Written:
 
     def add(self, names: Iterable[str]) -> None:
         """Bring finished files to the disk, then note them."""
-        lines = ""
+        new = {}
         for name in names:
-            path = self.folder / name
-            sync(path)
-            sync(path.parent)
-            self.sums[name] = digest_of(path)
-            lines += f"{self.sums[name]}  {name}\n"
+            sync(self.folder / name)
+            new[name] = digest_of(self.folder / name)
+        for folder in {(self.folder / name).parent for name in new}:
+            sync(folder)
+        self.sums |= new
         if not self._started:
             # anew: a killed run may have left half a line, which a new one must not follow
             write_text(self._path, format_sums(self.sums))
             self._started = True
             return
         with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(lines)
+            stream.write("".join(f"{digest}  {name}\n" for name, digest in new.items()))
             stream.flush()
             os.fsync(stream.fileno())
 

@@ -71,4 +71,4 @@ def finish_images(
     if missing:
         log.warning("%s: closed without %s", output.folder, ", ".join(missing))
     present = [image_id for image_id in ids if image_id not in missing]
-    output.commit(images=present, missing=missing, **results)
+    output.commit(synced=present, images=present, missing=missing, **results)

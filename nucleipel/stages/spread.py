@@ -119,7 +119,8 @@ def segment_on(
 def _one_each(names: Iterable[str], *, without: Iterable[str] = ()) -> dict[str, Shard]:
     """A shard for each name but those left out."""
     listed = list(names)
-    shards = {name: Shard(number, len(listed)) for number, name in enumerate(listed, 1)}
+    count = max(2, len(listed))  # the only task of one would close the output, which is held here
+    shards = {name: Shard(number, count) for number, name in enumerate(listed, 1)}
     return {name: shard for name, shard in shards.items() if name not in set(without)}
 
 

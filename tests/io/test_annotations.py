@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image
 from refusing import bounded, refusal
 
-from nucleipel.cli.commands import IMPORT_FORMATS
+from nucleipel.cli.files import IMPORT_FORMATS
 from nucleipel.config import ImportConfig
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.errors import ImageError

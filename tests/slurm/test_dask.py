@@ -1,22 +1,18 @@
 """Workers that dask-jobqueue gets from a real Slurm give the bytes of a local run."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from nucleipel.config import ClusterConfig, PredictConfig
+from nucleipel.cli import cli
+from nucleipel.config import ClusterConfig
 from nucleipel.errors import ClusterError
-from nucleipel.io.manifest import read_manifest
 from nucleipel.stages.cluster import Cluster
-from nucleipel.stages.predict import predict
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 300
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -28,31 +24,50 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_jobs_of_slurm_give_the_bytes_of_a_local_run(
-    slurm: Callable[..., str], random_checkpoint: Path, tiny_set, tmp_path: Path
+    slurm: Callable[..., str], random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
-    rows = read_manifest(tiny_set.manifest)
-    predict(random_checkpoint, rows, tmp_path / "local.zarr", PredictConfig(device="cpu"))
-    config, logs = tmp_path / "cluster.yaml", tmp_path / "logs"
+    images = ["--manifest", tiny_set.manifest]
+    network = ["--checkpoint", random_checkpoint, "--device", "cpu"]
+    cut = ["--set", "mpp=0.5", "--set", "patch_px=32", "--set", "overlap_px=0"]
+    commands = {
+        "patches": ["tile", *images, *cut],
+        "maps": ["predict", *images, *network],
+        "instances": ["stitch", "--predictions", "maps"],
+        "segmented": ["segment", *images, *network],
+    }
+    (tmp_path / "local").mkdir()
+    (tmp_path / "cluster").mkdir()
+    on_slurm = ["--cluster", "slurm", "--cluster-config", _cluster_config(tmp_path)]
+    for out, command in commands.items():
+        monkeypatch.chdir(tmp_path / "local")
+        _run([*command, "--out", out])
+        logs = _logs(tmp_path)
+        monkeypatch.chdir(tmp_path / "cluster")
+        _run([*command, "--out", out, *on_slurm])
+        assert _logs(tmp_path) > logs, f"{out}: no job of Slurm wrote a log"
+        found, expected = (_contents(tmp_path / where / out) for where in ("cluster", "local"))
+        assert found == expected, out
+
+
+def _run(command: list[object]) -> None:
+    result = CliRunner().invoke(cli, [str(word) for word in command])
+    assert result.exit_code == 0, result.output
+
+
+def _cluster_config(folder: Path) -> Path:
     options = {
         "queue": "cpu", "walltime": "00:10:00", "memory": "1GB", "interface": "lo",
         "job_directives_skip": ["--mem"],  # this Slurm counts cores only
-        "local_directory": str(tmp_path), "log_directory": str(logs),
+        "local_directory": str(folder), "log_directory": str(folder / "logs"),
         "job_script_prologue": [f"export PYTHONPATH={ROOT} OMP_NUM_THREADS=1"],
     }  # fmt: skip
-    config.write_text(yaml.safe_dump({"jobs": 2, "options": options}))
-    command = [
-        sys.executable, "-m", "nucleipel", "predict", "--checkpoint", random_checkpoint,
-        "--manifest", tiny_set.manifest, "--out", tmp_path / "maps.zarr", "--device", "cpu",
-        "--cluster", "slurm", "--cluster-config", config,
-    ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path
-    )
-    told = "".join(path.read_text() for path in logs.glob("*")) if logs.is_dir() else ""
-    assert done.returncode == 0, done.stderr + told
-    assert told, "no job of Slurm wrote a log"
-    assert _contents(tmp_path / "maps.zarr") == _contents(tmp_path / "local.zarr")
+    path = folder / "cluster.yaml"
+    path.write_text(yaml.safe_dump({"jobs": 2, "options": options}))
+    return path
+
+
+def _logs(folder: Path) -> int:
+    return sum(1 for path in (folder / "logs").glob("*") if path.stat().st_size)
 
 
 def test_a_job_that_slurm_refuses_is_told(slurm: Callable[..., str], monkeypatch) -> None:

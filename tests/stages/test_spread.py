@@ -116,6 +116,20 @@ def test_a_running_scheduler_gives_the_bytes_of_a_local_run(
     assert ours.keys() == theirs.keys()
 
 
+def test_a_single_image_or_shard_is_done_as_well(
+    running: str, random_checkpoint: Path, tiny_set, tmp_path: Path
+) -> None:
+    one, cluster = read_manifest(tiny_set.manifest).of_split("val"), Cluster(scheduler=running)
+    for where in ("here", "there"):
+        (tmp_path / where).mkdir()
+    predict(random_checkpoint, one, tmp_path / "here" / "maps.zarr", PREDICT)
+    predict_on(cluster, random_checkpoint, one, tmp_path / "there" / "maps.zarr", PREDICT)
+    whole = TILE.model_copy(update={"shard_patches": 1000})
+    tile(tiny_set.manifest, tmp_path / "here" / "patches.zarr", whole)
+    tile_on(cluster, tiny_set.manifest, tmp_path / "there" / "patches.zarr", whole)
+    assert _contents(tmp_path / "there") == _contents(tmp_path / "here")
+
+
 @pytest.fixture
 def poisoned(tiny_set, tmp_path: Path) -> Path:
     """The tiny set with a slide that cannot be read, and one that kills whoever opens it."""

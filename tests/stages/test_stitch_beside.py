@@ -84,7 +84,7 @@ def test_shards_and_a_bad_slide_set_aside(
     shutil.copytree(tiny_set.folder, tmp_path / "set")
     path = tmp_path / "set" / "val.ome.tif"
     path.write_bytes(path.read_bytes()[:1000])
-    rows = read_manifest(tmp_path / "set" / "manifest.csv", unreadable=True)
+    rows = read_manifest(tmp_path / "set" / "manifest.csv", needed=())
     out, clock = tmp_path / "out", Stopwatch()
     segment(random_checkpoint, rows, out, CONFIG, shard=Shard(1, 2), clock=clock)
     assert clock.beside > 0

@@ -1,0 +1,111 @@
+"""The commands about files: what one is, annotations in, networks out, outputs checked."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nucleipel.cli import options
+
+IMPORT_FORMATS = (
+    "dsb2018", "monuseg", "qupath", "coco", "pannuke", "hovernet", "labels", "stardist",
+)  # fmt: skip
+"""Named here too, so that --help need not import the readers; a test compares."""
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=options.PATH, metavar="FILE...")
+@click.option("--checkpoint", type=options.PATH, help="Tell what this checkpoint would do.")
+@options.settings
+@options.reading
+@options.at_mpp
+def info(files: tuple[Path, ...], checkpoint: Path | None, **given: Any) -> None:
+    """Show what images and slides are, and what would be done with them.
+
+    Format, size, levels, mpp and where it stands, channels, pixels; and how
+    predict and segment would read the file.
+    """
+    from nucleipel.config import InfoConfig
+
+    config = options.load(InfoConfig, given)
+    from nucleipel.errors import ImageError
+    from nucleipel.stages.info import info as run
+
+    faults = []
+    for file in files:
+        try:
+            told = run(file, config, checkpoint=checkpoint)
+        except ImageError as error:
+            faults.append(str(error))
+            continue
+        click.echo(f"{file}")
+        for name, value in told.items():
+            click.echo(f"  {name:10}{value}")
+    if faults:
+        raise ImageError("; ".join(faults))
+
+
+@click.command("import")
+@click.argument("kind", type=click.Choice(IMPORT_FORMATS), metavar="FORMAT")
+@click.argument("source", type=options.PATH)
+@options.out("Folder for the label TIFFs and manifest.csv.")
+@options.settings
+@click.option("--images", "image_folder", help="Folder of the images; --set images=...")
+@click.option("--mpp", "label_mpp", type=float, metavar="UM", help="Pixel size; --set mpp=...")
+@click.option(
+    "--split",
+    "all_split",
+    type=click.Choice(["train", "val", "test"]),
+    help="Split of images whose source has none; --set split=...",
+)
+def import_annotations(kind: str, source: Path, out: Path, overwrite: bool, **given: Any) -> None:
+    """Turn another tool's annotations into label TIFFs and a manifest.
+
+    FORMAT is dsb2018, monuseg (Aperio XML), qupath (GeoJSON), coco, pannuke
+    (npy), hovernet (mat), labels (paired folders) or stardist; SOURCE its
+    folder or file.
+    """
+    from nucleipel.config import ImportConfig
+
+    config = options.load(ImportConfig, given)
+    from nucleipel.stages.import_annotations import import_annotations as run
+
+    click.echo(run(kind, source, out, config, overwrite=overwrite))
+
+
+@click.command()
+@click.argument("path", type=options.PATH)
+@click.option("--repair", is_flag=True, help="Take out what is broken; the same command makes it.")
+def verify(path: Path, repair: bool) -> None:
+    """Hash again what was written at and below PATH, and name what is broken.
+
+    Works on the outputs of every stage. Exits with 1 if something is broken.
+    """
+    from nucleipel.stages.verify import verify as run
+
+    run(path, repair=repair)
+
+
+@click.command()
+@click.argument("checkpoint", type=options.PATH, metavar="RUN")
+@click.option("--onnx", type=options.PATH, help="ONNX file to write.")
+@click.option("--bioimageio", type=options.PATH, help="bioimage.io model package (.zip) to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a file found there.")
+@options.settings
+def export(
+    checkpoint: Path, onnx: Path | None, bioimageio: Path | None, overwrite: bool, **given: Any
+) -> None:
+    """Write a checkpoint for other programs: as ONNX, as a bioimage.io package.
+
+    RUN is a run folder, or 'default' for the weights that come with the
+    package. Needs: pip install 'nucleipel[export]'.
+    """
+    if onnx is None and bioimageio is None:
+        raise click.UsageError("give --onnx FILE, --bioimageio FILE.zip, or both")
+    from nucleipel.config import ExportConfig
+
+    config = options.load(ExportConfig, given)
+    from nucleipel.stages.export import export as run
+
+    for path in run(checkpoint, config, onnx=onnx, bioimageio=bioimageio, overwrite=overwrite):
+        click.echo(path)

@@ -1,0 +1,334 @@
+"""The pipeline's commands: from manifest to scores, here and on a cluster."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nucleipel.cli import options
+from nucleipel.core.shard import Shard
+
+
+@click.command()
+@options.manifest
+@options.data_root
+@click.option(
+    "--checkpoint",
+    type=options.PATH,
+    help="Start from these weights and their network; 'default' comes with the package.",
+)
+@options.out("Folder for the run.")
+@options.settings
+@options.reading
+@options.device
+def train(
+    manifest: Path,
+    data_root: Path | None,
+    checkpoint: Path | None,
+    out: Path,
+    overwrite: bool,
+    **given: Any,
+) -> None:
+    """Train a network on whole images and slides.
+
+    Learns from the rows whose split is train; keeps the weights that score the
+    best PQ on those of val.
+    """
+    from nucleipel.config import TrainConfig
+
+    config = options.load(TrainConfig, given)
+    from nucleipel.stages.train import train as run
+
+    click.echo(
+        run(
+            manifest, out, config,
+            checkpoint=checkpoint, data_root=data_root, overwrite=overwrite,
+        )
+    )  # fmt: skip
+
+
+@click.command()
+@options.manifest
+@options.data_root
+@options.out("Zarr store for the patches.")
+@options.settings
+@options.reading
+@options.shard("shard of the store")
+@options.cluster
+def tile(
+    manifest: Path,
+    data_root: Path | None,
+    out: Path,
+    overwrite: bool,
+    shard: Shard,
+    **given: Any,
+) -> None:
+    """Cut annotated images into overlapping patches, stored in zarr."""
+    from nucleipel.config import TileConfig
+
+    config = options.load(TileConfig, given)
+    how: dict[str, Any] = {"data_root": data_root, "overwrite": overwrite}
+    if cluster := options.read_cluster(given, shard=shard):
+        from nucleipel.stages.spread import tile_on
+
+        click.echo(tile_on(cluster, manifest, out, config, **how))
+        return
+    from nucleipel.stages.tile import tile as run
+
+    click.echo(run(manifest, out, config, shard=shard, **how))
+
+
+@click.command("finetune-patches")
+@options.checkpoint
+@click.option("--patches", type=options.PATH, required=True, help="Store written by tile.")
+@options.out("Folder for the run.")
+@options.settings
+@options.device
+def finetune_patches(
+    checkpoint: Path, patches: Path, out: Path, overwrite: bool, **given: Any
+) -> None:
+    """Fine-tune a checkpoint on patches with PEL and cross-entropy."""
+    from nucleipel.config import FinetunePatchesConfig
+
+    config = options.load(FinetunePatchesConfig, given)
+    from nucleipel.stages.finetune_patches import finetune_patches as run
+
+    click.echo(run(checkpoint, patches, out, config, overwrite=overwrite))
+
+
+@click.command()
+@options.checkpoint
+@options.manifest
+@options.split
+@options.data_root
+@options.out("Folder for the calibrated checkpoint.")
+@options.settings
+@options.device
+def calibrate(
+    checkpoint: Path,
+    manifest: Path,
+    split: str | None,
+    data_root: Path | None,
+    out: Path,
+    overwrite: bool,
+    **given: Any,
+) -> None:
+    """Choose how a checkpoint's maps become nuclei, by PQ on annotated images.
+
+    Give it the split that was not trained on and will not be reported: val.
+    """
+    from nucleipel.config import CalibrateConfig
+    from nucleipel.io.manifest import read_manifest
+
+    config = options.load(CalibrateConfig, given)
+    rows = read_manifest(manifest, data_root=data_root, needed=(split,) if split else None)
+    rows = rows.of_split(split) if split else rows
+    from nucleipel.stages.calibrate import calibrate as run
+
+    click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
+
+
+@click.command()
+@options.rows
+@options.checkpoint
+@options.out("Zarr store for the probability maps.")
+@options.settings
+@options.reading
+@options.at_mpp
+@options.tissue
+@options.device
+@options.shard("image")
+@options.complete_anyway
+@options.cluster
+def predict(
+    checkpoint: Path,
+    out: Path,
+    overwrite: bool,
+    shard: Shard,
+    allow_missing: bool,
+    **given: Any,
+) -> None:
+    """Predict class probabilities of whole images and slides.
+
+    Give IMAGES one by one, or a --manifest.
+    """
+    from nucleipel.config import PredictConfig
+
+    config = options.load(PredictConfig, given)
+    cluster = options.read_cluster(given, shard=shard)
+    rows = options.read_rows({**given, "shard": shard, "allow_missing": allow_missing})
+    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
+    if cluster:
+        from nucleipel.stages.spread import predict_on
+
+        click.echo(predict_on(cluster, checkpoint, rows, out, config, **how))
+        return
+    from nucleipel.stages.predict import predict as run
+
+    click.echo(run(checkpoint, rows, out, config, shard=shard, **how))
+
+
+@click.command()
+@click.option("--predictions", type=options.PATH, required=True, help="Store written by predict.")
+@options.out("Folder for the instances, one folder an image.")
+@options.settings
+@options.outputs
+@options.resources
+@options.shard("image")
+@options.complete_anyway
+@options.cluster
+def stitch(
+    predictions: Path,
+    out: Path,
+    overwrite: bool,
+    shard: Shard,
+    allow_missing: bool,
+    **given: Any,
+) -> None:
+    """Turn probability maps into full-size instance maps, tables and overlays."""
+    from nucleipel.config import StitchConfig
+
+    config = options.load(StitchConfig, given)
+    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
+    if cluster := options.read_cluster(given, shard=shard):
+        from nucleipel.stages.spread import stitch_on
+
+        click.echo(stitch_on(cluster, predictions, out, config, **how))
+        return
+    from nucleipel.stages.stitch import stitch as run
+
+    click.echo(run(predictions, out, config, shard=shard, **how))
+
+
+@click.command()
+@options.rows
+@options.checkpoint_or_default
+@options.out("Folder for the instances, one folder an image.")
+@options.settings
+@options.reading
+@options.at_mpp
+@options.tissue
+@options.device
+@options.outputs
+@options.resources
+@options.complete_anyway
+@options.cluster
+def segment(
+    checkpoint: Path, out: Path, overwrite: bool, allow_missing: bool, **given: Any
+) -> None:
+    """Predict and stitch in one go.
+
+    Give IMAGES one by one, or a --manifest.
+    """
+    from nucleipel.config import SegmentConfig
+
+    config = options.load(SegmentConfig, given)
+    cluster = options.read_cluster(given)
+    rows = options.read_rows({**given, "allow_missing": allow_missing})
+    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
+    if cluster:
+        from nucleipel.stages.spread import segment_on
+
+        click.echo(segment_on(cluster, checkpoint, rows, out, config, **how))
+        return
+    from nucleipel.stages.segment import segment as run
+
+    click.echo(run(checkpoint, rows, out, config, **how))
+
+
+@click.command()
+@options.manifest
+@options.split
+@options.data_root
+@click.option("--by", metavar="COLUMN", help="Also for each value of a column of the manifest.")
+@click.option(
+    "--instances", type=options.PATH, required=True, help="Folder written by stitch or segment."
+)
+@options.out("JSON file for the report; a CSV of the same name gets one row an image.")
+@options.settings
+@options.allow_missing
+def evaluate(
+    manifest: Path,
+    split: str | None,
+    data_root: Path | None,
+    by: str | None,
+    instances: Path,
+    out: Path,
+    overwrite: bool,
+    allow_missing: bool,
+    **given: Any,
+) -> None:
+    """Score instance maps against annotations: Dice, AJI, PQ, AP."""
+    from nucleipel.config import EvaluateConfig
+
+    config = options.load(EvaluateConfig, given)
+    from nucleipel.stages.evaluate import evaluate as run
+
+    report = run(
+        manifest, instances, out, config,
+        split=split, by=by, data_root=data_root, overwrite=overwrite, allow_missing=allow_missing,
+    )  # fmt: skip
+    for value, part in {**report.get("groups", {}), "": report}.items():
+        title = f"{by} {value}: " if value else ""
+        click.echo(f"{title}{part['images']} images, {part['annotated_nuclei']} annotated nuclei")
+        click.echo(f"{'':16}{'mean over images':>18}{'pooled over nuclei':>20}")
+        for name, mean in part["mean_over_images"].items():
+            click.echo(f"{name:16}{mean:18.4f}{part['pooled_over_nuclei'][name]:20.4f}")
+
+
+@click.command()
+@click.option(
+    "--profile", type=options.PATH, required=True, help="YAML file; see configs/slurm.yaml."
+)
+@options.manifest
+@click.option("--split", default="test", show_default=True, help="Images to predict and score.")
+@options.data_root
+@click.option("--checkpoint", type=options.PATH, help="Start from it, and do not train.")
+@click.option("--no-finetune", is_flag=True, help="Leave out tile and finetune-patches.")
+@click.option("--out", type=options.PATH, required=True, help="Folder for all outputs and logs.")
+@click.option("--dry-run", is_flag=True, help="Print the scripts and submit nothing.")
+def submit(
+    profile: Path,
+    manifest: Path,
+    split: str,
+    data_root: Path | None,
+    checkpoint: Path | None,
+    no_finetune: bool,
+    out: Path,
+    dry_run: bool,
+) -> None:
+    """Run the whole pipeline as Slurm jobs.
+
+    train, tile and finetune-patches, then predict and stitch as arrays over the
+    images of the split, then evaluate. Jobs that are preempted or run out of
+    time go on; a bad image stops no other. The same command continues.
+    """
+    from nucleipel.config import SubmitConfig, load_config
+    from nucleipel.stages.submit import build_jobs
+    from nucleipel.stages.submit import submit as run
+
+    jobs = build_jobs(
+        manifest, out, load_config(SubmitConfig, file=profile),
+        split=split, checkpoint=checkpoint, finetune=not no_finetune, data_root=data_root,
+    )  # fmt: skip
+    if dry_run:
+        for job in jobs:
+            after = f", after {' and '.join(job.after[1])} ({job.after[0]})" if job.after else ""
+            click.echo(f"### {job.name}.sbatch{after}\n{job.script}")
+        return
+    for name, number in run(jobs, out).items():
+        click.echo(f"{number} {name}")
+
+
+@click.command()
+@options.out("Folder for the slide, the runs and the result.")
+@options.settings
+@options.device
+def demo(out: Path, overwrite: bool, **given: Any) -> None:
+    """Run every stage on a slide that is made for it; takes minutes."""
+    from nucleipel.config import DemoConfig
+
+    config = options.load(DemoConfig, given)
+    from nucleipel.stages.demo import demo as run
+
+    click.echo(f"look at {run(out, config, overwrite=overwrite)}")
