@@ -42,6 +42,7 @@ def test_the_schedules_and_classes_reach_the_loss() -> None:
     config = load_config(
         FinetunePatchesConfig,
         assignments=[
+            "pel.form=deviation",
             "pel.n=3",
             "pel.n_ramp=0.5",
             "region_weight=2",

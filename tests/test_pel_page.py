@@ -1,0 +1,75 @@
+"""Every figure of docs/pel.md stands in the tables beside it, at the arm that it is told of."""
+
+import csv
+import re
+from collections import defaultdict
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1] / "docs"
+FIGURE = re.compile(r"(?<![\w.])[+-]?\d+\.\d{2,4}(?![\w.])")
+MEASURES = ("dice", "aji", "pq", "ap@0.50", "ap@0.75")
+Figures = dict[str, set[str]]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _figures(folder: Path) -> Figures:
+    """By arm, all scores (means over seeds, 4 decimals) and differences (2 decimals, signed)."""
+    found: Figures = defaultdict(set)
+    scores = defaultdict(list)
+    for row in _rows(folder / "results.csv"):
+        for measure in MEASURES:
+            for name in (measure, f"pooled {measure}"):
+                scores[row["arm"], row["split"], name].append(float(row[name]))
+    for (arm, _, _), values in scores.items():
+        found[arm].add(f"{sum(values) / len(values):.4f}")
+    pooled = {
+        key[0]: values[0] for key, values in scores.items() if key[1:] == ("val", "pooled dice")
+    }
+    found["control"].add(f"{100 * (pooled['control'] - pooled['none']):+.2f}")
+    for row in _rows(folder / "differences.csv"):
+        for name in ("points", "low", "high"):
+            found[row["arm"]].add(f"{float(row[name]):+.2f}")
+    return found
+
+
+def _wrong(page: str) -> list[str]:
+    """Lines with a figure that the tables do not hold."""
+    wrong, of_page = [], _figures_of(page)
+    for section in re.split(r"(?m)^(?=## )", page):
+        known = _figures_of(section) or of_page
+        for line in section.splitlines():
+            arm = re.match(r"\| `([^`]+)`", line)
+            # what patches give, the control's own difference, stands in each arm's line
+            arms = (arm[1], "control") if arm else tuple(known)
+            right = set().union(*(known.get(name, set()) for name in arms))
+            wrong += [f"{line}: {figure}" for figure in FIGURE.findall(line) if figure not in right]
+    return wrong
+
+
+def _figures_of(text: str) -> Figures:
+    """Figures of the tables that a text links."""
+    found: Figures = defaultdict(set)
+    for name in dict.fromkeys(re.findall(r"\(pel/([\w-]+)/results\.csv\)", text)):
+        for arm, figures in _figures(DOCS / "pel" / name).items():
+            found[arm] |= figures
+    return found
+
+
+def test_every_figure_is_that_of_a_table() -> None:
+    page = (DOCS / "pel.md").read_text(encoding="utf-8")
+    assert len(FIGURE.findall(page)) > 50
+    assert not _wrong(page)
+
+
+def test_another_figure_would_be_found() -> None:
+    page = (DOCS / "pel.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| `") and FIGURE.search(line)]
+    assert lines
+    for line in lines:
+        figure = FIGURE.findall(line)[-1]
+        other = f"{float(figure) + 7.77:+.2f}" if figure[0] in "+-" else f"{float(figure) / 3:.4f}"
+        assert _wrong(page.replace(line, line.replace(figure, other)))
