@@ -29,10 +29,13 @@ def _second(process: subprocess.Popen[bytes], out: Path) -> int | None:
 
 
 def _is_there(pid: int) -> bool:
+    """Whether any thread of it is: when the first has ended, others may still hold its locks."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        states = [(one / "stat").read_text().rpartition(")")[2].split()[0] for one in threads]
+    except OSError:  # one of them ended just now
+        return Path(f"/proc/{pid}").exists()
+    return any(state not in "ZX" for state in states)
 
 
 def _started(out: Path, command: list[object]) -> tuple[subprocess.Popen[bytes], int]:
