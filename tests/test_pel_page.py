@@ -26,11 +26,11 @@ def _figures(folder: Path) -> Figures:
                 scores[row["arm"], row["split"], name].append(float(row[name]))
     for (arm, _, _), values in scores.items():
         found[arm].add(f"{sum(values) / len(values):.4f}")
-    pooled = {
-        key[0]: values[0] for key, values in scores.items() if key[1:] == ("val", "pooled dice")
-    }
-    found["control"].add(f"{100 * (pooled['control'] - pooled['none']):+.2f}")
-    for row in _rows(folder / "differences.csv"):
+    saturation = [scores.get((arm, "val", "pooled dice")) for arm in ("control", "none")]
+    if saturation[0] and saturation[1]:
+        found["control"].add(f"{100 * (saturation[0][0] - saturation[1][0]):+.2f}")
+    differences = folder / "differences.csv"  # of a single arm there are none
+    for row in _rows(differences) if differences.exists() else ():
         for name in ("points", "low", "high"):
             found[row["arm"]].add(f"{float(row[name]):+.2f}")
     return found
