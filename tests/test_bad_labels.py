@@ -112,6 +112,16 @@ def test_20_22_29_training_on_next_to_nothing_stays_finite(tmp_path: Path) -> No
     assert re.search(r"epoch 1: loss \d\.\d+, val_loss \d\.\d+, val_dice \d", told), told
 
 
+def _evaluated(folder: Path) -> str:
+    """What `evaluate` tells of a.png, with the label l.tif, and the instances in `found`."""
+    manifest = folder / "m.csv"
+    manifest.write_text("image,label,split,source_id\na.png,l.tif,test,a\n")
+    return accepted(
+        "evaluate", "--manifest", manifest, "--instances", folder / "found",
+        "--out", folder / "report.json",
+    )  # fmt: skip
+
+
 IDS = [1, 65535, 65536, 2**24, 2**24 + 1, 2**31, 2**32 - 2, 2**32 - 1]
 
 
@@ -125,12 +135,7 @@ def test_25_large_ids_stay_apart(tmp_path: Path) -> None:
     (tmp_path / "found" / "a").mkdir(parents=True)
     numbered = np.searchsorted([0, *IDS], ids).astype(np.uint32)
     write_annotation(tmp_path / "found" / "a" / "instances.ome.tif", numbered)
-    manifest = tmp_path / "m.csv"
-    manifest.write_text("image,label,split,source_id\na.png,l.tif,test,a\n")
-    told = accepted(
-        "evaluate", "--manifest", manifest, "--instances", tmp_path / "found",
-        "--out", tmp_path / "report.json",
-    )  # fmt: skip
+    told = _evaluated(tmp_path)
     assert "8 annotated nuclei" in told
     assert re.search(r"pq\s+1\.0000\s+1\.0000", told), told
 
@@ -140,12 +145,7 @@ def test_29_an_empty_label_has_defined_scores(tmp_path: Path) -> None:
     write_annotation(tmp_path / "l.tif", np.zeros((40, 50), np.uint16))
     (tmp_path / "found" / "a").mkdir(parents=True)
     write_annotation(tmp_path / "found" / "a" / "instances.ome.tif", np.zeros((40, 50), np.uint32))
-    manifest = tmp_path / "m.csv"
-    manifest.write_text("image,label,split,source_id\na.png,l.tif,test,a\n")
-    told = accepted(
-        "evaluate", "--manifest", manifest, "--instances", tmp_path / "found",
-        "--out", tmp_path / "report.json",
-    )  # fmt: skip
+    told = _evaluated(tmp_path)
     assert "0 annotated nuclei" in told
     assert "nan" not in (tmp_path / "report.json").read_text().casefold()
 

@@ -29,8 +29,7 @@ def _figures(folder: Path) -> Figures:
     saturation = [scores.get((arm, "val", "pooled dice")) for arm in ("control", "none")]
     if saturation[0] and saturation[1]:
         found["control"].add(f"{100 * (saturation[0][0] - saturation[1][0]):+.2f}")
-    differences = folder / "differences.csv"  # of a single arm there are none
-    for row in _rows(differences) if differences.exists() else ():
+    for row in _rows(folder / "differences.csv"):
         for name in ("points", "low", "high"):
             found[row["arm"]].add(f"{float(row[name]):+.2f}")
     return found
