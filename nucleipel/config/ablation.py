@@ -104,6 +104,10 @@ class AblateConfig(Settings):
             for form, n, alpha in cells
         }
 
+    def to_file(self) -> dict[str, object]:
+        """All of it as plain JSON types, for a file that `--config` takes."""
+        return self.model_dump(mode="json", exclude={"finetune": set(SET_BY_ABLATE)})
+
     def identity(self) -> dict[str, object]:
         """What every run shares: an ablation may be given more arms and seeds later."""
         grows = {"base", "manifest", "data_root", "arms", "grid", "finalists", "select_by"}

@@ -18,12 +18,14 @@ def replacing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it becomes `path`.
 
     On any exception the temporary file is removed and `path` stays as it was.
-    One that is not `lasting` may be missing after a power cut, never broken.
+    One that is not `lasting` survives a killed process, but a power cut may
+    leave it torn: who reads it must be able to tell.
     """
     temporary = path.with_name(f".{path.name}.partial")
     try:
         yield temporary
-        sync(temporary)
+        if lasting:
+            sync(temporary)
         temporary.replace(path)
         if lasting:
             sync(path.parent)

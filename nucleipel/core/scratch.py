@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ class Scratch:
     ----------
     folder : Path, optional
         Where they lie; without it, in memory. What an earlier run left there
-        is used if it was for the same `identity`, and removed if not.
+        is used if it was for the same `identity`, and removed if not. So is a
+        set that a power cut tore: they are not synced, but hold checksums.
     identity : dict
         JSON of all that the contents depend on.
     """
@@ -35,6 +37,9 @@ class Scratch:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             write_json(folder / IDENTITY, identity)
+        for file in folder.glob("*.npz"):
+            if not _is_whole(file):
+                file.unlink()
 
     def __contains__(self, name: str) -> bool:
         return name in self._memory if self.folder is None else self._file(name).is_file()
@@ -44,9 +49,11 @@ class Scratch:
         if self.folder is None:
             self._memory[name] = arrays
             return
-        file = self._file(name)
         # what is lost is made again
-        with replacing(file, lasting=False) as temporary, temporary.open("wb") as stream:
+        with (
+            replacing(self._file(name), lasting=False) as temporary,
+            temporary.open("wb") as stream,
+        ):
             np.savez(stream, **arrays)  # type: ignore[arg-type]
 
     def get(self, name: str, *keys: str) -> Arrays:
@@ -87,6 +94,14 @@ class Rows:
             return np.memmap(self._path, np.int64, "r", shape=(self.length, self.columns))
         empty = np.empty((0, self.columns), np.int64)
         return np.concatenate([empty, *self._parts])
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        with zipfile.ZipFile(file) as stored:
+            return stored.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError):
+        return False
 
 
 def _identity_of(folder: Path) -> Any:

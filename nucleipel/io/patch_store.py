@@ -13,6 +13,7 @@ that a flipped bit is an error. A shard is written once, whole, by one writer.
 
 import csv
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.locks import PREFIX, Lock
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopping import in_steps
+from nucleipel.core.threads import behind
 from nucleipel.errors import StoreError
 from nucleipel.io.output import CLAIM_SECONDS, holding, identity, read_record, read_written
 from nucleipel.io.sums import JOURNAL, Written, require_whole
@@ -139,12 +141,21 @@ def write_patches(
         instance_maps = _array(path / INSTANCE_MAPS, shape, chunk, shard_shape, np.dtype(np.uint32))
     name = JOURNAL if writer.closes else f"{JOURNAL}-{writer.number}-of-{writer.count}"
     written = Written(path, name)
-    for shard in in_steps(shards):
-        with holding(path, f"{shard.start}-{shard.stop - 1}", kind="patches"):
-            pixels, ids = zip(*islice(patches, len(shard)), strict=True)
-            images[shard.start : shard.stop] = np.stack(pixels).astype(dtype)
-            instance_maps[shard.start : shard.stop] = np.stack(ids).astype(np.uint32)
+
+    def note(done: tuple[range, ExitStack]) -> None:
+        shard, held = done
+        with held:
             written.add(_shard_files(shard.start // shard_patches))
+
+    # the disk takes a shard while the next one is cut; it is held until it is noted
+    with behind(note) as give:
+        for shard in in_steps(shards):
+            with ExitStack() as held:
+                held.enter_context(holding(path, f"{shard.start}-{shard.stop - 1}", kind="patches"))
+                pixels, ids = zip(*islice(patches, len(shard)), strict=True)
+                images[shard.start : shard.stop] = np.stack(pixels).astype(dtype)
+                instance_maps[shard.start : shard.stop] = np.stack(ids).astype(np.uint32)
+                give((shard, held.pop_all()))
 
 
 def _shard_files(number: int) -> tuple[str, str]:

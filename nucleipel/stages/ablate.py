@@ -64,7 +64,7 @@ def ablate(out: Path, config: AblateConfig, *, overwrite: bool = False) -> Path:
         inputs={"base": start.fingerprint, "images": learned.fingerprint()},
         overwrite=overwrite,
     )
-    write_text(out / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_text(out / CONFIG, yaml.safe_dump(config.to_file(), sort_keys=False))
     description = start.description
     how_to_tile = TileConfig(
         mpp=description.mpp,

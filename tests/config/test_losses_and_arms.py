@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nucleipel.config import AblateConfig, FinetunePatchesConfig, load_config
 from nucleipel.errors import ConfigError
@@ -122,3 +123,13 @@ def test_jobs_and_growth_do_not_change_an_ablation() -> None:
     )
     assert one == other.identity()
     assert one != AblateConfig(threads=2).identity()
+
+
+@pytest.mark.parametrize(
+    "name", ["ablation_dsb2018", "ablation_further_dsb2018", "ablation_monuseg"]
+)
+def test_an_ablation_is_written_as_it_can_be_read(name: str, tmp_path: Path) -> None:
+    config = load_config(AblateConfig, file=CONFIGS / f"{name}.yaml", assignments=["base=a"])
+    written = tmp_path / "config.yaml"
+    written.write_text(yaml.safe_dump(config.to_file()), encoding="utf-8")
+    assert load_config(AblateConfig, file=written) == config
