@@ -104,7 +104,9 @@ def summarize(results: Path) -> int:
     tell = print
     for row in rows:
         if row["kind"] == "cost":
-            told = f"{row['safety']} of {row['seconds']} s, {row['safety'] / row['seconds']:.1%}"
+            waited = row.get("waited", row["safety"])  # older rows hold the sum only
+            told = f"{row['safety']} s in all threads, {waited} of {row['seconds']} s waited for,"
+            told += f" {waited / row['seconds']:.1%}"
             if "with" in row:
                 told += f"; medians of turns: {row['with']} s, {row['without']} s without"
             tell(f"cost   {row['stage']:17}", told)

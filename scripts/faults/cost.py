@@ -1,17 +1,20 @@
 """Which share of a stage's time goes into hashes, fsync, journals and saved states.
 
-The clock is stopped around them: at most that much is lost, since some of it
-happens in threads beside other work, and the disk would get the bytes anyway,
-later. Where this bound is above `BOUND`, the stage is also run with and without
-fsync and hashes of what it writes, in turns.
+The clock is stopped around them: `safety` is the sum over all threads. Of it the
+stage loses at most what its own thread does, or waits for in `tile` and
+`predict`, whose shards are brought to the disk behind it: `waited`. Where even
+that is above `BOUND`, the stage is also run with and without fsync and hashes
+of what it writes, in turns.
 """
 
 import hashlib
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,9 +23,12 @@ from faults.child import in_child
 from faults.stages import OUT, set_each, write_slides
 
 import nucleipel.io.output
+import nucleipel.io.patch_store
+import nucleipel.io.predictions
 import nucleipel.stages.finetune_patches
 import nucleipel.stages.stitch
 from nucleipel.cli.main import cli
+from nucleipel.core.threads import behind
 from nucleipel.io.sums import JOURNAL, Written
 
 BOUND = 0.03
@@ -45,9 +51,9 @@ def cost_trials(work: Path, side: int, turns: int) -> Iterator[dict[str, Any]]:
     for stage, arguments in commands.items():
         out = work / OUT[stage]
         words = [stage, *map(str, arguments), "--out", str(out)]
-        seconds, safe = _measure(_clocked, words, out)
-        row = {"stage": stage, "seconds": seconds, "safety": safe, "right": True}
-        if safe > BOUND * seconds and turns:
+        seconds, safe, waited = _measure(_clocked, words, out)
+        row = {"stage": stage, "seconds": seconds, "safety": safe, "waited": waited, "right": True}
+        if waited > BOUND * seconds and turns:
             times: dict[str, list[float]] = {"without": [], "with": []}
             for _ in range(turns):
                 for name, prepare in (("without", _bare), ("with", _safe)):
@@ -58,11 +64,11 @@ def cost_trials(work: Path, side: int, turns: int) -> Iterator[dict[str, Any]]:
 
 def _measure(
     prepare: Callable[[list[float]], None], words: list[str], out: Path
-) -> tuple[float, float]:
-    """Seconds of a command in a child that is prepared, and those that it put into a list."""
+) -> tuple[float, float, float]:
+    """Seconds of a command in a child that is prepared, and the two that it put into a list."""
 
     def work() -> None:
-        spent = [0.0]
+        spent = [0.0, 0.0]
         prepare(spent)
         start = time.monotonic()
         try:
@@ -70,15 +76,15 @@ def _measure(
         except SystemExit as end:
             if end.code:
                 raise
-        print("cost", time.monotonic() - start, spent[0])  # noqa: T201
+        print("cost", time.monotonic() - start, *spent)  # noqa: T201
 
     shutil.rmtree(out, ignore_errors=True)
     os.sync()
     code, told = in_child(work)
     if code:
         raise SystemExit(f"{words[0]} failed: {told}")
-    seconds, spent = map(float, told.split("cost")[-1].split()[:2])
-    return round(seconds, 2), round(spent, 3)
+    seconds, safe, waited = map(float, told.split("cost")[-1].split()[:3])
+    return round(seconds, 2), round(safe, 3), round(waited, 3)
 
 
 def _safe(_: list[float]) -> None:
@@ -99,22 +105,30 @@ def _bare(_: list[float]) -> None:
 
 
 def _clocked(spent: list[float]) -> None:
-    """Stop the time of all that makes a stage safe."""
+    """Stop the time of all that makes a stage safe: of all threads, and what the stage waits."""
     within = threading.local()
+
+    @contextmanager
+    def clock(*counts: int) -> Iterator[None]:
+        if getattr(within, "one", False):  # its time is counted by what called it
+            yield
+            return
+        within.one = True
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            for count in counts:
+                spent[count] += time.monotonic() - start
+            within.one = False
 
     def around(owner: Any, name: str) -> None:
         real = getattr(owner, name)
 
         def timed(*arguments: Any, **named: Any) -> Any:
-            if getattr(within, "one", False):  # its time is counted by what called it
+            own = threading.current_thread() is threading.main_thread()
+            with clock(0, 1) if own else clock(0):
                 return real(*arguments, **named)
-            within.one = True
-            start = time.monotonic()
-            try:
-                return real(*arguments, **named)
-            finally:
-                spent[0] += time.monotonic() - start
-                within.one = False
 
         setattr(owner, name, timed)
 
@@ -124,3 +138,21 @@ def _clocked(spent: list[float]) -> None:
     around(Written, "add")
     around(nucleipel.io.output.Output, "commit")
     around(nucleipel.training.state.TrainingState, "save")
+
+    @contextmanager
+    def waiting_behind(function: Callable[[Any], Any]) -> Iterator[Callable[[Any], None]]:
+        real = behind(function)
+        give = real.__enter__()
+
+        def timed(item: Any) -> None:
+            with clock(1):
+                give(item)
+
+        try:
+            yield timed
+        finally:
+            with clock(1):
+                real.__exit__(*sys.exc_info())
+
+    for owner in (nucleipel.io.patch_store, nucleipel.io.predictions):
+        vars(owner)["behind"] = waiting_behind
