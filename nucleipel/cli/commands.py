@@ -7,6 +7,7 @@ inside the commands are late on purpose: torch takes seconds, `--help` must not.
 from nucleipel.cli.experiments import ablate, deviation
 from nucleipel.cli.files import export, import_annotations, info, verify
 from nucleipel.cli.pipeline import (
+    average,
     calibrate,
     demo,
     evaluate,
@@ -27,6 +28,7 @@ COMMANDS = (
     train,
     tile,
     finetune_patches,
+    average,
     calibrate,
     predict,
     stitch,

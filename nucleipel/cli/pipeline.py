@@ -129,6 +129,20 @@ def calibrate(
 
 
 @click.command()
+@click.argument("checkpoints", nargs=-1, type=options.PATH, metavar="RUN RUN...", required=True)
+@options.out("Folder for the mean checkpoint.")
+def average(checkpoints: tuple[Path, ...], out: Path, overwrite: bool) -> None:
+    """Average the weights of runs that were trained on from one checkpoint.
+
+    One network that is often better than each, and forgets less. One that is
+    named twice counts twice; 'default' comes with the package. Calibrate it.
+    """
+    from nucleipel.stages.average import average as run
+
+    click.echo(run(checkpoints, out, overwrite=overwrite))
+
+
+@click.command()
 @options.rows
 @options.checkpoint
 @options.out("Zarr store for the probability maps.")

@@ -145,8 +145,9 @@ def test_export_writes_an_onnx_file_and_a_package(ran: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("command", sorted(cli.commands))
 def test_help_and_readme_know_every_command(command: str) -> None:
     result = _ok(command, "--help")
-    # a profile holds the settings of all stages; verify has nothing to set
-    wanted = {"submit": ("--profile",), "verify": ("--repair",)}.get(command, ("--config", "--set"))
+    # a profile holds the settings of all stages; average and verify have nothing to set
+    special = {"submit": ("--profile",), "verify": ("--repair",), "average": ("--overwrite",)}
+    wanted = special.get(command, ("--config", "--set"))
     lacking = [option for option in wanted if option not in result.stdout]
     assert not lacking, f"{command} lacks {lacking}"
     assert f"nucleipel {command}" in README.read_text(encoding="utf-8")
