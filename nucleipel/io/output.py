@@ -61,8 +61,11 @@ class Output:
 
         Files in a journal were hashed and brought to the disk when they were
         written, those in the folders `synced` brought to the disk; the others
-        are now.
+        are now. Half-written files that killed runs left are removed.
         """
+        for left in self.folder.rglob("*.partial"):
+            if left.is_file():
+                left.unlink()
         sums = read_journals(self.folder)
         names = list(result_files(self.folder))
         on_disk = {name for name in names if name in sums or name.split("/")[0] in synced}

@@ -181,7 +181,8 @@ def open_patch_store(path: Path) -> PatchStore:
     for name in (f"{IMAGES}/zarr.json", f"{INSTANCE_MAPS}/zarr.json", ROWS):
         require_whole(path, name, written, again="tile")
     for name in (IMAGES, INSTANCE_MAPS):
-        found = sum(1 for file in (path / name / "c").rglob("*") if file.is_file())
+        shards = [file for file in written if file.startswith(f"{name}/c/")]
+        found = sum((path / file).is_file() for file in shards)
         if found != record["shards"]:
             raise StoreError(
                 f"{path}/{name}: has {found} shards, its record says {record['shards']}; tile again"

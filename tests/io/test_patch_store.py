@@ -85,6 +85,25 @@ def test_unfinished_store_is_refused(tiny_set, tmp_path: Path, monkeypatch) -> N
     assert _contents(out) == _contents(whole)
 
 
+def test_what_a_killed_run_left_of_a_shard_is_no_shard(
+    tiny_set, store_path: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "killed.zarr"
+    with monkeypatch.context() as patched:
+        patched.setattr("nucleipel.stages.tile.write_rows", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tile(tiny_set.manifest, out, CONFIG)
+    # zarr writes a file beside its place, under a name of its own, and renames it
+    (out / "images" / "c" / "0" / "0" / "0" / "0.67d3235.partial").write_bytes(b"half a shard")
+    tile(tiny_set.manifest, out, CONFIG)
+    assert _contents(out) == _contents(store_path)
+    (out / "images" / "c" / "0" / "0" / "0" / "0.67d3235.partial").write_bytes(b"from before")
+    assert len(open_patch_store(out).rows) == len(open_patch_store(store_path).rows)
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(folder)): file.read_bytes()
