@@ -56,13 +56,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, required=True, help="JSON lines, appended to")
     parser.add_argument("--seed", type=int, help="default: from the clock")
     kinds = parser.add_subparsers(dest="kind", required=True)
-    for kind in ("kills", "plain", "starts"):
-        kinds.add_parser(kind).add_argument("--trials", type=int, default=20)
+    repeated = {kind: kinds.add_parser(kind) for kind in ("kills", "plain", "starts")}
+    for one in repeated.values():
+        one.add_argument("--trials", type=int, default=20)
     kinds.add_parser("flips").add_argument("--flips", type=int, default=25)
     calls = kinds.add_parser("calls")
     calls.add_argument("--first", type=int, default=1)
     calls.add_argument("--last", type=int, default=20)
-    calls.add_argument("--stage", choices=STAGES, action="append", help="default: all of them")
+    for one in (repeated["kills"], calls):
+        one.add_argument("--stage", choices=STAGES, action="append", help="default: all of them")
     kinds.add_parser("full").add_argument("--sizes", type=int, default=20)
     cost = kinds.add_parser("cost")
     cost.add_argument("--side", type=int, default=4096)
@@ -88,7 +90,9 @@ def _trials(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return cost_trials(given.work / "cost", given.side, given.turns)
     whole, seconds = undisturbed(given.work)
     if given.kind == "kills":
-        return kill_trials(given.work, whole, seconds, given.trials, draw)
+        return kill_trials(
+            given.work, whole, seconds, given.trials, draw, stages=given.stage or STAGES
+        )
     if given.kind == "starts":
         return start_trials(given.work, whole, seconds, given.trials, draw)
     if given.kind == "calls":

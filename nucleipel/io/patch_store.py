@@ -32,7 +32,7 @@ from nucleipel.core.stopping import in_steps
 from nucleipel.core.threads import behind
 from nucleipel.errors import StoreError
 from nucleipel.io.output import CLAIM_SECONDS, holding, identity, read_record, read_written
-from nucleipel.io.sums import JOURNAL, Written, require_whole
+from nucleipel.io.sums import JOURNAL, Written, count_present, require_whole
 
 IMAGES, INSTANCE_MAPS, ROWS = "images", "instance_maps", "patches.csv"
 
@@ -181,8 +181,7 @@ def open_patch_store(path: Path) -> PatchStore:
     for name in (f"{IMAGES}/zarr.json", f"{INSTANCE_MAPS}/zarr.json", ROWS):
         require_whole(path, name, written, again="tile")
     for name in (IMAGES, INSTANCE_MAPS):
-        shards = [file for file in written if file.startswith(f"{name}/c/")]
-        found = sum((path / file).is_file() for file in shards)
+        found = count_present(path, written, f"{name}/c")
         if found != record["shards"]:
             raise StoreError(
                 f"{path}/{name}: has {found} shards, its record says {record['shards']}; tile again"

@@ -32,7 +32,7 @@ from nucleipel.io.formats import open_image
 from nucleipel.io.output import identity, read_record, read_written
 from nucleipel.io.resolution import Resolution
 from nucleipel.io.slide import Slide
-from nucleipel.io.sums import Written, require_whole
+from nucleipel.io.sums import Written, count_present, require_whole
 
 MAP, THUMBNAIL, IMAGE_RECORD, META = "map", "thumbnail", "image.json", "zarr.json"
 THUMBNAIL_FILES = (f"{THUMBNAIL}/{META}", f"{THUMBNAIL}/c/0/0/0")
@@ -89,7 +89,7 @@ class Prediction:
             description was altered.
         """
         require_whole(self.folder, f"{MAP}/{META}", self.written, again="predict")
-        found = sum(1 for file in (self.folder / MAP / "c").rglob("*") if file.is_file())
+        found = count_present(self.folder, self.written, f"{MAP}/c")
         if found != self.shards:
             raise StoreError(
                 f"{self.folder}: has {found} shards, its record says {self.shards}; predict again"

@@ -45,6 +45,11 @@ def read_sums(path: Path) -> dict[str, str]:
         return {}
 
 
+def count_present(folder: Path, sums: Mapping[str, str], below: str) -> int:
+    """How many of the files that are listed below a folder are there; strangers do not count."""
+    return sum((folder / name).is_file() for name in sums if name.startswith(f"{below}/"))
+
+
 class Written:
     """The journals of a folder: names of finished files below it, and their hashes.
 

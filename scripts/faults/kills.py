@@ -5,7 +5,7 @@ import random
 import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,18 @@ from nucleipel.io.output import read_journals
 
 
 def kill_trials(
-    work: Path, whole: Path, seconds: dict[str, float], trials: int, draw: random.Random
+    work: Path,
+    whole: Path,
+    seconds: dict[str, float],
+    trials: int,
+    draw: random.Random,
+    *,
+    stages: Sequence[str] = STAGES,
 ) -> Iterator[dict[str, Any]]:
-    """Kill a stage at random moments, let it continue, and compare."""
-    expected = {stage: digest_in_child(stage, whole / OUT[stage]) for stage in STAGES}
+    """Kill stages, in turns, at random moments, let them continue, and compare."""
+    expected = {stage: digest_in_child(stage, whole / OUT[stage]) for stage in stages}
     for trial in range(trials):
-        stage = STAGES[trial % len(STAGES)]
+        stage = stages[trial % len(stages)]
         out = work / "trial" / OUT[stage]
         shutil.rmtree(out, ignore_errors=True)
         out.parent.mkdir(exist_ok=True)

@@ -495,6 +495,17 @@ def test_a_missing_shard_is_not_read_as_background(ran: Path, tmp_path: Path) ->
         stitch(store, tmp_path / "out", StitchConfig())
 
 
+def test_what_a_killed_run_left_of_a_shard_is_no_shard(ran: Path, tmp_path: Path) -> None:
+    store = tmp_path / "maps.zarr"
+    shutil.copytree(ran / "maps.zarr", store)
+    shard = next(file for file in (store / "test" / "map" / "c").rglob("*") if file.is_file())
+    shard.with_name("0.67d3235.partial").write_bytes(b"half a shard")
+    for one, other in zip(
+        open_predictions(ran / "maps.zarr").images, open_predictions(store).images, strict=True
+    ):
+        assert np.array_equal(one.read_map(), other.read_map())
+
+
 def test_checkpoint_and_patches_must_fit(ran: Path, tiny_set, tmp_path: Path) -> None:
     other_mpp = tile(
         tiny_set.manifest, tmp_path / "pixels.zarr", TILE.model_copy(update={"mpp": None})
