@@ -19,8 +19,8 @@ SHARED = ("network", "mpp", "grid", "boundary_px", "maps", "normalization")
 def average(checkpoints: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
     """Write the mean of some checkpoints into `out`; one that is named twice counts twice.
 
-    The numbers that turn maps into nuclei are those of the first: `calibrate`
-    finds better ones.
+    All else that a checkpoint holds is as in the first, the numbers that turn
+    maps into nuclei too: `calibrate` finds better ones.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def average(checkpoints: Sequence[Path], out: Path, *, overwrite: bool = False) 
         return out
     description = dataclasses.replace(
         first.description,
-        config={"average_of": [model.sha256 for model in models]},
+        config={**first.description.config, "average_of": [model.sha256 for model in models]},
         parent_sha256=first.sha256,
     )
     weights = average_weights([model.network for model in models])

@@ -73,7 +73,7 @@ def test_it_is_described_as_the_first_and_tells_what_it_was_made_of(tmp_path: Pa
     mean = read_checkpoint(average([first, second], tmp_path / "mean")).description
     was = [read_checkpoint(path) for path in (first, second)]
     assert mean.instances == {"min_area_px": 7}
-    assert mean.config == {"average_of": [model.sha256 for model in was]}
+    assert mean.config == {"epochs": 3, "average_of": [model.sha256 for model in was]}
     assert mean.parent_sha256 == was[0].sha256
     expected = dataclasses.replace(
         was[0].description, config=mean.config, parent_sha256=mean.parent_sha256
