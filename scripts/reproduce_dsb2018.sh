@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Train, calibrate, tile, fine-tune, calibrate again, predict, stitch and score on DSB2018, with the
-# committed settings; the result before and after fine-tuning.
+# Train, calibrate, tile, fine-tune, average, calibrate again, predict, stitch and score on DSB2018, with
+# the committed settings: the trained network, and its mean with the fine-tuned one, which is packaged.
 #   scripts/reproduce_dsb2018.sh DATA_ROOT [OUT]
 # DATA_ROOT holds dsb2018/images and dsb2018/labels (see data_manifests/README.md).
 # Killed at any point, the same command continues. About three and a half hours on two CPU cores.
@@ -26,9 +26,11 @@ nucleipel tile "${rows[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$o
 # from the trained network as it is: numbers calibrated for it would judge its successors unfairly
 nucleipel finetune-patches --checkpoint "$out/train" --patches "$out/patches.zarr" \
     --config "$here/configs/finetune_patches_dsb2018.yaml" --out "$out/finetune"
-nucleipel calibrate --checkpoint "$out/finetune" "${rows[@]}" --split val --out "$out/tuned"
+nucleipel average "$out/base" "$out/finetune" --out "$out/mean"
+nucleipel calibrate --checkpoint "$out/mean" --config "$here/configs/calibrate_dsb2018.yaml" \
+    "${rows[@]}" --split val --out "$out/packaged"
 
-for run in base tuned; do
+for run in base packaged; do
     nucleipel predict --checkpoint "$out/$run" "${rows[@]}" --split test \
         --out "$out/predictions_$run.zarr"
     nucleipel stitch --predictions "$out/predictions_$run.zarr" --out "$out/instances_$run"
