@@ -30,6 +30,7 @@ KINDS = {
 def _kind_of(file: Path) -> type:
     from nucleipel.config import (
         AblateConfig,
+        CalibrateConfig,
         ClusterConfig,
         DemoConfig,
         DeviationConfig,
@@ -42,6 +43,7 @@ def _kind_of(file: Path) -> type:
     kinds = KINDS | {"predict": PredictConfig, "segment": SegmentConfig, "demo": DemoConfig}
     kinds |= {"slurm": SubmitConfig, "cluster": ClusterConfig, "plan": PlanConfig}
     kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig, "export": ExportConfig}
+    kinds |= {"calibrate": CalibrateConfig}
     return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
 
 
