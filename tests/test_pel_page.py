@@ -17,7 +17,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _figures(folder: Path) -> Figures:
-    """By arm, all scores (means over seeds, 4 decimals) and differences (2 decimals, signed)."""
+    """By arm, all scores (of each run and means over seeds, 4 decimals) and signed differences."""
     found: Figures = defaultdict(set)
     scores = defaultdict(list)
     for row in _rows(folder / "results.csv"):
@@ -25,7 +25,7 @@ def _figures(folder: Path) -> Figures:
             for name in (measure, f"pooled {measure}"):
                 scores[row["arm"], row["split"], name].append(float(row[name]))
     for (arm, _, _), values in scores.items():
-        found[arm].add(f"{sum(values) / len(values):.4f}")
+        found[arm] |= {f"{value:.4f}" for value in (*values, sum(values) / len(values))}
     saturation = [scores.get((arm, "val", "pooled dice")) for arm in ("control", "none")]
     if saturation[0] and saturation[1]:
         found["control"].add(f"{100 * (saturation[0][0] - saturation[1][0]):+.2f}")
