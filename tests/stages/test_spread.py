@@ -157,7 +157,7 @@ def test_poison_is_set_aside_by_name(
     assert result.exit_code == 1
     table = result.stderr[result.stderr.index("failed  ") :].splitlines()
     found = {line.split()[0]: line for line in table[1:-1]}
-    assert found.keys() == {"broken", dying.DEADLY}
+    assert found.keys() == {"broken", dying.DEADLY}, result.stderr
     assert "broken.ome.tif: " in found["broken"]
     assert "killed its worker again and again" in found[dying.DEADLY]
     assert table[-1].startswith(f"error: {maps}: 2 of 5 failed, the others are done: ")
