@@ -44,28 +44,14 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny network that was never trained, for tests that do not look at what it finds."""
     from dataclasses import asdict
 
-    import torch
+    from untrained import small_network, write_untrained
 
     from nucleipel.instances.rule import InstanceRule
-    from nucleipel.model.checkpoint import build_description, write_checkpoint
-    from nucleipel.model.network import NetworkSpec, build_network
 
-    torch.manual_seed(1)
-    spec = NetworkSpec("unet", (16, 24), residual_units=1, in_channels=3, classes=3, block_px=1)
-    network = build_network(spec).eval()
-    folder = tmp_path_factory.mktemp("checkpoint")
-    description = build_description(
-        network,
-        spec,
-        mpp=0.5,
-        core_px=16,
-        boundary_px=2,
-        maps=("background", "interior", "boundary", "distance"),
+    return write_untrained(
+        tmp_path_factory.mktemp("checkpoint"), small_network(block_px=1), seed=1, core_px=16,
         instances=asdict(InstanceRule(min_area_px=1)),
-        config={},
-    )
-    write_checkpoint(folder, description, network.state_dict())
-    return folder
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-import torch
 from bad_files import (
     LFS,
     NOISE,
@@ -38,13 +37,12 @@ from bad_files import (
 from PIL import Image
 from refusing import accepted, bounded, refusal
 from test_bad_labels import REFUSED_LABELS
+from untrained import small_network, write_untrained
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
 from nucleipel.io.slide import open_slide, read_annotation
 from nucleipel.io.write_slide import write_annotation
-from nucleipel.model.checkpoint import build_description, write_checkpoint
-from nucleipel.model.network import NetworkSpec, build_network
 
 HERE = "here"
 ANNOTATIONS = "tests/io/test_annotations.py::test_refused_in_one_line"
@@ -124,18 +122,12 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Small networks that were never trained: of no mpp, and of 0.5 um."""
     folders = {}
     for name, mpp in (("pixels", None), ("half", 0.5)):
-        torch.manual_seed(0)
-        spec = NetworkSpec(
-            "unet", features=(16, 24), residual_units=1, in_channels=3, classes=3, block_px=2
+        folders[name] = write_untrained(
+            tmp_path_factory.mktemp("checkpoints") / name,
+            small_network(block_px=2),
+            mpp=mpp,
+            core_px=64,
         )
-        network = build_network(spec)
-        maps = ("background", "interior", "boundary", "distance")
-        description = build_description(
-            network, spec, mpp=mpp, core_px=64, boundary_px=2, maps=maps, instances={}, config={}
-        )
-        folders[name] = tmp_path_factory.mktemp("checkpoints") / name
-        folders[name].mkdir()
-        write_checkpoint(folders[name], description, network.state_dict())
     return folders
 
 

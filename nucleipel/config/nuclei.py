@@ -104,13 +104,18 @@ class PlanConfig(SegmentConfig):
 class CalibrateConfig(PredictConfig):
     """Settings of `nucleipel calibrate`: the numbers that are tried, beside the checkpoint's own.
 
-    One after another is set to the value of best pooled PQ, again and again
-    until none gains more. A number with nothing to try stays as it is.
+    One after another is set to the value of best score, then any two together to
+    values next to theirs, again and again until none gains more. A number with
+    nothing to try stays as it is.
     """
+
+    measures: Annotated[tuple[Literal["pq", "aji", "dice"], ...], Field(min_length=1)] = ("pq",)
+    """What is sought, pooled over all nuclei; of several their mean. PQ alone drops doubtful nuclei
+    and thin rims, which Dice and AJI miss."""
 
     balance_by: str = ""
     """Column of the manifest, a modality say, whose values count alike: the mean of their pooled
-    PQs is what is sought. Without it, those with the most nuclei decide."""
+    scores is what is sought. Without it, those with the most nuclei decide."""
 
     foreground_percent: tuple[ForegroundPercent, ...] = (
         30, 40, 50, 55, 60, 65, 70, 75, 80, 85, 90,
@@ -125,7 +130,7 @@ class CalibrateConfig(PredictConfig):
     min_probability_percent: tuple[Percent, ...] = (
         0, 60, 70, 75, 80, 84, 88, 92, 95,
     )  # fmt: skip
-    rounds: Positive = 4
+    rounds: Positive = 8
     """At most this many times through all numbers."""
 
     def candidates(self) -> dict[str, tuple[float, ...]]:

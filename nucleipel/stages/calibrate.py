@@ -12,10 +12,11 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import open_predictions
 from nucleipel.io.report import write_table
+from nucleipel.metrics.scores import pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from nucleipel.stages.judging import Judge
 from nucleipel.stages.predict import predict, reading_of
-from nucleipel.training.calibration import climb
+from nucleipel.training.calibration import Numbers, climb
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +28,11 @@ def calibrate(
 ) -> Path:
     """Write `checkpoint` into `out` with the numbers of best pooled PQ on the rows inside.
 
-    With `balance_by`, those of the best mean over the values of that column.
+    With `measures`, those of the best mean of these; with `balance_by`, of the
+    best mean over the values of that column.
 
-    Every set of numbers that was tried stands in `calibration.csv`, best first.
+    Every set of numbers that was tried stands in `calibration.csv`, best first, with what was
+    sought (`score`) and the pooled Dice, AJI and PQ.
     """
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
@@ -43,7 +46,8 @@ def calibrate(
         return out
     maps = predict(checkpoint, rows, out / MAPS, config.part(PredictConfig))
     groups = rows.grouped(config.balance_by).values() if config.balance_by else None
-    score = Judge(open_predictions(maps).images, rows.rows, reading).pooled("pq", groups)
+    judge = Judge(open_predictions(maps).images, rows.rows, reading)
+    score = judge.pooled(*config.measures, groups=groups)
     trials = list(
         track(
             climb(model.description.instances, config.candidates(), score, rounds=config.rounds),
@@ -51,14 +55,21 @@ def calibrate(
         )
     )
     trials.sort(key=lambda trial: -trial[1])
-    best, pq = trials[0]
-    write_table(out / TRIALS, [{"pq": f"{pq:.5f}", **numbers} for numbers, pq in trials])
+    write_table(out / TRIALS, [_line(judge, numbers, found) for numbers, found in trials])
+    best, top = trials[0]
     sha256 = _write(model, best, out)
     shutil.rmtree(maps)
-    output.commit(checkpoint=sha256, instances=best, pq=pq)
+    output.commit(checkpoint=sha256, instances=best, score=top)
+    sought = ", ".join(measure.upper() for measure in config.measures)
     mean = f" (mean by {config.balance_by})" if config.balance_by else ""
-    log.info("%s: pooled PQ %.4f%s with %s", out, pq, mean, best)
+    log.info("%s: pooled %s %.4f%s with %s", out, sought, top, mean, best)
     return out
+
+
+def _line(judge: Judge, numbers: Numbers, score: float) -> dict[str, Any]:
+    pooled = pool(judge.scores(numbers))
+    found = {"score": score, **{measure: pooled[measure] for measure in ("dice", "aji", "pq")}}
+    return {**{name: f"{value:.5f}" for name, value in found.items()}, **numbers}
 
 
 def _write(model: Checkpoint, instances: dict[str, Any], out: Path) -> str:

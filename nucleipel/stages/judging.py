@@ -44,9 +44,9 @@ class Judge:
         return self._known[key]
 
     def pooled(
-        self, measure: str, groups: Iterable[Sequence[int]] | None = None
+        self, *measures: str, groups: Iterable[Sequence[int]] | None = None
     ) -> Callable[[Numbers], float]:
-        """From numbers to one measure, pooled over all nuclei.
+        """From numbers to one measure, or the mean of several, pooled over all nuclei.
 
         With `groups`, places of images, to the mean of what each group's nuclei give.
         """
@@ -54,7 +54,8 @@ class Judge:
 
         def score(numbers: Numbers) -> float:
             scores = self.scores(numbers)
-            return float(np.mean([pool([scores[at] for at in part])[measure] for part in parts]))
+            pooled = [pool([scores[at] for at in part]) for part in parts]
+            return float(np.mean([[part[measure] for measure in measures] for part in pooled]))
 
         return score
 

@@ -1,6 +1,7 @@
-"""Numbers chosen by a score: one after another, until none gains more."""
+"""Numbers chosen by a score: one after another, then in pairs, until none gains more."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations, product
 from typing import Any
 
 Numbers = dict[str, Any]
@@ -13,17 +14,19 @@ def climb(
     """Coordinate ascent from `start`; yields every set of numbers tried, with its score.
 
     In each round every number in turn is set to the candidate of best score,
-    the others held; of equal scores the one found first stays. No set is
-    scored twice. The best one yielded is the result.
+    the others held; of equal scores the one found first stays. Where none
+    gains, any two move together to the candidates next to them: a threshold on
+    pixels and one on nuclei say, which make up for each other. No set is scored
+    twice. The best one yielded is the result.
     """
     best, best_score = start, score(start)
     yield best, best_score
     tried = {_key(best)}
     for _ in range(rounds):
         before = best
-        for name, values in candidates.items():
-            for value in values:
-                trial = {**best, name: value}
+        for moves in (_alone(candidates), _in_pairs(before, candidates)):
+            for move in moves:
+                trial = {**best, **move}
                 if _key(trial) in tried:
                     continue
                 tried.add(_key(trial))
@@ -31,8 +34,30 @@ def climb(
                 yield trial, found
                 if found > best_score:
                     best, best_score = trial, found
-        if best == before:
+            if best != before:
+                break
+        else:
             return
+
+
+def _alone(candidates: Mapping[str, Sequence[Any]]) -> Iterator[Numbers]:
+    for name, values in candidates.items():
+        for value in values:
+            yield {name: value}
+
+
+def _in_pairs(numbers: Numbers, candidates: Mapping[str, Sequence[Any]]) -> Iterator[Numbers]:
+    """Both of two numbers set to the next smaller or the next greater candidate."""
+    near = {
+        name: [
+            *sorted(value for value in values if value < numbers[name])[-1:],
+            *sorted(value for value in values if value > numbers[name])[:1],
+        ]
+        for name, values in candidates.items()
+    }
+    for one, other in combinations(near, 2):
+        for value, beside in product(near[one], near[other]):
+            yield {one: value, other: beside}
 
 
 def _key(numbers: Numbers) -> tuple[Any, ...]:

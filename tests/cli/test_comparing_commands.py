@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
-from nucleipel.model.checkpoint import build_description, write_checkpoint
-from nucleipel.model.network import NetworkSpec, build_network
 
 
 def _run(*arguments: object) -> Result:
@@ -26,29 +25,7 @@ def _refused(message: str, *arguments: object) -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    spec = NetworkSpec(
-        family="unet",
-        features=(16, 24),
-        residual_units=1,
-        block_px=1,
-        in_channels=3,
-        classes=3,
-    )
-    network = build_network(spec).eval()
-    description = build_description(
-        network,
-        spec,
-        mpp=0.5,
-        core_px=32,
-        boundary_px=2,
-        maps=("background", "interior", "boundary", "distance"),
-        instances={},
-        config={},
-    )
-    folder = tmp_path_factory.mktemp("run")
-    write_checkpoint(folder, description, network.state_dict())
-    return folder
+    return write_untrained(tmp_path_factory.mktemp("run"), small_network(block_px=1))
 
 
 def test_deviation_of_chosen_images(run: Path, tiny_set, tmp_path: Path) -> None:

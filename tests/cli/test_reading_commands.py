@@ -7,18 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-import torch
 from click.testing import CliRunner
 from PIL import Image
 from refusing import refusal
 from slides_made import halves, write_ome, write_svs
+from untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
 from nucleipel.io.predictions import open_predictions
 from nucleipel.io.slide import read_annotation
 from nucleipel.io.write_slide import write_slide
-from nucleipel.model.checkpoint import build_description, write_checkpoint
-from nucleipel.model.network import NetworkSpec, build_network
 
 NOISE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
 
@@ -37,19 +35,8 @@ def _table(text: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that was never trained, of three channels at 0.5 um per pixel."""
-    torch.manual_seed(0)
-    spec = NetworkSpec(
-        "unet", features=(16, 24), residual_units=1, in_channels=3, classes=3, block_px=2
-    )
-    network = build_network(spec)
-    maps = ("background", "interior", "boundary", "distance")
-    description = build_description(
-        network, spec, mpp=0.5, core_px=64, boundary_px=2, maps=maps, instances={}, config={}
-    )
     folder = tmp_path_factory.mktemp("checkpoint") / "run"
-    folder.mkdir()
-    write_checkpoint(folder, description, network.state_dict())
-    return folder
+    return write_untrained(folder, small_network(block_px=2), core_px=64)
 
 
 # --- info --------------------------------------------------------------------------------------

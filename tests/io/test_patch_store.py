@@ -69,39 +69,38 @@ def test_flipped_bit_is_told(store_path: Path) -> None:
             store.read(row)
 
 
-def test_unfinished_store_is_refused(tiny_set, tmp_path: Path, monkeypatch) -> None:
-    def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+@pytest.fixture
+def killed(tiny_set, tmp_path: Path, monkeypatch) -> Path:
+    """What a run left that was killed before it wrote the table."""
 
-    out = tmp_path / "patches.zarr"
-    with monkeypatch.context() as patched:
-        patched.setattr("nucleipel.stages.tile.write_rows", killed)
-        with pytest.raises(KeyboardInterrupt):
-            tile(tiny_set.manifest, out, CONFIG)
-    with pytest.raises(StoreError, match="was not finished; run the same nucleipel tile"):
-        open_patch_store(out)
-    whole = tile(tiny_set.manifest, tmp_path / "other.zarr", CONFIG)
-    tile(tiny_set.manifest, out, CONFIG)
-    assert _contents(out) == _contents(whole)
-
-
-def test_what_a_killed_run_left_of_a_shard_is_no_shard(
-    tiny_set, store_path: Path, tmp_path: Path, monkeypatch
-) -> None:
-    def killed(*_: object, **__: object) -> None:
+    def kill(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     out = tmp_path / "killed.zarr"
     with monkeypatch.context() as patched:
-        patched.setattr("nucleipel.stages.tile.write_rows", killed)
+        patched.setattr("nucleipel.stages.tile.write_rows", kill)
         with pytest.raises(KeyboardInterrupt):
             tile(tiny_set.manifest, out, CONFIG)
+    return out
+
+
+def test_unfinished_store_is_refused(tiny_set, killed: Path, store_path: Path) -> None:
+    with pytest.raises(StoreError, match="was not finished; run the same nucleipel tile"):
+        open_patch_store(killed)
+    tile(tiny_set.manifest, killed, CONFIG)
+    assert _contents(killed) == _contents(store_path)
+
+
+def test_what_a_killed_run_left_of_a_shard_is_no_shard(
+    tiny_set, killed: Path, store_path: Path
+) -> None:
     # zarr writes a file beside its place, under a name of its own, and renames it
-    (out / "images" / "c" / "0" / "0" / "0" / "0.67d3235.partial").write_bytes(b"half a shard")
-    tile(tiny_set.manifest, out, CONFIG)
-    assert _contents(out) == _contents(store_path)
-    (out / "images" / "c" / "0" / "0" / "0" / "0.67d3235.partial").write_bytes(b"from before")
-    assert len(open_patch_store(out).rows) == len(open_patch_store(store_path).rows)
+    left = killed / "images" / "c" / "0" / "0" / "0" / "0.67d3235.partial"
+    left.write_bytes(b"half a shard")
+    tile(tiny_set.manifest, killed, CONFIG)
+    assert _contents(killed) == _contents(store_path)
+    left.write_bytes(b"from before")
+    assert len(open_patch_store(killed).rows) == len(open_patch_store(store_path).rows)
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from untrained import write_untrained
 
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.errors import CheckpointError
@@ -30,21 +31,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _write(folder: Path, *, seed: int) -> Path:
-    torch.manual_seed(seed)
-    network = build_network(SPEC)
-    description = build_description(
-        network,
-        SPEC,
-        mpp=0.5,
-        core_px=64,
-        boundary_px=2,
-        maps=("background", "interior", "boundary", "distance"),
-        instances={"min_area_px": 7},
-        config={"epochs": 3},
+    return write_untrained(
+        folder, SPEC, seed=seed, core_px=64, instances={"min_area_px": 7}, config={"epochs": 3}
     )
-    folder.mkdir()
-    write_checkpoint(folder, description, network.state_dict())
-    return folder
 
 
 @pytest.mark.parametrize("name", ["", WEIGHTS, DESCRIPTION], ids=["folder", "weights", "json"])

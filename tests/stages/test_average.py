@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from untrained import State, small_network, write_untrained
 
 from nucleipel.cli.main import cli
 from nucleipel.errors import CheckpointError, OutputError
 from nucleipel.io.output import read_record
-from nucleipel.model.checkpoint import build_description, read_checkpoint, write_checkpoint
-from nucleipel.model.network import NetworkSpec, build_network
+from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.average import average
 from nucleipel.stages.verify import verify
 
-SPEC = NetworkSpec("unet", (8, 12), 1, 3, 3, 2)
+SPEC = small_network(block_px=2, features=(8, 12))
 ANCESTOR = 0
 
 
@@ -24,26 +24,20 @@ def _write(
     min_area_px: int = 7,
 ) -> Path:  # fmt: skip
     """A network that went `moved_by` into one direction from that of a seed."""
-    torch.manual_seed(seed)
-    network = build_network(SPEC).eval()
-    description = build_description(
-        network,
-        SPEC,
-        mpp=0.5,
-        core_px=32,
-        boundary_px=boundary_px,
-        maps=("background", "interior", "boundary", "distance"),
-        instances={"min_area_px": min_area_px},
-        config={"epochs": 3},
-    )
-    torch.manual_seed(1)
-    state = {
-        name: tensor + moved_by * torch.rand_like(tensor) if tensor.is_floating_point() else tensor
-        for name, tensor in network.state_dict().items()
-    }
-    folder.mkdir(parents=True)
-    write_checkpoint(folder, description, state)
-    return folder
+
+    def moved(state: State) -> State:
+        torch.manual_seed(1)
+        return {
+            name: tensor + moved_by * torch.rand_like(tensor)
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in state.items()
+        }
+
+    return write_untrained(
+        folder, SPEC, seed=seed, boundary_px=boundary_px, changed=moved,
+        instances={"min_area_px": min_area_px}, config={"epochs": 3},
+    )  # fmt: skip
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -8,37 +8,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from untrained import small_network, write_untrained
 
 from nucleipel.config import DeviationConfig
 from nucleipel.errors import CheckpointError, ManifestError, OutputError
 from nucleipel.figures.deviation import Moment
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.model.checkpoint import build_description, read_checkpoint, write_checkpoint
-from nucleipel.model.network import NetworkSpec, build_network
+from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.deviation import deviation
 
-SPEC = NetworkSpec("unet", (16, 24), 1, block_px=1, in_channels=3, classes=3)
+SPEC = small_network(block_px=1)
 CPU = DeviationConfig(device="cpu", patch_px=64)
 
 
 def _write_run(
     folder: Path, *, seed: int, boundary_px: int = 2, core_px: int = 32, min_area_px: int = 10
 ) -> Path:
-    torch.manual_seed(seed)
-    network = build_network(SPEC).eval()
-    description = build_description(
-        network,
-        SPEC,
-        mpp=0.5,
-        core_px=core_px,
-        boundary_px=boundary_px,
-        maps=("background", "interior", "boundary", "distance"),
+    return write_untrained(
+        folder, SPEC, seed=seed, core_px=core_px, boundary_px=boundary_px,
         instances={"min_area_px": min_area_px},
-        config={},
-    )
-    folder.mkdir()
-    write_checkpoint(folder, description, network.state_dict())
-    return folder
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,12 @@ import onnxruntime
 import pytest
 import yaml
 from PIL import Image
+from untrained import small_network, write_untrained
 
 from nucleipel.config import CitationConfig, ExportConfig
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ConfigError, OutputError
 from nucleipel.io.exported import require_free, write_package
-from nucleipel.model.checkpoint import build_description, write_checkpoint
-from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.export import export
 
 WORDS = ExportConfig(
@@ -31,21 +30,8 @@ WORDS = ExportConfig(
 
 
 def _write_run(folder: Path, *, channels: int, mpp: float | None) -> Path:
-    folder.mkdir()
-    spec = NetworkSpec("unet", (16, 24), 1, channels, 3, 2)
-    network = build_network(spec).eval()
-    description = build_description(
-        network,
-        spec,
-        mpp=mpp,
-        core_px=32,
-        boundary_px=2,
-        maps=("background", "interior", "boundary", "distance"),
-        instances={"min_area_px": 12},
-        config={},
-    )
-    write_checkpoint(folder, description, network.state_dict())
-    return folder
+    network = small_network(block_px=2, channels=channels)
+    return write_untrained(folder, network, mpp=mpp, instances={"min_area_px": 12})
 
 
 @pytest.fixture(scope="module")

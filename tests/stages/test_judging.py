@@ -87,9 +87,9 @@ def test_groups_count_alike_however_many_nuclei_they_have(tiny_set) -> None:
         rows,
         Reading(channels=3),
     )
-    both = judge.pooled("pq", [[0], [1, 2]])
+    both = judge.pooled("pq", groups=[[0], [1, 2]])
     numbers = {**START, "foreground_percent": 80}
     alone = [pool([judge.scores(numbers)[at] for at in places])["pq"] for places in ([0], [1, 2])]
     assert both(numbers) == pytest.approx(sum(alone) / 2)
     assert both(numbers) != pytest.approx(judge.pooled("pq")(numbers), abs=1e-3)
-    assert judge.pooled("pq", [[0, 1, 2]])(numbers) == judge.pooled("pq")(numbers)
+    assert judge.pooled("pq", groups=[[0, 1, 2]])(numbers) == judge.pooled("pq")(numbers)

@@ -307,7 +307,7 @@ def test_calibration_travels_with_the_checkpoint(ran: Path, tiny_set, tmp_path: 
     with (tuned / "calibration.csv").open() as stream:
         trials = list(csv.DictReader(stream))
     scores = [float(trial["pq"]) for trial in trials]
-    assert scores == sorted(scores, reverse=True)
+    assert scores == sorted(scores, reverse=True) == [float(trial["score"]) for trial in trials]
     before, after = (read_checkpoint(run).description for run in (ran / "finetune", tuned))
     assert str(after.instances["persistence"]) == trials[0]["persistence"]
     assert [before.instances["persistence"], before.instances["min_area_px"]] in [
@@ -324,6 +324,12 @@ def test_calibration_travels_with_the_checkpoint(ran: Path, tiny_set, tmp_path: 
         tiny_set.manifest, tmp_path / "val", tmp_path / "r.json", EvaluateConfig(), split="val"
     )
     assert report["pooled_over_nuclei"]["pq"] == pytest.approx(scores[0], abs=1e-4)
+    every = config.model_copy(update={"measures": ("pq", "aji", "dice")})
+    tuned = calibrate(ran / "finetune", rows.of_split("val"), tmp_path / "of all", every)
+    with (tuned / "calibration.csv").open() as stream:
+        best, *_ = csv.DictReader(stream)
+    of_three = np.mean([float(best[measure]) for measure in ("pq", "aji", "dice")])
+    assert float(best["score"]) == pytest.approx(of_three, abs=2e-5)
     balanced = config.model_copy(update={"balance_by": "modality"})
     with pytest.raises(ManifestError, match="column 'modality' is missing; found image"):
         calibrate(ran / "finetune", val, tmp_path / "balanced", balanced)

@@ -17,14 +17,14 @@ from click.testing import CliRunner
 from PIL import Image
 from refusing import refusal
 from torch import nn
+from untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
 from nucleipel.core import machine
 from nucleipel.data.synthetic_slide import tissue_on_glass
 from nucleipel.io.patch_store import open_patch_store
 from nucleipel.io.write_slide import write_pyramid
-from nucleipel.model.checkpoint import build_description, read_checkpoint, write_checkpoint
-from nucleipel.model.network import NetworkSpec, build_network
+from nucleipel.model.checkpoint import read_checkpoint
 
 TILE = ["--set", "tile.patch_px=32", "--set", "tile.overlap_px=8", "--set", "tile.mpp=0.5"]
 MAPS = ("background", "interior", "boundary", "distance")
@@ -56,15 +56,9 @@ class Darkness(nn.Module):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cores of 64 px, so that a slide has hundreds and not thousands."""
-    spec = NetworkSpec("unet", (16, 24), residual_units=1, in_channels=3, classes=3, block_px=2)
-    network = build_network(spec)
-    description = build_description(
-        network, spec, mpp=0.5, core_px=64, boundary_px=2, maps=MAPS,
-        instances={"min_area_px": 1}, config={},
-    )  # fmt: skip
     folder = tmp_path_factory.mktemp("checkpoint")
-    write_checkpoint(folder, description, network.state_dict())
-    return folder
+    network = small_network(block_px=2)
+    return write_untrained(folder, network, core_px=64, instances={"min_area_px": 1})
 
 
 @pytest.fixture(autouse=True)

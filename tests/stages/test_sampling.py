@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from untrained import State, small_network, write_untrained
 
 from nucleipel.config import FinetunePatchesConfig, TileConfig
 from nucleipel.data.order import drawn_item_of
@@ -12,13 +13,10 @@ from nucleipel.data.patches import TrainingPatches
 from nucleipel.instances.targets import class_targets, one_hot
 from nucleipel.io.patch_store import open_patch_store
 from nucleipel.io.report import read_table
-from nucleipel.model.checkpoint import build_description, write_checkpoint
-from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.finetune_patches import finetune_patches
 from nucleipel.stages.tile import tile
 from nucleipel.training.journal import read_journal
 
-SPEC = NetworkSpec("unet", (16, 24), 1, block_px=1, in_channels=3, classes=3)
 CONFIG = FinetunePatchesConfig(
     device="cpu",
     workers=0,
@@ -33,24 +31,13 @@ CONFIG = FinetunePatchesConfig(
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    network = build_network(SPEC).eval()
-    weights = network.state_dict()
-    # it takes all for background, so that patches deviate by their nuclei
-    weights[[name for name in weights if name.endswith("conv.bias")][-1]][0] += 3
-    description = build_description(
-        network,
-        SPEC,
-        mpp=0.5,
-        core_px=32,
-        boundary_px=2,
-        maps=("background", "interior", "boundary", "distance"),
-        instances={},
-        config={},
-    )
+    def all_background(weights: State) -> State:
+        """So that patches deviate by their nuclei."""
+        weights[[name for name in weights if name.endswith("conv.bias")][-1]][0] += 3
+        return weights
+
     folder = tmp_path_factory.mktemp("start")
-    write_checkpoint(folder, description, weights)
-    return folder
+    return write_untrained(folder, small_network(block_px=1), changed=all_background)
 
 
 @pytest.fixture(scope="module")

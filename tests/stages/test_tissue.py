@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from refusing import refusal
 from torch import nn
+from untrained import small_network, write_untrained
 
 from nucleipel.config import PredictConfig, SegmentConfig
 from nucleipel.errors import OutputError
@@ -20,8 +21,7 @@ from nucleipel.io.manifest import manifest_of_images
 from nucleipel.io.predictions import open_predictions
 from nucleipel.io.slide import open_slide
 from nucleipel.io.tissue import find_tissue, tissue_of
-from nucleipel.model.checkpoint import build_description, read_checkpoint, write_checkpoint
-from nucleipel.model.network import NetworkSpec, build_network
+from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.predict import predict
 from nucleipel.stages.segment import segment
 
@@ -49,16 +49,7 @@ class Darkness(nn.Module):
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Darkness:
     """In place of that of the checkpoint `tmp_path / "run"`."""
-    spec = NetworkSpec(
-        "unet", features=(16, 24), residual_units=1, in_channels=3, classes=3, block_px=2
-    )
-    built = build_network(spec)
-    maps = ("background", "interior", "boundary", "distance")
-    description = build_description(
-        built, spec, mpp=None, core_px=64, boundary_px=2, maps=maps, instances={}, config={}
-    )
-    (tmp_path / "run").mkdir()
-    write_checkpoint(tmp_path / "run", description, built.state_dict())
+    write_untrained(tmp_path / "run", small_network(block_px=2), mpp=None, core_px=64)
     dark = Darkness()
 
     def read(path: Path) -> object:

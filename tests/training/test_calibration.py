@@ -25,6 +25,30 @@ def test_rounds_end_the_climb() -> None:
     assert len(trials) == 1 + 3 + 2
 
 
+def test_two_that_make_up_for_each_other_move_together() -> None:
+    """A narrow ridge along the diagonal: from any point on it, one number alone only loses."""
+    grid = {"a": (1, 2, 3, 5, 8), "b": (50, 40, 30, 20, 10), "c": (0, 1)}
+
+    def score(numbers: dict) -> float:
+        off_the_ridge = abs(grid["a"].index(numbers["a"]) - grid["b"].index(numbers["b"]))
+        return numbers["a"] - 10 * off_the_ridge - numbers["c"]
+
+    trials = list(climb({"a": 1, "b": 50, "c": 0}, grid, score, rounds=9))
+    assert max(trials, key=lambda trial: trial[1]) == ({"a": 8, "b": 10, "c": 0}, 8)
+    seen = [tuple(numbers.items()) for numbers, _ in trials]
+    assert len(seen) == len(set(seen))
+
+
+def test_values_beside_one_that_is_no_candidate() -> None:
+    grid = {"a": (0, 2, 4), "b": (0, 2, 4)}
+
+    def score(numbers: dict) -> float:
+        return {(3, 1): 1, (4, 2): 2}.get((numbers["a"], numbers["b"]), 0)
+
+    trials = list(climb({"a": 3, "b": 1}, grid, score, rounds=9))
+    assert max(trials, key=lambda trial: trial[1]) == ({"a": 4, "b": 2}, 2)
+
+
 def test_the_start_stays_when_nothing_is_better_and_other_numbers_are_kept() -> None:
     trials = list(climb({"a": 7, "b": 1, "c": 5}, GRID, lambda n: n["a"] == 7, rounds=3))
     assert max(trials, key=lambda trial: trial[1])[0] == {"a": 7, "b": 1, "c": 5}
