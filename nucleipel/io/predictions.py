@@ -11,6 +11,7 @@ Chunks are the cores of the window grid; a shard is written once, whole.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+from zarr.errors import ContainsGroupError
 
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.core.geometry import Box
@@ -256,7 +258,8 @@ def write_prediction(
         side * min(CORES_PER_SHARD, -(-length // side))
         for side, length in zip(chunk, shape, strict=True)
     )
-    zarr.open_group(store, mode="a")
+    with suppress(ContainsGroupError):  # by who writes another image
+        zarr.open_group(store, mode="a")
     for name in (META, f"{MAP}/{META}"):
         # anew, in place: what an earlier go wrote below them stays
         folder.joinpath(name).unlink(missing_ok=True)
