@@ -1,6 +1,5 @@
 """A plan counts what the stages will make, comes near to what they take, and leaves nothing."""
 
-import dataclasses
 import json
 import shutil
 import tempfile
@@ -12,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-import torch
 from click.testing import CliRunner
+from darkness import Darkness, in_place_of_any
 from PIL import Image
 from refusing import refusal
-from torch import nn
 from untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
@@ -24,7 +22,6 @@ from nucleipel.core import machine
 from nucleipel.data.synthetic_slide import tissue_on_glass
 from nucleipel.io.patch_store import open_patch_store
 from nucleipel.io.write_slide import write_pyramid
-from nucleipel.model.checkpoint import read_checkpoint
 
 TILE = ["--set", "tile.patch_px=32", "--set", "tile.overlap_px=8", "--set", "tile.mpp=0.5"]
 MAPS = ("background", "interior", "boundary", "distance")
@@ -40,19 +37,6 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     assert not list(folder.iterdir()), "nothing is left behind"
 
 
-class Darkness(nn.Module):
-    """What is darker than half is interior; counts the windows it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.windows = 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.windows += len(images)
-        dark = 40 * (0.5 - images.mean(dim=1))
-        return torch.stack([-dark, dark, torch.full_like(dark, -40), dark], dim=1)
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cores of 64 px, so that a slide has hundreds and not thousands."""
@@ -64,14 +48,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def network(monkeypatch: pytest.MonkeyPatch) -> Darkness:
     """In place of that of any checkpoint."""
-    dark = Darkness()
-
-    def read(path: Path) -> object:
-        return dataclasses.replace(read_checkpoint(path), network=dark)
-
-    for stage in ("plan", "predict", "segment"):
-        monkeypatch.setattr(f"nucleipel.stages.{stage}.read_checkpoint", read)
-    return dark
+    return in_place_of_any(monkeypatch, "plan", "predict", "segment")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Glass is skipped, and no nucleus is lost or cut by it, with a network that finds what is dark."""
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -9,10 +8,9 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-import torch
+from darkness import Darkness, in_place_of_any
 from PIL import Image
 from refusing import refusal
-from torch import nn
 from untrained import small_network, write_untrained
 
 from nucleipel.config import PredictConfig, SegmentConfig
@@ -21,7 +19,6 @@ from nucleipel.io.manifest import manifest_of_images
 from nucleipel.io.predictions import open_predictions
 from nucleipel.io.slide import open_slide
 from nucleipel.io.tissue import find_tissue, tissue_of
-from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.predict import predict
 from nucleipel.stages.segment import segment
 
@@ -33,31 +30,11 @@ NUCLEI += [(90, 796), (250, 812), (160, 1503), (300, 1510)]
 """Many in the tissue, some on its edge, some alone on glass."""
 
 
-class Darkness(nn.Module):
-    """What is darker than half is interior; counts the windows it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.windows = 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.windows += len(images)
-        dark = 40 * (0.5 - images.mean(dim=1))
-        return torch.stack([-dark, dark, torch.full_like(dark, -40), dark], dim=1)
-
-
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Darkness:
     """In place of that of the checkpoint `tmp_path / "run"`."""
     write_untrained(tmp_path / "run", small_network(block_px=2), mpp=None, core_px=64)
-    dark = Darkness()
-
-    def read(path: Path) -> object:
-        return dataclasses.replace(read_checkpoint(path), network=dark)
-
-    for stage in ("predict", "segment"):
-        monkeypatch.setattr(f"nucleipel.stages.{stage}.read_checkpoint", read)
-    return dark
+    return in_place_of_any(monkeypatch, "predict", "segment")
 
 
 @pytest.fixture
