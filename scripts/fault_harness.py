@@ -3,6 +3,7 @@
     python scripts/fault_harness.py --work DIR --results faults.jsonl kills --trials 200
     python scripts/fault_harness.py --work DIR --results faults.jsonl calls --first 1 --last 40
     python scripts/fault_harness.py --work DIR --results faults.jsonl starts --trials 50
+    python scripts/fault_harness.py --work DIR --results faults.jsonl shards --trials 60
     python scripts/fault_harness.py --work DIR --results faults.jsonl full --sizes 20
     python scripts/fault_harness.py --work DIR --results faults.jsonl flips --flips 500
     python scripts/fault_harness.py --work DIR --results faults.jsonl plain --trials 20
@@ -14,8 +15,9 @@ group with SIGKILL at a random moment, every tenth one up to five times in a
 row, gives the same command again, and compares what can be read (pixels, table
 rows, weights) with an undisturbed run; files that were committed before a kill
 must not be written again. `calls`: the same at each of a stage's first writes,
-fsyncs, renames and removals, by strace. `starts`: a stage started twice. `full`:
-a stage on a disk that is too small, and then grows (root only). `flips`: one bit
+fsyncs, renames and removals, by strace. `starts`: a stage started twice. `shards`:
+all shards of a stage started together. `full`: a stage on a disk that is too
+small, and then grows (root only). `flips`: one bit
 of one file of a finished output; `verify` must name the file, and who reads it
 must refuse it or get the same. `plain`: a script that only calls zarr and
 tifffile, under the same kills. `cost`: which share of a stage's time goes into
@@ -44,7 +46,7 @@ from faults.full import full_trials
 from faults.kills import kill_trials
 from faults.plain import plain_trials
 from faults.stages import STAGES, undisturbed
-from faults.starts import start_trials
+from faults.starts import shard_trials, start_trials
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, required=True, help="JSON lines, appended to")
     parser.add_argument("--seed", type=int, help="default: from the clock")
     kinds = parser.add_subparsers(dest="kind", required=True)
-    repeated = {kind: kinds.add_parser(kind) for kind in ("kills", "plain", "starts")}
+    repeated = {kind: kinds.add_parser(kind) for kind in ("kills", "plain", "starts", "shards")}
     for one in repeated.values():
         one.add_argument("--trials", type=int, default=20)
     kinds.add_parser("flips").add_argument("--flips", type=int, default=25)
@@ -95,6 +97,8 @@ def _trials(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         )
     if given.kind == "starts":
         return start_trials(given.work, whole, seconds, given.trials, draw)
+    if given.kind == "shards":
+        return shard_trials(given.work, whole, given.trials)
     if given.kind == "calls":
         return call_trials(given.work, whole, given.first, given.last, stages=given.stage or STAGES)
     if given.kind == "full":
@@ -114,7 +118,7 @@ def summarize(results: Path) -> int:
             if "with" in row:
                 told += f"; medians of turns: {row['with']} s, {row['without']} s without"
             tell(f"cost   {row['stage']:17}", told)
-    for kind in ("kills", "calls", "starts", "full", "flips", "plain"):
+    for kind in ("kills", "calls", "starts", "shards", "full", "flips", "plain"):
         those = [row for row in rows if row["kind"] == kind]
         for stage in dict.fromkeys(row["stage"] for row in those):
             here = [row for row in those if row["stage"] == stage]
@@ -130,7 +134,7 @@ def summarize(results: Path) -> int:
                 facts["one of two refused"] = sum(row["refused"] == 1 for row in here)
             elif kind == "full":
                 facts["disk was full"] = sum(row["full"] for row in here)
-            else:
+            elif kind != "shards":
                 facts |= Counter(f"reader: {row['reader']}" for row in here)
             if kind == "flips":
                 facts["named by verify"] = sum(row["verify"] for row in here)

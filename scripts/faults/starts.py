@@ -1,7 +1,9 @@
-"""The same command started twice at about the same time: one result, and no harm to it."""
+"""Commands that start at the same moment: twice the same one, or all shards of one output."""
 
+import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,8 @@ from faults.child import Child
 from faults.stages import OUT, STAGES, command, digest_in_child
 
 from nucleipel.cli.main import cli
+
+SHARDED = ("tile", "predict", "stitch")
 
 
 def start_trials(
@@ -35,4 +39,33 @@ def start_trials(
         right = len(refused) < 2 and named and {code for code, _ in ends} <= {0, 1}
         right = right and digest_in_child(stage, out) == expected[stage]
         row = {"stage": stage, "apart": round(apart, 3), "refused": len(refused), "right": right}
+        yield row if right else {**row, "told": "".join(told[-500:] for _, told in ends)}
+
+
+def shard_trials(
+    work: Path, whole: Path, trials: int, *, shards: int = 3
+) -> Iterator[dict[str, Any]]:
+    """Start all shards of a stage together, as a job array does; then close the output."""
+    expected = {stage: digest_in_child(stage, whole / OUT[stage]) for stage in SHARDED}
+    for trial in range(trials):
+        stage = SHARDED[trial % len(SHARDED)]
+        out = work / "shards" / OUT[stage]
+        shutil.rmtree(out, ignore_errors=True)
+        out.parent.mkdir(exist_ok=True)
+        parts = [f"{number}/{shards}" for number in range(1, shards + 1)]
+
+        def start(part: str, stage: str = stage, out: Path = out, *, held: bool = False) -> Child:
+            words = ["-q", *command(stage, whole, out), "--shard", part]
+            return Child(lambda: cli(words), held=held)
+
+        waiting = [start(part, held=True) for part in parts]
+        for child in waiting:
+            os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+        for child in waiting:
+            os.kill(child.pid, signal.SIGCONT)
+        ends = [child.wait() for child in waiting]
+        ends.append(start("close").wait())
+        right = all(code == 0 for code, _ in ends)
+        right = right and digest_in_child(stage, out) == expected[stage]
+        row = {"stage": stage, "shards": shards, "right": right}
         yield row if right else {**row, "told": "".join(told[-500:] for _, told in ends)}

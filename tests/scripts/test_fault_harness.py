@@ -52,3 +52,9 @@ def test_a_double_start_gives_one_result(work: Path) -> None:
     rows = _run(work, "starts", "--trials", 5)
     assert {row["stage"] for row in rows} == STAGES
     assert all(row["right"] for row in rows)
+
+
+def test_shards_that_start_together_give_one_result(work: Path) -> None:
+    rows = _run(work, "shards", "--trials", 3)
+    assert {row["stage"] for row in rows} == {"tile", "predict", "stitch"}
+    assert all(row["right"] for row in rows)
