@@ -66,6 +66,9 @@ class LossConfig(Settings):
     region_weight_ramp: Share = 0.0
     """Share of the fine-tuning over which the weight goes from its start to its value."""
     pel: PELConfig = PELConfig()
+    teacher_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the running mean's own map in what is learned (mean teacher); the annotation has the
+    rest. One more forward pass a step."""
 
     @model_validator(mode="after")
     def _all_have_an_effect(self) -> Self:

@@ -93,6 +93,7 @@ def finetune_patches(
         out=out,
         start_counts=True,
         keep_last=config.keep == "last",
+        teacher_share=config.teacher_share,
     )
     description = dataclasses.replace(
         start.description,

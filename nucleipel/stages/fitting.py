@@ -90,6 +90,7 @@ def fit_network(
     out: Path,
     start_counts: bool = False,
     keep_last: bool = False,
+    teacher_share: float = 0.0,
 ) -> Best:
     """Fit a network to `training`, judged by the instances that it gives on `validation`."""
     validate = validator(
@@ -112,5 +113,6 @@ def fit_network(
         out=out,
         start_counts=start_counts,
         keep_last=keep_last,
+        teacher_share=teacher_share,
         set_progress=loss.set_progress,
     )

@@ -22,6 +22,7 @@ from nucleipel.errors import TrainingError
 from nucleipel.training.journal import Journal
 from nucleipel.training.ranks import Ranks
 from nucleipel.training.state import TrainingState
+from nucleipel.training.teacher import mixed_targets
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ def fit(
     out: Path,
     start_counts: bool = False,
     keep_last: bool = False,
+    teacher_share: float = 0.0,
     set_progress: Callable[[float], None] | None = None,
 ) -> Best:
     """Train `network` and return the EMA weights that scored the best validation PQ.
@@ -101,7 +103,8 @@ def fit(
     epoch, every ten minutes, and when it is asked to stop. With `start_counts`
     the weights that came in are validated first, as epoch 0, and may stay best.
     With `keep_last` the weights of the last epoch are returned, whatever they
-    score, and nothing ends the training early. `set_progress` is told before
+    score, and nothing ends the training early. `teacher_share` of the targets are
+    what the EMA weights predict (`mixed_targets`). `set_progress` is told before
     each step which share of all steps lies behind: for a loss with a schedule.
 
     Raises
@@ -137,7 +140,8 @@ def fit(
                 _run_epoch(
                     fabric, ranks, network_, average, optimizer_, loss,
                     _rest_of_epoch(samples, ranks, state, schedule, workers),
-                    state=state, schedule=schedule, set_progress=set_progress, out=out,
+                    state=state, schedule=schedule, teacher_share=teacher_share,
+                    set_progress=set_progress, out=out,
                 )  # fmt: skip
                 row = _row_of_epoch(state, schedule)
                 ends = row["epoch"] % schedule.validate_every == 0 or (
@@ -196,6 +200,7 @@ def _run_epoch(
     *,
     state: TrainingState,
     schedule: Schedule,
+    teacher_share: float,
     set_progress: Callable[[float], None] | None,
     out: Path,
 ) -> None:
@@ -213,6 +218,11 @@ def _run_epoch(
             if set_progress:
                 set_progress(number / schedule.steps)
             image, onehot, distance = (tensor.to(fabric.device) for tensor in batch[:3])
+            if teacher_share:
+                with fabric.autocast():
+                    onehot, distance = mixed_targets(
+                        average.module, image, onehot, distance, share=teacher_share
+                    )
             value = loss(network(image), onehot, distance)
             mean = ranks.mean(value.detach())
             if not math.isfinite(mean):
