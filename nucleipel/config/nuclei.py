@@ -122,11 +122,11 @@ class CalibrateConfig(PredictConfig):
     )  # fmt: skip
     fill_holes_px: tuple[NotNegative, ...] = (0, 64, 1000)
     distance_percent: tuple[Percent, ...] = (0, 25, 50, 75, 100)
-    smooth_px: tuple[SmoothPx, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    smooth_px: tuple[SmoothPx, ...] = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
     persistence: tuple[Share, ...] = (
         0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3,
     )  # fmt: skip
-    min_area_px: tuple[NotNegative, ...] = (5, 10, 15, 20, 30, 40)
+    min_area_px: tuple[NotNegative, ...] = (5, 10, 15, 20, 30, 40, 60, 90)
     min_probability_percent: tuple[Percent, ...] = (
         0, 60, 70, 75, 80, 84, 88, 92, 95,
     )  # fmt: skip
