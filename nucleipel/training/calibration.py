@@ -54,6 +54,7 @@ def _in_pairs(numbers: Numbers, candidates: Mapping[str, Sequence[Any]]) -> Iter
             *sorted(value for value in values if value > numbers[name])[:1],
         ]
         for name, values in candidates.items()
+        if name in numbers  # an older checkpoint may leave some to the rule's defaults
     }
     for one, other in combinations(near, 2):
         for value, beside in product(near[one], near[other]):

@@ -53,3 +53,9 @@ def test_the_start_stays_when_nothing_is_better_and_other_numbers_are_kept() -> 
     trials = list(climb({"a": 7, "b": 1, "c": 5}, GRID, lambda n: n["a"] == 7, rounds=3))
     assert max(trials, key=lambda trial: trial[1])[0] == {"a": 7, "b": 1, "c": 5}
     assert all(numbers["c"] == 5 for numbers, _ in trials)
+
+
+def test_a_number_that_the_start_does_not_have_may_be_tried() -> None:
+    trials = list(climb({"a": 1}, GRID, lambda n: -abs(n["a"] - 1) - n.get("b", 0), rounds=3))
+    assert max(trials, key=lambda trial: trial[1])[0] == {"a": 1}
+    assert {"a": 1, "b": 2} in [numbers for numbers, _ in trials]
