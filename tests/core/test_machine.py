@@ -87,7 +87,7 @@ def test_the_peak_is_what_was_held() -> None:
     )
     rose, stayed, fell = map(int, done.stdout.split())
     assert 2**25 < rose < 2**27
-    assert 0 <= stayed < 2**20
+    assert abs(stayed) < 2**21, "the kernel sums it up from each CPU, now and then"
     assert fell < -(2**25)
 
 
