@@ -25,5 +25,5 @@ def mixed_targets(
 
     The teacher is put in eval mode: its map of a sample does not depend on the batch.
     """
-    expected = to_probabilities(teacher.eval()(image)).to(onehot.dtype)
+    expected = to_probabilities(teacher.eval()(image))
     return onehot.lerp(expected[:, :-1], share), distance.lerp(expected[:, -1:], share)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.child import Child, run
-from faults.stages import OUT, STAGES, command, digest_in_child
+from faults.stages import OUT, STAGES, command, digest_in_child, empty_place
 
 from nucleipel.cli.main import cli
 
@@ -31,9 +31,7 @@ def call_trials(
     for stage in stages:
         expected = digest_in_child(stage, whole / OUT[stage])
         for number in range(first, last + 1):
-            out = work / "called" / OUT[stage]
-            shutil.rmtree(out, ignore_errors=True)
-            out.parent.mkdir(exist_ok=True)
+            out = empty_place(work / "called", stage)
             killed = _run_until(number, ["-q", *command(stage, whole, out)])
             code, told = run(["-q", *command(stage, whole, out)])
             right = code == 0 and digest_in_child(stage, out) == expected
@@ -44,7 +42,7 @@ def call_trials(
 def _run_until(number: int, arguments: list[str]) -> bool:
     """Whether the command came to its n-th call and was killed there."""
     child = Child(lambda: cli(arguments), held=True)
-    os.waitpid(child.pid, os.WUNTRACED)
+    child.wait_until_held()
     injected = f"inject={CALLS}:signal=SIGKILL:when={number}"
     tracer = subprocess.Popen(
         [
@@ -55,7 +53,7 @@ def _run_until(number: int, arguments: list[str]) -> bool:
     )  # fmt: skip
     while not _is_traced(child.pid):
         time.sleep(0.005)
-    os.kill(child.pid, signal.SIGCONT)
+    child.go_on()
     code, _ = child.wait()
     tracer.wait()
     return code == -signal.SIGKILL

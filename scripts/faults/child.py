@@ -13,7 +13,7 @@ from nucleipel.cli.main import cli
 class Child:
     """Work in a forked child, the leader of its own process group.
 
-    With `held` it stops itself before the work, until SIGCONT.
+    With `held` it stops itself before the work, until it may `go_on`.
     """
 
     def __init__(self, work: Callable[[], None], *, held: bool = False) -> None:
@@ -27,6 +27,14 @@ class Child:
                 os.kill(os.getpid(), signal.SIGSTOP)
             _work_and_exit(work)
         os.close(write)
+
+    def wait_until_held(self) -> None:
+        """Until it has stopped itself."""
+        os.waitpid(self.pid, os.WUNTRACED)
+
+    def go_on(self) -> None:
+        """Let it begin the work that it was held before."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL for the whole group."""

@@ -3,14 +3,13 @@
 import json
 import random
 import re
-import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from faults.child import run
-from faults.stages import OUT, STAGES, command, digest_in_child
+from faults.stages import STAGES, command, digest_in_child, digests, empty_place
 
 from nucleipel.io.output import read_journals
 
@@ -25,12 +24,10 @@ def kill_trials(
     stages: Sequence[str] = STAGES,
 ) -> Iterator[dict[str, Any]]:
     """Kill stages, in turns, at random moments, let them continue, and compare."""
-    expected = {stage: digest_in_child(stage, whole / OUT[stage]) for stage in stages}
+    expected = digests(whole, stages)
     for trial in range(trials):
         stage = stages[trial % len(stages)]
-        out = work / "trial" / OUT[stage]
-        shutil.rmtree(out, ignore_errors=True)
-        out.parent.mkdir(exist_ok=True)
+        out = empty_place(work / "trial", stage)
         kills = draw.randint(2, 5) if draw.random() < 0.1 else 1
         moments, landed, committed, again = [], 0, 0, 0
         for _ in range(kills):

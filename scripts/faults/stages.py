@@ -92,6 +92,19 @@ def set_each(assignments: Iterable[str]) -> list[str]:
     return [part for assignment in assignments for part in ("--set", assignment)]
 
 
+def empty_place(folder: Path, stage: str) -> Path:
+    """Where a stage may write anew below a folder of trials; what lay there is gone."""
+    out = folder / OUT[stage]
+    shutil.rmtree(out, ignore_errors=True)
+    out.parent.mkdir(exist_ok=True)
+    return out
+
+
+def digests(whole: Path, stages: Iterable[str]) -> dict[str, str]:
+    """What readers get from each of the stages that nobody disturbed."""
+    return {stage: digest_in_child(stage, whole / OUT[stage]) for stage in stages}
+
+
 def digest_in_child(stage: str, out: Path) -> str:
     """Hash of what a reader gets; empty or a traceback's last line if it gets nothing."""
 

@@ -1,16 +1,13 @@
 """Commands that start at the same moment: twice the same one, or all shards of one output."""
 
-import os
 import random
-import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from faults.child import Child
-from faults.stages import OUT, STAGES, command, digest_in_child
+from faults.child import Child, run
+from faults.stages import STAGES, command, digest_in_child, digests, empty_place
 
 from nucleipel.cli.main import cli
 
@@ -21,12 +18,10 @@ def start_trials(
     work: Path, whole: Path, seconds: dict[str, float], trials: int, draw: random.Random
 ) -> Iterator[dict[str, Any]]:
     """Start a stage twice; one does it, the other is told who does, or finds it done."""
-    expected = {stage: digest_in_child(stage, whole / OUT[stage]) for stage in STAGES}
+    expected = digests(whole, STAGES)
     for trial in range(trials):
         stage = STAGES[trial % len(STAGES)]
-        out = work / "twice" / OUT[stage]
-        shutil.rmtree(out, ignore_errors=True)
-        out.parent.mkdir(exist_ok=True)
+        out = empty_place(work / "twice", stage)
         arguments = ["-q", *command(stage, whole, out)]
         # half of them at once, the others while the first is at work
         apart = draw.choice([0.0, draw.uniform(0, seconds[stage])])
@@ -46,25 +41,18 @@ def shard_trials(
     work: Path, whole: Path, trials: int, *, shards: int = 3
 ) -> Iterator[dict[str, Any]]:
     """Start all shards of a stage together, as a job array does; then close the output."""
-    expected = {stage: digest_in_child(stage, whole / OUT[stage]) for stage in SHARDED}
+    expected = digests(whole, SHARDED)
     for trial in range(trials):
         stage = SHARDED[trial % len(SHARDED)]
-        out = work / "shards" / OUT[stage]
-        shutil.rmtree(out, ignore_errors=True)
-        out.parent.mkdir(exist_ok=True)
-        parts = [f"{number}/{shards}" for number in range(1, shards + 1)]
-
-        def start(part: str, stage: str = stage, out: Path = out, *, held: bool = False) -> Child:
-            words = ["-q", *command(stage, whole, out), "--shard", part]
-            return Child(lambda: cli(words), held=held)
-
-        waiting = [start(part, held=True) for part in parts]
+        out = empty_place(work / "shards", stage)
+        arguments = ["-q", *command(stage, whole, out), "--shard"]
+        parts = [[*arguments, f"{number}/{shards}"] for number in range(1, shards + 1)]
+        waiting = [Child(lambda words=words: cli(words), held=True) for words in parts]
         for child in waiting:
-            os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+            child.wait_until_held()
         for child in waiting:
-            os.kill(child.pid, signal.SIGCONT)
-        ends = [child.wait() for child in waiting]
-        ends.append(start("close").wait())
+            child.go_on()
+        ends = [*(child.wait() for child in waiting), run([*arguments, "close"])]
         right = all(code == 0 for code, _ in ends)
         right = right and digest_in_child(stage, out) == expected[stage]
         row = {"stage": stage, "shards": shards, "right": right}

@@ -24,7 +24,6 @@ from nucleipel.io.patch_store import open_patch_store
 from nucleipel.io.write_slide import write_pyramid
 
 TILE = ["--set", "tile.patch_px=32", "--set", "tile.overlap_px=8", "--set", "tile.mpp=0.5"]
-MAPS = ("background", "interior", "boundary", "distance")
 
 
 @pytest.fixture(autouse=True)
