@@ -51,6 +51,8 @@ class AugmentConfig(Settings):
     """Strength of stain and hue jitter on colour images; 0 for none."""
     gray_stained: Share = 0.0
     """Share of the gray images that are shown as if stained with haematoxylin and eosin."""
+    crowded: Share = 0.0
+    """Share of the gray images whose nuclei are shown twice, the second time turned."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

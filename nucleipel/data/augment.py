@@ -16,6 +16,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 import albumentations as A
 import cv2
 
+from nucleipel.data.crowding import crowded
 from nucleipel.data.staining import as_stained, is_gray
 
 
@@ -33,12 +34,15 @@ class Augment:
         Strength of stain and hue jitter on colour images; 0 for none, 1 is usual.
     gray_stained : float
         Share of the gray images that are shown as if stained (`staining`).
+    crowded : float
+        Share of the gray images that are shown with more nuclei (`crowding`).
     """
 
     rotate_degrees: float
     intensity: float
     stain: float
     gray_stained: float = 0.0
+    crowded: float = 0.0
 
     def __call__(
         self, image: npt.NDArray[np.float32], instance_map: npt.NDArray[np.integer], *, seed: int
@@ -50,6 +54,10 @@ class Augment:
         ids = np.unique(instance_map, return_inverse=True)[1].reshape(instance_map.shape)
         if instance_map.min() > 0:
             ids = ids + 1  # no background in this window: 0 must stay free
+        if self.crowded and is_gray(image):
+            draw = np.random.default_rng([seed, 2])
+            if draw.random() < self.crowded:
+                image, ids = crowded(image, ids, draw)
         colour = image.shape[-1] == 3
         if colour and self.gray_stained and is_gray(image):
             draw = np.random.default_rng([seed, 1])

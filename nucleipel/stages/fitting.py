@@ -58,6 +58,7 @@ def build_augment(config: AugmentConfig) -> Augment:
         intensity=config.intensity,
         stain=config.stain,
         gray_stained=config.gray_stained,
+        crowded=config.crowded,
     )
 
 
