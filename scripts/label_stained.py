@@ -1,11 +1,12 @@
 """Label the nuclei of a stained slide with a network that learned them from fluorescence.
 
-    python scripts/label_stained.py SLIDE --checkpoint RUN --out DIR [--mpp UM]
+    python scripts/label_stained.py SLIDE --checkpoint RUN --out DIR [--mpp UM] [--colour]
 
 The dye of nuclei, told from the other one by its colour (Ruifrok and Johnston
 2001), looks like fluorescence: bright nuclei on a dark ground. Dense tissue
 takes up some of it too, so the slide is shown four times: as it is, and above
-the mean of its surroundings in three ways. Of nuclei that overlap, the most
+the mean of its surroundings in three ways; with --colour, for a network that
+has seen stained slides, also in its colours. Of nuclei that overlap, the most
 probable one stays. No nucleus is one that hardly absorbs more than the ring
 around it, or has a ragged outline.
 
@@ -17,6 +18,7 @@ annotations see docs/accuracy.md. The whole slide is held in memory.
 import argparse
 import csv
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -27,9 +29,16 @@ import tifffile
 from skimage.color import rgb2hed
 
 from nucleipel.core.geometry import Box
+from nucleipel.errors import NucleipelError
+from nucleipel.io.instances import read_instance_map
 from nucleipel.io.slide import open_slide
 
-SETTINGS = {"foreground_percent": 60, "min_probability_percent": 60, "smooth_px": 2.0}
+SETTINGS = {
+    "foreground_percent": 60,
+    "min_probability_percent": 60,
+    "smooth_px": 2.0,
+    "min_area_px": 30,
+}
 SOLID = 0.8
 COVERED = 0.15
 RING_PX = 4
@@ -62,7 +71,7 @@ def _gray(plane: np.ndarray, white: float) -> np.ndarray:
 def one_of_each(rgb: np.ndarray, folders: list[Path]) -> np.ndarray:
     """Ids (H, W) of the nuclei found in any view, the most probable first."""
     absorbance = -np.log((rgb.astype(np.float32) + 1) / 256).mean(axis=-1)
-    maps = [tifffile.imread(folder / "instances.ome.tif") for folder in folders]
+    maps = [read_instance_map(folder.parent, folder.name) for folder in folders]
     found = []
     for view, folder in enumerate(folders):
         table = pq.read_table(folder / "nuclei.parquet").to_pydict()
@@ -85,39 +94,46 @@ def one_of_each(rgb: np.ndarray, folders: list[Path]) -> np.ndarray:
     return ids
 
 
-def label(rgb: np.ndarray, *, checkpoint: str, out: Path) -> np.ndarray:
-    """Ids (H, W) of an (H, W, 3) uint8 image; the views and what was found in them stay in `out`."""
+def label(rgb: np.ndarray, *, checkpoint: str, out: Path, colour: bool) -> np.ndarray:
+    """Ids (H, W) of an (H, W, 3) uint8 image; `out` keeps the views and what was found in them."""
     out.mkdir(parents=True, exist_ok=True)
-    shown = views(rgb)
+    shown = views(rgb) | ({"colour": rgb} if colour else {})
     for name, gray in shown.items():
         iio.imwrite(out / f"{name}.png", gray)
-    sets = [f"--set=instances.{key}={value}" for key, value in SETTINGS.items()]
     images = [str(out / f"{name}.png") for name in shown]
-    subprocess.run(
-        ["nucleipel", "segment", *images, f"--checkpoint={checkpoint}", "--overwrite"]
-        + [f"--out={out / 'found'}", "--geojson=none", *sets],
-        check=True,
-    )
+    settings = [f"--set=instances.{key}={value}" for key, value in SETTINGS.items()]
+    how = [f"--checkpoint={checkpoint}", f"--out={out / 'found'}", "--overwrite", "--geojson=none"]
+    command = [sys.executable, "-m", "nucleipel", "segment", *images, *how, *settings]
+    subprocess.run(command, check=True)  # noqa: S603
     return one_of_each(rgb, [out / "found" / name for name in shown])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Write image.png, label.tif and manifest.csv."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("slide", type=Path)
     parser.add_argument("--checkpoint", default="default")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--mpp", type=float, help="work at this um per pixel (default: level 0)")
+    parser.add_argument("--colour", action="store_true", help="let the network see colours too")
     given = parser.parse_args()
-    with open_slide(given.slide, at_mpp=given.mpp) as slide:
-        rgb = slide.read(Box.of_shape(slide.shape))
-    ids = label(rgb, checkpoint=given.checkpoint, out=given.out / "views")
+    try:
+        with open_slide(given.slide, at_mpp=given.mpp) as slide:
+            rgb = slide.read(Box.of_shape(slide.shape))
+    except NucleipelError as error:
+        sys.exit(f"error: {error}")
+    if rgb.dtype != np.uint8 or rgb.shape[-1] != 3:
+        found = f"{rgb.shape[-1]} channel(s) of {rgb.dtype}"
+        sys.exit(f"error: {given.slide}: {found}; expected a stained slide, RGB of 8 bit")
+    beside = given.out / "views"
+    ids = label(rgb, checkpoint=given.checkpoint, out=beside, colour=given.colour)
     iio.imwrite(given.out / "image.png", rgb)
     tifffile.imwrite(given.out / "label.tif", ids.astype(np.uint16), compression="zlib")
-    with (given.out / "manifest.csv").open("w", newline="") as file:
+    with (given.out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "label", "split", "source_id", "modality"])
         rows.writerow(["image.png", "label.tif", "train", given.slide.stem, "histology_he"])
-    print(f"{given.out}: {ids.max()} nuclei")
+    sys.stdout.write(f"{given.out}: {ids.max()} nuclei\n")
 
 
 if __name__ == "__main__":
