@@ -50,5 +50,5 @@ def _turned(
     image: npt.NDArray[np.float32], ids: npt.NDArray[np.int64], draw: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Both by quarter turns; a mirror would join what lies on its axis with itself."""
-    turns = draw.integers(1, 4) if ids.shape[0] == ids.shape[1] else 2
+    turns = int(draw.integers(1, 4)) if ids.shape[0] == ids.shape[1] else 2
     return np.rot90(image, turns), np.rot90(ids, turns)
