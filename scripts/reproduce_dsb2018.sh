@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train, calibrate, tile, fine-tune, average, calibrate again, predict, stitch and score on DSB2018, with
-# the committed settings: the trained network, and its mean with the fine-tuned one, which is packaged.
+# the committed settings: the trained network, and its mean with the fine-tuned one.
 #   scripts/reproduce_dsb2018.sh DATA_ROOT [OUT]
 # DATA_ROOT holds dsb2018/images and dsb2018/labels (see data_manifests/README.md).
 # Killed at any point, the same command continues. About three and a half hours on two CPU cores.
