@@ -50,18 +50,23 @@ DARK = 0.35
 
 def views(rgb: np.ndarray) -> dict[str, np.ndarray]:
     """Gray pictures (H, W) uint8 of the nuclear dye in an (H, W, 3) uint8 image."""
-    dye = cv2.GaussianBlur(rgb2hed(rgb)[..., 0].astype(np.float32), (0, 0), 1.0)
-
-    def above(sigma_px: float, share: float) -> np.ndarray:
-        return np.maximum(dye - share * cv2.GaussianBlur(dye, (0, 0), sigma_px), 0)
-
-    spread = np.sqrt(cv2.GaussianBlur((dye - cv2.GaussianBlur(dye, (0, 0), 60)) ** 2, (0, 0), 60))
+    dye = _blurred(rgb2hed(rgb)[..., 0].astype(np.float32), 1)
+    near, wide, mean = (_blurred(dye, sigma_px) for sigma_px in (12, 30, 60))
+    spread = np.sqrt(_blurred((dye - mean) ** 2, 60))
     return {
-        "dye": _gray(dye, float(np.percentile(dye, 99.8))),
-        "near": _gray(above(12, 0.8), float(np.percentile(above(12, 0.8), 98.5))),
-        "wide": _gray(above(30, 0.6), float(np.percentile(above(30, 0.6), 98.5))),
-        "contrast": _gray(above(60, 1.0) / (0.03 + spread), 3.0),
+        "dye": _brightest_white(dye, 99.8),
+        "near": _brightest_white(np.maximum(dye - 0.8 * near, 0), 98.5),
+        "wide": _brightest_white(np.maximum(dye - 0.6 * wide, 0), 98.5),
+        "contrast": _gray(np.maximum(dye - mean, 0) / (0.03 + spread), 3.0),
     }
+
+
+def _blurred(plane: np.ndarray, sigma_px: float) -> np.ndarray:
+    return cv2.GaussianBlur(plane, (0, 0), sigma_px)
+
+
+def _brightest_white(plane: np.ndarray, percentile: float) -> np.ndarray:
+    return _gray(plane, float(np.percentile(plane, percentile)))
 
 
 def _gray(plane: np.ndarray, white: float) -> np.ndarray:

@@ -54,12 +54,13 @@ class Augment:
         ids = np.unique(instance_map, return_inverse=True)[1].reshape(instance_map.shape)
         if instance_map.min() > 0:
             ids = ids + 1  # no background in this window: 0 must stay free
-        if self.crowded and is_gray(image):
+        colour = image.shape[-1] == 3
+        gray = (self.crowded or self.gray_stained) and is_gray(image)
+        if gray and self.crowded:
             draw = np.random.default_rng([seed, 2])
             if draw.random() < self.crowded:
                 image, ids = crowded(image, ids, draw)
-        colour = image.shape[-1] == 3
-        if colour and self.gray_stained and is_gray(image):
+        if gray and colour and self.gray_stained:
             draw = np.random.default_rng([seed, 1])
             if draw.random() < self.gray_stained:
                 image = as_stained(image, draw)

@@ -1,6 +1,6 @@
 """A stained slide is labelled by its nuclear dye: what stands out, once each, the most probable."""
 
-import sys
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,8 @@ import pytest
 import tifffile
 from skimage.color import hed2rgb
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import label_stained  # noqa: E402
+SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "label_stained.py"))
+views, one_of_each = SCRIPT["views"], SCRIPT["one_of_each"]
 
 DISC = np.hypot(*(np.mgrid[:96, :96] - 48)) <= 9
 
@@ -27,7 +25,7 @@ def _stained(dye: np.ndarray, counterstain: float) -> np.ndarray:
 @pytest.mark.parametrize("counterstain", [0.0, 0.15], ids=["haematoxylin", "with eosin"])
 @pytest.mark.parametrize("ground", [0.0, 0.08], ids=["clear", "dense"])
 def test_nuclei_are_bright_in_every_view(ground: float, counterstain: float) -> None:
-    shown = label_stained.views(_stained(np.where(DISC, 0.25, ground), counterstain))
+    shown = views(_stained(np.where(DISC, 0.25, ground), counterstain))
     assert len(shown) == 4
     for name, gray in shown.items():
         assert gray.dtype == np.uint8, name
@@ -59,12 +57,12 @@ def _found(folder: Path, ids: np.ndarray, probability: list[float], solidity: fl
 def test_of_two_that_overlap_the_more_probable_one_stays(tmp_path: Path) -> None:
     rgb = _stained(np.where(DISC, 0.25, 0.01), 0.02)
     smaller = np.hypot(*(np.mgrid[:96, :96] - 48)) <= 6
-    views = [
+    found = [
         _found(tmp_path / "one", DISC.astype(int), [0.9]),
         _found(tmp_path / "other", smaller.astype(int), [0.7]),
     ]
-    for order in (views, views[::-1]):
-        assert np.array_equal(label_stained.one_of_each(rgb, order) > 0, DISC)
+    for order in (found, found[::-1]):
+        assert np.array_equal(one_of_each(rgb, order) > 0, DISC)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +73,4 @@ def test_of_two_that_overlap_the_more_probable_one_stays(tmp_path: Path) -> None
 def test_what_is_no_nucleus(tmp_path: Path, dye: float, solidity: float, kept: int) -> None:
     rgb = _stained(np.where(DISC, dye, 0.01), 0.02)
     found = _found(tmp_path / "view", DISC.astype(int), [0.9], solidity)
-    assert label_stained.one_of_each(rgb, [found]).max() == kept
+    assert one_of_each(rgb, [found]).max() == kept
