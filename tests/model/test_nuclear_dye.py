@@ -1,0 +1,105 @@
+"""What is shown of a stained picture: the nuclei, whatever the stain and the tissue around."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from nucleipel.config import TrainConfig
+from nucleipel.errors import CheckpointError
+from nucleipel.model.network import NetworkSpec, build_network, with_nuclear_dye
+from nucleipel.model.nuclear_dye import NuclearDye
+
+HAEMATOXYLIN, EOSIN = np.array([0.65, 0.70, 0.29]), np.array([0.07, 0.99, 0.11])
+ROWS, COLUMNS = np.mgrid[:96, :96]
+NUCLEUS = (ROWS - 44) ** 2 + (COLUMNS - 50) ** 2 <= 8**2
+RING = ((ROWS - 44) ** 2 + (COLUMNS - 50) ** 2 <= 20**2) & (
+    (ROWS - 44) ** 2 + (COLUMNS - 50) ** 2 >= 12**2
+)
+
+
+def stained(haematoxylin: np.ndarray | float, eosin: np.ndarray | float) -> torch.Tensor:
+    """(1, 3, 96, 96) light through so much of each dye."""
+    amounts = [np.broadcast_to(dye, NUCLEUS.shape)[None] for dye in (haematoxylin, eosin)]
+    absorbed = sum(
+        amount * vector[:, None, None]
+        for amount, vector in zip(amounts, (HAEMATOXYLIN, EOSIN), strict=True)
+    )
+    return torch.from_numpy(np.exp(-absorbed)[None].astype(np.float32))
+
+
+def dye_of(rgb: torch.Tensor) -> np.ndarray:
+    shown = NuclearDye()(rgb)
+    assert shown.shape == (1, 4, 96, 96)
+    assert torch.equal(shown[:, :3], rgb)
+    return shown[0, 3].numpy()
+
+
+@pytest.mark.parametrize("eosin", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("tissue", [0.0, 0.4])
+@pytest.mark.parametrize("amount", [0.5, 1.0])
+def test_a_nucleus_is_bright_on_dark(amount: float, tissue: float, eosin: float) -> None:
+    shown = dye_of(stained(tissue + amount * NUCLEUS, eosin))
+    assert np.median(shown[NUCLEUS]) > 0.8
+    assert shown[RING].max() < 0.05
+
+
+def test_eosin_is_not_taken_for_a_nucleus() -> None:
+    assert dye_of(stained(0.05, 0.8 * NUCLEUS)).max() < 0.15
+
+
+@pytest.mark.parametrize("light", [0.0, 0.4, 1.0])
+def test_nothing_stands_out_of_a_plain_picture(light: float) -> None:
+    assert dye_of(torch.full((1, 3, 96, 96), light)).max() < 0.02
+
+
+def test_faint_noise_stays_faint() -> None:
+    noise = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    assert np.percentile(dye_of(0.95 + 0.02 * noise), 99) < 0.2
+
+
+def test_in_half_precision_it_is_the_same() -> None:
+    rgb = stained(NUCLEUS * 1.0, 0.3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        shown = NuclearDye()(rgb)
+    assert torch.equal(shown, NuclearDye()(rgb))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        NetworkSpec("unet", (8, 12, 16), 2, 3, 3, 2),
+        NetworkSpec("unet", (8, 12, 16, 16), 0, 3, 3, 1),
+        NetworkSpec("basic_unet", (4, 4, 8, 8, 8, 4), 0, 3, 3, 1),
+    ],
+    ids=lambda spec: spec.family,
+)
+def test_a_network_that_is_shown_the_dye_gives_at_first_what_it_gave(spec: NetworkSpec) -> None:
+    torch.manual_seed(0)
+    network = build_network(spec).eval()
+    rgb = torch.rand(1, 3, 64, 64)
+    dyed, shown = with_nuclear_dye(network, spec)
+    dyed.eval()
+    assert shown.nuclear_dye
+    assert NetworkSpec.from_json(shown.to_json()) == shown
+    assert "nuclear_dye" not in spec.to_json()
+    with torch.no_grad():
+        assert torch.allclose(dyed(rgb), network(rgb), atol=1e-5)
+        for parameter in dyed.parameters():  # and can learn from it
+            parameter.add_(0.01)
+        for parameter in network.parameters():
+            parameter.add_(0.01)
+        assert not torch.allclose(dyed(rgb), network(rgb), atol=1e-3)
+
+
+def test_one_that_would_have_other_layers_is_refused() -> None:
+    spec = NetworkSpec("unet", (16, 24), 1, 3, 3, 2)
+    with pytest.raises(
+        CheckpointError, match=r"train one from the start with network\.nuclear_dye"
+    ):
+        with_nuclear_dye(build_network(spec), spec)
+
+
+def test_gray_has_no_dye() -> None:
+    with pytest.raises(ValidationError, match=r"told by colour, and channels is 1"):
+        TrainConfig(channels=1, network={"nuclear_dye": True})
