@@ -29,6 +29,7 @@ SHORT_FOR = {
     "channel": "channel",
     "enlarge": "enlarge",
     "tissue": "tissue",
+    "stained_as": "stained_as",
     "image_folder": "images",
     "map_frame": "map_frame",
     "csv": "csv",
@@ -106,6 +107,11 @@ at_mpp = click.option(
     "--at-mpp", type=float, metavar="UM", help="Work at this mpp, not the checkpoint's."
 )
 
+stained_as = click.option(
+    "--stained-as",
+    type=click.Choice(["colour", "dye"]),
+    help="Show the network stained slides in colour, or as the gray of their nuclear dye.",
+)
 tissue = click.option(
     "--tissue",
     metavar="auto|off|FILE",

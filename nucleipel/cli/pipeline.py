@@ -150,6 +150,7 @@ def average(checkpoints: tuple[Path, ...], out: Path, overwrite: bool) -> None:
 @options.settings
 @options.reading
 @options.at_mpp
+@options.stained_as
 @options.tissue
 @options.device
 @options.shard("image")
@@ -222,6 +223,7 @@ def stitch(
 @options.settings
 @options.reading
 @options.at_mpp
+@options.stained_as
 @options.tissue
 @options.device
 @options.outputs

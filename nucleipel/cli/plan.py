@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @options.settings
 @options.reading
 @options.at_mpp
+@options.stained_as
 @options.tissue
 @options.device
 @options.outputs

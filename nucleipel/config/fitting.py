@@ -61,6 +61,8 @@ class AugmentConfig(Settings):
     """Share of the gray images that are shown as if stained with haematoxylin and eosin."""
     crowded: Share = 0.0
     """Share of the gray images whose nuclei are shown twice, the second time turned."""
+    as_dye: Share = 0.0
+    """Share of the colour images that are shown as the gray of their nuclear dye."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

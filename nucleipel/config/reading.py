@@ -68,5 +68,7 @@ class PredictConfig(InfoConfig):
     device: Device = "auto"
     tta: bool = False
     """Whether the eight flips and quarter turns of each window are averaged: better, 8 x slower."""
+    stained_as: Literal["colour", "dye"] = "colour"
+    """Whether the network sees stained slides in colour, or as the gray of their nuclear dye."""
     tissue: str = "auto"
     """Which cores are skipped as glass: auto, on images from 2048 px on; off; or a mask's path."""

@@ -17,7 +17,7 @@ import albumentations as A
 import cv2
 
 from nucleipel.data.crowding import crowded
-from nucleipel.data.staining import as_stained, is_gray
+from nucleipel.data.staining import as_nuclear_dye, as_stained, is_gray
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class Augment:
         Share of the gray images that are shown as if stained (`staining`).
     crowded : float
         Share of the gray images that are shown with more nuclei (`crowding`).
+    as_dye : float
+        Share of the colour images, those among them that were gray, that are
+        shown as the gray of their nuclear dye.
     """
 
     rotate_degrees: float
@@ -43,6 +46,7 @@ class Augment:
     stain: float
     gray_stained: float = 0.0
     crowded: float = 0.0
+    as_dye: float = 0.0
 
     def __call__(
         self, image: npt.NDArray[np.float32], instance_map: npt.NDArray[np.integer], *, seed: int
@@ -55,7 +59,7 @@ class Augment:
         if instance_map.min() > 0:
             ids = ids + 1  # no background in this window: 0 must stay free
         colour = image.shape[-1] == 3
-        gray = (self.crowded or self.gray_stained) and is_gray(image)
+        gray = (self.crowded or self.gray_stained or self.as_dye) and is_gray(image)
         if gray and self.crowded:
             draw = np.random.default_rng([seed, 2])
             if draw.random() < self.crowded:
@@ -63,7 +67,11 @@ class Augment:
         if gray and colour and self.gray_stained:
             draw = np.random.default_rng([seed, 1])
             if draw.random() < self.gray_stained:
-                image = as_stained(image, draw)
+                image, gray = as_stained(image, draw), False
+        if colour and not gray and self.as_dye:
+            draw = np.random.default_rng([seed, 3])
+            if draw.random() < self.as_dye:
+                image, colour = as_nuclear_dye(image), False
         pipeline = self._pipeline(colour=colour)
         pipeline.set_random_seed(seed)
         moved = pipeline(image=image, mask=ids.astype(np.uint16))

@@ -10,8 +10,11 @@ haematoxylin and eosin are those of Ruifrok and Johnston 2001, jittered.
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from nucleipel.core.intensity import IntensityRange
+from nucleipel.model.nuclear_dye import nuclear_dye
+from nucleipel.model.stride import DYE_CELL_PX
 
 HAEMATOXYLIN, EOSIN = (0.65, 0.70, 0.29), (0.07, 0.99, 0.11)
 JITTER = 0.1
@@ -32,6 +35,15 @@ def as_stained(
     absorbance += draw.uniform(0, 0.6) * _patches(gray.shape, draw) * _vector(EOSIN, draw)
     light = 255 * np.exp(-absorbance)
     return IntensityRange.of_pixels(light).normalize(light)
+
+
+def as_nuclear_dye(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """An (H, W, 3) image in [0, 1] as gray: how its nuclear dye stands out (`NuclearDye`)."""
+    height, width = image.shape[:2]
+    down, right = -height % DYE_CELL_PX, -width % DYE_CELL_PX
+    wider = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REFLECT)
+    dye = nuclear_dye(torch.from_numpy(wider.transpose(2, 0, 1)[None]))[0, 0].numpy()
+    return np.repeat(dye[:height, :width, None], 3, axis=2)
 
 
 def _vector(dye: tuple[float, ...], draw: np.random.Generator) -> npt.NDArray[np.float64]:

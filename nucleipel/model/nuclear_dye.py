@@ -24,12 +24,14 @@ RUIFROK = (0.738, -0.026, -0.236)
 DARKEST = 0.15
 """Light (of 1) that black counts as: the ends of a normalized image are no true absorbances."""
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-CELLS = 9
+CELLS = 13
 """Side of the surroundings, in cells of 8 px."""
 FAINTEST = 0.03
 """Spread of absorbance that is taken for noise."""
 BRIGHTEST = 3.0
 """As many spreads above the mean become 1."""
+REACH_PX = 61
+"""No pixel farther off counts: smoothing, a cell, half the surroundings, interpolation."""
 
 
 class NuclearDye(nn.Module):
@@ -41,8 +43,21 @@ class NuclearDye(nn.Module):
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        with torch.autocast(rgb.device.type, enabled=False):
-            return torch.cat([rgb, _standing_out(_absorbed(rgb.float())).to(rgb.dtype)], dim=1)
+        return torch.cat([rgb, nuclear_dye(rgb)], dim=1)
+
+
+class AsNuclearDye(nn.Module):
+    """Normalized RGB (B, 3, H, W) to the gray of its dye, three times: like fluorescence."""
+
+    def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        return nuclear_dye(rgb).expand_as(rgb)
+
+
+def nuclear_dye(rgb: torch.Tensor) -> torch.Tensor:
+    """How the dye stands out in normalized RGB (B, 3, H, W): (B, 1, H, W) in [0, 1]."""
+    with torch.autocast(rgb.device.type, enabled=False):
+        return _standing_out(_absorbed(rgb.float())).to(rgb.dtype)
 
 
 def _absorbed(rgb: torch.Tensor) -> torch.Tensor:

@@ -59,6 +59,7 @@ def build_augment(config: AugmentConfig) -> Augment:
         stain=config.stain,
         gray_stained=config.gray_stained,
         crowded=config.crowded,
+        as_dye=config.as_dye,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from nucleipel.config import PlanConfig
 from nucleipel.core.geometry import Box, core_tiles
 from nucleipel.core.tissue import glass_cores
+from nucleipel.inference.showing import show
 from nucleipel.io.manifest import Row
 from nucleipel.io.predictions import shard_boxes
 from nucleipel.io.reading import Reading
@@ -101,7 +102,7 @@ def look_at(model: Checkpoint, row: Row, reading: Reading, config: PlanConfig) -
         start = time.perf_counter()
         tissue = tissue_of(slide, config.tissue, image_id=row.id)
         seconds = time.perf_counter() - start
-        grid = description.grid.fitted(slide.shape, stride=description.network.stride)
+        _, grid = show(model, slide, stained_as=config.stained_as)
         cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
         skipped = glass_cores(tissue, slide.shape, **cut)
         parts = [

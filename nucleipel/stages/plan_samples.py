@@ -18,6 +18,7 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.machine import bytes_below
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.figures.report import overview
+from nucleipel.inference.showing import show
 from nucleipel.inference.windows import predict_parts
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
@@ -232,8 +233,9 @@ class Sampling:
     ) -> list[tuple[Box, npt.NDArray[np.uint8]]]:
         """Cores of a grid and their maps."""
         description = self._model.description
+        network, _ = show(self._model, slide, stained_as=self._config.stained_as)
         made = predict_parts(
-            self._model.network, slide, cores,
+            network, slide, cores,
             intensity=intensity or slide.intensity_range(),
             grid=grid,
             channels=description.network.in_channels,

@@ -13,6 +13,7 @@ from nucleipel.core.progress import track
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.core.tissue import describe_skipped, glass_cores
+from nucleipel.inference.showing import show
 from nucleipel.inference.windows import choose_device, place_network, predict_parts
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import Output, claim_output
@@ -180,7 +181,9 @@ def _predict_image(
     channels = description.network.in_channels
     with reading.open(row.image, mpp=row.mpp) as slide:
         log.info("%s: %s, %s", row.id, slide.resolution.describe(), slide.image.photometric)
-        grid = description.grid.fitted(slide.shape, stride=description.network.stride)
+        network, grid = show(model, slide, stained_as=config.stained_as)
+        if network is not model.network:
+            log.info("%s: stained, shown as its nuclear dye", row.id)
         with clock.phase("read"):
             intensity = slide.intensity_range()
             tissue = tissue_of(slide, config.tissue, image_id=row.id)
@@ -193,7 +196,7 @@ def _predict_image(
         boxes = shard_boxes(slide.shape, core_px=grid.core_px)
         parts = parts_left(out, row.id, boxes, core_px=grid.core_px)
         maps = predict_parts(
-            model.network, slide, parts,
+            network, slide, parts,
             intensity=intensity,
             grid=grid,
             channels=channels,

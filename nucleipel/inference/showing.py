@@ -1,0 +1,53 @@
+"""How a network is shown a slide: on which grid, and stained ones perhaps as their nuclear dye.
+
+A network that knows fluorescence finds nuclei of stained tissue in the gray of
+their dye without having been trained on any; one that was trained on such
+stains knows more from their colours.
+"""
+
+import dataclasses
+import math
+from typing import Literal
+
+from torch import nn
+
+from nucleipel.errors import PredictionError
+from nucleipel.io.slide import Slide
+from nucleipel.model.checkpoint import Checkpoint, WindowGrid
+from nucleipel.model.nuclear_dye import REACH_PX, AsNuclearDye
+from nucleipel.model.stride import DYE_CELL_PX
+
+StainedAs = Literal["colour", "dye"]
+
+
+def is_shown_as_dye(slide: Slide, stained_as: StainedAs) -> bool:
+    """Whether only the nuclear dye of a slide is shown: asked for, and the slide is stained."""
+    return stained_as == "dye" and slide.is_stained()
+
+
+def show(
+    model: Checkpoint, slide: Slide, *, stained_as: StainedAs = "colour"
+) -> tuple[nn.Module, WindowGrid]:
+    """The network that takes the pixels of a slide, and the grid of its windows.
+
+    The halo grows by what the dye of a pixel depends on, so that tiles stay exact.
+
+    Raises
+    ------
+    PredictionError
+        If the grid of the checkpoint does not fit the cells that the dye is measured in.
+    """
+    description = model.description
+    grid, stride = description.grid, description.network.stride
+    if not is_shown_as_dye(slide, stained_as):
+        return model.network, grid.fitted(slide.shape, stride=stride)
+    stride = math.lcm(stride, DYE_CELL_PX)
+    side_px = grid.whole_image_px or grid.core_px
+    if side_px % stride:
+        raise PredictionError(
+            f"stained_as dye: needs windows of a multiple of {stride} px, the checkpoint has"
+            f" {side_px}; set stained_as=colour"
+        )
+    halo_px = -(-(grid.halo_px + REACH_PX) // stride) * stride
+    wider = dataclasses.replace(grid, halo_px=halo_px)
+    return nn.Sequential(AsNuclearDye(), model.network), wider.fitted(slide.shape, stride=stride)
