@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The packaged weights: the network of reproduce_dsb2018.sh goes on with a slide of H&E beside
-# DSB2018, whose nuclei it labelled by their dye, and once more with labels of its own.
+# DSB2018, whose nuclei it labelled by their dye, once more with labels of its own, and once more
+# with stained windows shown as their dye.
 #   scripts/reproduce_default.sh DATA_ROOT [OUT]
 # DATA_ROOT holds dsb2018 and slides/CMU-1-Small-Region.svs (see data_manifests/README.md).
-# Killed at any point, the same command continues. About four and a half hours on two CPU cores.
+# Killed at any point, the same command continues. About five hours on two CPU cores.
 set -euo pipefail
 
 data_root=${1:?usage: scripts/reproduce_default.sh DATA_ROOT [OUT]}
@@ -45,7 +46,11 @@ rounds=(--manifest "$out/data_2/manifest.csv" --data-root "$out/data_2")
 nucleipel tile "${rounds[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$out/patches.zarr"
 nucleipel finetune-patches --checkpoint "$out/round_2" --patches "$out/patches.zarr" \
     --config "$here/configs/finetune_patches_dsb2018.yaml" --out "$out/finetune"
-nucleipel average "$out/dsb2018/packaged" "$out/round_2" "$out/finetune" --out "$out/mean"
+nucleipel average "$out/dsb2018/packaged" "$out/round_2" "$out/finetune" --out "$out/colours"
+nucleipel train --config "$here/configs/train_dsb2018_dye.yaml" --checkpoint "$out/colours" \
+    "${rounds[@]}" --out "$out/dye"
+# named twice, it counts two thirds
+nucleipel average "$out/colours" "$out/colours" "$out/dye" --out "$out/mean"
 nucleipel calibrate --checkpoint "$out/mean" --config "$here/configs/calibrate_dsb2018.yaml" \
     "${rows[@]}" --split val --out "$out/default"
 nucleipel segment --checkpoint "$out/default" "${rows[@]}" --split test --out "$out/instances"

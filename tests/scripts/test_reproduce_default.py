@@ -68,6 +68,15 @@ def test_each_round_learns_from_the_labels_of_the_network_before_it(start, tmp_p
     assert (second.epochs, second.seed, second.augment.stain) == (14, 3, 2.0)
 
 
+def test_the_dye_is_learned_last_and_counts_a_third(start) -> None:
+    asked = start()
+    (learned,) = [line for line in asked if "train_dsb2018_dye.yaml" in line]
+    assert "--checkpoint out/colours" in learned
+    assert "--manifest out/data_2/manifest.csv" in learned
+    assert "nucleipel average out/colours out/colours out/dye --out out/mean" in asked
+    assert load_config(TrainConfig, file=ROOT / "configs" / "train_dsb2018_dye.yaml").augment.as_dye
+
+
 def test_the_same_command_does_not_label_again(start) -> None:
     start()
     assert not [line for line in start() if line.startswith("python")]
