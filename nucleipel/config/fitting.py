@@ -23,9 +23,6 @@ class NetworkConfig(Settings):
     """Side of the blocks of pixels that the network works on; 2 keeps thin boundaries apart."""
     norm: Norm = "batch"
     """BatchNorm, whose tiles are exact; or InstanceNorm, for which train wants accept_seams."""
-    nuclear_dye: bool = False
-    """Whether the network is shown the nuclear dye of stained tissue as a fourth channel. Training
-    that starts from a checkpoint without it adds it to its network."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -38,12 +35,7 @@ class NetworkConfig(Settings):
     @property
     def stride(self) -> int:
         """Windows must be a multiple of this many pixels."""
-        return network_stride(
-            self.family,
-            levels=len(self.features),
-            block_px=self.block_px,
-            nuclear_dye=self.nuclear_dye,
-        )
+        return network_stride(self.family, levels=len(self.features), block_px=self.block_px)
 
 
 class AugmentConfig(Settings):
@@ -144,15 +136,6 @@ class TrainConfig(FitConfig, ReadConfig):
             raise ValueError(
                 f"window_px {self.window_px} leaves one pixel at the network's lowest level, which"
                 " has no statistics for network.norm instance; set window_px to more"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _dye_has_colour(self) -> Self:
-        if self.network.nuclear_dye and self.channels != 3:
-            raise ValueError(
-                f"network.nuclear_dye is told by colour, and channels is {self.channels};"
-                " set channels to 3"
             )
         return self
 

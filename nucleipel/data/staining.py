@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 
 from nucleipel.core.intensity import IntensityRange
-from nucleipel.model.nuclear_dye import nuclear_dye
-from nucleipel.model.stride import DYE_CELL_PX
+from nucleipel.model.nuclear_dye import CELL_PX, nuclear_dye
 
 HAEMATOXYLIN, EOSIN = (0.65, 0.70, 0.29), (0.07, 0.99, 0.11)
 JITTER = 0.1
@@ -38,9 +37,9 @@ def as_stained(
 
 
 def as_nuclear_dye(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """An (H, W, 3) image in [0, 1] as gray: how its nuclear dye stands out (`NuclearDye`)."""
+    """An (H, W, 3) image in [0, 1] as gray: how its nuclear dye stands out (`nuclear_dye`)."""
     height, width = image.shape[:2]
-    down, right = -height % DYE_CELL_PX, -width % DYE_CELL_PX
+    down, right = -height % CELL_PX, -width % CELL_PX
     wider = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REFLECT)
     dye = nuclear_dye(torch.from_numpy(wider.transpose(2, 0, 1)[None]))[0, 0].numpy()
     return np.repeat(dye[:height, :width, None], 3, axis=2)

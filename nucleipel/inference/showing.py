@@ -14,8 +14,7 @@ from torch import nn
 from nucleipel.errors import PredictionError
 from nucleipel.io.slide import Slide
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
-from nucleipel.model.nuclear_dye import REACH_PX, AsNuclearDye
-from nucleipel.model.stride import DYE_CELL_PX
+from nucleipel.model.nuclear_dye import CELL_PX, REACH_PX, AsNuclearDye
 
 StainedAs = Literal["colour", "dye"]
 
@@ -41,7 +40,7 @@ def show(
     grid, stride = description.grid, description.network.stride
     if not is_shown_as_dye(slide, stained_as):
         return model.network, grid.fitted(slide.shape, stride=stride)
-    stride = math.lcm(stride, DYE_CELL_PX)
+    stride = math.lcm(stride, CELL_PX)
     side_px = grid.whole_image_px or grid.core_px
     if side_px % stride:
         raise PredictionError(

@@ -1,4 +1,4 @@
-"""The nuclear dye of a stained image, as one more channel that the network is shown.
+"""A stained image as the gray of its nuclear dye, in which nuclei look like fluorescence.
 
 Stains differ from slide to slide, and dense tissue takes up some of the nuclear
 dye, too; how far a pixel stands out from its surroundings by that dye differs
@@ -7,8 +7,8 @@ haematoxylin from eosin; the weights are those of Ruifrok and Johnston 2001.
 What the sum has more than the mean of its surroundings is divided by their
 spread (local contrast normalization, Jarrett et al. 2009).
 
-Nothing here is learned. It is part of the network, so that whoever runs it
-gives it the same RGB as any other, and no more than a bounded window counts.
+It is a layer before the network, and nothing in it is learned. No more than a
+bounded window counts, so that tiles stay exact.
 """
 
 from functools import reduce
@@ -17,15 +17,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nucleipel.model.stride import DYE_CELL_PX
-
 RUIFROK = (0.738, -0.026, -0.236)
-"""Of red, green and blue absorbance; the haematoxylin row of their inverted matrix, by its sum."""
+"""Of red, green and blue absorbance: the first column of scikit-image's `hed_from_rgb`, scaled to
+magnitudes that sum to 1."""
 DARKEST = 0.15
 """Light (of 1) that black counts as: the ends of a normalized image are no true absorbances."""
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+CELL_PX = 8
+"""Means are taken of cells of this side."""
 CELLS = 13
-"""Side of the surroundings, in cells of 8 px."""
+"""Side of the surroundings, in cells: 104 px."""
 FAINTEST = 0.03
 """Spread of absorbance that is taken for noise."""
 BRIGHTEST = 3.0
@@ -34,20 +35,8 @@ REACH_PX = 61
 """No pixel farther off counts: smoothing, a cell, half the surroundings, interpolation."""
 
 
-class NuclearDye(nn.Module):
-    """Normalized RGB (B, 3, H, W) in [0, 1] to (B, 4, H, W): the dye in [0, 1] comes last.
-
-    H and W are multiples of `DYE_CELL_PX`. Dark is dyed: on a dark ground, as in
-    fluorescence, the channel shows what lies between the nuclei.
-    """
-
-    def forward(self, rgb: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        return torch.cat([rgb, nuclear_dye(rgb)], dim=1)
-
-
 class AsNuclearDye(nn.Module):
-    """Normalized RGB (B, 3, H, W) to the gray of its dye, three times: like fluorescence."""
+    """Normalized RGB (B, 3, H, W) to its `nuclear_dye`, three times: what takes RGB takes that."""
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
         """See the class."""
@@ -55,7 +44,10 @@ class AsNuclearDye(nn.Module):
 
 
 def nuclear_dye(rgb: torch.Tensor) -> torch.Tensor:
-    """How the dye stands out in normalized RGB (B, 3, H, W): (B, 1, H, W) in [0, 1]."""
+    """How the dye stands out in normalized RGB (B, 3, H, W): (B, 1, H, W) in [0, 1].
+
+    H and W are multiples of `CELL_PX`.
+    """
     with torch.autocast(rgb.device.type, enabled=False):
         return _standing_out(_absorbed(rgb.float())).to(rgb.dtype)
 
@@ -83,6 +75,6 @@ def _standing_out(dye: torch.Tensor) -> torch.Tensor:
 
 
 def _of_surroundings(plane: torch.Tensor) -> torch.Tensor:
-    cells = functional.avg_pool2d(plane, DYE_CELL_PX)
+    cells = functional.avg_pool2d(plane, CELL_PX)
     mean = functional.avg_pool2d(cells, CELLS, 1, CELLS // 2, count_include_pad=False)
-    return functional.interpolate(mean, scale_factor=DYE_CELL_PX, mode="bilinear")
+    return functional.interpolate(mean, scale_factor=CELL_PX, mode="bilinear")

@@ -6,21 +6,15 @@ Family = Literal["unet", "basic_unet"]
 Norm = Literal["batch", "instance"]
 
 
-DYE_CELL_PX = 8
-"""Side of the cells over which `nuclear_dye` takes its means."""
-
-
-def network_stride(family: Family, *, levels: int, block_px: int, nuclear_dye: bool = False) -> int:
+def network_stride(family: Family, *, levels: int, block_px: int) -> int:
     """Sides of windows and origins of tiles must be multiples of this many pixels.
 
     A unet halves its grid once between two levels, the blocks being its first
-    halving; a basic_unet halves it four times, on the grid of its blocks. All are
-    powers of two, and so are the cells of `nuclear_dye`.
+    halving; a basic_unet halves it four times, on the grid of its blocks.
 
     >>> network_stride("unet", levels=5, block_px=2), network_stride("unet", levels=5, block_px=1)
     (16, 16)
     >>> network_stride("basic_unet", levels=6, block_px=2)
     32
     """
-    stride = int(2 ** (levels - 1)) if family == "unet" else 16 * block_px
-    return max(stride, DYE_CELL_PX) if nuclear_dye else stride
+    return int(2 ** (levels - 1)) if family == "unet" else 16 * block_px

@@ -1,7 +1,6 @@
 """Train a network on whole images and slides."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from torch.utils.data import Dataset
@@ -22,7 +21,7 @@ from nucleipel.model.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from nucleipel.model.network import NetworkSpec, build_network, with_nuclear_dye
+from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.fitting import build_augment, build_schedule, claim_together, fit_network
 from nucleipel.stages.reading import build_reading
 from nucleipel.training.ranks import Ranks, build_fabric
@@ -45,16 +44,17 @@ def train(
     the uncalibrated rule, which may judge a bolder network unfairly.
 
     Starts from the weights of `checkpoint`, if one is given: its network is
-    then trained, whatever `config.network` says, but that it is shown the nuclear
-    dye, too, if that asks for it. A network whose maps depend on how an image is
-    cut is refused unless the config accepts seams.
+    then trained, whatever `config.network` says. A network whose maps depend on
+    how an image is cut is refused unless the config accepts seams.
 
     Writes the checkpoint, `metrics.csv`, `curves.png`, TensorBoard events and
     the resolved config into `out`, and returns it.
     """
     rows = read_manifest(manifest, data_root=data_root, needed=("train", "val"))
     train_rows, val_rows = rows.of_split("train").annotated(), rows.of_split("val").annotated()
-    start = _start(checkpoint, config) if checkpoint else None
+    start = read_checkpoint(checkpoint) if checkpoint else None
+    if start:
+        _require_fit(start, config, checkpoint)
     spec = start.description.network if start else _network_spec(config)
     _require_exact(spec, config, checkpoint)
     for split in (train_rows, val_rows):
@@ -111,16 +111,8 @@ def train(
     return out
 
 
-def _start(checkpoint: Path, config: TrainConfig) -> Checkpoint:
-    start = read_checkpoint(checkpoint)
-    network, spec = start.network, start.description.network
-    if config.network.nuclear_dye and not spec.nuclear_dye:
-        network, spec = with_nuclear_dye(network, spec)
-    _require_fit(spec, config, checkpoint)
-    return replace(start, network=network, description=replace(start.description, network=spec))
-
-
-def _require_fit(spec: NetworkSpec, config: TrainConfig, checkpoint: Path) -> None:
+def _require_fit(start: Checkpoint, config: TrainConfig, checkpoint: Path | None) -> None:
+    spec = start.description.network
     if spec.in_channels != config.channels:
         raise CheckpointError(
             f"{checkpoint}: takes {spec.in_channels} channels, this training {config.channels};"
@@ -170,7 +162,6 @@ def _network_spec(config: TrainConfig) -> NetworkSpec:
         classes=len(CLASSES),
         block_px=config.network.block_px,
         norm=config.network.norm,
-        nuclear_dye=config.network.nuclear_dye,
     )
 
 

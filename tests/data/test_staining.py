@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nucleipel.data.augment import Augment
-from nucleipel.data.staining import as_stained, is_gray
+from nucleipel.data.staining import as_nuclear_dye, as_stained, is_gray
+from nucleipel.data.synthetic import build_scene
 
 DISC = np.hypot(*(np.mgrid[:64, :64] - 32)) < 12
 INSTANCES = DISC.astype(np.int32)
@@ -49,3 +50,34 @@ def test_colour_stays_as_it_is() -> None:
     assert sorted(shown.ravel()) == sorted(image.ravel()), "moved, and nothing else"
     single = image[..., :1]
     assert _show(single, 1, 0).shape == single.shape
+
+
+def test_colour_is_shown_as_the_gray_of_its_dye_and_gray_is_left_alone() -> None:
+    scene = build_scene((100, 130), seed=3, glass=False)  # no multiple of the dye's cells
+    colour = scene.image.astype(np.float32) / 255
+    shown = as_nuclear_dye(colour)
+    assert shown.shape == colour.shape
+    assert is_gray(shown)
+    nuclei = scene.instance_map > 0
+    assert np.median(shown[nuclei]) > 4 * np.median(shown[~nuclei]) + 0.1
+
+    none = {"rotate_degrees": 0.0, "intensity": 0.0, "stain": 0.0}
+    ids = scene.instance_map[:96, :128]
+    for image, changed in ((colour, True), (colour[..., :1].repeat(3, axis=2), False)):
+        window = np.ascontiguousarray(image[:96, :128])
+        plain, _ = Augment(**none)(window, ids, seed=7)
+        dyed, moved = Augment(**none, as_dye=1.0)(window, ids, seed=7)
+        assert np.array_equal(plain, dyed) != changed
+        assert is_gray(dyed)
+        assert len(np.unique(moved)) == len(np.unique(ids))
+
+
+def test_fluorescence_shown_as_stained_may_be_shown_as_its_dye() -> None:
+    scene = build_scene((96, 128), seed=3, glass=False)
+    nuclei = scene.instance_map > 0
+    gray = np.repeat(np.where(nuclei, 0.9, 0.05).astype(np.float32)[..., None], 3, axis=2)
+    augment = Augment(0.0, 0.0, 0.0, gray_stained=1.0, as_dye=1.0)
+    shown, ids = augment(gray, scene.instance_map, seed=1)
+    assert is_gray(shown)
+    assert np.median(shown[ids > 0]) > 0.3
+    assert np.median(shown[ids == 0]) < 0.1

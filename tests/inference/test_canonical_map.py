@@ -40,9 +40,6 @@ FAMILIES = {
         features=(16, 16, 16, 16, 16), residual_units=1, block_px=1
     ),
     "basic_unet": NetworkConfig(family="basic_unet", features=(16,) * 6, block_px=1),
-    "unet shown the nuclear dye": NetworkConfig(
-        features=(16, 16, 16), residual_units=1, nuclear_dye=True
-    ),
 }
 
 

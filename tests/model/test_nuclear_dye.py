@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
-from nucleipel.config import TrainConfig
-from nucleipel.errors import CheckpointError
-from nucleipel.model.network import NetworkSpec, build_network, with_nuclear_dye
-from nucleipel.model.nuclear_dye import NuclearDye
+from nucleipel.model.nuclear_dye import AsNuclearDye
 
 HAEMATOXYLIN, EOSIN = np.array([0.65, 0.70, 0.29]), np.array([0.07, 0.99, 0.11])
 ROWS, COLUMNS = np.mgrid[:96, :96]
@@ -29,10 +25,10 @@ def stained(haematoxylin: np.ndarray | float, eosin: np.ndarray | float) -> torc
 
 
 def dye_of(rgb: torch.Tensor) -> np.ndarray:
-    shown = NuclearDye()(rgb)
-    assert shown.shape == (1, 4, 96, 96)
-    assert torch.equal(shown[:, :3], rgb)
-    return shown[0, 3].numpy()
+    shown = AsNuclearDye()(rgb)
+    assert shown.shape == (1, 3, 96, 96)
+    assert torch.equal(shown, shown[:, :1].expand_as(rgb))
+    return shown[0, 0].numpy()
 
 
 @pytest.mark.parametrize("eosin", [0.0, 0.3, 0.8])
@@ -61,45 +57,5 @@ def test_faint_noise_stays_faint() -> None:
 def test_in_half_precision_it_is_the_same() -> None:
     rgb = stained(NUCLEUS * 1.0, 0.3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        shown = NuclearDye()(rgb)
-    assert torch.equal(shown, NuclearDye()(rgb))
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        NetworkSpec("unet", (8, 12, 16), 2, 3, 3, 2),
-        NetworkSpec("unet", (8, 12, 16, 16), 0, 3, 3, 1),
-        NetworkSpec("basic_unet", (4, 4, 8, 8, 8, 4), 0, 3, 3, 1),
-    ],
-    ids=lambda spec: spec.family,
-)
-def test_a_network_that_is_shown_the_dye_gives_at_first_what_it_gave(spec: NetworkSpec) -> None:
-    torch.manual_seed(0)
-    network = build_network(spec).eval()
-    rgb = torch.rand(1, 3, 64, 64)
-    dyed, shown = with_nuclear_dye(network, spec)
-    dyed.eval()
-    assert shown.nuclear_dye
-    assert NetworkSpec.from_json(shown.to_json()) == shown
-    assert "nuclear_dye" not in spec.to_json()
-    with torch.no_grad():
-        assert torch.allclose(dyed(rgb), network(rgb), atol=1e-5)
-        for parameter in dyed.parameters():  # and can learn from it
-            parameter.add_(0.01)
-        for parameter in network.parameters():
-            parameter.add_(0.01)
-        assert not torch.allclose(dyed(rgb), network(rgb), atol=1e-3)
-
-
-def test_one_that_would_have_other_layers_is_refused() -> None:
-    spec = NetworkSpec("unet", (16, 24), 1, 3, 3, 2)
-    with pytest.raises(
-        CheckpointError, match=r"train one from the start with network\.nuclear_dye"
-    ):
-        with_nuclear_dye(build_network(spec), spec)
-
-
-def test_gray_has_no_dye() -> None:
-    with pytest.raises(ValidationError, match=r"told by colour, and channels is 1"):
-        TrainConfig(channels=1, network={"nuclear_dye": True})
+        shown = AsNuclearDye()(rgb)
+    assert torch.equal(shown, AsNuclearDye()(rgb))

@@ -21,7 +21,6 @@ SPECS = {
     "unet": NetworkSpec("unet", (16, 24, 32), 1, 3, 3, 2),
     "unet of single pixels, gray": NetworkSpec("unet", (16, 24), 1, 1, 3, 1),
     "basic_unet": NetworkSpec("basic_unet", (16, 16, 24, 24, 32, 16), 0, 3, 3, 2),
-    "unet shown the nuclear dye": NetworkSpec("unet", (16, 24, 32), 1, 3, 3, 2, nuclear_dye=True),
 }
 
 
