@@ -19,11 +19,6 @@ from nucleipel.model.nuclear_dye import CELL_PX, REACH_PX, AsNuclearDye
 StainedAs = Literal["colour", "dye"]
 
 
-def is_shown_as_dye(slide: Slide, stained_as: StainedAs) -> bool:
-    """Whether only the nuclear dye of a slide is shown: asked for, and the slide is stained."""
-    return stained_as == "dye" and slide.is_stained()
-
-
 def show(
     model: Checkpoint, slide: Slide, *, stained_as: StainedAs = "colour"
 ) -> tuple[nn.Module, WindowGrid]:
@@ -38,7 +33,7 @@ def show(
     """
     description = model.description
     grid, stride = description.grid, description.network.stride
-    if not is_shown_as_dye(slide, stained_as):
+    if stained_as == "colour" or not slide.is_stained():
         return model.network, grid.fitted(slide.shape, stride=stride)
     stride = math.lcm(stride, CELL_PX)
     side_px = grid.whole_image_px or grid.core_px
