@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from nucleipel.data.staining import EOSIN, HAEMATOXYLIN
 from nucleipel.model.nuclear_dye import AsNuclearDye
 
-HAEMATOXYLIN, EOSIN = np.array([0.65, 0.70, 0.29]), np.array([0.07, 0.99, 0.11])
 ROWS, COLUMNS = np.mgrid[:96, :96]
 NUCLEUS = (ROWS - 44) ** 2 + (COLUMNS - 50) ** 2 <= 8**2
 RING = ((ROWS - 44) ** 2 + (COLUMNS - 50) ** 2 <= 20**2) & (
@@ -18,7 +18,7 @@ def stained(haematoxylin: np.ndarray | float, eosin: np.ndarray | float) -> torc
     """(1, 3, 96, 96) light through so much of each dye."""
     amounts = [np.broadcast_to(dye, NUCLEUS.shape)[None] for dye in (haematoxylin, eosin)]
     absorbed = sum(
-        amount * vector[:, None, None]
+        amount * np.reshape(vector, (3, 1, 1))
         for amount, vector in zip(amounts, (HAEMATOXYLIN, EOSIN), strict=True)
     )
     return torch.from_numpy(np.exp(-absorbed)[None].astype(np.float32))
