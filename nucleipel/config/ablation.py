@@ -90,6 +90,12 @@ class AblateConfig(Settings):
             raise ValueError(f"finetune.{key} is set by the arms or beside finetune; set it there")
         if "control" not in self.arms or "none" in self.arms:
             raise ValueError("arms must hold 'control' and not 'none', which is the base itself")
+        for name, arm in self.arms.items():
+            if arm.pel.block_px is not None and self.patch_px % arm.pel.block_px:
+                raise ValueError(
+                    f"arms.{name}.pel.block_px {arm.pel.block_px} does not divide patch_px"
+                    f" {self.patch_px}; set it to a divisor"
+                )
         for name in self.finalists.arms or ():
             if name not in self.all_arms():
                 known = ", ".join(self.all_arms())

@@ -31,6 +31,9 @@ class PELConfig(Settings):
     """Weight of pixels near annotated boundaries, the others having 1 (deviation only)."""
     boundary_px: Positive = 2
     """How near: pixels to one of another class, along either axis."""
+    block_px: Positive | None = None
+    """Side of the squares that the loss cuts a patch into, each a patch of its own; it must divide
+    patch_px."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -48,6 +51,8 @@ class PELConfig(Settings):
             raise ValueError(
                 f"boundary_weight is set, but the form is {self.form}; set it to deviation"
             )
+        if self.block_px is not None and self.batch_sums:
+            raise ValueError("block_px cuts patches apart, batch_sums adds them up; set one")
         if self.boundary_px != 2 and self.boundary_weight == 1:
             raise ValueError("boundary_px is set, but boundary_weight is 1; set both")
         return self

@@ -23,6 +23,10 @@ within `boundary_px` of i (in a square) has another annotated class, else 1,
 which is the weighted soft Dice loss for alpha 1, n 1 (nucleipel's own addition:
 deviations sit at edges, and this says how much they count there).
 
+With `block_px` a patch is cut into squares, each a patch of its own to the loss
+(nucleipel's own addition too). In a sum over a whole patch large nuclei drown
+small ones; in a square that holds one small nucleus the sums are that nucleus'.
+
 Gradients with respect to p on an annotated pixel (g = 1), with D the
 denominator, N = sum(p**n * g) and S = sum(|p-g|**n):
 
@@ -87,11 +91,14 @@ class PELoss(nn.Module):
         others; `deviation` only.
     boundary_px : int
         How near: the largest distance along either axis to a pixel of another class.
+    block_px : int, optional
+        Side of the squares (cubes, of volumes) that each patch is cut into, which
+        then count as patches; the patch itself if None.
     to_onehot_y : bool
         Whether the annotation comes as (B, 1, H, W) class indices.
     reduction : {"mean", "sum", "none"}
-        "none" gives the (B, classes) values, (1, classes) with `batch`, each
-        times its weight over the mean weight.
+        "none" gives the (B, classes) values, (1, classes) with `batch`, a row a
+        square with `block_px`, each times its weight over the mean weight.
 
     Raises
     ------
@@ -111,6 +118,7 @@ class PELoss(nn.Module):
         batch: bool = False,
         boundary_weight: float = 1.0,
         boundary_px: int = 2,
+        block_px: int | None = None,
         to_onehot_y: bool = False,
         reduction: Reduction = "mean",
     ) -> None:
@@ -126,6 +134,10 @@ class PELoss(nn.Module):
             )
         if boundary_weight != 1 and form != "deviation":
             raise ValueError(f"boundary_weight goes with the form deviation, not with {form}")
+        if block_px is not None and (block_px < 1 or batch):
+            raise ValueError(
+                f"block_px {block_px}, batch {batch}; expected pixels from 1 on, without batch"
+            )
         if reduction not in get_args(Reduction):
             raise ValueError(f"reduction '{reduction}'; expected mean, sum or none")
         self.form = form
@@ -136,6 +148,7 @@ class PELoss(nn.Module):
         self.batch = batch
         self.boundary_weight = boundary_weight
         self.boundary_px = boundary_px
+        self.block_px = block_px
         self.to_onehot_y = to_onehot_y
         self.reduction = reduction
         self._factors = _factors(weight, classes=self.classes)
@@ -167,7 +180,11 @@ class PELoss(nn.Module):
             chosen = self._chosen(p.shape[1])
             g = onehot.to(p.dtype)
             weights = None if self.boundary_weight == 1 else self._weights(g)
-            values = self._per_class(p[:, chosen], g[:, chosen], weights)
+            p, g = p[:, chosen], g[:, chosen]
+            if self.block_px is not None:
+                p, g = _blocks(p, self.block_px), _blocks(g, self.block_px)
+                weights = None if weights is None else _blocks(weights, self.block_px)
+            values = self._per_class(p, g, weights)
             if self._factors is not None:
                 values = values * values.new_tensor(self._factors)
         if self.reduction == "none":
@@ -252,6 +269,16 @@ def _to_onehot(indices: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         )
     onehot = nn.functional.one_hot(indices[:, 0].long(), logits.shape[1])
     return onehot.movedim(-1, 1)
+
+
+def _blocks(values: torch.Tensor, side: int) -> torch.Tensor:
+    """(B, C, ...) cut into squares or cubes: (B * squares, C, side, side) or with one more side."""
+    if any(length % side for length in values.shape[2:]):
+        raise ValueError(f"block_px {side} does not divide patches of {tuple(values.shape[2:])} px")
+    axes = range(2, values.ndim)
+    for axis in axes:
+        values = values.unfold(axis, side, side)
+    return values.movedim(1, len(axes) + 1).flatten(0, len(axes))
 
 
 def _power(base: torch.Tensor, n: float) -> torch.Tensor:

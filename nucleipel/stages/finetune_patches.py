@@ -51,6 +51,7 @@ def finetune_patches(
     start = read_checkpoint(checkpoint)
     store = open_patch_store(patches)
     _require_fit(store, start.description, checkpoint)
+    _require_blocks(store, config.pel.block_px)
     inputs = {"checkpoint": start.fingerprint, "patches": store.fingerprint}
     fabric = build_fabric(config.device, config.seed)
     ranks = Ranks(fabric)
@@ -147,6 +148,7 @@ def build_pel(config: PELConfig) -> PELoss:
         batch=config.batch_sums,
         boundary_weight=config.boundary_weight,
         boundary_px=config.boundary_px,
+        block_px=config.block_px,
     )
 
 
@@ -163,4 +165,12 @@ def _require_fit(store: PatchStore, description: Description, checkpoint: Path) 
         raise StoreError(
             f"{store.path}: patches of {store.patch_px} px; {checkpoint} takes multiples of"
             f" {stride}; tile again with another patch_px"
+        )
+
+
+def _require_blocks(store: PatchStore, block_px: int | None) -> None:
+    if block_px is not None and store.patch_px % block_px:
+        raise StoreError(
+            f"{store.path}: patches of {store.patch_px} px, which pel.block_px {block_px} does not"
+            " divide; set it to a divisor"
         )

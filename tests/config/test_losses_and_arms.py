@@ -25,6 +25,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         (["pel.class_weights=[0, 0, 0]"], "class_weights are all 0"),
         (["pel.boundary_weight=2", "pel.form=dice"], "but the form is dice; set it to deviation"),
         (["pel.boundary_px=3"], "boundary_px is set, but boundary_weight is 1; set both"),
+        (["pel.block_px=64", "pel.batch_sums=true"], "block_px cuts patches apart, batch_sums"),
         (["pel.n_ramp=2"], r"pel\.n_ramp is 2"),
         (["region_loss=dicefocal"], "region_loss is"),
     ],
@@ -71,6 +72,14 @@ def test_the_schedules_and_classes_reach_the_loss() -> None:
         assert loss.classes(logits, onehot).item() == pytest.approx(expected.item())
 
 
+def test_blocks_reach_the_loss() -> None:
+    from nucleipel.stages.finetune_patches import build_pel
+
+    config = load_config(FinetunePatchesConfig, assignments=["pel.block_px=64"])
+    assert build_pel(config.pel).block_px == 64
+    assert build_pel(FinetunePatchesConfig().pel).block_px is None
+
+
 def test_the_committed_ablation_has_the_arms_of_its_comment() -> None:
     config = load_config(AblateConfig, file=CONFIGS / "ablation_dsb2018.yaml")
     arms = config.all_arms()
@@ -105,6 +114,10 @@ def test_the_committed_further_ablation_has_no_grid() -> None:
         (
             ["instances.foreground_percent=60"],
             r"instances\.foreground_percent is set, but calibrate chooses it for each run",
+        ),
+        (
+            ["arms={control: {region_loss: dice}, small: {pel: {block_px: 48}}}"],
+            r"arms\.small\.pel\.block_px 48 does not divide patch_px 256; set it to a divisor",
         ),
         (["finalists.arms=[controll]"], "no arm 'controll'; there are control"),
         (["arms={a/b: {region_loss: dice}}"], r"arms\.a/b"),

@@ -233,6 +233,69 @@ def test_volumes(form: str) -> None:
     assert PELoss(form, n=3)(*volumes).item() == pytest.approx(expected, rel=1e-12)
 
 
+# --- squares of a patch -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_squares_of_a_patch_are_patches_of_their_own(form: str) -> None:
+    logits, onehot = batch(shape=(2, 3, 6, 9))
+    loss = PELoss(form, alpha=2, n=3)
+    squares = [
+        loss(logits[[patch], :, y : y + 3, x : x + 3], onehot[[patch], :, y : y + 3, x : x + 3])
+        for patch in range(2)
+        for y in (0, 3)
+        for x in (0, 3, 6)
+    ]
+    cut = PELoss(form, alpha=2, n=3, block_px=3)
+    assert cut(logits, onehot).item() == pytest.approx(np.mean(squares), rel=1e-12)
+    assert cut(logits, onehot).item() != pytest.approx(loss(logits, onehot).item(), rel=1e-3)
+    each = PELoss(form, alpha=2, n=3, block_px=3, reduction="none")(logits, onehot)
+    assert each.shape == (12, 3)
+    assert each.mean(dim=1).tolist() == pytest.approx([value.item() for value in squares])
+
+
+def test_cubes_of_a_volume() -> None:
+    logits, onehot = batch(shape=(2, 3, 8, 8))
+    volumes = [tensor.reshape(2, 3, 2, 4, 8) for tensor in (logits, onehot)]
+    loss = PELoss("deviation", n=2)
+    corner = slice(0, 2)
+    first = [volume[:1, :, corner, corner, corner] for volume in volumes]
+    each = PELoss("deviation", n=2, block_px=2, reduction="none")(*volumes)
+    assert each.shape == (16, 3)
+    assert each[0].mean().item() == pytest.approx(loss(*first).item(), rel=1e-12)
+
+
+def test_a_missed_small_nucleus_counts_as_much_as_a_large_one_elsewhere() -> None:
+    """Soft Dice of a patch hardly sees it; in a square of its own it is all there is."""
+    onehot = torch.zeros(1, 2, 64, 64)
+    onehot[0, 1, 2:30, 2:30], onehot[0, 1, 40:44, 40:44] = 1, 1
+    onehot[:, 0] = 1 - onehot[:, 1]
+    logits = 12 * (2 * onehot - 1)
+    missed = logits.clone()
+    missed[0, :, 40:44, 40:44] *= -1
+    lost = {}
+    for block_px in (None, 32):
+        loss = PELoss("dice", 2, 1, include_background=False, block_px=block_px)
+        lost[block_px] = loss(missed, onehot).item() - loss(logits, onehot).item()
+    assert lost[None] == pytest.approx(0.01, abs=0.002)
+    assert lost[32] == pytest.approx(0.25, abs=0.002)  # one square of four is all wrong
+
+
+def test_pixels_near_boundaries_are_found_before_a_patch_is_cut() -> None:
+    logits, onehot = (tensor[:, :, :, :10] for tensor in halves())
+    how = {"n": 2, "boundary_weight": 4, "boundary_px": 1}
+    weights = PELoss("deviation", **how)._weights(onehot)
+    p = logits.softmax(dim=1)
+    each = []
+    for y in range(0, 12, 2):
+        for x in range(0, 10, 2):
+            rows, columns = slice(y, y + 2), slice(x, x + 2)
+            square = [part[:, :, rows, columns] for part in (p, onehot, weights)]
+            each.append(PELoss("deviation", **how)._per_class(*square).mean().item())
+    found = PELoss("deviation", block_px=2, **how)(logits, onehot).item()
+    assert found == pytest.approx(np.mean(each), rel=1e-12)
+
+
 # --- weights near boundaries -----------------------------------------------------------
 
 
@@ -611,6 +674,8 @@ def test_gradient_in_p_is_finite_at_0_and_where_p_is_g(form: str, n: float) -> N
         ({"boundary_weight": 0}, "boundary_weight 0, boundary_px 2; expected a number above 0"),
         ({"boundary_weight": 2, "boundary_px": 0}, "boundary_px 0; expected a number above 0 and"),
         ({"form": "dice", "boundary_weight": 2}, "goes with the form deviation, not with dice"),
+        ({"block_px": 0}, "block_px 0, batch False; expected pixels from 1 on"),
+        ({"block_px": 8, "batch": True}, "block_px 8, batch True; expected .*, without batch"),
         ({"reduction": "men"}, r"reduction 'men'; expected mean, sum or none"),
     ],
 )
@@ -632,6 +697,12 @@ def test_shapes_that_do_not_fit(logits: tuple[int, ...], onehot: tuple[int, ...]
     with pytest.raises(ValueError, match=r"expected the same \(B, C, H, W\)") as caught:
         PELoss()(torch.zeros(logits), torch.zeros(onehot))
     assert str(caught.value).startswith(f"logits {logits}, onehot {onehot};")
+
+
+def test_squares_that_do_not_fill_a_patch() -> None:
+    logits, onehot = batch()
+    with pytest.raises(ValueError, match=r"block_px 4 does not divide patches of \(6, 5\) px"):
+        PELoss(block_px=4)(logits, onehot)
 
 
 def test_classes_that_the_logits_do_not_have() -> None:

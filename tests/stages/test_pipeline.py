@@ -19,6 +19,7 @@ from nucleipel.config import (
     EvaluateConfig,
     FinetunePatchesConfig,
     NetworkConfig,
+    PELConfig,
     PredictConfig,
     SegmentConfig,
     StitchConfig,
@@ -30,6 +31,7 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import manifest_of_images, read_manifest
 from nucleipel.io.nuclei import wkb
+from nucleipel.io.patch_store import open_patch_store
 from nucleipel.io.predictions import open_predictions
 from nucleipel.io.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import read_checkpoint
@@ -521,6 +523,10 @@ def test_checkpoint_and_patches_must_fit(ran: Path, tiny_set, tmp_path: Path) ->
     odd = tile(tiny_set.manifest, tmp_path / "odd.zarr", TILE.model_copy(update={"patch_px": 50}))
     with pytest.raises(StoreError, match=r"patches of 50 px; .* takes multiples of 4"):
         finetune_patches(ran / "train", odd, tmp_path / "run", FINETUNE)
+    side = open_patch_store(ran / "patches.zarr").patch_px
+    cut = FINETUNE.model_copy(update={"pel": PELConfig(block_px=side - 1)})
+    with pytest.raises(StoreError, match=rf"of {side} px, which pel.block_px {side - 1} does not"):
+        finetune_patches(ran / "train", ran / "patches.zarr", tmp_path / "run", cut)
     assert not (tmp_path / "run").exists()
 
 
