@@ -31,6 +31,10 @@ class InstanceConfig(Settings):
     """Standard deviation of the smoothing of heights."""
     persistence: Share = _RULE.persistence
     """How far a peak must stand above its saddle to be a nucleus; higher splits less."""
+    concave_persistence: Share = _RULE.concave_persistence
+    """The same, lower, for two parts that are not one convex shape; from persistence on unused."""
+    solidity_gain_percent: Percent = _RULE.solidity_gain_percent
+    """By how much these must be more solid (area over that of the convex hull) than together."""
     min_area_px: NotNegative = _RULE.min_area_px
     """Smaller nuclei are dropped."""
     min_probability_percent: Percent = _RULE.min_probability_percent
@@ -46,6 +50,8 @@ class InstanceOverrides(Settings):
     distance_percent: Percent | None = None
     smooth_px: SmoothPx | None = None
     persistence: Share | None = None
+    concave_persistence: Share | None = None
+    solidity_gain_percent: Percent | None = None
     min_area_px: NotNegative | None = None
     min_probability_percent: Percent | None = None
 
@@ -126,6 +132,8 @@ class CalibrateConfig(PredictConfig):
     persistence: tuple[Share, ...] = (
         0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3,
     )  # fmt: skip
+    concave_persistence: tuple[Share, ...] = (0.005, 0.01, 0.02, 0.04, 1.0)
+    solidity_gain_percent: tuple[Percent, ...] = (2, 4, 6, 8)
     min_area_px: tuple[NotNegative, ...] = (5, 10, 15, 20, 30, 40, 60, 90)
     min_probability_percent: tuple[Percent, ...] = (
         0, 60, 70, 75, 80, 84, 88, 92, 95,
@@ -145,6 +153,8 @@ CalibratedNumber = Literal[
     "distance_percent",
     "smooth_px",
     "persistence",
+    "concave_persistence",
+    "solidity_gain_percent",
     "min_area_px",
     "min_probability_percent",
 ]

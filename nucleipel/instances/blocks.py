@@ -99,6 +99,8 @@ def solve(
         rule.interior_height,
         rule.weights,
         rule.persistence,
+        rule.concave_persistence,
+        rule.solidity_gain,
         rule.min_area_px,
         rule.min_probability_percent,
     )

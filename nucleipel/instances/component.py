@@ -10,7 +10,9 @@ The steps, in this order, on the component's exact box:
    tie is left to chance; the pixels that climb to one peak are a basin;
 4. basins merged while the lower peak stands less than `persistence` above the
    saddle between them (Edelsbrunner, Letscher, Zomorodian 2002); saddles have a
-   strict order too: height, then the lower and the higher of the two peaks;
+   strict order too: height, then the lower and the higher of the two peaks. Of these,
+   two that stand `concave_persistence` above it stay apart if together they were less
+   solid than each (area over that of the convex hull): nuclei are convex, mostly;
 5. small and doubtful nuclei dropped, the others numbered in raster order of first pixels.
 
 A watershed with a queue (scikit-image's, say) settles ties by the history of
@@ -47,7 +49,7 @@ _NO_KEY = -16
 def solve_components(  # type: ignore[no-untyped-def]
     labels, chosen, boxes, holes, probabilities, origin, shape,
     fill_holes_px, distance_px, distance_height, channel_height, interior_height,
-    weights, persistence, min_area_px, min_probability_percent,
+    weights, persistence, concave_persistence, solidity_gain, min_area_px, min_probability_percent,
 ):  # fmt: skip
     """Nuclei of some components of a window that holds these whole.
 
@@ -109,7 +111,10 @@ def solve_components(  # type: ignore[no-untyped-def]
             distance_height, channel_height, interior_height, height,
         )  # fmt: skip
         _smooth(height, frame, weights, one)
-        basins, group = _split(own, frame, height, distance2, persistence, one, two, keys, highest)
+        basins, group = _split(
+            own, frame, height, distance2, persistence, concave_persistence, solidity_gain,
+            min_area_px, one, two, keys, highest,
+        )  # fmt: skip
         if count + len(group) > len(rows):
             rows = _longer(rows, 2 * (count + len(group)))
         spans, owners = keys, highest
@@ -303,8 +308,9 @@ def _convolve(source, out, first, end, step, weights):  # type: ignore[no-untype
 
 @_inner
 def _split(  # type: ignore[no-untyped-def]
-    own, frame, height, distance2, persistence, parents, basins, keys, highest
-):
+    own, frame, height, distance2, persistence, concave_persistence, solidity_gain, min_area_px,
+    parents, basins, keys, highest,
+):  # fmt: skip
     """Basins of a component, flat, from 1 by rank of their peaks, and the group of each.
 
     The last four arguments are room to work in; `basins` may be `distance2`.
@@ -338,7 +344,12 @@ def _split(  # type: ignore[no-untyped-def]
     for at in range(first, end):
         basins[at] = basins[parents[at]]
     pairs, saddles = _saddles(basins, frame, height, count)
-    return basins, _join(pairs, saddles, peak_heights, persistence)
+    by_shape = concave_persistence < persistence
+    hulls = _hulls(basins, frame, count if by_shape else np.int64(0))
+    return basins, _join(
+        pairs, saddles, peak_heights, persistence,
+        min(concave_persistence, persistence), solidity_gain, min_area_px, hulls,
+    )  # fmt: skip
 
 
 @_inner
@@ -470,8 +481,95 @@ def _order(keys):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _join(pairs, saddles, peak_heights, persistence):  # type: ignore[no-untyped-def]
-    """Group of each basin, by rank: the rank of the highest basin that it was joined to."""
+def _hulls(basins, frame, count):  # type: ignore[no-untyped-def]
+    """Convex hulls of the first `count` basins, each as its left and its right side.
+
+    A side is a chain of corners (y, x) from the top to the bottom; the right one
+    has -x, so that both bend the same way. Returns the corners of all, the first
+    and the end of each chain (basin b has 2 b and 2 b + 1), areas of the basins,
+    and twice the areas of their hulls.
+    """
+    rows, width, stride, first = frame[:4]
+    top, bottom = np.full(count, rows, np.int64), np.zeros(count, np.int64)
+    area, twice = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    if count > 0:
+        for y in range(rows):
+            line = basins[first + y * stride :]
+            for x in range(width):
+                basin = line[x] - 1
+                if basin >= 0:
+                    area[basin] += 1
+                    top[basin] = min(top[basin], y)
+                    bottom[basin] = y + 1
+    start = np.zeros(2 * count + 1, np.int64)
+    for chain in range(2 * count):
+        start[chain + 1] = start[chain] + bottom[chain // 2] - top[chain // 2] + 1
+    ys, xs = np.empty(start[-1], np.int64), np.full(start[-1], width, np.int64)
+    if count > 0:
+        for y in range(rows):
+            line = basins[first + y * stride :]
+            for x in range(width):
+                basin = line[x] - 1
+                if basin >= 0:
+                    left = start[2 * basin] + y - top[basin]
+                    right = start[2 * basin + 1] + y - top[basin]
+                    for down in range(2):  # a pixel's upper and lower corners
+                        xs[left + down] = min(xs[left + down], x)
+                        xs[right + down] = min(xs[right + down], -x - 1)
+    end = np.empty(2 * count, np.int64)
+    for chain in range(2 * count):
+        begin, stop = start[chain], start[chain + 1]
+        for at in range(begin, stop):
+            ys[at] = top[chain // 2] + at - begin
+        # in place: the chain never grows past the corner that is read
+        size, doubled = _bent(ys, xs, begin, stop, stop, stop, begin)
+        end[chain] = begin + size
+        twice[chain // 2] -= doubled
+    return ys, xs, start[:-1].copy(), end, area, twice
+
+
+@_inner
+def _bent(ys, xs, one, one_end, other, other_end, out):  # type: ignore[no-untyped-def]
+    """Corners of two chains from top to bottom that no line between others passes on the left.
+
+    They are written from `out` on. Returns how many, and twice the area between them and x = 0.
+    """
+    size = 0
+    while one < one_end or other < other_end:
+        if other == other_end or (one < one_end and ys[one] <= ys[other]):
+            y, x = ys[one], xs[one]
+            if other < other_end and ys[other] == y:
+                x = min(x, xs[other])
+                other += 1
+            one += 1
+        else:
+            y, x = ys[other], xs[other]
+            other += 1
+        while size > 1:
+            before, last = out + size - 2, out + size - 1
+            rise, run = ys[last] - ys[before], xs[last] - xs[before]
+            if run * (y - ys[before]) < (x - xs[before]) * rise:
+                break
+            size -= 1
+        ys[out + size], xs[out + size] = y, x
+        size += 1
+    doubled = np.int64(0)
+    for at in range(out + 1, out + size):
+        doubled += (xs[at - 1] + xs[at]) * (ys[at] - ys[at - 1])
+    return size, doubled
+
+
+@_inner
+def _join(  # type: ignore[no-untyped-def]
+    pairs, saddles, peak_heights, persistence, concave_persistence, solidity_gain, min_area_px,
+    hulls,
+):  # fmt: skip
+    """Group of each basin, by rank: the rank of the highest basin that it was joined to.
+
+    Without `hulls` the shape of groups is not looked at.
+    """
+    ys, xs, begin, end, area, twice = hulls
+    used = len(ys)
     group = np.arange(len(peak_heights))
     # each pair's highest saddle settles it; then by height, the lower and the higher peak
     by_pair = _order(pairs)
@@ -497,11 +595,48 @@ def _join(pairs, saddles, peak_heights, persistence):  # type: ignore[no-untyped
             group[other] = group[group[other]]
             other = group[other]
         lower, higher = max(one, other), min(one, other)
-        if one != other and peak_heights[lower] - saddle < persistence:
-            group[lower] = higher
+        depth = peak_heights[lower] - saddle
+        if one == other or depth >= persistence:
+            continue
+        if len(area) > 0:
+            longest = end[2 * lower] - begin[2 * lower] + end[2 * higher] - begin[2 * higher]
+            longest += end[2 * lower + 1] - begin[2 * lower + 1]
+            longest += end[2 * higher + 1] - begin[2 * higher + 1]
+            while used + longest > len(ys):
+                ys, xs = _doubled(ys), _doubled(xs)
+            sides, hull, at = (2 * lower, 2 * lower + 1), np.int64(0), used
+            middle = at
+            for side in range(2):
+                low, high = sides[side], 2 * higher + side
+                size, doubled = _bent(ys, xs, begin[low], end[low], begin[high], end[high], at)
+                at += size
+                hull -= doubled
+                if side == 0:
+                    middle = at
+            if (
+                depth >= concave_persistence
+                and min(area[lower], area[higher]) >= min_area_px
+                and _solidity_lost(area, twice, lower, higher, hull) >= solidity_gain
+            ):
+                continue
+            begin[2 * higher], end[2 * higher] = used, middle
+            begin[2 * higher + 1], end[2 * higher + 1] = middle, at
+            used = at
+            area[higher] += area[lower]
+            twice[higher] = hull
+        group[lower] = higher
     for basin in range(len(group)):  # groups have lower ranks, so theirs are final already
         group[basin] = group[group[basin]]
     return group
+
+
+@_inner
+def _solidity_lost(area, twice, one, other, hull):  # type: ignore[no-untyped-def]
+    """By how much two groups are more solid than their union, in 2**-16, weighed by area."""
+    both = area[one] + area[other]
+    apart = area[one] * ((area[one] << 17) // twice[one])
+    apart += area[other] * ((area[other] << 17) // twice[other])
+    return apart // both - (both << 17) // hull
 
 
 @_inner

@@ -11,6 +11,8 @@ DROPPED_BITS = 6
 """Dropped between the two passes of the smoothing, so that heights stay below 2**31."""
 FRACTION_BITS = 2 * WEIGHT_BITS - DROPPED_BITS
 """What the smoothing adds to the 16 bits of a height."""
+SOLIDITY_BITS = 16
+"""Of a solidity of 1."""
 
 RANGES: dict[str, tuple[float, float]] = {
     "foreground_percent": (1, 99),
@@ -19,6 +21,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "distance_percent": (0, 100),
     "smooth_px": (0, 32),
     "persistence": (0, 1),
+    "concave_persistence": (0, 1),
+    "solidity_gain_percent": (0, 100),
     "min_area_px": (0, 2**31),
     "min_probability_percent": (0, 100),
 }
@@ -47,6 +51,13 @@ class InstanceRule:
     persistence : float
         How far, in fractions of the full height, a peak must stand above its
         saddle to be a nucleus of its own. Higher splits less.
+    concave_persistence : float
+        The same, lower, for two parts that are not one convex shape; from
+        `persistence` on shapes do not count.
+    solidity_gain_percent : int
+        Two parts are not one convex shape if they are more solid than their union
+        (area over that of the convex hull) by so much, weighed by area, and
+        neither is smaller than `min_area_px`.
     min_area_px : int
         Nuclei smaller than this are dropped.
     min_probability_percent : int
@@ -64,6 +75,8 @@ class InstanceRule:
     distance_percent: int = 75
     smooth_px: float = 1.0
     persistence: float = 0.08
+    concave_persistence: float = 1.0
+    solidity_gain_percent: int = 5
     min_area_px: int = 10
     min_probability_percent: int = 0
 
@@ -93,6 +106,8 @@ class IntegerRule:
     interior_height: npt.NDArray[np.int32]
     weights: npt.NDArray[np.int32]
     persistence: int
+    concave_persistence: int
+    solidity_gain: int
     min_area_px: int
     min_probability_percent: int
 
@@ -113,6 +128,8 @@ class IntegerRule:
             interior_height=np.floor(interior).astype(np.int32),
             weights=_gaussian_weights(rule.smooth_px),
             persistence=round(rule.persistence * (FULL_HEIGHT << FRACTION_BITS)),
+            concave_persistence=round(rule.concave_persistence * (FULL_HEIGHT << FRACTION_BITS)),
+            solidity_gain=round(rule.solidity_gain_percent / 100 * 2**SOLIDITY_BITS),
             min_area_px=max(rule.min_area_px, 1),
             min_probability_percent=rule.min_probability_percent,
         )

@@ -1,10 +1,13 @@
 """The forest of one component, against a plain implementation of its definition."""
 
+from collections.abc import Collection
+
 import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.spatial import ConvexHull
 
 from nucleipel.instances.component import _frame, _set_own, _split
 
@@ -12,8 +15,16 @@ PATIENT = settings(deadline=None, max_examples=150, suppress_health_check=[Healt
 
 
 @numba.njit
-def split(member, height, distance2, persistence):
-    """Each pixel's group, from 1; 0 where not own."""
+def split(
+    member,
+    height,
+    distance2,
+    persistence,
+    concave_persistence=10**9,
+    solidity_gain=0,
+    min_area_px=1,
+):
+    """Each pixel's group, from 1; 0 where not own. Without the last three, shapes do not count."""
     box = np.array([1, 1, 1 + member.shape[0], 1 + member.shape[1]], np.int32)
     frame = _frame(box, 0, 9, np.zeros(2, np.int64), np.array([99, 99]))
     rows, columns, stride, first, _, room = frame
@@ -32,7 +43,10 @@ def split(member, height, distance2, persistence):
         np.empty(room, np.int64),
         np.empty(room, np.int64),
     )
-    basins, group = _split(own, frame, heights, near, persistence, parents, near, keys, highest)
+    basins, group = _split(
+        own, frame, heights, near, persistence, concave_persistence, solidity_gain, min_area_px,
+        parents, near, keys, highest,
+    )  # fmt: skip
     groups = np.zeros(member.shape, np.int64)
     for y in range(rows):
         for x in range(columns):
@@ -81,10 +95,35 @@ def height_fields(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return nucleus.astype(np.uint8), height * nucleus, distance2 * nucleus
 
 
+Pixel = tuple[int, int]
+
+
+def solidity(pixels: Collection[Pixel]) -> int:
+    """Area over that of the convex hull of the pixels' corners, in 2**-16, rounded down."""
+    corners = [(y + down, x + right) for y, x in pixels for down in (0, 1) for right in (0, 1)]
+    return (len(pixels) << 17) // round(2 * ConvexHull(corners).volume)
+
+
+def lost_together(one: Collection[Pixel], other: Collection[Pixel]) -> int:
+    """By how much two sets of pixels are more solid than their union, weighed by area."""
+    apart = (len(one) * solidity(one) + len(other) * solidity(other)) // (len(one) + len(other))
+    return apart - solidity([*one, *other])
+
+
 @PATIENT
-@given(height_fields(), st.integers(0, 6))
+@given(
+    height_fields(),
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.sampled_from([0, 1000, 4000, 10_000]),
+    st.sampled_from([1, 3]),
+)
 def test_forest_is_the_one_of_a_plain_implementation(
-    field: tuple[np.ndarray, np.ndarray, np.ndarray], persistence: int
+    field: tuple[np.ndarray, np.ndarray, np.ndarray],
+    persistence: int,
+    concave_persistence: int,
+    solidity_gain: int,
+    min_area_px: int,
 ) -> None:
     member, height, distance2 = field
 
@@ -119,10 +158,23 @@ def test_forest_is_the_one_of_a_plain_implementation(
     group = {peak: peak for peak in peaks.values()}
     for depth, one, other in ordered:
         lower, higher = sorted([group[one], group[other]], key=order)
-        if lower != higher and height[lower] + depth < persistence:
-            group = {peak: higher if top == lower else top for peak, top in group.items()}
+        if lower == higher or height[lower] + depth >= persistence:
+            continue
+        parts = [
+            [pixel for pixel, peak in peaks.items() if group[peak] == top]
+            for top in (lower, higher)
+        ]
+        if (
+            height[lower] + depth >= concave_persistence
+            and min(map(len, parts)) >= min_area_px
+            and lost_together(*parts) >= solidity_gain
+        ):
+            continue
+        group = {peak: higher if top == lower else top for peak, top in group.items()}
 
-    merged = split(member, height, distance2, persistence)
+    merged = split(
+        member, height, distance2, persistence, concave_persistence, solidity_gain, min_area_px
+    )
     assert np.array_equal(merged > 0, member > 0)
     found = {pixel: int(merged[pixel]) for pixel in nucleus}
     pairs = {(found[pixel], group[peak]) for pixel, peak in peaks.items()}

@@ -27,7 +27,8 @@ PATIENT = settings(deadline=None, max_examples=40, suppress_health_check=[Health
 RULE = InstanceRule(fill_holes_px=64, distance_percent=50, persistence=0.03, min_area_px=1)
 # splits at the least excuse, so that wrong ties would show
 EAGER = replace(RULE, distance_px=4, smooth_px=0.6, persistence=0.002, fill_holes_px=6)
-RULES = st.sampled_from([RULE, EAGER, replace(EAGER, persistence=0.0, min_area_px=4)])
+BY_SHAPE = replace(EAGER, persistence=0.3, concave_persistence=0.0, solidity_gain_percent=3)
+RULES = st.sampled_from([RULE, EAGER, replace(EAGER, persistence=0.0, min_area_px=4), BY_SHAPE])
 WHOLE = 4096
 
 
@@ -396,6 +397,8 @@ def test_the_distance_channel_decides() -> None:
         ("distance_percent", 101),
         ("smooth_px", 33),
         ("persistence", 1.1),
+        ("concave_persistence", -0.1),
+        ("solidity_gain_percent", 101),
         ("min_area_px", -1),
     ],
 )

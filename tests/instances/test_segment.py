@@ -75,8 +75,9 @@ def nasty_maps(draw: st.DrawFn) -> np.ndarray:
     )
 
 
+BY_SHAPE = replace(EAGER, persistence=0.3, concave_persistence=0.0, solidity_gain_percent=3)
 RULES = st.sampled_from(
-    [RULE, EAGER, replace(EAGER, persistence=0.0), replace(RULE, fill_holes_px=10**6)]
+    [RULE, EAGER, replace(EAGER, persistence=0.0), replace(RULE, fill_holes_px=10**6), BY_SHAPE]
 )
 
 
@@ -134,6 +135,28 @@ def test_persistence_decides() -> None:
         for share in (0.001, 0.03, 0.5)
     ]
     assert counts[0] >= counts[1] == 2 > counts[2] == 1
+
+
+def test_a_waist_parts_what_persistence_would_join() -> None:
+    """Two discs with a waist between them, and a bar as long, whose saddle is as shallow."""
+    discs = disc((27, 42), 13, 13, 9) | disc((27, 42), 13, 28, 9)
+    bar = np.pad(np.ones((13, 33), bool), 4)
+    bar_map = certain(bar)
+    bar_map[1, :, 18:22], bar_map[2, :, 18:22] = 200, 55  # a shallow valley across its middle
+    bar_map[1:, ~bar] = 0
+    deaf = replace(RULE, persistence=0.5)
+    seeing = replace(deaf, concave_persistence=0.03, solidity_gain_percent=5)
+    for rule, parts in ((deaf, 1), (seeing, 2)):
+        assert segment_instances(certain(discs), rule=rule).map.max() == parts
+        assert segment_instances(bar_map, rule=rule).map.max() == 1
+    assert segment_instances(bar_map, rule=replace(deaf, persistence=0.03)).map.max() == 2
+    # as much as the waist makes of it, and no more
+    for percent, parts in ((4, 2), (9, 1)):
+        rule = replace(seeing, solidity_gain_percent=percent)
+        assert segment_instances(certain(discs), rule=rule).map.max() == parts
+    # above `persistence` it says nothing, and a part that would be dropped is not parted
+    for other in ({"concave_persistence": 0.5}, {"min_area_px": 300}):
+        assert segment_instances(certain(discs), rule=replace(seeing, **other)).map.max() == 1
 
 
 def test_drawn_discs_come_back_from_their_targets() -> None:
