@@ -11,7 +11,7 @@
 #   1. the default network on windows, then its saturation           2
 #   2. the grid on val, 50 runs, and finalists on test, 24 more      8
 #   3. the author's base and its finalists, 30 runs                  5
-#   4. what may help beside the form, 15 runs and about 12 more      3.5
+#   4. what may help beside the form, 17 runs and about 12 more      3.5
 #   5. BasicUNet, its saturation, three arms with three seeds        4.5
 #   6. MoNuSeg, its saturation, three arms with three seeds          2.5
 # A day in all. STEPS="1 2" runs those steps only.
