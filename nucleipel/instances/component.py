@@ -599,20 +599,9 @@ def _join(  # type: ignore[no-untyped-def]
         if one == other or depth >= persistence:
             continue
         if len(area) > 0:
-            longest = end[2 * lower] - begin[2 * lower] + end[2 * higher] - begin[2 * higher]
-            longest += end[2 * lower + 1] - begin[2 * lower + 1]
-            longest += end[2 * higher + 1] - begin[2 * higher + 1]
-            while used + longest > len(ys):
+            while used + _corners(begin, end, lower) + _corners(begin, end, higher) > len(ys):
                 ys, xs = _doubled(ys), _doubled(xs)
-            sides, hull, at = (2 * lower, 2 * lower + 1), np.int64(0), used
-            middle = at
-            for side in range(2):
-                low, high = sides[side], 2 * higher + side
-                size, doubled = _bent(ys, xs, begin[low], end[low], begin[high], end[high], at)
-                at += size
-                hull -= doubled
-                if side == 0:
-                    middle = at
+            middle, stop, hull = _hull_of_both(ys, xs, begin, end, lower, higher, used)
             if (
                 depth >= concave_persistence
                 and min(area[lower], area[higher]) >= min_area_px
@@ -620,14 +609,34 @@ def _join(  # type: ignore[no-untyped-def]
             ):
                 continue
             begin[2 * higher], end[2 * higher] = used, middle
-            begin[2 * higher + 1], end[2 * higher + 1] = middle, at
-            used = at
+            begin[2 * higher + 1], end[2 * higher + 1] = middle, stop
+            used = stop
             area[higher] += area[lower]
             twice[higher] = hull
         group[lower] = higher
     for basin in range(len(group)):  # groups have lower ranks, so theirs are final already
         group[basin] = group[group[basin]]
     return group
+
+
+@_inner
+def _corners(begin, end, group):  # type: ignore[no-untyped-def]
+    """How many corners the hull of a group has, both sides."""
+    left, right = 2 * group, 2 * group + 1
+    return end[left] - begin[left] + end[right] - begin[right]
+
+
+@_inner
+def _hull_of_both(ys, xs, begin, end, one, other, out):  # type: ignore[no-untyped-def]
+    """Write the hull of two groups from `out` on.
+
+    Returns where its left and its right side end, and twice its area.
+    """
+    low, high = 2 * one, 2 * other
+    left, before = _bent(ys, xs, begin[low], end[low], begin[high], end[high], out)
+    middle, low, high = out + left, low + 1, high + 1
+    right, after = _bent(ys, xs, begin[low], end[low], begin[high], end[high], middle)
+    return middle, middle + right, -before - after
 
 
 @_inner
