@@ -39,7 +39,7 @@ def main() -> None:
     images, labels = _read(rows, "train", given.data_root)
     val_images, val_labels = _read(rows, "val", given.data_root)
     train(model, images, labels, val_images, val_labels, epochs=given.epochs, seed=given.seed)
-    model.load_weights("weights_best.h5")
+    model.load_weights("weights_least.h5")
     model.optimize_thresholds(val_images, val_labels)
     for row in (row for row in rows if row["split"] == given.split):
         found, _ = model.predict_instances(_image(given.data_root / row["image"]))
@@ -110,7 +110,10 @@ def augmented(
 
 
 class _Journal(keras.callbacks.Callback):
-    """The epochs that are done, in a file, with the weights of the last one beside it."""
+    """The epochs that are done, in a file; beside it the weights of the last one and of the best.
+
+    StarDist's own `weights_best.h5` knows only the epochs since the training was started again.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -119,8 +122,10 @@ class _Journal(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Note an epoch once its weights are written."""
-        self.model.save_weights(self.path.with_name("weights_last.h5"))
         logs = logs or {}
+        self.model.save_weights(self.path.with_name("weights_last.h5"))
+        if all(logs["val_loss"] < row["val_loss"] for row in self.rows):
+            self.model.save_weights(self.path.with_name("weights_least.h5"))
         rate = float(self.model.optimizer.learning_rate.numpy())
         self.rows.append(
             {"learning_rate": rate, "loss": logs["loss"], "val_loss": logs["val_loss"]}
