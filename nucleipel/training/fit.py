@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from nucleipel.core.progress import track
-from nucleipel.core.stopping import Stopped, ignore_in_worker, step
+from nucleipel.core.stopping import Stopped, begun, ignore_in_worker, step
 from nucleipel.data.sample import Sample
 from nucleipel.errors import TrainingError
 from nucleipel.training.journal import Journal
@@ -208,7 +208,7 @@ def _run_epoch(
     network.train()
     saved = time.monotonic()
     label = f"epoch {state.epoch + 1}/{schedule.epochs}"
-    batches = track(loader, label, total=schedule.steps_per_epoch, done=state.batches)
+    batches = track(begun(loader), label, total=schedule.steps_per_epoch, done=state.batches)
     for batch in batches:
         with step():
             state.torn = True

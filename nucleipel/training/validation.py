@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from nucleipel.core.progress import track
-from nucleipel.core.stopping import ignore_in_worker
+from nucleipel.core.stopping import begun, ignore_in_worker
 from nucleipel.data.sample import Sample
 from nucleipel.instances.quantize import quantize
 from nucleipel.instances.rule import InstanceRule
@@ -34,7 +34,7 @@ def validator(
         loader = DataLoader(
             samples, batch_size=batch_size, num_workers=workers, worker_init_fn=ignore_in_worker
         )
-        for batch in track(loader, "validation"):
+        for batch in track(begun(loader), "validation", total=len(loader)):
             outputs = network(batch.image.to(device))
             targets = batch.onehot.to(device), batch.distance.to(device)
             losses.append(float(loss(outputs, *targets)) * len(outputs))

@@ -5,10 +5,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from nucleipel.core.stopping import REQUEUE, Stopped, in_steps, listening, step
+from nucleipel.core.stopping import REQUEUE, Stopped, begun, in_steps, listening, step
 
 LONG_STEP = """
 import sys, time
@@ -89,6 +90,22 @@ def test_items_are_made_and_used_in_one_step() -> None:
             used.append(item)
     assert used == [1, 2]
     assert list(in_steps([])) == []
+
+
+def test_an_iterator_is_begun_in_one_step() -> None:
+    done = []
+
+    class Slow:
+        def __iter__(self) -> Iterator[int]:
+            signal.raise_signal(signal.SIGTERM)
+            done.append("begun")
+            return iter([1, 2])
+
+    with listening(), pytest.raises(Stopped):
+        for item in begun(Slow()):
+            done.append(item)
+    assert done == ["begun"]
+    assert list(begun([1, 2])) == [1, 2]
 
 
 def test_handlers_are_put_back_and_threads_leave_them_alone() -> None:

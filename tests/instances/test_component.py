@@ -151,9 +151,15 @@ def test_forest_is_the_one_of_a_plain_implementation(
         for other in neighbors(one)
         if peaks[one] != peaks[other]
     }
+    # the highest saddle of two basins settles whether they are joined, also where a lower one
+    # comes when they have grown to another shape
+    settling: dict[tuple[Pixel, Pixel], int] = {}
+    for depth, one, other in saddles:
+        settling[one, other] = min(depth, settling.get((one, other), depth))
     # highest saddle first, then the one of the highest low peak, then of the highest high peak
     ordered = sorted(
-        saddles, key=lambda saddle: (saddle[0], *(_negative(order(peak)) for peak in saddle[1:]))
+        ((depth, *pair) for pair, depth in settling.items()),
+        key=lambda saddle: (saddle[0], *(_negative(order(peak)) for peak in saddle[1:])),
     )
     group = {peak: peak for peak in peaks.values()}
     for depth, one, other in ordered:
