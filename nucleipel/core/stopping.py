@@ -106,7 +106,7 @@ def in_steps(items: Iterable[T]) -> Iterator[T]:
 
 
 def begun(items: Iterable[T]) -> Iterator[T]:
-    """An iterator over the items, begun in one step: what starts processes is not left half started.
+    """An iterator over the items, begun in one step: what starts processes ends up with all.
 
     A DataLoader that is interrupted there complains on stderr when it goes.
     """
