@@ -4,7 +4,7 @@
 #   scripts/reproduce_monuseg.sh DATA_ROOT [OUT]
 # DATA_ROOT holds monuseg/images and monuseg/labels (see data_manifests/README.md). The data is
 # CC BY-NC-SA: neither it nor weights trained on it may be used commercially.
-# Killed at any point, the same command continues; it took 51 minutes of CPU time on an Intel Xeon.
+# Killed at any point, the same command continues; it took 53 minutes of CPU time on an Intel Xeon.
 # START=none trains from random weights.
 set -euo pipefail
 
