@@ -69,9 +69,10 @@ class Lock:
     def release(self) -> None:
         """Let go; the file disappears."""
         if self._descriptor is not None and self._process == os.getpid():  # not in a forked helper
+            # first: interrupted below, the second go would close what others have opened since
+            descriptor, self._descriptor = self._descriptor, None
             self.path.unlink(missing_ok=True)  # while it is held: nobody else's can be meant
-            os.close(self._descriptor)
-            self._descriptor = None
+            os.close(descriptor)
 
     def _try(self) -> None:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

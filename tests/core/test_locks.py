@@ -60,6 +60,27 @@ def test_one_that_is_released_can_be_taken(tmp_path: Path) -> None:
         assert path.exists()
 
 
+def test_a_release_that_is_interrupted_is_not_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Lock(tmp_path / ".lock")
+    close, closed = os.close, []
+
+    def interrupted(descriptor: int) -> None:
+        close(descriptor)
+        closed.append(descriptor)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lock.release()
+    after = os.open(tmp_path / "mine", os.O_CREAT | os.O_RDWR)
+    assert [after] == closed, "the number is given out again"
+    del lock
+    os.close(after)  # would fail if it had been closed a second time
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"pid": 1}', b"\xff" * 9])
 def test_what_a_dead_holder_left_in_the_file_does_not_matter(
     tmp_path: Path, content: bytes
