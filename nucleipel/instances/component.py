@@ -31,7 +31,7 @@ not notice that a function it calls, in another file, has changed.
 import numba
 import numpy as np
 
-from nucleipel.instances.rule import DROPPED_BITS
+from nucleipel.instances.rule import DROPPED_BITS, SOLIDITY_BITS
 
 ROW = ("area", "first_y", "first_x", "sum_y", "sum_x", "y0", "x0", "y1", "x1", "probability")
 """What `solve_components` measures of a nucleus: sums over its pixels, half-open box."""
@@ -347,8 +347,8 @@ def _split(  # type: ignore[no-untyped-def]
     by_shape = concave_persistence < persistence
     hulls = _hulls(basins, frame, count if by_shape else np.int64(0))
     return basins, _join(
-        pairs, saddles, peak_heights, persistence,
-        min(concave_persistence, persistence), solidity_gain, min_area_px, hulls,
+        pairs, saddles, peak_heights, persistence, concave_persistence, solidity_gain,
+        min_area_px, hulls,
     )  # fmt: skip
 
 
@@ -490,32 +490,31 @@ def _hulls(basins, frame, count):  # type: ignore[no-untyped-def]
     and twice the areas of their hulls.
     """
     rows, width, stride, first = frame[:4]
+    if count == 0:
+        rows = np.int64(0)
     top, bottom = np.full(count, rows, np.int64), np.zeros(count, np.int64)
     area, twice = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    if count > 0:
-        for y in range(rows):
-            line = basins[first + y * stride :]
-            for x in range(width):
-                basin = line[x] - 1
-                if basin >= 0:
-                    area[basin] += 1
-                    top[basin] = min(top[basin], y)
-                    bottom[basin] = y + 1
+    for y in range(rows):
+        line = basins[first + y * stride :]
+        for x in range(width):
+            basin = line[x] - 1
+            if basin >= 0:
+                area[basin] += 1
+                top[basin] = min(top[basin], y)
+                bottom[basin] = y + 1
     start = np.zeros(2 * count + 1, np.int64)
     for chain in range(2 * count):
         start[chain + 1] = start[chain] + bottom[chain // 2] - top[chain // 2] + 1
     ys, xs = np.empty(start[-1], np.int64), np.full(start[-1], width, np.int64)
-    if count > 0:
-        for y in range(rows):
-            line = basins[first + y * stride :]
-            for x in range(width):
-                basin = line[x] - 1
-                if basin >= 0:
-                    left = start[2 * basin] + y - top[basin]
-                    right = start[2 * basin + 1] + y - top[basin]
-                    for down in range(2):  # a pixel's upper and lower corners
-                        xs[left + down] = min(xs[left + down], x)
-                        xs[right + down] = min(xs[right + down], -x - 1)
+    for y in range(rows):
+        line = basins[first + y * stride :]
+        for x in range(width):
+            basin = line[x] - 1
+            if basin >= 0:
+                for side, corner in ((0, x), (1, -x - 1)):
+                    at = start[2 * basin + side] + y - top[basin]
+                    xs[at] = min(xs[at], corner)  # a pixel's upper corner, and its lower one
+                    xs[at + 1] = min(xs[at + 1], corner)
     end = np.empty(2 * count, np.int64)
     for chain in range(2 * count):
         begin, stop = start[chain], start[chain + 1]
@@ -641,11 +640,15 @@ def _hull_of_both(ys, xs, begin, end, one, other, out):  # type: ignore[no-untyp
 
 @_inner
 def _solidity_lost(area, twice, one, other, hull):  # type: ignore[no-untyped-def]
-    """By how much two groups are more solid than their union, in 2**-16, weighed by area."""
+    """By how much two groups are more solid than their union, weighed by area.
+
+    In 2**-`SOLIDITY_BITS`; one bit more, as areas of hulls come doubled.
+    """
+    bits = SOLIDITY_BITS + 1
     both = area[one] + area[other]
-    apart = area[one] * ((area[one] << 17) // twice[one])
-    apart += area[other] * ((area[other] << 17) // twice[other])
-    return apart // both - (both << 17) // hull
+    apart = area[one] * ((area[one] << bits) // twice[one])
+    apart += area[other] * ((area[other] << bits) // twice[other])
+    return apart // both - (both << bits) // hull
 
 
 @_inner

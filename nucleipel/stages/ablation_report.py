@@ -124,7 +124,7 @@ def _result(run: Run) -> dict[str, Any]:
         "n": pel.n if pel else "",
         "alpha": pel.alpha if pel else "",
         "boundary_weight": pel.boundary_weight if pel else "",
-        "block_px": (pel.block_px if pel else "") or "",
+        "block_px": pel.block_px if pel else "",
         "sampling": loss.sampling if loss else "",
         "failed": run.failure or "",
     }
