@@ -6,7 +6,16 @@ from pydantic import Field, model_validator
 
 from nucleipel.config.nuclei import InstanceConfig
 from nucleipel.config.reading import ReadConfig
-from nucleipel.config.settings import Device, Mpp, NotNegative, Positive, Settings, Share, Weight
+from nucleipel.config.settings import (
+    Device,
+    Mpp,
+    NotNegative,
+    Positive,
+    Precision,
+    Settings,
+    Share,
+    Weight,
+)
 from nucleipel.model.stride import Family, Norm, network_stride
 
 
@@ -67,6 +76,10 @@ class FitConfig(Settings):
     """What `train` and `finetune-patches` share."""
 
     device: Device = "auto"
+    precision: Precision = "auto"
+    """Numbers that training multiplies: float32, or bfloat16, which processors made for it (AMX,
+    AVX512-BF16, GPUs) do faster; auto is float32 on CPUs and float16 on GPUs. Sums, losses and
+    weights are float32 in any case, and so are validation and prediction on CPUs."""
     workers: NotNegative = 2
     """Processes that prepare samples; 0 for none."""
     seed: NotNegative = 0

@@ -53,7 +53,7 @@ def finetune_patches(
     _require_fit(store, start.description, checkpoint)
     _require_blocks(store, config.pel.block_px)
     inputs = {"checkpoint": start.fingerprint, "patches": store.fingerprint}
-    fabric = build_fabric(config.device, config.seed)
+    fabric = build_fabric(config.device, config.seed, config.precision)
     ranks = Ranks(fabric)
     output = claim_together(
         ranks,

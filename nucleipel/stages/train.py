@@ -65,7 +65,7 @@ def train(
     }
     if start:
         inputs["checkpoint"] = start.fingerprint
-    fabric = build_fabric(config.device, config.seed)
+    fabric = build_fabric(config.device, config.seed, config.precision)
     ranks = Ranks(fabric)
     output = claim_together(
         ranks, out, stage="train", config=config.identity(), inputs=inputs, overwrite=overwrite

@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -34,8 +34,12 @@ WAIT = datetime.timedelta(hours=6)
 """The others wait so long for the first, which may have much to validate."""
 
 
-def build_fabric(device: str, seed: int) -> Fabric:
-    """Device, precision, determinism and processes: fp32 on CPUs, mixed precision on GPUs.
+def build_fabric(device: str, seed: int, precision: str = "auto") -> Fabric:
+    """Device, precision, determinism and processes.
+
+    `precision` is "float32"; "bfloat16", for what is multiplied (weights, sums
+    and losses stay float32); or "auto", float32 on CPUs and float16, likewise
+    mixed, on GPUs.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def build_fabric(device: str, seed: int) -> Fabric:
         devices=processes,
         num_nodes=nodes,
         strategy=DDPStrategy(timeout=WAIT) if together else "auto",
-        precision="16-mixed" if on_gpu else "32-true",
+        precision=precision_of(precision, on_gpu=on_gpu),
         plugins=[environment],
     )
     if together:
@@ -65,6 +69,13 @@ def build_fabric(device: str, seed: int) -> Fabric:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     return fabric
+
+
+def precision_of(precision: str, *, on_gpu: bool) -> Literal["32-true", "16-mixed", "bf16-mixed"]:
+    """Fabric's word for "auto", "float32" or "bfloat16" (`build_fabric`)."""
+    if precision == "bfloat16":
+        return "bf16-mixed"
+    return "16-mixed" if on_gpu and precision == "auto" else "32-true"
 
 
 def _environment() -> tuple[ClusterEnvironment, int, int]:

@@ -16,7 +16,7 @@ from nucleipel.errors import CheckpointError, TrainingError
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice, CrossEntropyRegion, PELoss
 from nucleipel.model.network import build_network, to_probabilities
 from nucleipel.training.fit import Schedule, fit
-from nucleipel.training.ranks import build_fabric
+from nucleipel.training.ranks import build_fabric, precision_of
 
 SCHEDULE = Schedule(
     epochs=4,
@@ -32,9 +32,12 @@ SCHEDULE = Schedule(
 )
 
 
-def _train(out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None, samples=None):
+def _train(
+    out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None, samples=None,
+    precision: str = "auto",
+):  # fmt: skip
     out.mkdir(exist_ok=True)
-    fabric = build_fabric("cpu", seed=0)
+    fabric = build_fabric("cpu", seed=0, precision=precision)
     network = build_network(SPEC)
     loss = loss or ClassesAndDistance(CrossEntropyDice(1, 1), distance_weight=1)
     scores = validate or (lambda _: {"pq": 0.5, "dice": 0.5, "loss": 1.0})
@@ -70,8 +73,9 @@ def test_one_batch_can_be_learned_by_heart(loss: torch.nn.Module) -> None:
     assert (probabilities[:, 3:] - distance).abs().mean() < 0.02
 
 
-def test_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
-    undisturbed = _train(tmp_path / "undisturbed")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path, precision: str) -> None:
+    undisturbed = _train(tmp_path / "undisturbed", precision=precision)
     for kill_in_epoch in (1, 3):
         out = tmp_path / f"killed {kill_in_epoch}"
         calls = []
@@ -83,9 +87,11 @@ def test_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path) -> No
             return {"pq": len(calls) / 10, "dice": 0.5, "loss": 1.0}
 
         with pytest.raises(KeyboardInterrupt):
-            _train(out, validate=killing)
+            _train(out, validate=killing, precision=precision)
         # PQ rises with every validation, so the last epoch is the best in both runs
-        resumed = _train(out, validate=lambda _: {"pq": 0.9, "dice": 0.5, "loss": 1.0})
+        resumed = _train(
+            out, validate=lambda _: {"pq": 0.9, "dice": 0.5, "loss": 1.0}, precision=precision
+        )
         assert resumed.epoch in (kill_in_epoch + 1, SCHEDULE.epochs)
         state = _last_network(out)
         for name, tensor in _last_network(tmp_path / "undisturbed").items():
@@ -200,6 +206,52 @@ def test_damaged_state_is_told(tmp_path: Path) -> None:
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"state\.json: the saved state cannot be read"):
         _train(tmp_path / "run")
+
+
+def test_bfloat16_multiplies_in_bfloat16_and_learns_as_float32_does(tmp_path: Path) -> None:
+    seen: dict[str, list[tuple[torch.dtype, torch.dtype]]] = {"float32": [], "bfloat16": []}
+    losses = {}
+    for precision, dtypes in seen.items():
+
+        class Listening(ClassesAndDistance):
+            def forward(self, outputs: torch.Tensor, *targets: torch.Tensor) -> torch.Tensor:
+                dtypes.append((convolved[-1], outputs.dtype))  # noqa: B023
+                return super().forward(outputs, *targets)
+
+        convolved: list[torch.dtype] = []
+        hook = torch.nn.modules.module.register_module_forward_hook(
+            lambda module, _, out: (
+                convolved.append(out.dtype) if isinstance(module, torch.nn.Conv2d) else None  # noqa: B023
+            )
+        )
+        with hook:
+            _train(
+                tmp_path / precision,
+                loss=Listening(CrossEntropyDice(1, 1), distance_weight=1),
+                precision=precision,
+            )
+        rows = (tmp_path / precision / "metrics.csv").read_text().splitlines()
+        losses[precision] = [float(row.split(",")[2]) for row in rows[1:]]
+        weights = _last_network(tmp_path / precision).values()
+        assert all(tensor.dtype != torch.bfloat16 for tensor in weights)
+    assert set(seen["float32"]) == {(torch.float32, torch.float32)}
+    assert set(seen["bfloat16"]) == {(torch.bfloat16, torch.float32)}
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
+    assert losses["bfloat16"][-1] < losses["bfloat16"][0]
+
+
+@pytest.mark.parametrize(
+    ("precision", "on_cpu", "on_gpu"),
+    [
+        ("auto", "32-true", "16-mixed"),
+        ("float32", "32-true", "32-true"),
+        ("bfloat16", "bf16-mixed", "bf16-mixed"),
+    ],
+)
+def test_what_a_precision_is_on_each_device(precision: str, on_cpu: str, on_gpu: str) -> None:
+    assert precision_of(precision, on_gpu=False) == on_cpu
+    assert precision_of(precision, on_gpu=True) == on_gpu
 
 
 def test_no_gpu_is_told() -> None:
