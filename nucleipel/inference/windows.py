@@ -30,7 +30,7 @@ from nucleipel.errors import PredictionError
 from nucleipel.instances.quantize import quantize
 from nucleipel.io.slide import Slide
 from nucleipel.model.checkpoint import WindowGrid
-from nucleipel.model.network import to_probabilities
+from nucleipel.model.network import fold_batch_norm, to_probabilities
 
 BACKGROUND = 0
 """The map's first channel, all that a skipped core has."""
@@ -52,11 +52,15 @@ def choose_device(device: str) -> torch.device:
 
 
 def place_network(network: nn.Module, device: torch.device) -> None:
-    """Move a network to where it will predict, laid out in memory as is fastest there."""
+    """Move a network to where it will predict, and make it what is fastest there.
+
+    It is for prediction only from then on (`fold_batch_norm`).
+    """
     if device.type == "cuda":
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     else:
         network.to(device)
+        fold_batch_norm(network)
 
 
 def predict_parts(

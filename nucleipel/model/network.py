@@ -108,3 +108,24 @@ def to_probabilities(outputs: torch.Tensor) -> torch.Tensor:
     """Class probabilities and distance, float32, of (B, classes + 1, H, W) network outputs."""
     outputs = outputs.float()
     return torch.cat([outputs[:, :-1].softmax(dim=1), outputs[:, -1:].sigmoid()], dim=1)
+
+
+def fold_batch_norm(network: nn.Module) -> None:
+    """Put each BatchNorm into the convolution before it; for prediction, there is no way back.
+
+    In eval mode it is a factor and an offset a channel, so a convolution with other
+    weights does both, and values go through memory once less. Outputs are equal up to
+    rounding. InstanceNorm, which depends on what it sees, stays.
+    """
+    from monai.networks.blocks import Convolution
+    from torch.nn.utils import fuse_conv_bn_eval
+
+    network.eval()
+    for block in network.modules():
+        # a convolution, then norm, dropout and activation in this order
+        rest: Any = getattr(block, "adn", None) if isinstance(block, Convolution) else None
+        if isinstance(getattr(rest, "N", None), nn.BatchNorm2d):
+            convolution: Any = block.conv
+            transposed = isinstance(convolution, nn.ConvTranspose2d)
+            block.conv = fuse_conv_bn_eval(convolution, rest.N, transpose=transposed)
+            rest.N = nn.Identity()
