@@ -19,7 +19,8 @@ from torch import nn
 from nucleipel.config import TrainConfig
 from nucleipel.instances.targets import CLASSES
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
-from nucleipel.model.network import NetworkSpec, build_network
+from nucleipel.model.network import build_network
+from nucleipel.stages.train import network_spec
 from nucleipel.training.ranks import build_fabric
 
 NETWORKS = {
@@ -74,16 +75,7 @@ def training(fields: dict[str, object], precision: str) -> Step:
     """A function that does one step of a training that has just begun."""
     fabric = build_fabric("cpu", 0, precision)
     config = TrainConfig.model_validate({"network": fields})
-    network: nn.Module = build_network(
-        NetworkSpec(
-            family=config.network.family,
-            features=config.network.features,
-            residual_units=config.network.residual_units,
-            in_channels=config.channels,
-            classes=len(CLASSES),
-            block_px=config.network.block_px,
-        )
-    )
+    network: nn.Module = build_network(network_spec(config))
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     network, optimizer = fabric.setup(network.train(), optimizer)
     loss = ClassesAndDistance(CrossEntropyDice(1, 1), distance_weight=1)

@@ -55,7 +55,7 @@ def train(
     start = read_checkpoint(checkpoint) if checkpoint else None
     if start:
         _require_fit(start, config, checkpoint)
-    spec = start.description.network if start else _network_spec(config)
+    spec = start.description.network if start else network_spec(config)
     _require_exact(spec, config, checkpoint)
     for split in (train_rows, val_rows):
         split.require_readable(_reading(config))
@@ -153,7 +153,8 @@ def _whole_image_px(config: TrainConfig) -> int | None:
     return config.window_px if config.whole_images else None
 
 
-def _network_spec(config: TrainConfig) -> NetworkSpec:
+def network_spec(config: TrainConfig) -> NetworkSpec:
+    """The network that a training without a checkpoint begins with."""
     return NetworkSpec(
         family=config.network.family,
         features=config.network.features,

@@ -208,34 +208,36 @@ def test_damaged_state_is_told(tmp_path: Path) -> None:
         _train(tmp_path / "run")
 
 
+def _dtypes_of_training(out: Path, precision: str) -> set[tuple[torch.dtype, torch.dtype]]:
+    """Train; what the last convolution gave at each step, and what the loss was given."""
+    convolved: list[torch.dtype] = []
+    seen = set()
+
+    def listen(module: torch.nn.Module, _: object, given: torch.Tensor) -> None:
+        if isinstance(module, torch.nn.Conv2d):
+            convolved.append(given.dtype)
+
+    class Listening(ClassesAndDistance):
+        def forward(self, outputs: torch.Tensor, *targets: torch.Tensor) -> torch.Tensor:
+            seen.add((convolved[-1], outputs.dtype))
+            return super().forward(outputs, *targets)
+
+    loss = Listening(CrossEntropyDice(1, 1), distance_weight=1)
+    with torch.nn.modules.module.register_module_forward_hook(listen):
+        _train(out, loss=loss, precision=precision)
+    return seen
+
+
 def test_bfloat16_multiplies_in_bfloat16_and_learns_as_float32_does(tmp_path: Path) -> None:
-    seen: dict[str, list[tuple[torch.dtype, torch.dtype]]] = {"float32": [], "bfloat16": []}
-    losses = {}
-    for precision, dtypes in seen.items():
-
-        class Listening(ClassesAndDistance):
-            def forward(self, outputs: torch.Tensor, *targets: torch.Tensor) -> torch.Tensor:
-                dtypes.append((convolved[-1], outputs.dtype))  # noqa: B023
-                return super().forward(outputs, *targets)
-
-        convolved: list[torch.dtype] = []
-        hook = torch.nn.modules.module.register_module_forward_hook(
-            lambda module, _, out: (
-                convolved.append(out.dtype) if isinstance(module, torch.nn.Conv2d) else None  # noqa: B023
-            )
-        )
-        with hook:
-            _train(
-                tmp_path / precision,
-                loss=Listening(CrossEntropyDice(1, 1), distance_weight=1),
-                precision=precision,
-            )
-        rows = (tmp_path / precision / "metrics.csv").read_text().splitlines()
+    seen, losses = {}, {}
+    for precision in ("float32", "bfloat16"):
+        out = tmp_path / precision
+        seen[precision] = _dtypes_of_training(out, precision)
+        rows = (out / "metrics.csv").read_text().splitlines()
         losses[precision] = [float(row.split(",")[2]) for row in rows[1:]]
-        weights = _last_network(tmp_path / precision).values()
-        assert all(tensor.dtype != torch.bfloat16 for tensor in weights)
-    assert set(seen["float32"]) == {(torch.float32, torch.float32)}
-    assert set(seen["bfloat16"]) == {(torch.bfloat16, torch.float32)}
+        assert all(tensor.dtype != torch.bfloat16 for tensor in _last_network(out).values())
+    assert seen["float32"] == {(torch.float32, torch.float32)}
+    assert seen["bfloat16"] == {(torch.bfloat16, torch.float32)}
     assert losses["bfloat16"] != losses["float32"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
     assert losses["bfloat16"][-1] < losses["bfloat16"][0]
