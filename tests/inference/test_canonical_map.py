@@ -28,7 +28,7 @@ from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, WindowGrid, read_checkpoint
 from nucleipel.model.network import build_network
 from nucleipel.model.receptive_field import receptive_radius
-from nucleipel.stages.train import _network_spec
+from nucleipel.stages.train import network_spec
 
 _script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "check_canonical.py"))
 float64_map, float64_differences = _script["float64_map"], _script["float64_differences"]
@@ -47,7 +47,7 @@ FAMILIES = {
 def network(request) -> tuple[nn.Module, int, int]:
     """A network, its stride, and a halo that covers what it sees."""
     config = TrainConfig(channels=3, network=FAMILIES[request.param])
-    spec = _network_spec(config)
+    spec = network_spec(config)
     torch.manual_seed(0)
     network = build_network(spec).eval()
     for name, buffer in network.named_buffers():

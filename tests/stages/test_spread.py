@@ -61,6 +61,14 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("left") / "died"
 
 
+def _address(scheduler_file: Path) -> str:
+    """What the scheduler has told; nothing until the file is there and whole."""
+    try:
+        return json.loads(scheduler_file.read_text())["address"]
+    except (FileNotFoundError, json.JSONDecodeError):
+        return ""
+
+
 @pytest.fixture(scope="module")
 def running(left: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a scheduler with two workers, the nannies of which replace them."""
@@ -80,9 +88,9 @@ def running(left: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
                         env=_environment(left), stdout=log, stderr=log, cwd=folder,
                     )
                 )  # fmt: skip
-            while not told.exists():
+            while not _address(told):
                 assert started[0].poll() is None, (folder / "scheduler.log").read_text()
-        yield json.loads(told.read_text())["address"]
+        yield _address(told)
     finally:
         for process in reversed(started):
             process.terminate()
