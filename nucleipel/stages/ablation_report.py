@@ -100,7 +100,7 @@ def write_ablation_report(
 ) -> Path:
     """Write the tables, the plots and `report.md`, whose path is returned."""
     write_table(out / "images.csv", [row for of in scores for row in _image_rows(of)])
-    differences = [row for of in scores for row in _difference_rows(of)]
+    differences = [row for of in scores for row in difference_rows(of)]
     if differences:
         write_table(out / "differences.csv", differences)
     parts = [*_opening(config, base=base), *_saturation(out, scores[0].runs, config)]
@@ -160,7 +160,8 @@ def _image_rows(scores: SplitScores) -> list[dict[str, Any]]:
     ]
 
 
-def _difference_rows(scores: SplitScores) -> list[dict[str, Any]]:
+def difference_rows(scores: SplitScores) -> list[dict[str, Any]]:
+    """A row for each arm, reference (the base, the control) and measure, in points."""
     rows = []
     for arm in scores.values:
         for reference in (BASE, CONTROL):
