@@ -7,8 +7,8 @@ ABLATION is a finished folder of `nucleipel ablate`, at least its `images.csv`
 and `results.csv`. An arm is compared within its ablation and seed only, where
 it had the same base, patches and machine as its reference; the differences of
 all seeds of all ablations are then averaged (paired bootstrap over sources and
-seeds). Writes the three tables that an ablation has, of the test split:
-`results.csv` and `images.csv` with the ablation's name, `differences.csv`.
+seeds). Writes what an ablation does, of the test split: `results.csv` and
+`images.csv` with the ablation's name, `differences.csv` and its plot.
 """
 
 import argparse
@@ -20,17 +20,23 @@ from pathlib import Path
 import numpy as np
 
 from nucleipel.io.report import write_table
-from nucleipel.stages.ablation_report import BASE, MEASURES, SplitScores, difference_rows
+from nucleipel.stages.ablation_report import (
+    BASE,
+    MEASURES,
+    SplitScores,
+    difference_rows,
+    write_difference_plot,
+)
 
 Rows = list[dict[str, str]]
 SPLIT = "test"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the three tables."""
+    """Write the tables and the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ablations", nargs="+", type=Path, metavar="ABLATION")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables and the plot")
     parser.add_argument("--arms", help="by name, with commas between; all that every one has")
     given = parser.parse_args(arguments)
     images = {folder: read(folder / "images.csv") for folder in given.ablations}
@@ -58,6 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         columns = dict.fromkeys(column for row in rows for column in row)
         write_table(given.out / name, [{key: row.get(key, "") for key in columns} for row in rows])
     write_table(given.out / "differences.csv", difference_rows(scores))
+    write_difference_plot(given.out / f"differences_{SPLIT}.png", scores)
 
 
 def read(file: Path) -> Rows:

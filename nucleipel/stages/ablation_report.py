@@ -186,6 +186,19 @@ def difference_rows(scores: SplitScores) -> list[dict[str, Any]]:
     return rows
 
 
+def write_difference_plot(path: Path, scores: SplitScores) -> bool:
+    """Draw the arms against the control, if there are any."""
+    against = {
+        arm: {MEASURES[measure]: scores.difference(arm, CONTROL, measure) for measure in MEASURES}
+        for arm in scores.values
+        if CONTROL in scores.values and arm != CONTROL
+    }
+    if against:
+        figure = draw_differences(against, reference=CONTROL, split=scores.split)
+        write_figure(path, figure)
+    return bool(against)
+
+
 def _opening(config: AblateConfig, *, base: str) -> list[str]:
     training = config.finetune
     each = training.patches_per_epoch or "all"
@@ -272,15 +285,8 @@ def _section(out: Path, scores: SplitScores, config: AblateConfig) -> list[str]:
             name = f"grid_{measure}.png"
             if _write_grid(out / name, scores, config, measure):
                 lines.append(f"![{MEASURES[measure]} of the grid against the control]({name})\n")
-    against = {
-        arm: {MEASURES[measure]: scores.difference(arm, CONTROL, measure) for measure in MEASURES}
-        for arm in scores.values
-        if CONTROL in scores.values and arm != CONTROL
-    }
-    if against:
-        name = f"differences_{scores.split}.png"
-        figure = draw_differences(against, reference=CONTROL, split=scores.split)
-        write_figure(out / name, figure)
+    name = f"differences_{scores.split}.png"
+    if write_difference_plot(out / name, scores):
         lines.append(f"![arms against the control]({name})")
     return lines
 

@@ -72,6 +72,7 @@ def test_seeds_of_all_ablations_count_alike(tmp_path: Path) -> None:
     of_pel = rows["pel", "control"]
     assert float(of_pel["low"]) == pytest.approx(2), "no draw of the three seeds has less"
     assert float(of_pel["high"]) == pytest.approx(5), "or more"
+    assert (tmp_path / "out" / "differences_test.png").is_file()
     results = _rows(tmp_path / "out" / "results.csv")
     assert [(row["ablation"], row["block_px"]) for row in results if row["arm"] == "pel"] == [
         ("first", ""),
