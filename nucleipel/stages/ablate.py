@@ -201,5 +201,7 @@ def _finish(
         write_results(out, [*(run for scores in earlier for run in scores.runs), *runs])
 
     commit()
-    finish(runs, jobs=config.jobs, threads=config.threads, done=commit)
+    # seed by seed: whenever it is stopped, what has ended tells of all arms
+    by_seed = sorted(runs, key=lambda run: run.seed)
+    finish(by_seed, jobs=config.jobs, threads=config.threads, done=commit)
     return read_scores(runs, rows)

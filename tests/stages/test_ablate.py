@@ -134,6 +134,15 @@ def test_grid_is_scored_on_val_and_finalists_on_test(whole: Path) -> None:
     assert {"control", "original"} < set(finalists)
 
 
+def test_every_arm_has_its_first_seed_before_any_has_its_second(whole: Path) -> None:
+    ended = [
+        [report.stat().st_mtime_ns for report in whole.glob(f"runs/*/seed-{seed}/test.json")]
+        for seed in (0, 1)
+    ]
+    assert [len(times) for times in ended] == [6, 5], "the base has one seed"
+    assert max(ended[0]) < min(ended[1])
+
+
 def test_three_names_of_soft_dice_give_one_row(whole: Path) -> None:
     rows = {row["arm"]: row for row in table(whole / "results.csv") if row["split"] == "val"}
     for measure in MEASURES:
