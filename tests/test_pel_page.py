@@ -1,12 +1,15 @@
-"""Every figure of docs/pel.md stands in the tables beside it, at the arm that it is told of."""
+"""Every figure of the pages on PEL stands in the tables beside them, at the arm it is told of."""
 
 import csv
 import re
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).parents[1] / "docs"
 FIGURE = re.compile(r"(?<![\w.])[+-]?\d+\.\d{2,4}(?![\w.])")
+PAGES = ("pel.md", "pel_tables.md")
 MEASURES = ("dice", "aji", "pq", "ap@0.50", "ap@0.75")
 Figures = dict[str, set[str]]
 
@@ -20,15 +23,18 @@ def _figures(folder: Path) -> Figures:
     """By arm, all scores (of each run and means over seeds, 4 decimals) and signed differences."""
     found: Figures = defaultdict(set)
     scores = defaultdict(list)
+    names = [*MEASURES, *(f"pooled {measure}" for measure in MEASURES)]
     for row in _rows(folder / "results.csv"):
-        for measure in MEASURES:
-            for name in (measure, f"pooled {measure}"):
-                scores[row["arm"], row["split"], name].append(float(row[name]))
-    for (arm, _, _), values in scores.items():
-        found[arm] |= {f"{value:.4f}" for value in (*values, sum(values) / len(values))}
-    saturation = [scores.get((arm, "val", "pooled dice")) for arm in ("control", "none")]
-    if saturation[0] and saturation[1]:
-        found["control"].add(f"{100 * (saturation[0][0] - saturation[1][0]):+.2f}")
+        # a run has its val scores by which its rule was chosen in either split
+        for name in (*names, "val pooled pq", "val pooled dice"):
+            scores[row["arm"], row["split"], name].append(float(row[name]))
+    for (arm, split, name), values in scores.items():
+        mean = sum(values) / len(values)
+        found[arm] |= {f"{value:.4f}" for value in (*values, mean)}
+        if arm != "none" and name.startswith("val") and ("none", split, name) in scores:
+            of_base = scores["none", split, name]
+            for value, base in ((values[0], of_base[0]), (mean, sum(of_base) / len(of_base))):
+                found[arm].add(f"{100 * (value - base):+.2f}")
     for row in _rows(folder / "differences.csv"):
         for name in ("points", "low", "high"):
             found[row["arm"]].add(f"{float(row[name]):+.2f}")
@@ -58,14 +64,16 @@ def _figures_of(text: str) -> Figures:
     return found
 
 
-def test_every_figure_is_that_of_a_table() -> None:
-    page = (DOCS / "pel.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", PAGES)
+def test_every_figure_is_that_of_a_table(name: str) -> None:
+    page = (DOCS / name).read_text(encoding="utf-8")
     assert len(FIGURE.findall(page)) > 50
     assert not _wrong(page)
 
 
-def test_another_figure_would_be_found() -> None:
-    page = (DOCS / "pel.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", PAGES)
+def test_another_figure_would_be_found(name: str) -> None:
+    page = (DOCS / name).read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith("| `") and FIGURE.search(line)]
     assert lines
     for line in lines:
