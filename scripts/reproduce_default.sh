@@ -45,7 +45,8 @@ nucleipel train --config "$here/configs/train_dsb2018_stained.yaml" --checkpoint
 rounds=(--manifest "$out/data_2/manifest.csv" --data-root "$out/data_2")
 nucleipel tile "${rounds[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$out/patches.zarr"
 nucleipel finetune-patches --checkpoint "$out/round_2" --patches "$out/patches.zarr" \
-    --config "$here/configs/finetune_patches_dsb2018.yaml" --out "$out/finetune"
+    --config "$here/configs/finetune_patches_dsb2018.yaml" --set pel.form=jaccard --set pel.n=2 \
+    --out "$out/finetune"
 nucleipel average "$out/dsb2018/packaged" "$out/round_2" "$out/finetune" --out "$out/colours"
 nucleipel train --config "$here/configs/train_dsb2018_dye.yaml" --checkpoint "$out/colours" \
     "${rounds[@]}" --out "$out/dye"

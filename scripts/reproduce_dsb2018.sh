@@ -25,7 +25,8 @@ nucleipel calibrate --checkpoint "$out/train" "${rows[@]}" --split val --out "$o
 nucleipel tile "${rows[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$out/patches.zarr"
 # from the trained network as it is: numbers calibrated for it would judge its successors unfairly
 nucleipel finetune-patches --checkpoint "$out/train" --patches "$out/patches.zarr" \
-    --config "$here/configs/finetune_patches_dsb2018.yaml" --out "$out/finetune"
+    --config "$here/configs/finetune_patches_dsb2018.yaml" --set pel.form=jaccard --set pel.n=2 \
+    --out "$out/finetune"
 nucleipel average "$out/base" "$out/finetune" --out "$out/mean"
 nucleipel calibrate --checkpoint "$out/mean" --config "$here/configs/calibrate_dsb2018.yaml" \
     "${rows[@]}" --split val --out "$out/packaged"

@@ -25,7 +25,8 @@ nucleipel train "${start[@]}" "${rows[@]}" --config "$here/configs/train_monuseg
     --out "$out/train"
 nucleipel tile "${rows[@]}" --config "$here/configs/tile_monuseg.yaml" --out "$out/patches.zarr"
 nucleipel finetune-patches --checkpoint "$out/train" --patches "$out/patches.zarr" \
-    --config "$here/configs/finetune_patches_monuseg.yaml" --out "$out/finetune"
+    --config "$here/configs/finetune_patches_monuseg.yaml" --set pel.form=jaccard --set pel.n=2 \
+    --out "$out/finetune"
 nucleipel calibrate --checkpoint "$out/finetune" --config "$here/configs/calibrate_monuseg.yaml" \
     "${rows[@]}" --split val --out "$out/calibrated"
 nucleipel predict --checkpoint "$out/calibrated" "${rows[@]}" --split test \

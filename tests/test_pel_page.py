@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nucleipel.config import AblateConfig, load_config
+
 DOCS = Path(__file__).parents[1] / "docs"
 FIGURE = re.compile(r"(?<![\w.])[+-]?\d+\.\d{2,4}(?![\w.])")
 PAGES = ("pel.md", "pel_tables.md")
@@ -80,3 +82,12 @@ def test_another_figure_would_be_found(name: str) -> None:
         figure = FIGURE.findall(line)[-1]
         other = f"{float(figure) + 7.77:+.2f}" if figure[0] in "+-" else f"{float(figure) / 3:.4f}"
         assert _wrong(page.replace(line, line.replace(figure, other)))
+
+
+@pytest.mark.parametrize(
+    "path", sorted(DOCS.glob("pel/*/config.yaml")), ids=lambda p: p.parent.name
+)
+def test_published_settings_can_be_run(path: Path) -> None:
+    config = load_config(AblateConfig, file=path)
+    known = {row["arm"] for row in _rows(path.with_name("results.csv"))} - {"none"}
+    assert known <= config.all_arms().keys()

@@ -112,7 +112,11 @@ class AblateConfig(Settings):
 
     def to_file(self) -> dict[str, object]:
         """All of it as plain JSON types, for a file that `--config` takes."""
-        return self.model_dump(mode="json", exclude={"finetune": set(SET_BY_ABLATE)})
+        # an arm without PEL tells of none: should the default change, it would contradict the loss
+        silent = {name: {"pel"} for name, arm in self.arms.items() if arm.region_loss != "pel"}
+        return self.model_dump(
+            mode="json", exclude={"finetune": set(SET_BY_ABLATE), "arms": silent}
+        )
 
     def identity(self) -> dict[str, object]:
         """What every run shares: an ablation may be given more arms and seeds later."""

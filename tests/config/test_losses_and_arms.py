@@ -27,6 +27,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         (["pel.boundary_px=3"], "boundary_px is set, but boundary_weight is 1; set both"),
         (["pel.block_px=64", "pel.batch_sums=true"], "block_px cuts patches apart, batch_sums"),
         (["pel.n_ramp=2"], r"pel\.n_ramp is 2"),
+        (["pel.n_ramp=0.5"], "n_ramp is set, but n is 1"),
         (["region_loss=dicefocal"], "region_loss is"),
     ],
 )
