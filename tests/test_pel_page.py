@@ -33,8 +33,8 @@ def _figures(folder: Path) -> Figures:
     for (arm, split, name), values in scores.items():
         mean = sum(values) / len(values)
         found[arm] |= {f"{value:.4f}" for value in (*values, mean)}
-        if arm != "none" and name.startswith("val") and ("none", split, name) in scores:
-            of_base = scores["none", split, name]
+        of_base = scores.get(("none", split, name))
+        if of_base and (arm, name) == ("control", "val pooled dice"):  # is the base saturated?
             for value, base in ((values[0], of_base[0]), (mean, sum(of_base) / len(of_base))):
                 found[arm].add(f"{100 * (value - base):+.2f}")
     for row in _rows(folder / "differences.csv"):

@@ -17,7 +17,7 @@ class PELConfig(Settings):
 
     form: Literal["jaccard", "dice", "original", "deviation"] = "dice"
     """This one with alpha = 1 and n = 1, soft Dice at half its weight, was the best of all forms on
-    val; a higher n cost PQ and Dice (docs/pel.md)."""
+    val; n = 3 had the least PQ in each form (docs/pel.md)."""
     alpha: Annotated[float, Field(gt=0)] = 1.0
     n: Annotated[float, Field(gt=0, le=4)] = 1.0
     n_ramp: Share = 0.0
