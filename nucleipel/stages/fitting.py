@@ -69,6 +69,7 @@ def build_schedule(config: FitConfig, *, samples_per_epoch: int) -> Schedule:
         epochs=config.epochs,
         steps_per_epoch=-(-samples_per_epoch // config.batch_size),
         batch_size=config.batch_size,
+        optimizer=config.optimizer,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=config.warmup_steps,

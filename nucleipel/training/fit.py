@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -20,6 +20,7 @@ from nucleipel.core.stopping import Stopped, begun, ignore_in_worker, step
 from nucleipel.data.sample import Sample
 from nucleipel.errors import TrainingError
 from nucleipel.training.journal import Journal
+from nucleipel.training.muon import Muon
 from nucleipel.training.ranks import Ranks
 from nucleipel.training.state import TrainingState
 from nucleipel.training.teacher import mixed_targets
@@ -29,13 +30,17 @@ log = logging.getLogger(__name__)
 SAVE_SECONDS = 600.0
 """A training that dies without a warning loses at most so much, however long its epochs are."""
 
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "muon": Muon,
+}
 Validate = Callable[[nn.Module], dict[str, float]]
 """Scores of a network in eval mode; `pq` decides which weights are best."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast: AdamW, linear warm-up, cosine decay to zero, EMA, clipping, patience.
+    """How long, how fast, by which optimizer: warm-up, cosine decay, EMA, clipping, patience.
 
     `patience` counts validations without a better PQ before training stops.
     """
@@ -43,6 +48,7 @@ class Schedule:
     epochs: int
     steps_per_epoch: int
     batch_size: int
+    optimizer: Literal["adamw", "muon"]
     learning_rate: float
     weight_decay: float
     warmup_steps: int
@@ -116,7 +122,7 @@ def fit(
     """
     ranks = Ranks(fabric)
     average = AveragedModel(network, avg_fn=_ema(schedule.ema_decay), use_buffers=True)
-    optimizer = torch.optim.AdamW(
+    optimizer = OPTIMIZERS[schedule.optimizer](
         network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
     )
     network_, optimizer_ = fabric.setup(network, optimizer)

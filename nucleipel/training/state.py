@@ -2,7 +2,7 @@
 
 Samples are numbered and the schedule is a function of the step, so the place in
 the stream is two numbers, epoch and batch, and there is no generator to keep.
-Beside them: weights, EMA, AdamW's moments, the loss scaler of mixed precision,
+Beside them: weights, EMA, the optimizer's moments, the loss scaler of mixed precision,
 the best weights, and the rows of the journal. Safetensors and JSON; each save
 is a new file, and a small JSON written last says which one counts, and hashes it.
 """

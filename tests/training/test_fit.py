@@ -1,10 +1,12 @@
 """Training learns, and a killed training ends with the weights of an undisturbed one."""
 
 import csv
+import dataclasses
 import json
 import signal
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ SCHEDULE = Schedule(
     epochs=4,
     steps_per_epoch=3,
     batch_size=2,
+    optimizer="adamw",
     learning_rate=1e-2,
     weight_decay=1e-4,
     warmup_steps=2,
@@ -73,9 +76,14 @@ def test_one_batch_can_be_learned_by_heart(loss: torch.nn.Module) -> None:
     assert (probabilities[:, 3:] - distance).abs().mean() < 0.02
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path, precision: str) -> None:
-    undisturbed = _train(tmp_path / "undisturbed", precision=precision)
+@pytest.mark.parametrize(
+    "precision, optimizer", [("float32", "adamw"), ("bfloat16", "adamw"), ("float32", "muon")]
+)
+def test_killed_after_any_epoch_ends_with_the_same_weights(
+    tmp_path: Path, precision: str, optimizer: Literal["adamw", "muon"]
+) -> None:
+    schedule = dataclasses.replace(SCHEDULE, optimizer=optimizer)
+    undisturbed = _train(tmp_path / "undisturbed", precision=precision, schedule=schedule)
     for kill_in_epoch in (1, 3):
         out = tmp_path / f"killed {kill_in_epoch}"
         calls = []
@@ -87,10 +95,13 @@ def test_killed_after_any_epoch_ends_with_the_same_weights(tmp_path: Path, preci
             return {"pq": len(calls) / 10, "dice": 0.5, "loss": 1.0}
 
         with pytest.raises(KeyboardInterrupt):
-            _train(out, validate=killing, precision=precision)
+            _train(out, validate=killing, precision=precision, schedule=schedule)
         # PQ rises with every validation, so the last epoch is the best in both runs
         resumed = _train(
-            out, validate=lambda _: {"pq": 0.9, "dice": 0.5, "loss": 1.0}, precision=precision
+            out,
+            validate=lambda _: {"pq": 0.9, "dice": 0.5, "loss": 1.0},
+            precision=precision,
+            schedule=schedule,
         )
         assert resumed.epoch in (kill_in_epoch + 1, SCHEDULE.epochs)
         state = _last_network(out)
@@ -175,8 +186,6 @@ def _last_network(out: Path) -> dict[str, torch.Tensor]:
 
 
 def test_best_validation_is_kept_and_patience_ends(tmp_path: Path) -> None:
-    import dataclasses
-
     scores = iter([0.1, 0.4, 0.3, 0.2, 0.9])
     schedule = dataclasses.replace(SCHEDULE, epochs=5, patience=2)
     best = _train(

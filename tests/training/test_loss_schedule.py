@@ -13,6 +13,7 @@ SCHEDULE = Schedule(
     epochs=3,
     steps_per_epoch=2,
     batch_size=2,
+    optimizer="adamw",
     learning_rate=1e-2,
     weight_decay=0,
     warmup_steps=0,

@@ -14,8 +14,8 @@ from nucleipel.training.ranks import build_fabric
 from nucleipel.training.teacher import mixed_targets
 
 SCHEDULE = Schedule(
-    epochs=2, steps_per_epoch=4, batch_size=2, learning_rate=1e-2, weight_decay=0, warmup_steps=1,
-    ema_decay=0.9, clip_norm=1.0, validate_every=1, patience=9,
+    epochs=2, steps_per_epoch=4, batch_size=2, optimizer="adamw", learning_rate=1e-2,
+    weight_decay=0, warmup_steps=1, ema_decay=0.9, clip_norm=1.0, validate_every=1, patience=9,
 )  # fmt: skip
 
 

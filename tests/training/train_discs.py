@@ -50,8 +50,9 @@ def main() -> None:
     out, batch_size, deadly = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     schedule = Schedule(
-        epochs=3, steps_per_epoch=4, batch_size=batch_size, learning_rate=1e-2, weight_decay=1e-4,
-        warmup_steps=2, ema_decay=0.9, clip_norm=1.0, validate_every=1, patience=10,
+        epochs=3, steps_per_epoch=4, batch_size=batch_size, optimizer="muon", learning_rate=1e-2,
+        weight_decay=1e-4, warmup_steps=2, ema_decay=0.9, clip_norm=1.0, validate_every=1,
+        patience=10,
     )  # fmt: skip
     with listening():
         fit(
