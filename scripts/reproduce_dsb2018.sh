@@ -17,9 +17,7 @@ if [ ! -d "$data_root/dsb2018/images" ]; then
 fi
 mkdir -p "$out"
 
-nucleipel train "${rows[@]}" --config "$here/configs/train_dsb2018.yaml" --out "$out/train_first"
-nucleipel train "${rows[@]}" --config "$here/configs/train_dsb2018_on.yaml" \
-    --checkpoint "$out/train_first" --out "$out/train"
+nucleipel train "${rows[@]}" --config "$here/configs/train_dsb2018.yaml" --out "$out/train"
 nucleipel calibrate --checkpoint "$out/train" "${rows[@]}" --split val --out "$out/base"
 
 nucleipel tile "${rows[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$out/patches.zarr"

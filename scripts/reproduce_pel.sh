@@ -63,7 +63,10 @@ PYTHON
 }
 
 if asked 1; then
-    nucleipel train "${dsb[@]}" --config "$configs/train_dsb2018.yaml" --out "$out/train"
+    nucleipel train "${dsb[@]}" --config "$configs/train_dsb2018.yaml" --set optimizer=adamw \
+        --out "$out/train_first"
+    nucleipel train "${dsb[@]}" --config "$configs/train_dsb2018_on.yaml" \
+        --checkpoint "$out/train_first" --out "$out/train"
     nucleipel tile "${dsb[@]}" --config "$configs/tile_dsb2018.yaml" --out "$out/patches.zarr"
     saturate windows "$out/train" "$out/patches.zarr" "$configs/finetune_patches_dsb2018.yaml"
 fi

@@ -118,13 +118,15 @@ def test_every_command_has_settings_that_are_taken(run) -> None:
         )
         if command[0] == "ablate":
             assert config.jobs == 3
+        if command[0] == "train" and "monuseg" not in _value(command, "--config"):
+            assert config.optimizer == "adamw"
         if command[0] == "finetune-patches":
             assert (config.region_loss, config.keep) == ("dice", "last")
 
 
 def test_steps_can_be_left_out(run) -> None:
     assert [command[0] for command in run(STEPS="1")] == [
-        "train",
+        *["train"] * 2,
         "tile",
         *["finetune-patches"] * 3,
     ]
