@@ -118,7 +118,7 @@ def test_every_command_has_settings_that_are_taken(run) -> None:
         )
         if command[0] == "ablate":
             assert config.jobs == 3
-        if command[0] == "train" and "monuseg" not in _value(command, "--config"):
+        if command[0] == "train":
             assert config.optimizer == "adamw"
         if command[0] == "finetune-patches":
             assert (config.region_loss, config.keep) == ("dice", "last")
