@@ -34,12 +34,14 @@ fi
 both=(--manifest "$data/manifest.csv" --data-root "$data")
 nucleipel train "${both[@]}" --config "$here/configs/train_dsb2018_stained.yaml" \
     --checkpoint "$out/first" --out "$out/both"
+nucleipel calibrate --checkpoint "$out/both" "${rows[@]}" --split val --out "$out/calibrated"
 
 nucleipel tile "${both[@]}" --config "$here/configs/tile_dsb2018.yaml" --out "$out/patches.zarr"
+# from the trained network as it is: numbers calibrated for it would judge its successors unfairly
 nucleipel finetune-patches --checkpoint "$out/both" --patches "$out/patches.zarr" \
     --config "$here/configs/finetune_patches_dsb2018.yaml" --set pel.form=jaccard --set pel.n=2 \
     --out "$out/finetune"
-nucleipel average "$out/both" "$out/finetune" --out "$out/mean"
+nucleipel average "$out/calibrated" "$out/finetune" --out "$out/mean"
 nucleipel calibrate --checkpoint "$out/mean" --config "$here/configs/calibrate_dsb2018.yaml" \
     "${rows[@]}" --split val --out "$out/default"
 nucleipel segment --checkpoint "$out/default" "${rows[@]}" --split test --out "$out/instances"
