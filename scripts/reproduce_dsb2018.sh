@@ -3,7 +3,7 @@
 # the committed settings: the trained network, and its mean with the fine-tuned one.
 #   scripts/reproduce_dsb2018.sh DATA_ROOT [OUT]
 # DATA_ROOT holds dsb2018/images and dsb2018/labels (see data_manifests/README.md).
-# Killed at any point, the same command continues. About three and a half hours on two CPU cores.
+# Killed at any point, the same command continues. About two hours on two CPU cores, by estimate.
 set -euo pipefail
 
 data_root=${1:?usage: scripts/reproduce_dsb2018.sh DATA_ROOT [OUT]}
