@@ -1,14 +1,15 @@
-"""How fast the networks train here, in float32 and in bfloat16 (`precision`), side by side.
+"""How fast the networks train here, by optimizer and precision, side by side.
 
     python scripts/bench_training.py
     python scripts/bench_training.py --threads 2 --batch 4 --rounds 5
 
 Steps of the training that `train` does (forward, cross-entropy plus soft Dice and the distance,
-backward, AdamW) on random windows, in turns, so that a busy machine slows both. A figure is the
-best round of each, in windows a second; what prepares windows is not counted.
+backward, a step of AdamW or Muon) on random windows, in turns, so that a busy machine slows all. A
+figure is the best round of each, in windows a second; what prepares windows is not counted.
 """
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ from nucleipel.instances.targets import CLASSES
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network
 from nucleipel.stages.train import network_spec
+from nucleipel.training.fit import OPTIMIZERS
 from nucleipel.training.ranks import build_fabric
 
 NETWORKS = {
@@ -32,6 +34,8 @@ NETWORKS = {
     },
 }
 PRECISIONS = ("float32", "bfloat16")
+Way = tuple[str, str]
+"""Optimizer and precision."""
 Step = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
@@ -45,38 +49,41 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     click.echo(f"{torch.backends.cpu.get_cpu_capability()}, {given.threads} threads")
-    click.echo("| network | float32, windows/s | bfloat16, windows/s | ratio |\n|---|---|---|---|")
+    click.echo("| network | optimizer | float32, windows/s | bfloat16, windows/s | ratio |")
+    click.echo("|---|---|---|---|---|")
     for name, fields in NETWORKS.items():
         speeds = measure(fields, batch=given.batch, window_px=given.window_px, rounds=given.rounds)
-        slow, fast = (speeds[precision] for precision in PRECISIONS)
-        click.echo(f"| {name} | {slow:.2f} | {fast:.2f} | {fast / slow:.2f} |")
+        for optimizer in OPTIMIZERS:
+            slow, fast = (speeds[optimizer, precision] for precision in PRECISIONS)
+            click.echo(f"| {name} | {optimizer} | {slow:.2f} | {fast:.2f} | {fast / slow:.2f} |")
 
 
 def measure(
     fields: dict[str, object], *, batch: int, window_px: int, rounds: int
-) -> dict[str, float]:
-    """Windows a second of each precision, the best round of each."""
-    trainings = {precision: training(fields, precision) for precision in PRECISIONS}
+) -> dict[Way, float]:
+    """Windows a second of each optimizer in each precision, the best round of each."""
+    ways = list(itertools.product(OPTIMIZERS, PRECISIONS))
+    trainings = {way: training(fields, *way) for way in ways}
     windows = torch.rand(batch, 3, window_px, window_px)
     onehot = torch.zeros(batch, len(CLASSES), window_px, window_px)
     onehot[:, 0] = 1
     distance = torch.zeros(batch, 1, window_px, window_px)
-    best = dict.fromkeys(PRECISIONS, float("inf"))
+    best = dict.fromkeys(ways, float("inf"))
     for number in range(rounds + 1):
-        for precision, step in trainings.items():
+        for way, step in trainings.items():
             begun = time.perf_counter()
             step(windows, onehot, distance)
             if number:  # the first is for warming up
-                best[precision] = min(best[precision], time.perf_counter() - begun)
-    return {precision: batch / seconds for precision, seconds in best.items()}
+                best[way] = min(best[way], time.perf_counter() - begun)
+    return {way: batch / seconds for way, seconds in best.items()}
 
 
-def training(fields: dict[str, object], precision: str) -> Step:
+def training(fields: dict[str, object], optimizer_name: str, precision: str) -> Step:
     """A function that does one step of a training that has just begun."""
     fabric = build_fabric("cpu", 0, precision)
     config = TrainConfig.model_validate({"network": fields})
     network: nn.Module = build_network(network_spec(config))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    optimizer = OPTIMIZERS[optimizer_name](network.parameters(), lr=1e-4, weight_decay=1e-4)
     network, optimizer = fabric.setup(network.train(), optimizer)
     loss = ClassesAndDistance(CrossEntropyDice(1, 1), distance_weight=1)
 
