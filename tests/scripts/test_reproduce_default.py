@@ -58,8 +58,7 @@ def test_the_first_network_labels_the_slide_and_goes_on_with_it(start, tmp_path:
     assert rows[:-1] == (ROOT / "data_manifests" / "dsb2018.csv").read_text().splitlines()
 
 
-def test_windows_are_shown_as_dye_too(start) -> None:
-    start()
+def test_windows_are_shown_as_dye_too() -> None:
     recipe = load_config(TrainConfig, file=ROOT / "configs" / "train_dsb2018_stained.yaml")
     assert recipe.augment.as_dye and recipe.augment.gray_stained
 

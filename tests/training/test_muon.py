@@ -18,7 +18,7 @@ def test_singular_values_become_about_one_and_their_vectors_stay(shape: tuple[in
     assert (ones - torch.diag(torch.diag(ones))).abs().max() < 1e-3
 
 
-def test_no_gradient_direction_makes_no_numbers_that_are_none() -> None:
+def test_nothing_stays_nothing() -> None:
     assert torch.equal(orthogonalized(torch.zeros(4, 9)), torch.zeros(4, 9))
 
 
