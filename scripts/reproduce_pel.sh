@@ -100,7 +100,8 @@ fi
 
 if asked 6 && [ -d "$data_root/monuseg/images" ]; then
     nucleipel train "${monuseg[@]}" --checkpoint "$out/train" \
-        --config "$configs/train_monuseg.yaml" --set optimizer=adamw --out "$out/train_monuseg"
+        --config "$configs/train_monuseg.yaml" --set optimizer=adamw --set learning_rate=2e-3 \
+        --out "$out/train_monuseg"
     nucleipel tile "${monuseg[@]}" --config "$configs/tile_monuseg.yaml" \
         --out "$out/patches_monuseg.zarr"
     saturate monuseg "$out/train_monuseg" "$out/patches_monuseg.zarr" \
