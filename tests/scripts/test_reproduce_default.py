@@ -46,16 +46,29 @@ def start(tmp_path: Path):
     return run
 
 
-def test_the_first_network_labels_the_slide_and_goes_on_with_it(start, tmp_path: Path) -> None:
+def test_each_part_goes_on_with_the_slide_as_the_part_before_labels_it(
+    start, tmp_path: Path
+) -> None:
     asked = start()
-    (labels,) = [line for line in asked if line.startswith("python")]
-    assert "--checkpoint out/first" in labels and "--colour" not in labels
-    (learned,) = [line for line in asked if "train_dsb2018_stained.yaml" in line]
-    assert "--manifest out/data/manifest.csv" in learned
-    assert "--checkpoint out/first" in learned
-    rows = (tmp_path / "out" / "data" / "manifest.csv").read_text().splitlines()
-    assert rows[-1] == "slide/image.png,slide/label.tif,train,S,histology_he"
-    assert rows[:-1] == (ROOT / "data_manifests" / "dsb2018.csv").read_text().splitlines()
+    labels = [line for line in asked if line.startswith("python")]
+    learned = [line for line in asked if "train_dsb2018_stained.yaml" in line]
+    assert len(labels) == len(learned) == 2
+    for label, train, before, data in zip(
+        labels, learned, ("first", "before"), ("data_second", "data_third"), strict=True
+    ):
+        assert f"--checkpoint out/{before} " in label and f"--out out/{data}/slide" in label
+        assert f"--checkpoint out/{before} " in train
+        assert f"--manifest out/{data}/manifest.csv" in train
+        rows = (tmp_path / "out" / data / "manifest.csv").read_text().splitlines()
+        assert rows[-1] == "slide/image.png,slide/label.tif,train,S,histology_he"
+        assert rows[:-1] == (ROOT / "data_manifests" / "dsb2018.csv").read_text().splitlines()
+    # only the second time the network has seen stained slides
+    assert ["--colour" in line for line in labels] == [False, True]
+
+
+def test_the_packaged_weights_are_the_mean_of_three(start) -> None:
+    (averaged,) = [line for line in start() if "--out out/default_mean" in line]
+    assert averaged.split()[1:5] == ["average", "out/before", "out/third", "out/third_finetuned"]
 
 
 def test_windows_are_shown_as_dye_too() -> None:
