@@ -25,11 +25,11 @@ class NetworkConfig(Settings):
     """Which network is trained."""
 
     family: Family = "unet"
-    """MONAI's residual UNet, its BasicUNet, or its DynUNet, the network of nnU-Net."""
+    """MONAI's residual UNet, or its BasicUNet."""
     features: tuple[Positive, ...] = (32, 48, 96, 192, 256)
     """Channels a level; six values for basic_unet."""
     residual_units: NotNegative = 2
-    """Residual units a level (unet); whether blocks are residual (dyn_unet: not with 0)."""
+    """Residual units a level (unet only)."""
     block_px: Literal[1, 2] = 2
     """Side of the blocks of pixels that the network works on; 2 keeps thin boundaries apart."""
     norm: Norm = "batch"
@@ -39,8 +39,8 @@ class NetworkConfig(Settings):
     def _fits(self) -> Self:
         if self.family == "basic_unet" and len(self.features) != 6:
             raise ValueError(f"basic_unet takes 6 features, got {len(self.features)}")
-        if self.family != "basic_unet" and len(self.features) < 2:
-            raise ValueError(f"{self.family} takes at least 2 features")
+        if self.family == "unet" and len(self.features) < 2:
+            raise ValueError("unet takes at least 2 features")
         return self
 
     @property

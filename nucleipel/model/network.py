@@ -79,8 +79,6 @@ def build_network(spec: NetworkSpec) -> nn.Module:
     """
     from monai.networks.nets import BasicUNet, UNet
 
-    from nucleipel.model.dyn_unet import DynUNet
-
     pixels = spec.block_px**2
     core: nn.Module
     if spec.family == "unet":
@@ -91,14 +89,6 @@ def build_network(spec: NetworkSpec) -> nn.Module:
             channels=spec.features,
             strides=(2 // spec.block_px,) + (2,) * (len(spec.features) - 2),
             num_res_units=spec.residual_units,
-            norm=spec.norm,
-        )
-    elif spec.family == "dyn_unet":
-        core = DynUNet(
-            in_channels=spec.in_channels * pixels,
-            out_channels=(spec.classes + 1) * pixels,
-            features=spec.features,
-            residual=spec.residual_units > 0,
             norm=spec.norm,
         )
     else:
@@ -127,24 +117,15 @@ def fold_batch_norm(network: nn.Module) -> None:
     weights does both, and values go through memory once less. Outputs are equal up to
     rounding. InstanceNorm, which depends on what it sees, stays.
     """
-    from monai.networks.blocks import Convolution, UnetBasicBlock, UnetResBlock
+    from monai.networks.blocks import Convolution
+    from torch.nn.utils import fuse_conv_bn_eval
 
     network.eval()
     for block in network.modules():
-        if isinstance(block, Convolution) and hasattr(block, "adn"):
-            # a convolution, then norm, dropout and activation in this order
-            _fold(block, "conv", block.adn, "N")
-        elif isinstance(block, UnetBasicBlock | UnetResBlock):
-            for place in "123":  # the third one is a residual block's, where it changes channels
-                if hasattr(block, f"norm{place}"):
-                    _fold(getattr(block, f"conv{place}"), "conv", block, f"norm{place}")
-
-
-def _fold(before: Any, convolution: str, after: Any, norm: str) -> None:
-    from torch.nn.utils import fuse_conv_bn_eval
-
-    first, second = getattr(before, convolution), getattr(after, norm, None)
-    if isinstance(second, nn.BatchNorm2d):
-        transposed = isinstance(first, nn.ConvTranspose2d)
-        setattr(before, convolution, fuse_conv_bn_eval(first, second, transpose=transposed))
-        setattr(after, norm, nn.Identity())
+        # a convolution, then norm, dropout and activation in this order
+        rest: Any = getattr(block, "adn", None) if isinstance(block, Convolution) else None
+        if isinstance(getattr(rest, "N", None), nn.BatchNorm2d):
+            convolution: Any = block.conv
+            transposed = isinstance(convolution, nn.ConvTranspose2d)
+            block.conv = fuse_conv_bn_eval(convolution, rest.N, transpose=transposed)
+            rest.N = nn.Identity()

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Family = Literal["unet", "basic_unet", "dyn_unet"]
+Family = Literal["unet", "basic_unet"]
 Norm = Literal["batch", "instance"]
 
 
@@ -10,14 +10,11 @@ def network_stride(family: Family, *, levels: int, block_px: int) -> int:
     """Sides of windows and origins of tiles must be multiples of this many pixels.
 
     A unet halves its grid once between two levels, the blocks being its first
-    halving; a dyn_unet does so on the grid of its blocks, and a basic_unet four times.
+    halving; a basic_unet halves it four times, on the grid of its blocks.
 
     >>> network_stride("unet", levels=5, block_px=2), network_stride("unet", levels=5, block_px=1)
     (16, 16)
     >>> network_stride("basic_unet", levels=6, block_px=2)
     32
-    >>> network_stride("dyn_unet", levels=4, block_px=2)
-    16
     """
-    halvings = 4 if family == "basic_unet" else levels - 1
-    return int(2**halvings * (1 if family == "unet" else block_px))
+    return int(2 ** (levels - 1)) if family == "unet" else 16 * block_px

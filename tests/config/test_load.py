@@ -187,8 +187,6 @@ def test_overrides_and_calibration_know_the_same_numbers_as_the_rule() -> None:
         ({"features": (16, 24), "block_px": 1}, 2),
         ({"family": "basic_unet", "features": (16,) * 6, "block_px": 1}, 16),
         ({"family": "basic_unet", "features": (16,) * 6}, 32),
-        ({"family": "dyn_unet"}, 32),
-        ({"family": "dyn_unet", "features": (16, 24), "block_px": 1}, 2),
     ],
 )
 def test_settings_and_networks_agree_on_the_stride(network: dict, stride: int) -> None:

@@ -40,7 +40,6 @@ FAMILIES = {
         features=(16, 16, 16, 16, 16), residual_units=1, block_px=1
     ),
     "basic_unet": NetworkConfig(family="basic_unet", features=(16,) * 6, block_px=1),
-    "dyn_unet": NetworkConfig(family="dyn_unet", features=(16, 16, 16)),
 }
 
 

@@ -12,8 +12,6 @@ SPECS = {
     "unet on blocks": NetworkSpec("unet", (8, 12, 16), 2, in_channels=3, classes=3, block_px=2),
     "unet": NetworkSpec("unet", (8, 12), 1, in_channels=1, classes=3, block_px=1),
     "basic_unet": NetworkSpec("basic_unet", (4, 4, 8, 8, 8, 4), 0, 3, classes=3, block_px=2),
-    "dyn_unet": NetworkSpec("dyn_unet", (4, 8, 12), 0, 3, classes=3, block_px=2),
-    "residual dyn_unet": NetworkSpec("dyn_unet", (4, 8, 8), 1, 3, classes=3, block_px=2),
 }
 
 

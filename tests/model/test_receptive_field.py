@@ -16,8 +16,6 @@ NETWORKS = {
     "default unet": NetworkSpec("unet", (2, 3, 4, 5, 6), 2, 1, 3, 2),
     "strided unet": NetworkSpec("unet", (2, 3, 4, 5, 6), 2, 1, 3, 1),
     "basic unet": NetworkSpec("basic_unet", (2, 2, 3, 3, 4, 2), 0, 1, 3, 1),
-    "dyn unet": NetworkSpec("dyn_unet", (2, 3, 4), 1, 1, 3, 1),
-    "dyn unet of blocks": NetworkSpec("dyn_unet", (2, 3, 4), 0, 1, 3, 2),
     "basic unet of blocks": NetworkSpec("basic_unet", (2, 2, 3, 3, 4, 2), 0, 1, 3, 2),
 }
 
@@ -60,9 +58,7 @@ def test_no_pixel_beyond_the_radius_changes_the_output(spec: NetworkSpec) -> Non
         assert torch.equal(network(beyond)[0, :, center, center], before)
 
 
-@pytest.mark.parametrize(
-    "name", ["unet", "unet without residual units", "dyn unet", "dyn unet of blocks"]
-)
+@pytest.mark.parametrize("name", ["unet", "unet without residual units"])
 def test_some_pixel_at_the_radius_changes_the_output(name: str) -> None:
     """The radius is no upper bound only: a halo one pixel smaller would not do."""
     spec = NETWORKS[name]
