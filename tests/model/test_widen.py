@@ -62,7 +62,7 @@ def test_what_reads_the_new_channels_learns_from_the_first_step() -> None:
         ("unet", (8, 4, 8), r"\[8, 4, 8\] has no room for them"),
         ("unet", (4, 8, 8), r"in \[4, 8, 8\] others are as wide as the level before"),
         ("unet", (12, 14, 16), r"in \[12, 14, 16\] others are as wide"),
-        ("dyn_unet", (8, 8, 8), "it is a dyn_unet; expected a unet"),
+        ("basic_unet", (8, 8, 8), "it is a basic_unet; expected a unet"),
     ],
 )
 def test_what_cannot_be_widened(family, features, message: str) -> None:
