@@ -46,8 +46,14 @@ def widened_spec(spec: NetworkSpec, features: tuple[int, ...]) -> NetworkSpec:
 
 
 def widened(network: nn.Module, spec: NetworkSpec, wider: NetworkSpec) -> nn.Module:
-    """A network of the spec `wider`, whose outputs are those of `network`, of `spec`."""
-    result = build_network(wider)
+    """A network of the spec `wider`, whose outputs are those of `network`, of `spec`.
+
+    What is new is the same each time, so that a network can be averaged with what
+    was trained on from it, wider.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        result = build_network(wider)
     transposed = {
         f"{name}.weight"
         for name, module in result.named_modules()
