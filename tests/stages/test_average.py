@@ -100,6 +100,7 @@ def test_a_narrower_ancestor_is_widened_as_its_successor_was(tmp_path: Path) -> 
         for name, tensor in grown.items()
     }
     description = dataclasses.replace(start.description, network=wider)
+    (tmp_path / "later").mkdir()
     write_checkpoint(tmp_path / "later", description, later)
     for order in (["start", "later"], ["later", "start"]):
         mean = average([tmp_path / name for name in order], tmp_path / "-".join(order))
