@@ -5,7 +5,8 @@
 # CC BY-NC-SA: neither it nor weights trained on it may be used commercially.
 # Killed at any point, the same command continues. PRECISION=bfloat16, on processors made for it, took 70
 # minutes on one core of a Xeon with another training beside it.
-# START=none trains from random weights.
+# START=none trains from random weights. TTA=true predicts the mean over flips and turns: a little better on
+# val and test (docs/accuracy.md), eight times the work.
 set -euo pipefail
 
 data_root=${1:?usage: scripts/reproduce_monuseg.sh DATA_ROOT [OUT]}
@@ -21,12 +22,13 @@ mkdir -p "$out"
 
 start=(--checkpoint default)
 [ "${START:-default}" = none ] && start=()
+tta=(--set "tta=${TTA:-false}")
 nucleipel train "${start[@]}" "${rows[@]}" --config "$here/configs/train_monuseg.yaml" \
     --set "precision=${PRECISION:-auto}" --out "$out/train"
 # not fine-tuned on patches: after muon that gave nothing on val (docs/accuracy.md)
 nucleipel calibrate --checkpoint "$out/train" --config "$here/configs/calibrate_monuseg.yaml" \
-    "${rows[@]}" --split val --out "$out/calibrated"
-nucleipel predict --checkpoint "$out/calibrated" "${rows[@]}" --split test \
+    "${tta[@]}" "${rows[@]}" --split val --out "$out/calibrated"
+nucleipel predict --checkpoint "$out/calibrated" "${tta[@]}" "${rows[@]}" --split test \
     --out "$out/predictions.zarr"
 nucleipel stitch --predictions "$out/predictions.zarr" --out "$out/instances"
 nucleipel evaluate "${rows[@]}" --split test --instances "$out/instances" --out "$out/report.json"
