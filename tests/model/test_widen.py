@@ -6,23 +6,12 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from untrained import network_with_statistics
 
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.model.widen import widened, widened_spec
 
 SPEC = NetworkSpec("unet", (4, 5, 6), 2, in_channels=3, classes=3, block_px=2)
-
-
-def _trained(spec: NetworkSpec) -> nn.Module:
-    torch.manual_seed(0)
-    network = build_network(spec)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.uniform_(module.running_mean, -1, 1)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-    return network.eval()
 
 
 @settings(max_examples=20, deadline=None)
@@ -33,7 +22,7 @@ def _trained(spec: NetworkSpec) -> nn.Module:
 )
 def test_its_outputs_are_those_of_before(more, units: int, block_px) -> None:
     spec = dataclasses.replace(SPEC, residual_units=units, block_px=block_px)
-    network, image = _trained(spec), torch.rand(1, 3, 16, 24)
+    network, image = network_with_statistics(spec), torch.rand(1, 3, 16, 24)
     features = tuple(before + new for before, new in zip(spec.features, more, strict=True))
     assume(len({3 * block_px**2, *features}) == 4)
     wider = widened_spec(spec, features)
@@ -48,7 +37,7 @@ def test_its_outputs_are_those_of_before(more, units: int, block_px) -> None:
 
 
 def test_what_reads_the_new_channels_learns_from_the_first_step() -> None:
-    result = widened(_trained(SPEC), SPEC, widened_spec(SPEC, (8, 9, 10)))
+    result = widened(network_with_statistics(SPEC), SPEC, widened_spec(SPEC, (8, 9, 10)))
     result(torch.rand(2, 3, 16, 16)).square().mean().backward()
     kernel = result.get_submodule("1.model.0.conv.unit1.conv").weight
     assert torch.count_nonzero(kernel[:4, 4:]) == 0
