@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from nucleipel.model.checkpoint import build_description, write_checkpoint
 from nucleipel.model.network import NetworkSpec, build_network
@@ -19,19 +18,6 @@ def small_network(
     return NetworkSpec(
         "unet", features, residual_units=1, in_channels=channels, classes=3, block_px=block_px
     )
-
-
-def network_with_statistics(spec: NetworkSpec) -> nn.Module:
-    """A network in eval mode whose BatchNorm is far from doing nothing, as after a training."""
-    torch.manual_seed(0)
-    network = build_network(spec)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.uniform_(module.bias, -1, 1)
-            nn.init.uniform_(module.running_mean, -1, 1)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-    return network.eval()
 
 
 def write_untrained(

@@ -139,10 +139,6 @@ class TrainConfig(FitConfig, ReadConfig):
     core_px: Positive = 1024
     """Side of the tiles that predictions with this checkpoint are cut into, at most."""
     network: NetworkConfig = NetworkConfig()
-    """Of a training from random weights; one from a checkpoint has that checkpoint's."""
-    widen: tuple[Positive, ...] = ()
-    """Channels a level that the network of a checkpoint is given before it goes on (unet only);
-    it begins with the outputs that it had."""
     accept_seams: bool = False
     """Whether a network may be trained whose maps depend on how an image is cut (instance norm)."""
     augment: AugmentConfig = AugmentConfig()

@@ -9,8 +9,6 @@ from nucleipel.errors import CheckpointError
 from nucleipel.io.output import claim_output
 from nucleipel.model.average import RELATED, average_weights, similarity
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from nucleipel.model.network import NetworkSpec
-from nucleipel.model.widen import widened, widened_spec
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +19,6 @@ SHARED = ("network", "mpp", "grid", "boundary_px", "maps", "normalization")
 def average(checkpoints: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
     """Write the mean of some checkpoints into `out`; one that is named twice counts twice.
 
-    Those with fewer channels are widened as `train` widens them, so that an
-    ancestor can be averaged with what was trained on from it, wider.
-
     All else that a checkpoint holds is as in the first, the numbers that turn
     maps into nuclei too: `calibrate` finds better ones.
 
@@ -33,7 +28,7 @@ def average(checkpoints: Sequence[Path], out: Path, *, overwrite: bool = False) 
         If there are fewer than two, or they differ in what they predict, or
         were not trained from one ancestor: their mean would know nothing.
     """
-    models = _equally_wide([read_checkpoint(path) for path in checkpoints])
+    models = [read_checkpoint(path) for path in checkpoints]
     _require_related(checkpoints, models)
     first = models[0]
     output = claim_output(
@@ -55,23 +50,6 @@ def average(checkpoints: Sequence[Path], out: Path, *, overwrite: bool = False) 
     output.commit(checkpoint=write_checkpoint(out, description, weights))
     log.info("%s: the mean of %d checkpoints; calibrate it", out, len(models))
     return out
-
-
-def _equally_wide(models: Sequence[Checkpoint]) -> list[Checkpoint]:
-    widest = max((model.description.network for model in models), key=lambda spec: spec.features)
-    return [_widened(model, widest) for model in models]
-
-
-def _widened(model: Checkpoint, wider: NetworkSpec) -> Checkpoint:
-    """As wide, where that makes the networks alike; else as it is."""
-    spec = model.description.network
-    try:
-        if spec == wider or widened_spec(spec, wider.features) != wider:
-            return model
-    except ValueError:
-        return model
-    description = dataclasses.replace(model.description, network=wider)
-    return Checkpoint(description, widened(model.network, spec, wider), model.sha256)
 
 
 def _require_related(paths: Sequence[Path], models: Sequence[Checkpoint]) -> None:

@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-from torch import nn
 from torch.utils.data import Dataset
 
 from nucleipel.config import TrainConfig
@@ -23,7 +22,6 @@ from nucleipel.model.checkpoint import (
     write_checkpoint,
 )
 from nucleipel.model.network import NetworkSpec, build_network
-from nucleipel.model.widen import widened, widened_spec
 from nucleipel.stages.fitting import build_augment, build_schedule, claim_together, fit_network
 from nucleipel.stages.reading import build_reading
 from nucleipel.training.ranks import Ranks, build_fabric
@@ -46,8 +44,7 @@ def train(
     the uncalibrated rule, which may judge a bolder network unfairly.
 
     Starts from the weights of `checkpoint`, if one is given: its network is
-    then trained, whatever `config.network` says, widened if `config.widen`
-    does. A network whose maps depend on
+    then trained, whatever `config.network` says. A network whose maps depend on
     how an image is cut is refused unless the config accepts seams.
 
     Writes the checkpoint, `metrics.csv`, `curves.png`, TensorBoard events and
@@ -58,7 +55,7 @@ def train(
     start = read_checkpoint(checkpoint) if checkpoint else None
     if start:
         _require_fit(start, config, checkpoint)
-    spec = _spec(start, config, checkpoint)
+    spec = start.description.network if start else network_spec(config)
     _require_exact(spec, config, checkpoint)
     for split in (train_rows, val_rows):
         split.require_readable(_reading(config))
@@ -77,7 +74,7 @@ def train(
         log.info("%s: this training is finished", out)
         return out
 
-    network = _network(start, spec)
+    network = start.network if start else build_network(spec)
     schedule = build_schedule(config, samples_per_epoch=config.windows_per_epoch)
     best = fit_network(
         fabric,
@@ -112,27 +109,6 @@ def train(
     )
     log.info("%s: best PQ on val %.4f, after epoch %d", out, best.pq, best.epoch)
     return out
-
-
-def _spec(start: Checkpoint | None, config: TrainConfig, checkpoint: Path | None) -> NetworkSpec:
-    if start is None:
-        if config.widen:
-            raise ConfigError("widen wants a --checkpoint; without one set network.features")
-        return network_spec(config)
-    spec = start.description.network
-    if not config.widen:
-        return spec
-    try:
-        return widened_spec(spec, config.widen)
-    except ValueError as error:
-        raise CheckpointError(f"{checkpoint}: cannot be widened: {error}") from error
-
-
-def _network(start: Checkpoint | None, spec: NetworkSpec) -> nn.Module:
-    if start is None:
-        return build_network(spec)
-    before = start.description.network
-    return start.network if spec == before else widened(start.network, before, spec)
 
 
 def _require_fit(start: Checkpoint, config: TrainConfig, checkpoint: Path | None) -> None:

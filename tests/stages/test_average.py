@@ -11,8 +11,7 @@ from untrained import State, small_network, write_untrained
 from nucleipel.cli.main import cli
 from nucleipel.errors import CheckpointError, OutputError
 from nucleipel.io.output import read_record
-from nucleipel.model.checkpoint import read_checkpoint, write_checkpoint
-from nucleipel.model.widen import widened, widened_spec
+from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.average import average
 from nucleipel.stages.verify import verify
 
@@ -88,29 +87,6 @@ def test_what_has_no_common_ancestor_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"1 checkpoint to average; name two or more"):
         average([start], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_narrower_ancestor_is_widened_as_its_successor_was(tmp_path: Path) -> None:
-    start = read_checkpoint(_write(tmp_path / "start"))
-    wider = widened_spec(SPEC, (10, 15))
-    grown = widened(start.network, SPEC, wider).state_dict()
-    torch.manual_seed(2)
-    later = {
-        name: tensor + 0.01 * torch.rand_like(tensor) if tensor.is_floating_point() else tensor
-        for name, tensor in grown.items()
-    }
-    description = dataclasses.replace(start.description, network=wider)
-    (tmp_path / "later").mkdir()
-    write_checkpoint(tmp_path / "later", description, later)
-    for order in (["start", "later"], ["later", "start"]):
-        mean = average([tmp_path / name for name in order], tmp_path / "-".join(order))
-        assert read_checkpoint(mean).description.network == wider
-        for name, tensor in _weights(mean).items():
-            half = (grown[name].double() + later[name].double()) / 2
-            torch.testing.assert_close(tensor.double(), half, rtol=1e-6, atol=1e-7)
-    other = _write(tmp_path / "other", seed=5)
-    with pytest.raises(CheckpointError, match="was not trained on from the same weights"):
-        average([other, tmp_path / "later"], tmp_path / "out")
 
 
 def test_the_command_ends_in_the_same_bytes_and_never_replaces_another_mean(tmp_path: Path) -> None:
