@@ -1,7 +1,5 @@
 """The recipe of the packaged weights, with stand-ins that tell what they were asked."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,39 +7,23 @@ import pytest
 from nucleipel.config import TrainConfig, load_config
 
 ROOT = Path(__file__).parents[2]
-STAND_IN = """#!/bin/bash
-echo "$(basename "$0") $*" >> "$ASKED"
-while [ $# -gt 1 ]; do [ "$1" = --out ] && out=$2; shift; done
-mkdir -p "$out"
-if [ "$(basename "$0")" = python ]; then
-    printf 'image,label,split,source_id,modality\\nimage.png,label.tif,train,S,histology_he\\n' \
-        > "$out/manifest.csv"
-fi
+LABELLED = r"""
+(out / "manifest.csv").write_text(
+    "image,label,split,source_id,modality\nimage.png,label.tif,train,S,histology_he\n"
+)
 """
 
 
 @pytest.fixture
-def start(tmp_path: Path):
-    data = tmp_path / "data"
-    for name in ("dsb2018/images", "slides"):
-        (data / name).mkdir(parents=True)
-    (data / "slides" / "CMU-1-Small-Region.svs").touch()
-    places = tmp_path / "bin"
-    places.mkdir()
-    for name in ("nucleipel", "python"):
-        (places / name).write_text(STAND_IN)
-        (places / name).chmod(0o755)
+def start(tmp_path: Path, run_recipe):
+    slide = tmp_path / "data" / "slides" / "CMU-1-Small-Region.svs"
+    for folder in (slide.parent, tmp_path / "data" / "dsb2018" / "images"):
+        folder.mkdir(parents=True)
+    slide.touch()
 
     def run() -> list[str]:
-        asked = tmp_path / "asked"
-        asked.unlink(missing_ok=True)
-        subprocess.run(
-            [ROOT / "scripts" / "reproduce_default.sh", data, tmp_path / "out"],
-            env={"PATH": f"{places}{os.pathsep}/usr/bin:/bin", "ASKED": str(asked)},
-            check=True,
-            capture_output=True,
-        )
-        return [line.replace(f"{tmp_path}/", "") for line in asked.read_text().splitlines()]
+        asked = run_recipe("reproduce_default.sh", {"nucleipel": "", "python": LABELLED})
+        return [" ".join(words).replace(f"{tmp_path}/", "") for words in asked]
 
     return run
 

@@ -1,9 +1,5 @@
 """The script of the whole answer, with a stand-in for nucleipel that tells what it was asked."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,31 +12,22 @@ from nucleipel.config import (
     load_config,
 )
 
-ROOT = Path(__file__).parents[2]
 KINDS = {
     "train": TrainConfig,
     "tile": TileConfig,
     "finetune-patches": FinetunePatchesConfig,
     "ablate": AblateConfig,
 }
-STAND_IN = """#!{python}
-import json, os, sys
-from pathlib import Path
-
-command, arguments = sys.argv[1], sys.argv[2:]
-out = Path(arguments[arguments.index("--out") + 1])
-with Path(os.environ["ASKED"]).open("a") as stream:
-    stream.write(json.dumps(sys.argv[1:]) + "\\n")
-out.mkdir(exist_ok=True)
-if command == "finetune-patches":
+LEAVES = """
+if arguments[0] == "finetune-patches":
     # each round gains half of what the one before it gained: .4, .2, .1 points
     gain = 0.8 / 2 ** int(out.name[-1])
     rows = ["epoch,learning_rate,loss,val_loss,val_dice,val_pq", "0,,,0.5,0.9,0.7"]
     rows += ["1,1e-4,0.4,,,", "2,1e-5,0.4,0.5," + str(0.9 + gain / 100) + ",0.7"]
     (out / "metrics.csv").write_text("\\n".join(rows) + "\\n")
-if command == "ablate":
+if arguments[0] == "ablate":
     chosen = ["control", "deviation-n2-a1", "dice-focal"]
-    selection = {{"finalists": [*chosen[:2], "original", chosen[2]], "transfer": chosen}}
+    selection = {"finalists": [*chosen[:2], "original", chosen[2]], "transfer": chosen}
     (out / "selection.json").write_text(json.dumps(selection))
     (out / "report.md").write_text("#")
     lines = ["split,arm,reference,measure,seeds,images,sources,points,low,high"]
@@ -51,27 +38,13 @@ if command == "ablate":
 
 
 @pytest.fixture
-def run(tmp_path: Path):
-    data = tmp_path / "data"
+def run(tmp_path: Path, run_recipe):
     for name in ("dsb2018", "monuseg"):
-        (data / name / "images").mkdir(parents=True)
-    stand_in = tmp_path / "bin" / "nucleipel"
-    stand_in.parent.mkdir()
-    stand_in.write_text(STAND_IN.format(python=sys.executable))
-    stand_in.chmod(0o755)
-    path = os.pathsep.join(
-        [str(stand_in.parent), str(Path(sys.executable).parent), "/usr/bin:/bin"]
-    )
-    asked = tmp_path / "asked"
+        (tmp_path / "data" / name / "images").mkdir(parents=True)
 
     def start(**variables: str) -> list[list[str]]:
-        subprocess.run(
-            [ROOT / "scripts" / "reproduce_pel.sh", data, tmp_path / "out"],
-            env={"PATH": path, "ASKED": str(asked), **variables},
-            check=True,
-            capture_output=True,
-        )
-        return [json.loads(line) for line in asked.read_text().splitlines()]
+        asked = run_recipe("reproduce_pel.sh", {"nucleipel": LEAVES}, **variables)
+        return [words for _, *words in asked]
 
     return start
 
