@@ -139,6 +139,7 @@ class TrainConfig(FitConfig, ReadConfig):
     core_px: Positive = 1024
     """Side of the tiles that predictions with this checkpoint are cut into, at most."""
     network: NetworkConfig = NetworkConfig()
+    """Of a training from random weights; one from a checkpoint has that checkpoint's."""
     accept_seams: bool = False
     """Whether a network may be trained whose maps depend on how an image is cut (instance norm)."""
     augment: AugmentConfig = AugmentConfig()
