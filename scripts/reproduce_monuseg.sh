@@ -5,7 +5,7 @@
 # CC BY-NC-SA: neither it nor weights trained on it may be used commercially.
 # Killed at any point, the same command continues. PRECISION=bfloat16, on processors made for it, took 70
 # minutes on one core of a Xeon with another training beside it.
-# START=none trains from random weights. TTA=true predicts the mean over flips and turns: a little better on
+# START=none trains from random weights. TTA=true predicts the mean over flips and turns: better PQ on
 # val and test (docs/accuracy.md), eight times the work.
 set -euo pipefail
 
