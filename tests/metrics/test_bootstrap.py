@@ -1,9 +1,11 @@
-"""The interval of a mean difference: known cases, clusters, and how often it holds the truth."""
+"""Intervals of differences and of scores: known cases, clusters, doubts that must not shrink."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from nucleipel.metrics.bootstrap import paired_bootstrap
+from nucleipel.metrics.bootstrap import paired_bootstrap, source_bootstrap
 
 
 def test_equal_differences_leave_no_doubt() -> None:
@@ -58,3 +60,32 @@ def test_a_source_weighs_as_many_images_as_it_has() -> None:
 def test_shapes_that_do_not_fit(shape: tuple[int, ...], sources: list[str]) -> None:
     with pytest.raises(ValueError, match=r"expected \(seeds, images\)"):
         paired_bootstrap(np.zeros(shape), sources)
+
+
+def test_scores_of_whole_sources_are_drawn() -> None:
+    drawn: list[list[int]] = []
+
+    def note(places: Sequence[int]) -> dict[str, float]:
+        drawn.append(sorted(places))
+        return {"share": sum(place < 2 for place in places) / len(places)}
+
+    low, high = source_bootstrap(["a", "a", "b"], note, draws=400)
+    assert {tuple(places) for places in drawn} == {(0, 0, 1, 1), (0, 1, 2), (2, 2)}
+    # only a, only b: one draw in four each, so neither lies outside of the interval
+    assert (low, high) == ({"share": 0.0}, {"share": 1.0})
+    assert source_bootstrap(["a", "a", "b"], note, draws=400) == (low, high)
+
+
+def test_interval_is_the_binomial_one_of_as_many_sources() -> None:
+    sources = [str(number) for number in range(100)]
+    low, high = source_bootstrap(
+        sources, lambda places: {"share": sum(place < 30 for place in places) / len(places)}
+    )
+    # .3 +- 1.96 sqrt(.3 x .7 / 100)
+    assert low["share"] == pytest.approx(0.21, abs=0.015)
+    assert high["share"] == pytest.approx(0.39, abs=0.015)
+
+
+def test_nothing_to_draw_from_is_refused() -> None:
+    with pytest.raises(ValueError, match="no images to draw from"):
+        source_bootstrap([], lambda _: {})

@@ -57,3 +57,15 @@ def test_it_needs_no_installed_script(tiny_set, sets) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "ap@0.90" in done.stdout
+
+
+def test_intervals_hold_the_scores_and_the_lead(tiny_set, sets, tmp_path: Path) -> None:
+    out = tmp_path / "table.csv"
+    _run("--manifest", tiny_set.manifest, "--split", "test", "--intervals", "--csv", out, *sets)
+    with out.open() as stream:
+        table = {row["set"]: float(row["pq"]) for row in csv.DictReader(stream)}
+    lead = table["perfect"] - table["shifted"]
+    assert table["perfect - shifted"] == pytest.approx(lead, abs=1e-4)
+    # one source: every draw of it is the set itself
+    for name in ("perfect", "shifted", "perfect - shifted"):
+        assert table[f"{name}, from"] == table[name] == table[f"{name}, to"]
