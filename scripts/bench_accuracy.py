@@ -13,8 +13,11 @@ import argparse
 import csv
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from nucleipel.errors import NucleipelError
 from nucleipel.io.instances import read_instance_map
@@ -23,7 +26,6 @@ from nucleipel.io.slide import read_annotation
 from nucleipel.metrics.bootstrap import source_bootstrap
 from nucleipel.metrics.scores import ImageScore, pool
 
-Scoring = Callable[[Sequence[int]], dict[str, float]]
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 COLUMNS = ("dice", "aji", "pq", *(f"ap@{threshold:.2f}" for threshold in THRESHOLDS))
 
@@ -36,9 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         scores = {name: _scores(rows, folder) for name, folder in given.sets}
     except NucleipelError as error:
         sys.exit(f"error: {error}")
-    table = {name: pool(of_set) for name, of_set in scores.items()}
     if given.intervals:
         table = _with_intervals(scores, [row.source_id for row in rows])
+    else:
+        table = {name: pool(of_set) for name, of_set in scores.items()}
     width = max(len(name) for name in table) + 2
     sys.stdout.write(f"{len(rows)} images, pooled over nuclei\n")
     sys.stdout.write(" " * width + "".join(f"{column:>9}" for column in COLUMNS) + "\n")
@@ -93,26 +96,22 @@ def _with_intervals(
     scores: dict[str, list[ImageScore]], sources: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """A row for each set, for what it leads the later ones by, and for both ends of each."""
+    pairs = list(itertools.combinations(scores, 2))
 
-    def of_set(name: str) -> Scoring:
-        return lambda places: pool([scores[name][place] for place in places])
+    def rows_of(places: Sequence[int]) -> npt.NDArray[np.float64]:
+        pooled = {
+            name: pool([of_set[place] for place in places]) for name, of_set in scores.items()
+        }
+        found = {name: np.array([of_set[c] for c in COLUMNS]) for name, of_set in pooled.items()}
+        return np.stack([*found.values(), *(found[one] - found[other] for one, other in pairs)])
 
-    def lead(first: Scoring, second: Scoring) -> Scoring:
-        def difference(places: Sequence[int]) -> dict[str, float]:
-            ours, theirs = first(places), second(places)
-            return {name: ours[name] - theirs[name] for name in ours}
-
-        return difference
-
-    scorings = {name: of_set(name) for name in scores}
-    for first, second in itertools.combinations(scores, 2):
-        scorings[f"{first} - {second}"] = lead(of_set(first), of_set(second))
-    table = {}
-    for name, scoring in scorings.items():
-        low, high = source_bootstrap(sources, scoring)
-        table[name] = scoring(range(len(sources)))
-        table[f"{name}, from"], table[f"{name}, to"] = low, high
-    return table
+    names = [*scores, *(f"{one} - {other}" for one, other in pairs)]
+    found, (low, high) = rows_of(range(len(sources))), source_bootstrap(sources, rows_of)
+    return {
+        f"{name}{end}": dict(zip(COLUMNS, row, strict=True))
+        for name, *rows in zip(names, found, low, high, strict=True)
+        for end, row in zip(("", ", from", ", to"), rows, strict=True)
+    }
 
 
 def _scores(rows: Sequence[Row], folder: Path) -> list[ImageScore]:

@@ -59,17 +59,18 @@ def paired_bootstrap(
 
 def source_bootstrap(
     sources: Sequence[str],
-    scores_of: Callable[[Sequence[int]], dict[str, float]],
+    scores_of: Callable[[Sequence[int]], npt.NDArray[np.float64]],
     *,
     level: float = 0.95,
     draws: int = DRAWS_OF_IMAGES,
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Lower and upper end of the percentile interval of each score of a set of images.
 
     For scores that are no mean over images, as those pooled over nuclei are:
     `scores_of` is given the places of the images that were drawn, some of them
-    twice or more, and scores them together. Whole sources are drawn, as
-    `paired_bootstrap` does. The same input gives the same intervals.
+    twice or more, and gives their scores together, an array of any one shape.
+    Whole sources are drawn, as `paired_bootstrap` does. The same input gives
+    the same intervals.
 
     Raises
     ------
@@ -85,9 +86,5 @@ def source_bootstrap(
         scores_of(np.concatenate([members[place] for place in places]).tolist())
         for places in random.integers(len(names), size=(draws, len(names)))
     ]
-    ends = ((1 - level) / 2, (1 + level) / 2)
-    low, high = (
-        {name: float(np.quantile([scores[name] for scores in drawn], end)) for name in drawn[0]}
-        for end in ends
-    )
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
