@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nuclei import NucleusRows, Outline
+from nucleipel.core.nucleus_rows import NucleusRows, Outline
 from nucleipel.core.progress import track
 from nucleipel.instances.component import FIRST_Y
 from nucleipel.instances.frame import FramedMap

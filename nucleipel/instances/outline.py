@@ -18,7 +18,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.core.nuclei import Outline, Ring
+from nucleipel.core.nucleus_rows import Outline, Ring
 
 
 def outlines(

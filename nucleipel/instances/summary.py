@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nuclei import NucleusRows, Outline
+from nucleipel.core.nucleus_rows import NucleusRows, Outline
 
 LARGEST_AREA_PX = 2**16 - 1
 """Larger nuclei are counted at this area."""

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.core.nuclei import NucleusRows, Outline, Write, closed_xy
+from nucleipel.core.nucleus_rows import NucleusRows, Outline, Write, closed_xy
 
 GEOJSON, GEOJSON_GZ = "nuclei.geojson", "nuclei.geojson.gz"
 DECIMALS = 4

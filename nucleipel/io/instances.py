@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.atomic import sync, sync_tree, write_json
-from nucleipel.core.nuclei import NucleusRows
+from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.errors import StoreError
 from nucleipel.io.label_pyramid import LABELS, write_label_pyramid
 from nucleipel.io.nuclei import GeoJson, write_nuclei

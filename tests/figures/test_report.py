@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nuclei import NucleusRows
+from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.data.synthetic import Scene, build_scene
 from nucleipel.figures.crops import common_side, square_around, svg_path
 from nucleipel.figures.report import EXAMPLES, _histogram, _nice, build_report, data_uri_within

@@ -8,7 +8,7 @@ from skimage.color import rgb2hed
 from skimage.measure import regionprops
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nuclei import NucleusRows
+from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.data.synthetic_map import build_probability_map
 from nucleipel.instances.component import ROW
 from nucleipel.instances.frame import FramedMap

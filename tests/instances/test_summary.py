@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nuclei import NucleusRows
+from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.instances.summary import CELL_PX, LARGEST_AREA_PX, Summary
 
 SHAPE = (1000, 2000)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nuclei import NucleusRows
+from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.data.synthetic_map import build_probability_map
 from nucleipel.instances.frame import FramedMap
 from nucleipel.instances.measures import measure_nuclei

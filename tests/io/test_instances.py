@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from nucleipel.core.nuclei import NucleusRows
+from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.io.instances import create_working_map, read_instance_map, write_instances
 
 CERTIFICATE = {"instances_digest": "0123", "cut": {"block_px": 7}}

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nucleipel.core.nuclei import NucleusRows, Outline
+from nucleipel.core.nucleus_rows import NucleusRows, Outline
 from nucleipel.io.nuclei import ROWS_PER_GROUP, wkb, write_nuclei
 
 SQUARE = np.array([[0.0, 0.5], [0.0, 8.5], [8.0, 8.5], [8.0, 0.5]])
