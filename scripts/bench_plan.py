@@ -57,7 +57,7 @@ def main() -> None:
 def generate(folder: Path, side: int, tissue: float) -> Path:
     """A slide with islands of tissue, written row by row."""
     from nucleipel.data.synthetic_slide import tissue_on_glass
-    from nucleipel.io.write_slide import write_pyramid
+    from nucleipel.io.slides.write_slide import write_pyramid
 
     path = folder / f"generated-{side}.ome.tif"
     write_pyramid(

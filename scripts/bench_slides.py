@@ -81,7 +81,7 @@ def main() -> None:
 def generate(folder: Path, given: argparse.Namespace) -> Path:
     """A slide with islands of tissue, written row by row."""
     from nucleipel.data.synthetic_slide import tissue_on_glass
-    from nucleipel.io.write_slide import write_pyramid
+    from nucleipel.io.slides.write_slide import write_pyramid
 
     path = folder / f"generated-{given.side}.ome.tif"
     shape = (given.side, given.side)
@@ -186,7 +186,7 @@ def run(slide: Path, mask: str, given: argparse.Namespace) -> dict[str, Any]:
     from nucleipel.core.stopwatch import Stopwatch
     from nucleipel.data.synthetic import build_scene
     from nucleipel.io.manifest import manifest_of_images
-    from nucleipel.io.write_slide import write_slide
+    from nucleipel.io.slides.write_slide import write_slide
     from nucleipel.stages.segment import segment
 
     config = SegmentConfig(

@@ -27,7 +27,7 @@ from nucleipel.core.geometry import Box, core_tiles, reflected_indices
 from nucleipel.inference.windows import predict_part
 from nucleipel.instances import InstanceRule, segment_instances
 from nucleipel.instances.quantize import quantize
-from nucleipel.io.slide import open_slide
+from nucleipel.io.slides.slide import open_slide
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, WindowGrid, read_checkpoint
 

@@ -31,7 +31,7 @@ from skimage.color import rgb2hed
 from nucleipel.core.geometry import Box
 from nucleipel.errors import NucleipelError
 from nucleipel.io.instances import read_instance_map
-from nucleipel.io.slide import open_slide
+from nucleipel.io.slides.slide import open_slide
 
 SETTINGS = {
     "foreground_percent": 60,

@@ -23,7 +23,7 @@ class TinySet:
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> TinySet:
     from nucleipel.data.synthetic import build_scene
-    from nucleipel.io.write_slide import write_annotation, write_slide
+    from nucleipel.io.slides.write_slide import write_annotation, write_slide
 
     folder = tmp_path_factory.mktemp("tiny set")  # a space in a path is nothing unusual
     lines = ["image,label,split,source_id,mpp"]

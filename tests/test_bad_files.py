@@ -41,8 +41,8 @@ from untrained import small_network, write_untrained
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.slide import open_slide, read_annotation
-from nucleipel.io.write_slide import write_annotation
+from nucleipel.io.slides.slide import open_slide, read_annotation
+from nucleipel.io.slides.write_slide import write_annotation
 
 HERE = "here"
 ANNOTATIONS = "tests/io/test_annotations.py::test_refused_in_one_line"

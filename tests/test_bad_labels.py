@@ -12,8 +12,8 @@ from bad_files import LFS, NOISE, Make, content, cut, pipe, raster, tiff
 from refusing import accepted, refusal
 
 from nucleipel.io.patch_store import open_patch_store
-from nucleipel.io.slide import read_annotation
-from nucleipel.io.write_slide import write_annotation
+from nucleipel.io.slides.slide import read_annotation
+from nucleipel.io.slides.write_slide import write_annotation
 
 GRAY = NOISE[..., 0]
 SHAPE = NOISE.shape[:2]

@@ -29,8 +29,8 @@ from nucleipel.data.augment import Augment
 from nucleipel.data.order import drawn_item_of, item_of
 from nucleipel.data.sample import Sample, build_sample
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.reading import Reading
-from nucleipel.io.slide import open_annotation
+from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide import open_annotation
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import Literal
 from torch import nn
 
 from nucleipel.errors import PredictionError
-from nucleipel.io.slide import Slide
+from nucleipel.io.slides.slide import Slide
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.model.nuclear_dye import CELL_PX, REACH_PX, AsNuclearDye
 

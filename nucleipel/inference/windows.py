@@ -28,7 +28,7 @@ from nucleipel.data.sample import to_network_input
 from nucleipel.data.whole_images import resize
 from nucleipel.errors import PredictionError
 from nucleipel.instances.quantize import quantize
-from nucleipel.io.slide import Slide
+from nucleipel.io.slides.slide import Slide
 from nucleipel.model.checkpoint import WindowGrid
 from nucleipel.model.network import fold_batch_norm, to_probabilities
 

@@ -33,7 +33,7 @@ from nucleipel.errors import StoreError
 from nucleipel.io.label_pyramid import LABELS, write_label_pyramid
 from nucleipel.io.nuclei import GeoJson, write_nuclei
 from nucleipel.io.output import RECORD, read_record, read_written
-from nucleipel.io.slide import read_annotation
+from nucleipel.io.slides.slide import read_annotation
 from nucleipel.io.sums import require_whole
 
 INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"

@@ -24,8 +24,8 @@ from nucleipel.io.class_maps import describe_classes, ids_of_classes
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import open_image
 from nucleipel.io.manifest_csv import read_records
-from nucleipel.io.reading import Reading
-from nucleipel.io.slide import image_stem, open_annotation, open_slide
+from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide import image_stem, open_annotation, open_slide
 
 log = logging.getLogger(__name__)
 

@@ -32,8 +32,8 @@ from nucleipel.errors import ImageError, StoreError
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import open_image
 from nucleipel.io.output import identity, read_record, read_written
-from nucleipel.io.resolution import Resolution
-from nucleipel.io.slide import Slide
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide
 from nucleipel.io.sums import Written, count_present, require_whole
 
 MAP, THUMBNAIL, IMAGE_RECORD, META = "map", "thumbnail", "image.json", "zarr.json"

@@ -18,7 +18,7 @@ from nucleipel.errors import ImageError
 from nucleipel.io.annotations.qupath import read_outlines
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import StoredImage, open_image
-from nucleipel.io.slide import Slide
+from nucleipel.io.slides.slide import Slide
 
 AUTO, OFF = "auto", "off"
 SMALLEST_SLIDE_PX = 2048

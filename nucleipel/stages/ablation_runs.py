@@ -23,7 +23,7 @@ from nucleipel.errors import OutputError, TrainingError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.output import read_record
 from nucleipel.io.predictions import Prediction, open_predictions
-from nucleipel.io.reading import Reading
+from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.report import write_report
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint

@@ -22,9 +22,9 @@ from nucleipel.instances.targets import CLASSES, class_targets, one_hot
 from nucleipel.io.figure import write_figure
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.output import claim_output
-from nucleipel.io.reading import Reading
+from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.report import write_table
-from nucleipel.io.slide import open_annotation
+from nucleipel.io.slides.slide import open_annotation
 from nucleipel.losses import PELoss, pull_towards_annotation
 from nucleipel.losses.pel import FORMS
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint

@@ -11,7 +11,7 @@ from nucleipel.errors import ImageError
 from nucleipel.io.instances import missing_images, read_instance_map
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.report import write_report
-from nucleipel.io.slide import read_annotation
+from nucleipel.io.slides.slide import read_annotation
 from nucleipel.metrics.scores import ImageScore, mean, pool
 
 log = logging.getLogger(__name__)

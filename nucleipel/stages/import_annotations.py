@@ -17,7 +17,7 @@ from nucleipel.io.annotations import FORMATS, AnnotatedSource, Asked
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.manifest import names_a_folder
 from nucleipel.io.output import claim_output
-from nucleipel.io.write_slide import write_annotation, write_picture
+from nucleipel.io.slides.write_slide import write_annotation, write_picture
 
 log = logging.getLogger(__name__)
 

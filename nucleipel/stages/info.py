@@ -5,7 +5,7 @@ from pathlib import Path
 from nucleipel.config import InfoConfig
 from nucleipel.errors import ImageError
 from nucleipel.io.formats import StoredImage, open_image
-from nucleipel.io.resolution import describe_mpp
+from nucleipel.io.slides.resolution import describe_mpp
 from nucleipel.stages.reading import build_reading
 
 

@@ -11,8 +11,8 @@ from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.manifest import Row
 from nucleipel.io.predictions import Prediction
-from nucleipel.io.reading import Reading
-from nucleipel.io.slide import open_annotation
+from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide import open_annotation
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.training.calibration import Numbers
 

@@ -23,7 +23,7 @@ from nucleipel.inference.windows import choose_device, place_network
 from nucleipel.instances.memory import BYTES_PER_PIXEL, needed_bytes
 from nucleipel.instances.segment import BLOCK_PX
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.slide import WHOLE_READ_LIMIT_PX
+from nucleipel.io.slides.slide import WHOLE_READ_LIMIT_PX
 from nucleipel.io.tissue import require_tissue_files
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.plan_looks import Look, look_at

@@ -15,9 +15,9 @@ from nucleipel.core.tissue import glass_cores
 from nucleipel.inference.showing import show
 from nucleipel.io.manifest import Row
 from nucleipel.io.predictions import shard_boxes
-from nucleipel.io.reading import Reading
-from nucleipel.io.resolution import Resolution
-from nucleipel.io.slide import Slide
+from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide
 from nucleipel.io.tissue import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 

@@ -27,7 +27,7 @@ from nucleipel.instances.targets import BACKGROUND, INTERIOR
 from nucleipel.io.fingerprint import fingerprint
 from nucleipel.io.formats import Level, StoredImage
 from nucleipel.io.instances import OVERLAY, REPORT, create_working_map, write_overlay
-from nucleipel.io.mosaic import Mosaic, build_mosaic
+from nucleipel.io.slides.mosaic import Mosaic, build_mosaic
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import (
     CORES_PER_SHARD,
@@ -37,9 +37,9 @@ from nucleipel.io.predictions import (
     shard_boxes,
     write_prediction,
 )
-from nucleipel.io.reading import Reading
-from nucleipel.io.resolution import Resolution
-from nucleipel.io.slide import Slide
+from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide
 from nucleipel.io.tissue import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.stages.plan_looks import Look

@@ -2,7 +2,7 @@
 
 from nucleipel.config.reading import ReadConfig
 from nucleipel.errors import ConfigError
-from nucleipel.io.reading import Reading
+from nucleipel.io.slides.slide_reader import Reading
 
 
 def build_reading(

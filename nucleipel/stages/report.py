@@ -11,8 +11,8 @@ from nucleipel.figures.report import build_report
 from nucleipel.instances.summary import Summary
 from nucleipel.io.output import made_by
 from nucleipel.io.predictions import Prediction
-from nucleipel.io.resolution import Resolution
-from nucleipel.io.slide import Slide, as_picture
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide, as_picture
 
 
 def report_of_image(

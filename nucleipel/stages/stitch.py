@@ -31,8 +31,8 @@ from nucleipel.io.instances import (
 )
 from nucleipel.io.output import Output, claim_output
 from nucleipel.io.predictions import Prediction, Predictions, open_predictions
-from nucleipel.io.resolution import Resolution
-from nucleipel.io.slide import Slide
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide
 from nucleipel.stages.images import finish_images
 from nucleipel.stages.report import report_of_image
 

@@ -25,8 +25,8 @@ from nucleipel.io.patch_store import (
     write_patches,
     write_rows,
 )
-from nucleipel.io.reading import Reading
-from nucleipel.io.slide import open_annotation
+from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide import open_annotation
 from nucleipel.stages.reading import build_reading
 
 log = logging.getLogger(__name__)

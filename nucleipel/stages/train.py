@@ -13,7 +13,7 @@ from nucleipel.errors import CheckpointError, ConfigError
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.targets import CLASSES, MAPS
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.io.reading import Reading
+from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.checkpoint import (
     Checkpoint,

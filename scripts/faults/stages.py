@@ -13,7 +13,7 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.io.instances import read_instance_map
 from nucleipel.io.patch_store import open_patch_store
 from nucleipel.io.predictions import open_predictions
-from nucleipel.io.write_slide import write_annotation, write_slide
+from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import read_checkpoint
 
 SLIDES = {"train": (160, 224), "val": (128, 128), "test": (300, 420)}

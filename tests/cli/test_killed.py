@@ -22,8 +22,8 @@ from processes import (
 from nucleipel.data.synthetic_map import build_probability_map
 from nucleipel.io.output import claim_output
 from nucleipel.io.predictions import shard_boxes, write_prediction
-from nucleipel.io.resolution import Resolution
-from nucleipel.io.write_slide import write_slide
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.write_slide import write_slide
 
 
 def _kill_when(reached: Callable[[], bool], out: Path, *arguments: object) -> None:

@@ -15,8 +15,8 @@ from untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
 from nucleipel.io.predictions import open_predictions
-from nucleipel.io.slide import read_annotation
-from nucleipel.io.write_slide import write_slide
+from nucleipel.io.slides.slide import read_annotation
+from nucleipel.io.slides.write_slide import write_slide
 
 NOISE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
 

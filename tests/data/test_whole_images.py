@@ -18,9 +18,9 @@ from nucleipel.data.windows import annotated_images
 from nucleipel.errors import ImageError
 from nucleipel.inference.windows import predict_part, predict_probabilities
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.reading import Reading
-from nucleipel.io.slide import open_slide
-from nucleipel.io.write_slide import write_annotation, write_slide
+from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide import open_slide
+from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import WindowGrid
 
 STILL = Augment(rotate_degrees=0, intensity=0, stain=0)

@@ -10,7 +10,7 @@ from nucleipel.data.augment import Augment
 from nucleipel.data.order import item_of
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.reading import Reading
+from nucleipel.io.slides.slide_reader import Reading
 
 STILL = Augment(rotate_degrees=0, intensity=0, stain=0)
 LIVELY = Augment(rotate_degrees=30, intensity=1, stain=1)

@@ -23,7 +23,7 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.inference.windows import predict_part
 from nucleipel.instances import InstanceRule, segment_instances
 from nucleipel.instances.quantize import quantize
-from nucleipel.io.slide import open_slide
+from nucleipel.io.slides.slide import open_slide
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, WindowGrid, read_checkpoint
 from nucleipel.model.network import build_network

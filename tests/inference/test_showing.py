@@ -17,7 +17,7 @@ from nucleipel.inference.showing import show
 from nucleipel.inference.windows import predict_part
 from nucleipel.io.instances import read_instance_map
 from nucleipel.io.manifest import manifest_of_images
-from nucleipel.io.slide import open_slide
+from nucleipel.io.slides.slide import open_slide
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, read_checkpoint
 from nucleipel.model.nuclear_dye import REACH_PX, AsNuclearDye

@@ -472,7 +472,7 @@ def _derived_map(image: np.ndarray) -> np.ndarray:
 
 
 def test_real_images_have_one_hash(real_data: Path) -> None:
-    from nucleipel.io.slide import open_slide
+    from nucleipel.io.slides.slide import open_slide
 
     images = [real_data / "slides" / "CMU-1-Small-Region.svs"]
     for line in (real_data / "dsb2018" / "manifest.csv").read_text().splitlines()[1:]:

@@ -12,8 +12,8 @@ from slides_made import halves, write_ndpi, write_ome, write_ome_zarr, write_svs
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
 from nucleipel.io.formats import StoredImage, open_image
-from nucleipel.io.formats.stored import downsample_of, on_white
-from nucleipel.io.slide import open_slide
+from nucleipel.io.slides.formats.stored_image import downsample_of, on_white
+from nucleipel.io.slides.slide import open_slide
 
 BOX = Box(13, 20, 131, 177)
 Make = Callable[[Path, list[np.ndarray]], Path]

@@ -10,7 +10,7 @@ from refusing import refusal
 
 from nucleipel.errors import ImageError, ManifestError
 from nucleipel.io.manifest import manifest_of_images, read_manifest
-from nucleipel.io.write_slide import write_annotation, write_slide
+from nucleipel.io.slides.write_slide import write_annotation, write_slide
 
 HEADER = "image,label,split,source_id,mpp,id\n"
 

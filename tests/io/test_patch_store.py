@@ -9,7 +9,7 @@ from nucleipel.config import TileConfig
 from nucleipel.core.geometry import Box
 from nucleipel.errors import StoreError
 from nucleipel.io.patch_store import open_patch_store
-from nucleipel.io.slide import open_slide, read_annotation
+from nucleipel.io.slides.slide import open_slide, read_annotation
 from nucleipel.stages.tile import tile
 
 CONFIG = TileConfig(patch_px=64, overlap_px=16, mpp=0.5, shard_patches=4)

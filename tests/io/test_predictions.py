@@ -9,7 +9,7 @@ import zarr
 
 from nucleipel.core.geometry import Box
 from nucleipel.io.predictions import write_prediction
-from nucleipel.io.resolution import Resolution
+from nucleipel.io.slides.resolution import Resolution
 
 WRITERS = 8
 

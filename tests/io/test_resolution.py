@@ -11,8 +11,8 @@ from slides_made import halves, write_ome
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.slide import open_annotation, open_slide
-from nucleipel.io.write_slide import write_annotation
+from nucleipel.io.slides.slide import open_annotation, open_slide
+from nucleipel.io.slides.write_slide import write_annotation
 
 MPP = 0.25
 
@@ -84,7 +84,7 @@ def test_large_regions_are_averaged_in_bands(
 ) -> None:
     with open_slide(pyramid, at_mpp=0.45) as slide:
         whole = slide.read(Box.of_shape(slide.shape))
-        monkeypatch.setattr("nucleipel.io.slide.BAND_PX", 3000)
+        monkeypatch.setattr("nucleipel.io.slides.slide.BAND_PX", 3000)
         assert np.array_equal(slide.read(Box.of_shape(slide.shape)), whole)
 
 

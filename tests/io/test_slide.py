@@ -9,14 +9,14 @@ from PIL import Image
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.slide import (
+from nucleipel.io.slides.slide import (
     image_stem,
     open_annotation,
     open_slide,
     read_annotation,
     require_channels,
 )
-from nucleipel.io.write_slide import write_annotation, write_slide
+from nucleipel.io.slides.write_slide import write_annotation, write_slide
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_a_large_slide_is_sampled_not_read(tmp_path: Path, monkeypatch: pytest.M
     pixels = np.zeros((600, 700), np.uint8)
     pixels[:, 350:] = 200
     write_slide(tmp_path / "a.ome.tif", pixels, mpp=None)
-    monkeypatch.setattr("nucleipel.io.slide.WHOLE_READ_LIMIT_PX", 1000)
+    monkeypatch.setattr("nucleipel.io.slides.slide.WHOLE_READ_LIMIT_PX", 1000)
     with open_slide(tmp_path / "a.ome.tif") as slide:
         assert slide.intensity_range().low == (0.0,)
         assert slide.intensity_range().high == (200.0,)

@@ -21,7 +21,7 @@ from nucleipel.config import (
 )
 from nucleipel.data.synthetic import build_scene
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.write_slide import write_annotation, write_slide
+from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.stages.finetune_patches import finetune_patches
 from nucleipel.stages.predict import predict
 from nucleipel.stages.stitch import stitch

@@ -16,7 +16,7 @@ def _die() -> None:
 
 
 def dask_setup(_: Any) -> None:
-    from nucleipel.io.reading import Reading
+    from nucleipel.io.slides.slide_reader import Reading
     from nucleipel.io.sums import Written
 
     opened, added = Reading.open, Written.add

@@ -23,7 +23,7 @@ from nucleipel.config.ablation import FinalistsConfig, GridConfig
 from nucleipel.config.finetuning import PELConfig
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ConfigError, ManifestError, OutputError
-from nucleipel.io.write_slide import write_annotation, write_slide
+from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.stages.ablate import ablate, select_finalists, select_transfer
 from nucleipel.stages.train import train
 

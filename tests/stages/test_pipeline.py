@@ -33,7 +33,7 @@ from nucleipel.io.manifest import manifest_of_images, read_manifest
 from nucleipel.io.nuclei import wkb
 from nucleipel.io.patch_store import open_patch_store
 from nucleipel.io.predictions import open_predictions
-from nucleipel.io.write_slide import write_annotation, write_slide
+from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.calibrate import calibrate
 from nucleipel.stages.evaluate import evaluate
@@ -100,7 +100,7 @@ def test_the_map_does_not_depend_on_how_it_was_cut(ran: Path, tiny_set, tmp_path
 
     from nucleipel.core.geometry import Box
     from nucleipel.inference.windows import predict_part
-    from nucleipel.io.slide import open_slide
+    from nucleipel.io.slides.slide import open_slide
 
     tiled = open_predictions(ran / "maps.zarr").images[0].read_map()
     checkpoint = read_checkpoint(ran / "finetune")
@@ -129,7 +129,7 @@ def test_a_halo_below_the_receptive_radius_would_show(ran: Path, tiny_set) -> No
 
     from nucleipel.core.geometry import Box
     from nucleipel.inference.windows import predict_part
-    from nucleipel.io.slide import open_slide
+    from nucleipel.io.slides.slide import open_slide
 
     checkpoint = read_checkpoint(ran / "finetune")
     with open_slide(tiny_set.image("test")) as slide:

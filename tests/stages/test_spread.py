@@ -19,7 +19,7 @@ from nucleipel.core.shard import CLOSE
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ClusterError
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.write_slide import write_slide
+from nucleipel.io.slides.write_slide import write_slide
 from nucleipel.stages.cluster import Cluster
 from nucleipel.stages.predict import predict
 from nucleipel.stages.segment import segment

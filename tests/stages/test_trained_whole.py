@@ -22,7 +22,7 @@ from nucleipel.errors import ConfigError, ImageError
 from nucleipel.inference.windows import predict_part
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.predictions import open_predictions
-from nucleipel.io.slide import open_slide
+from nucleipel.io.slides.slide import open_slide
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.deviation import deviation
 from nucleipel.stages.finetune_patches import finetune_patches
@@ -77,7 +77,7 @@ def test_its_maps_are_of_whole_images(run, tiny_set, tmp_path) -> None:
 
 
 def test_large_images_are_refused_before_the_work(run, tiny_set, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("nucleipel.io.reading.WHOLE_SHRINK", 2)
+    monkeypatch.setattr("nucleipel.io.slides.slide_reader.WHOLE_SHRINK", 2)
     rows = read_manifest(tiny_set.manifest)
     with pytest.raises(ImageError, match=r"2 images cannot be used: .*too large to be resized"):
         predict(run, rows, tmp_path / "maps.zarr", PredictConfig(device="cpu"))

@@ -23,8 +23,8 @@ from nucleipel.io.annotations.source import (
     require_file,
     shape_of,
 )
-from nucleipel.io.formats.stored import one_line
-from nucleipel.io.slide import image_stem
+from nucleipel.io.slides.formats.stored_image import one_line
+from nucleipel.io.slides.slide import image_stem
 
 
 def read_coco(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:

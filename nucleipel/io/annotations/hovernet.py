@@ -18,7 +18,7 @@ from nucleipel.io.annotations.source import (
     require_folder,
     shape_of,
 )
-from nucleipel.io.formats.stored import one_line
+from nucleipel.io.slides.formats.stored_image import one_line
 
 
 def read_hovernet(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:

@@ -26,8 +26,8 @@ from nucleipel.io.annotations.source import (
 )
 from nucleipel.io.class_maps import FEWEST_PIECES, describe_classes, ids_of_classes, number_pieces
 from nucleipel.io.formats import open_image
-from nucleipel.io.formats.stored import one_line
-from nucleipel.io.slide import image_stem
+from nucleipel.io.slides.formats.stored_image import one_line
+from nucleipel.io.slides.slide import image_stem
 
 LABEL_FOLDERS = ("labels", "masks")
 LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label")

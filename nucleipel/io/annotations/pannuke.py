@@ -21,7 +21,7 @@ from nucleipel.io.annotations.source import (
     integral,
     require_folder,
 )
-from nucleipel.io.formats.stored import one_line
+from nucleipel.io.slides.formats.stored_image import one_line
 
 CLASSES = 5
 

@@ -26,7 +26,7 @@ from nucleipel.io.annotations.source import (
     require_coordinates,
     shape_of,
 )
-from nucleipel.io.slide import image_stem
+from nucleipel.io.slides.slide import image_stem
 
 log = logging.getLogger(__name__)
 

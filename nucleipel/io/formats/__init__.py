@@ -1,6 +1,1 @@
-"""One file a container format, each of which turns a path into a `StoredImage`."""
-
-from nucleipel.io.formats.opening import open_image
-from nucleipel.io.formats.stored import Level, MppFound, StoredImage
-
-__all__ = ["Level", "MppFound", "StoredImage", "open_image"]
+"""Slides and images: every container format, opened and read by region at the working mpp."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from nucleipel.core.geometry import Box
 from nucleipel.io.formats import Level, StoredImage
-from nucleipel.io.formats.stored import Pixels
-from nucleipel.io.resolution import Resolution
-from nucleipel.io.slide import Slide
+from nucleipel.io.slides.formats.stored_image import Pixels
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide
 
 
 @dataclass(frozen=True)

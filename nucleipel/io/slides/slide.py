@@ -3,7 +3,7 @@
 A `Slide` gives the pixels of any box of the working frame, (H, W, C) in the
 stored dtype (uint8 or uint16), and decodes no more than it needs. The
 containers are in `nucleipel.io.formats`; how mpp and levels play together is
-told in `nucleipel.io.resolution`; an `Annotation` is read in the same frame.
+told in `nucleipel.io.slides.resolution`; an `Annotation` is read in the same frame.
 """
 
 import re
@@ -19,7 +19,7 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.resample import centers, resample, taps
 from nucleipel.errors import ImageError
 from nucleipel.io.formats import StoredImage, open_image
-from nucleipel.io.resolution import Resolution, agreed_mpp, choose_resolution
+from nucleipel.io.slides.resolution import Resolution, agreed_mpp, choose_resolution
 
 WHOLE_READ_LIMIT_PX = 16 * 2**20
 BRIGHTNESS_PX = 512

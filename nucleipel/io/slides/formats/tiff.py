@@ -18,7 +18,7 @@ import numpy as np
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.formats.stored import (
+from nucleipel.io.slides.formats.stored_image import (
     GRAY,
     RGB,
     WHOLE_LEVEL_BYTES,
@@ -28,7 +28,7 @@ from nucleipel.io.formats.stored import (
     downsample_of,
     on_white,
 )
-from nucleipel.io.formats.tiff_mpp import found_mpp, ome_channels
+from nucleipel.io.slides.formats.tiff_mpp import found_mpp, ome_channels
 
 LARGEST_CHUNK_BYTES = 2**30
 DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG", "APERIO_JP2000_RGB", "JPEG_LOSSY", "WEBP")

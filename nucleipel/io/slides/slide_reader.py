@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nucleipel.errors import ImageError
-from nucleipel.io.slide import Slide, open_slide, require_channels
+from nucleipel.io.slides.slide import Slide, open_slide, require_channels
 
 WHOLE_SHRINK = 8
 """A nucleus of 20 px across would have 2.5 left."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.formats.stored import (
+from nucleipel.io.slides.formats.stored_image import (
     RGB,
     Level,
     MppFound,

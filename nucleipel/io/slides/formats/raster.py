@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.errors import ImageError
-from nucleipel.io.formats.stored import GRAY, RGB, Level, StoredImage, on_white
+from nucleipel.io.slides.formats.stored_image import GRAY, RGB, Level, StoredImage, on_white
 
 LARGEST_PX = 2**27
 """11,585 x 11,585 px: anything larger belongs in a tiled file, and Pillow stops not far above."""

@@ -8,7 +8,7 @@ import html
 import re
 from typing import Any
 
-from nucleipel.io.formats.stored import MppFound
+from nucleipel.io.slides.formats.stored_image import MppFound
 
 COARSEST_TAG_MPP = 20.0
 """Resolution tags that mean larger pixels (1,270 dots per inch or fewer) are a printer's."""
