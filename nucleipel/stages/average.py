@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nucleipel.errors import CheckpointError
-from nucleipel.io.output import claim_output
+from nucleipel.io.records.output import claim_output
 from nucleipel.model.average import RELATED, average_weights, similarity
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 

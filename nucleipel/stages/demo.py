@@ -19,7 +19,7 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import TrainingError
 from nucleipel.io.instances import OVERLAY
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.output import claim_output
+from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.stages.evaluate import evaluate
 from nucleipel.stages.finetune_patches import finetune_patches

@@ -21,7 +21,7 @@ from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.targets import CLASSES, class_targets, one_hot
 from nucleipel.io.figure import write_figure
 from nucleipel.io.manifest import Manifest, Row
-from nucleipel.io.output import claim_output
+from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.report import write_table
 from nucleipel.io.slides.slide import open_annotation

@@ -16,7 +16,7 @@ from nucleipel.config.fitting import FitConfig
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import Sample
 from nucleipel.instances.rule import InstanceRule
-from nucleipel.io.output import Output, claim_output
+from nucleipel.io.records.output import Output, claim_output
 from nucleipel.losses import ClassesAndDistance
 from nucleipel.training.fit import Best, Schedule, fit
 from nucleipel.training.ranks import Ranks

@@ -6,7 +6,7 @@ from typing import Any
 
 from nucleipel.core.shard import Shard
 from nucleipel.errors import NucleipelError, StoreError
-from nucleipel.io.output import Output, holding
+from nucleipel.io.records.output import Output, holding
 
 log = logging.getLogger(__name__)
 

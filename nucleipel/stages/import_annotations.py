@@ -14,9 +14,9 @@ from nucleipel.core.atomic import write_text
 from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations import FORMATS, AnnotatedSource, Asked
-from nucleipel.io.fingerprint import fingerprint
+from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.manifest import names_a_folder
-from nucleipel.io.output import claim_output
+from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.write_slide import write_annotation, write_picture
 
 log = logging.getLogger(__name__)

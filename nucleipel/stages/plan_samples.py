@@ -24,11 +24,11 @@ from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
 from nucleipel.instances.targets import BACKGROUND, INTERIOR
-from nucleipel.io.fingerprint import fingerprint
+from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.formats import Level, StoredImage
 from nucleipel.io.instances import OVERLAY, REPORT, create_working_map, write_overlay
 from nucleipel.io.slides.mosaic import Mosaic, build_mosaic
-from nucleipel.io.output import claim_output
+from nucleipel.io.records.output import claim_output
 from nucleipel.io.predictions import (
     CORES_PER_SHARD,
     THUMBNAIL,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.figures.report import build_report
 from nucleipel.instances.summary import Summary
-from nucleipel.io.output import made_by
+from nucleipel.io.records.output import made_by
 from nucleipel.io.predictions import Prediction
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide, as_picture

@@ -9,7 +9,7 @@ from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig, TileCon
 from nucleipel.core.shard import CLOSE, Shard
 from nucleipel.errors import StoreError
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.output import Output
+from nucleipel.io.records.output import Output
 from nucleipel.io.patch_store import all_shards
 from nucleipel.io.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint

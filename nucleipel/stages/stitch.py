@@ -29,7 +29,7 @@ from nucleipel.io.instances import (
     work_folder,
     write_instances,
 )
-from nucleipel.io.output import Output, claim_output
+from nucleipel.io.records.output import Output, claim_output
 from nucleipel.io.predictions import Prediction, Predictions, open_predictions
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide

@@ -16,7 +16,7 @@ from nucleipel.core.progress import track
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ManifestError, StoreError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
-from nucleipel.io.output import Output, claim_output
+from nucleipel.io.records.output import Output, claim_output
 from nucleipel.io.patch_store import (
     PatchRow,
     all_shards,

@@ -22,14 +22,14 @@ from typing import Any
 from faults.child import in_child
 from faults.stages import OUT, set_each, write_slides
 
-import nucleipel.io.output
+import nucleipel.io.records.output
 import nucleipel.io.patch_store
 import nucleipel.io.predictions
 import nucleipel.stages.finetune_patches
 import nucleipel.stages.stitch
 from nucleipel.cli.main import cli
 from nucleipel.core.threads import behind
-from nucleipel.io.sums import JOURNAL, Written
+from nucleipel.io.records.checksums import JOURNAL, Written
 
 BOUND = 0.03
 
@@ -100,7 +100,7 @@ def _bare(_: list[float]) -> None:
             stream.writelines(f"{zeros}  {name}\n" for name in names)
 
     vars(os)["fsync"] = lambda _: None
-    vars(nucleipel.io.output)["digest_of"] = lambda _: zeros
+    vars(nucleipel.io.records.output)["digest_of"] = lambda _: zeros
     Written.add = add  # type: ignore[method-assign]
 
 
@@ -136,7 +136,7 @@ def _clocked(spent: list[float]) -> None:
     around(hashlib, "file_digest")
     around(hashlib, "sha256")
     around(Written, "add")
-    around(nucleipel.io.output.Output, "commit")
+    around(nucleipel.io.records.output.Output, "commit")
     around(nucleipel.training.state.TrainingState, "save")
 
     @contextmanager

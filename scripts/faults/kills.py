@@ -11,7 +11,7 @@ from typing import Any
 from faults.child import run
 from faults.stages import STAGES, command, digest_in_child, digests, empty_place
 
-from nucleipel.io.output import read_journals
+from nucleipel.io.records.output import read_journals
 
 
 def kill_trials(

@@ -9,7 +9,7 @@ from slides_made import halves, write_svs
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.fingerprint import fingerprint
+from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.formats import open_image
 from nucleipel.io.slides.formats.openslide import open_through_openslide
 

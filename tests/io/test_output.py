@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nucleipel.errors import OutputError, StoreError
-from nucleipel.io.output import claim_output, identity, read_record
+from nucleipel.io.records.output import claim_output, identity, read_record
 
 RUN = {"stage": "tile", "config": {"patch_px": 256, "deep": {"a": 1}}, "inputs": {"images": "00"}}
 

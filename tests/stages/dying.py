@@ -17,7 +17,7 @@ def _die() -> None:
 
 def dask_setup(_: Any) -> None:
     from nucleipel.io.slides.slide_reader import Reading
-    from nucleipel.io.sums import Written
+    from nucleipel.io.records.checksums import Written
 
     opened, added = Reading.open, Written.add
 

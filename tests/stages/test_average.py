@@ -10,7 +10,7 @@ from untrained import State, small_network, write_untrained
 
 from nucleipel.cli.main import cli
 from nucleipel.errors import CheckpointError, OutputError
-from nucleipel.io.output import read_record
+from nucleipel.io.records.output import read_record
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.average import average
 from nucleipel.stages.verify import verify

@@ -140,7 +140,7 @@ def test_another_holder_is_told(
     random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
     rows = read_manifest(tiny_set.manifest)
-    import nucleipel.io.output as output
+    import nucleipel.io.records.output as output
 
     class Held:
         def __init__(self, path: Path, **_: object) -> None:

@@ -11,7 +11,7 @@ import pytest
 from nucleipel.config import SubmitConfig, TileConfig, load_config
 from nucleipel.errors import ConfigError, ImageError, ManifestError, SubmitError
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.output import read_record
+from nucleipel.io.records.output import read_record
 from nucleipel.stages.submit import STAGE_FUNCTION, build_jobs, submit
 from nucleipel.stages.tile import tile
 

@@ -11,7 +11,7 @@ from nucleipel.config import PredictConfig, StitchConfig, TileConfig, TrainConfi
 from nucleipel.config.fitting import NetworkConfig
 from nucleipel.errors import StoreError
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.verify import inspect_output
+from nucleipel.io.records.verify import inspect_output
 from nucleipel.stages.predict import predict
 from nucleipel.stages.stitch import stitch
 from nucleipel.stages.tile import tile

@@ -29,7 +29,7 @@ from nucleipel.core.atomic import read_sealed_json, sync, write_sealed_json, wri
 from nucleipel.core.locks import PREFIX, HeldError, Lock
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import OutputError, StoreError
-from nucleipel.io.sums import JOURNAL, SUMS, digest_of, format_sums, read_sums
+from nucleipel.io.records.checksums import JOURNAL, SUMS, digest_of, format_sums, read_sums
 
 RECORD, COPY, CONFIG = "nucleipel.json", ".nucleipel.json", "config.yaml"
 NO_RESULTS = ("state.json", "state-*.safetensors", "tensorboard")

@@ -14,7 +14,7 @@ from nucleipel.core.atomic import read_sealed_json, write_sealed_json, write_tex
 from nucleipel.core.locks import PREFIX, HeldError, Lock
 from nucleipel.core.progress import track
 from nucleipel.errors import StoreError
-from nucleipel.io.output import (
+from nucleipel.io.records.output import (
     COPY,
     RECORD,
     journals_of,
@@ -22,7 +22,7 @@ from nucleipel.io.output import (
     restore_journals,
     result_files,
 )
-from nucleipel.io.sums import SUMS, digest_of, format_sums, read_sums
+from nucleipel.io.records.checksums import SUMS, digest_of, format_sums, read_sums
 
 MISSING, ALTERED, UNVOUCHED = "missing", "altered", "not vouched for: its list is damaged"
 WHOLE_FOLDERS = ("stitch", "segment")
