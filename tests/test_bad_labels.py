@@ -11,7 +11,7 @@ import pytest
 from bad_files import LFS, NOISE, Make, content, cut, pipe, raster, tiff
 from refusing import accepted, refusal
 
-from nucleipel.io.patch_store import open_patch_store
+from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.io.slides.write_slide import write_annotation
 

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from nucleipel.data.augment import Augment
 from nucleipel.data.order import drawn_item_of, item_of
 from nucleipel.data.sample import Sample, build_sample
-from nucleipel.io.patch_store import PatchRow, PatchStore
+from nucleipel.io.stores.patches import PatchRow, PatchStore
 
 
 class TrainingPatches(Dataset[Sample]):

@@ -22,7 +22,7 @@ from nucleipel.core.stopping import listen
 from nucleipel.errors import OutputError, TrainingError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.records.output import read_record
-from nucleipel.io.predictions import Prediction, open_predictions
+from nucleipel.io.stores.predictions import Prediction, open_predictions
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.report import write_report
 from nucleipel.metrics.scores import ImageScore

@@ -10,7 +10,7 @@ from nucleipel.config import CalibrateConfig, PredictConfig
 from nucleipel.core.progress import track
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.records.output import claim_output
-from nucleipel.io.predictions import open_predictions
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.report import write_table
 from nucleipel.metrics.scores import pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint

@@ -14,7 +14,7 @@ from nucleipel.core.geometry import Box, core_tiles
 from nucleipel.core.tissue import glass_cores
 from nucleipel.inference.showing import show
 from nucleipel.io.manifest import Row
-from nucleipel.io.predictions import shard_boxes
+from nucleipel.io.stores.predictions import shard_boxes
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide

@@ -29,7 +29,7 @@ from nucleipel.io.formats import Level, StoredImage
 from nucleipel.io.instances import OVERLAY, REPORT, create_working_map, write_overlay
 from nucleipel.io.slides.mosaic import Mosaic, build_mosaic
 from nucleipel.io.records.output import claim_output
-from nucleipel.io.predictions import (
+from nucleipel.io.stores.predictions import (
     CORES_PER_SHARD,
     THUMBNAIL,
     Prediction,

@@ -17,7 +17,7 @@ from nucleipel.inference.showing import show
 from nucleipel.inference.windows import choose_device, place_network, predict_parts
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import Output, claim_output
-from nucleipel.io.predictions import is_predicted, parts_left, shard_boxes, write_prediction
+from nucleipel.io.stores.predictions import is_predicted, parts_left, shard_boxes, write_prediction
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.tissue import require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint

@@ -10,7 +10,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.figures.report import build_report
 from nucleipel.instances.summary import Summary
 from nucleipel.io.records.output import made_by
-from nucleipel.io.predictions import Prediction
+from nucleipel.io.stores.predictions import Prediction
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide, as_picture
 

@@ -10,7 +10,7 @@ from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.records.output import Output, claim_output
-from nucleipel.io.predictions import open_predictions
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.predict import inputs_of, predict_images, reading_of
 from nucleipel.stages.stitch import choose_block_px, stitch_images

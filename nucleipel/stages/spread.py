@@ -10,8 +10,8 @@ from nucleipel.core.shard import CLOSE, Shard
 from nucleipel.errors import StoreError
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.records.output import Output
-from nucleipel.io.patch_store import all_shards
-from nucleipel.io.predictions import open_predictions
+from nucleipel.io.stores.patches import all_shards
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.cluster import Cluster, Work
 from nucleipel.stages.predict import claim_predictions, inputs_of, predict, reading_of

@@ -30,7 +30,7 @@ from nucleipel.io.instances import (
     write_instances,
 )
 from nucleipel.io.records.output import Output, claim_output
-from nucleipel.io.predictions import Prediction, Predictions, open_predictions
+from nucleipel.io.stores.predictions import Prediction, Predictions, open_predictions
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 from nucleipel.stages.images import finish_images

@@ -37,7 +37,7 @@ from nucleipel.errors import NucleipelError, StoreError
 from nucleipel.instances.ahead import compile_all, compiling_ahead
 from nucleipel.io.instances import is_written
 from nucleipel.io.records.output import Output, holding, read_record
-from nucleipel.io.predictions import open_predictions
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.stages.stitch import stitch_image
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from nucleipel.core.atomic import write_json, write_text
 from nucleipel.core.stopping import REQUEUE
 from nucleipel.errors import OutputError, SubmitError
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.io.patch_store import shard_count
+from nucleipel.io.stores.patches import shard_count
 from nucleipel.io.slurm import cancel_jobs, submit_script
 from nucleipel.stages.tile import lay_tiles
 

@@ -17,7 +17,7 @@ from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ManifestError, StoreError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.records.output import Output, claim_output
-from nucleipel.io.patch_store import (
+from nucleipel.io.stores.patches import (
     PatchRow,
     all_shards,
     shard_count,

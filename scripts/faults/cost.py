@@ -23,8 +23,8 @@ from faults.child import in_child
 from faults.stages import OUT, set_each, write_slides
 
 import nucleipel.io.records.output
-import nucleipel.io.patch_store
-import nucleipel.io.predictions
+import nucleipel.io.stores.patches
+import nucleipel.io.stores.predictions
 import nucleipel.stages.finetune_patches
 import nucleipel.stages.stitch
 from nucleipel.cli.main import cli
@@ -154,5 +154,5 @@ def _clocked(spent: list[float]) -> None:
             with clock(1):
                 real.__exit__(*sys.exc_info())
 
-    for owner in (nucleipel.io.patch_store, nucleipel.io.predictions):
+    for owner in (nucleipel.io.stores.patches, nucleipel.io.stores.predictions):
         vars(owner)["behind"] = waiting_behind

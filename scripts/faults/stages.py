@@ -11,8 +11,8 @@ from faults.child import in_child, run
 
 from nucleipel.data.synthetic import build_scene
 from nucleipel.io.instances import read_instance_map
-from nucleipel.io.patch_store import open_patch_store
-from nucleipel.io.predictions import open_predictions
+from nucleipel.io.stores.patches import open_patch_store
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import read_checkpoint
 

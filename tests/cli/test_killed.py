@@ -21,7 +21,7 @@ from processes import (
 
 from nucleipel.data.synthetic_map import build_probability_map
 from nucleipel.io.records.output import claim_output
-from nucleipel.io.predictions import shard_boxes, write_prediction
+from nucleipel.io.stores.predictions import shard_boxes, write_prediction
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.write_slide import write_slide
 

@@ -14,7 +14,7 @@ from slides_made import halves, write_ome, write_svs
 from untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
-from nucleipel.io.predictions import open_predictions
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.io.slides.write_slide import write_slide
 

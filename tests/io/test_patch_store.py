@@ -8,7 +8,7 @@ import pytest
 from nucleipel.config import TileConfig
 from nucleipel.core.geometry import Box
 from nucleipel.errors import StoreError
-from nucleipel.io.patch_store import open_patch_store
+from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.slides.slide import open_slide, read_annotation
 from nucleipel.stages.tile import tile
 

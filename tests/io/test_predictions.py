@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 
 from nucleipel.core.geometry import Box
-from nucleipel.io.predictions import write_prediction
+from nucleipel.io.stores.predictions import write_prediction
 from nucleipel.io.slides.resolution import Resolution
 
 WRITERS = 8

@@ -31,8 +31,8 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import manifest_of_images, read_manifest
 from nucleipel.io.nuclei import wkb
-from nucleipel.io.patch_store import open_patch_store
-from nucleipel.io.predictions import open_predictions
+from nucleipel.io.stores.patches import open_patch_store
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.calibrate import calibrate

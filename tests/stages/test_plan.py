@@ -20,7 +20,7 @@ from untrained import small_network, write_untrained
 from nucleipel.cli import cli
 from nucleipel.core import machine
 from nucleipel.data.synthetic_slide import tissue_on_glass
-from nucleipel.io.patch_store import open_patch_store
+from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.slides.write_slide import write_pyramid
 
 TILE = ["--set", "tile.patch_px=32", "--set", "tile.overlap_px=8", "--set", "tile.mpp=0.5"]

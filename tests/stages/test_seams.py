@@ -23,7 +23,7 @@ from nucleipel.config import (
 )
 from nucleipel.errors import CheckpointError
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.predictions import open_predictions
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.model.export import describe_use
 from nucleipel.stages.calibrate import calibrate

@@ -14,7 +14,7 @@ from nucleipel.core.locks import HeldError
 from nucleipel.core.shard import CLOSE, Shard
 from nucleipel.errors import ImageError, OutputError, StoreError
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.patch_store import open_patch_store
+from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.stages.evaluate import evaluate
 from nucleipel.stages.predict import predict
 from nucleipel.stages.stitch import stitch

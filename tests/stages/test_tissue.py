@@ -16,7 +16,7 @@ from untrained import small_network, write_untrained
 from nucleipel.config import PredictConfig, SegmentConfig
 from nucleipel.errors import OutputError
 from nucleipel.io.manifest import manifest_of_images
-from nucleipel.io.predictions import open_predictions
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import open_slide
 from nucleipel.io.tissue import find_tissue, tissue_of
 from nucleipel.stages.predict import predict

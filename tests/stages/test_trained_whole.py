@@ -21,7 +21,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.errors import ConfigError, ImageError
 from nucleipel.inference.windows import predict_part
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.predictions import open_predictions
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import open_slide
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.deviation import deviation

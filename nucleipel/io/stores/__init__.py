@@ -1,0 +1,1 @@
+"""Zarr stores between the stages: training patches and probability maps."""
