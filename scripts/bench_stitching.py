@@ -297,7 +297,7 @@ def run_sparse(path: Path, given: argparse.Namespace) -> dict[str, Any]:
     import zarr
 
     from nucleipel.instances import segment_instances
-    from nucleipel.io.instances import create_working_map
+    from nucleipel.io.nuclei.image_output import create_working_map
 
     cv2.setNumThreads(1)
     stored = zarr.open_array(path, mode="r")

@@ -30,7 +30,7 @@ from skimage.color import rgb2hed
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import NucleipelError
-from nucleipel.io.instances import read_instance_map
+from nucleipel.io.nuclei.image_output import read_instance_map
 from nucleipel.io.slides.slide import open_slide
 
 SETTINGS = {

@@ -8,7 +8,7 @@ from typing import Any
 from nucleipel.config import EvaluateConfig
 from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
-from nucleipel.io.instances import missing_images, read_instance_map
+from nucleipel.io.nuclei.image_output import missing_images, read_instance_map
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.report import write_report
 from nucleipel.io.slides.slide import read_annotation

@@ -26,7 +26,7 @@ from nucleipel.instances.segment import BLOCK_PX, segment_instances
 from nucleipel.instances.targets import BACKGROUND, INTERIOR
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.formats import Level, StoredImage
-from nucleipel.io.instances import OVERLAY, REPORT, create_working_map, write_overlay
+from nucleipel.io.nuclei.image_output import OVERLAY, REPORT, create_working_map, write_overlay
 from nucleipel.io.slides.mosaic import Mosaic, build_mosaic
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.stores.predictions import (

@@ -23,7 +23,7 @@ from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
 from nucleipel.instances.summary import Summary
-from nucleipel.io.instances import (
+from nucleipel.io.nuclei.image_output import (
     create_working_map,
     is_written,
     work_folder,

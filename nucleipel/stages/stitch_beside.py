@@ -35,7 +35,7 @@ from nucleipel.core.stopping import ignore_in_worker
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import NucleipelError, StoreError
 from nucleipel.instances.ahead import compile_all, compiling_ahead
-from nucleipel.io.instances import is_written
+from nucleipel.io.nuclei.image_output import is_written
 from nucleipel.io.records.output import Output, holding, read_record
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.stages.stitch import stitch_image

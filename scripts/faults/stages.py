@@ -10,7 +10,7 @@ from pathlib import Path
 from faults.child import in_child, run
 
 from nucleipel.data.synthetic import build_scene
-from nucleipel.io.instances import read_instance_map
+from nucleipel.io.nuclei.image_output import read_instance_map
 from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.write_slide import write_annotation, write_slide

@@ -15,7 +15,7 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import PredictionError
 from nucleipel.inference.showing import show
 from nucleipel.inference.windows import predict_part
-from nucleipel.io.instances import read_instance_map
+from nucleipel.io.nuclei.image_output import read_instance_map
 from nucleipel.io.manifest import manifest_of_images
 from nucleipel.io.slides.slide import open_slide
 from nucleipel.metrics.scores import ImageScore

@@ -16,7 +16,7 @@ from nucleipel.instances.frame import FramedMap
 from nucleipel.instances.measures import measure_nuclei
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.annotations import FORMATS, Asked
-from nucleipel.io.geojson import open_geojson
+from nucleipel.io.nuclei.geojson import open_geojson
 
 UNIQUE = uuid.UUID(int=7)
 RING = np.array([[0.0, 0.5], [0.0, 8.5], [8.0, 8.5], [8.0, 0.5]])

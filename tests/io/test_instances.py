@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from nucleipel.core.nucleus_rows import NucleusRows
-from nucleipel.io.instances import create_working_map, read_instance_map, write_instances
+from nucleipel.io.nuclei.image_output import create_working_map, read_instance_map, write_instances
 
 CERTIFICATE = {"instances_digest": "0123", "cut": {"block_px": 7}}
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nucleipel.core.nucleus_rows import NucleusRows, Outline
-from nucleipel.io.nuclei import ROWS_PER_GROUP, wkb, write_nuclei
+from nucleipel.io.nuclei.tables import ROWS_PER_GROUP, wkb, write_nuclei
 
 SQUARE = np.array([[0.0, 0.5], [0.0, 8.5], [8.0, 8.5], [8.0, 0.5]])
 HOLE = np.array([[2.0, 2.0], [3.0, 2.0], [3.0, 3.0], [2.0, 3.0]])

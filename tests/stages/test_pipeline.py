@@ -30,7 +30,7 @@ from nucleipel.core.geometry import reflected_indices
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import manifest_of_images, read_manifest
-from nucleipel.io.nuclei import wkb
+from nucleipel.io.nuclei.tables import wkb
 from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.write_slide import write_annotation, write_slide

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nucleipel.core.nucleus_rows import NucleusRows, Outline, Ring, Write, closed_xy
-from nucleipel.io.geojson import GEOJSON, GEOJSON_GZ, open_geojson
+from nucleipel.io.nuclei.geojson import GEOJSON, GEOJSON_GZ, open_geojson
 
 TABLE, CSV_TABLE = "nuclei.parquet", "nuclei.csv"
 ROWS_PER_GROUP = 2**15
