@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleipel.io.report import write_table
+from nucleipel.io.evaluation_report import write_table
 from nucleipel.stages.ablation_report import (
     BASE,
     MEASURES,

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError, ManifestError
-from nucleipel.io.class_maps import describe_classes, ids_of_classes
+from nucleipel.io.annotations.class_maps import describe_classes, ids_of_classes
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.formats import open_image
 from nucleipel.io.manifest_csv import read_records

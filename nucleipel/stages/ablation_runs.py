@@ -24,7 +24,7 @@ from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.records.output import read_record
 from nucleipel.io.stores.predictions import Prediction, open_predictions
 from nucleipel.io.slides.slide_reader import Reading
-from nucleipel.io.report import write_report
+from nucleipel.io.evaluation_report import write_report
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.evaluate import image_rows, summarize

@@ -11,7 +11,7 @@ from nucleipel.core.progress import track
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.io.report import write_table
+from nucleipel.io.evaluation_report import write_table
 from nucleipel.metrics.scores import pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from nucleipel.stages.judging import Judge

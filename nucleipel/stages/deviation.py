@@ -23,7 +23,7 @@ from nucleipel.io.figure import write_figure
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.slide_reader import Reading
-from nucleipel.io.report import write_table
+from nucleipel.io.evaluation_report import write_table
 from nucleipel.io.slides.slide import open_annotation
 from nucleipel.losses import PELoss, pull_towards_annotation
 from nucleipel.losses.pel import FORMS

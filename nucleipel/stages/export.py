@@ -10,7 +10,7 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ConfigError
 from nucleipel.figures.crops import png
-from nucleipel.io.exported import require_free, write_exported, write_package
+from nucleipel.io.exported_files import require_free, write_exported, write_package
 from nucleipel.model.bioimageio import Words, build_package, least_side_px
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, read_checkpoint, read_notes
 from nucleipel.model.export import build_onnx, predict_once

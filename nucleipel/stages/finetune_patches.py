@@ -12,7 +12,7 @@ from nucleipel.errors import StoreError
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.targets import CLASSES
 from nucleipel.io.stores.patches import PatchStore, open_patch_store
-from nucleipel.io.report import read_table, write_table
+from nucleipel.io.evaluation_report import read_table, write_table
 from nucleipel.losses import (
     ClassesAndDistance,
     CrossEntropyRegion,

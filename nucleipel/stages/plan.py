@@ -24,7 +24,7 @@ from nucleipel.instances.memory import BYTES_PER_PIXEL, needed_bytes
 from nucleipel.instances.segment import BLOCK_PX
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.slides.slide import WHOLE_READ_LIMIT_PX
-from nucleipel.io.tissue import require_tissue_files
+from nucleipel.io.tissue_mask import require_tissue_files
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.plan_looks import Look, look_at
 from nucleipel.stages.plan_patches import START_WITHOUT_TORCH, Need, evenly, tile_need, tiling_of

@@ -18,7 +18,7 @@ from nucleipel.io.stores.predictions import shard_boxes
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
-from nucleipel.io.tissue import tissue_of
+from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 
 WHOLE_WINDOWS = 4

@@ -40,7 +40,7 @@ from nucleipel.io.stores.predictions import (
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
-from nucleipel.io.tissue import tissue_of
+from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.stages.plan_looks import Look
 from nucleipel.stages.predict import THUMBNAIL_PX

@@ -19,7 +19,7 @@ from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import Output, claim_output
 from nucleipel.io.stores.predictions import is_predicted, parts_left, shard_boxes, write_prediction
 from nucleipel.io.slides.slide_reader import Reading
-from nucleipel.io.tissue import require_tissue_files, tissue_of
+from nucleipel.io.tissue_mask import require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.images import finish_images
 from nucleipel.stages.reading import build_reading

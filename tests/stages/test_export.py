@@ -17,7 +17,7 @@ from untrained import small_network, write_untrained
 from nucleipel.config import CitationConfig, ExportConfig
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ConfigError, OutputError
-from nucleipel.io.exported import require_free, write_package
+from nucleipel.io.exported_files import require_free, write_package
 from nucleipel.stages.export import export
 
 WORDS = ExportConfig(

@@ -12,7 +12,7 @@ from nucleipel.data.order import drawn_item_of
 from nucleipel.data.patches import TrainingPatches
 from nucleipel.instances.targets import class_targets, one_hot
 from nucleipel.io.stores.patches import open_patch_store
-from nucleipel.io.report import read_table
+from nucleipel.io.evaluation_report import read_table
 from nucleipel.stages.finetune_patches import finetune_patches
 from nucleipel.stages.tile import tile
 from nucleipel.training.journal import read_journal

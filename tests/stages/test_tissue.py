@@ -18,7 +18,7 @@ from nucleipel.errors import OutputError
 from nucleipel.io.manifest import manifest_of_images
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import open_slide
-from nucleipel.io.tissue import find_tissue, tissue_of
+from nucleipel.io.tissue_mask import find_tissue, tissue_of
 from nucleipel.stages.predict import predict
 from nucleipel.stages.segment import segment
 

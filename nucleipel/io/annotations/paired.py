@@ -24,7 +24,7 @@ from nucleipel.io.annotations.source import (
     require_folder,
     shape_of,
 )
-from nucleipel.io.class_maps import FEWEST_PIECES, describe_classes, ids_of_classes, number_pieces
+from nucleipel.io.annotations.class_maps import FEWEST_PIECES, describe_classes, ids_of_classes, number_pieces
 from nucleipel.io.formats import open_image
 from nucleipel.io.slides.formats.stored_image import one_line
 from nucleipel.io.slides.slide import image_stem
