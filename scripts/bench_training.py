@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from nucleipel.config import TrainConfig
-from nucleipel.instances.targets import CLASSES
+from nucleipel.instances.training_targets import CLASSES
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network
 from nucleipel.stages.train import network_spec

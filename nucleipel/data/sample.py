@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from nucleipel.core.intensity import to_channels
-from nucleipel.instances.targets import class_targets, distance_target, one_hot
+from nucleipel.instances.training_targets import class_targets, distance_target, one_hot
 
 
 class Sample(NamedTuple):

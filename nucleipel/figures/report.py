@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.figures.crops import Crop, ReadPicture, common_side, cut, data_uri, square_around
-from nucleipel.instances.outline import outlines
-from nucleipel.instances.summary import CELL_PX, PROBABILITY_STEPS, Nucleus, Summary
+from nucleipel.instances.outlines import outlines
+from nucleipel.instances.statistics import CELL_PX, PROBABILITY_STEPS, Nucleus, Summary
 
 EXAMPLES = 12
 """Nuclei of each extreme that are shown."""

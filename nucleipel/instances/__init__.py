@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nucleipel.instances.certificate import Certificate
     from nucleipel.instances.rule import InstanceRule
     from nucleipel.instances.segment import Instances, segment_instances
-    from nucleipel.instances.table import NucleusTable
+    from nucleipel.instances.nucleus_table import NucleusTable
 
 __all__ = ["Certificate", "InstanceRule", "Instances", "NucleusTable", "segment_instances"]
 _HOMES = {

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.scratch import Arrays
-from nucleipel.instances.component import solve_components
-from nucleipel.instances.digest import foreground_and_digest
-from nucleipel.instances.labels import connected_components
-from nucleipel.instances.packed import pack
+from nucleipel.instances.watershed import solve_components
+from nucleipel.instances.map_hash import foreground_and_digest
+from nucleipel.instances.connected_components import connected_components
+from nucleipel.instances.compression import pack
 from nucleipel.instances.rule import IntegerRule
 
 SIDES = ("top", "left", "bottom", "right")

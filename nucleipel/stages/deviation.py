@@ -18,7 +18,7 @@ from nucleipel.errors import CheckpointError
 from nucleipel.figures.deviation import Moment, draw_deviation, draw_histograms
 from nucleipel.inference.windows import choose_device, predict_probabilities
 from nucleipel.instances.overlay import draw_overlay
-from nucleipel.instances.targets import CLASSES, class_targets, one_hot
+from nucleipel.instances.training_targets import CLASSES, class_targets, one_hot
 from nucleipel.io.figure import write_figure
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import claim_output

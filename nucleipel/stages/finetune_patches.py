@@ -10,7 +10,7 @@ from nucleipel.config import FinetunePatchesConfig, PELConfig
 from nucleipel.data.patches import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
 from nucleipel.instances.rule import InstanceRule
-from nucleipel.instances.targets import CLASSES
+from nucleipel.instances.training_targets import CLASSES
 from nucleipel.io.stores.patches import PatchStore, open_patch_store
 from nucleipel.io.evaluation_report import read_table, write_table
 from nucleipel.losses import (

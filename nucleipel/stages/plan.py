@@ -20,7 +20,7 @@ from nucleipel.core.progress import track
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ResourceError
 from nucleipel.inference.windows import choose_device, place_network
-from nucleipel.instances.memory import BYTES_PER_PIXEL, needed_bytes
+from nucleipel.instances.block_memory import BYTES_PER_PIXEL, needed_bytes
 from nucleipel.instances.segment import BLOCK_PX
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.slides.slide import WHOLE_READ_LIMIT_PX

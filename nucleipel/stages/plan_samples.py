@@ -23,7 +23,7 @@ from nucleipel.inference.windows import predict_parts
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
-from nucleipel.instances.targets import BACKGROUND, INTERIOR
+from nucleipel.instances.training_targets import BACKGROUND, INTERIOR
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.formats import Level, StoredImage
 from nucleipel.io.nuclei.image_output import OVERLAY, REPORT, create_working_map, write_overlay

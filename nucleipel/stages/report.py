@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.figures.report import build_report
-from nucleipel.instances.summary import Summary
+from nucleipel.instances.statistics import Summary
 from nucleipel.io.records.output import made_by
 from nucleipel.io.stores.predictions import Prediction
 from nucleipel.io.slides.resolution import Resolution

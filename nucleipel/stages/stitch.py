@@ -16,13 +16,13 @@ from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ConfigError, StoreError
 from nucleipel.figures.report import EXAMPLES
-from nucleipel.instances.frame import FramedMap
-from nucleipel.instances.measures import MeasuredImage, measure_nuclei
-from nucleipel.instances.memory import block_px_within
+from nucleipel.instances.output_frame import FramedMap
+from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
+from nucleipel.instances.block_memory import block_px_within
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
-from nucleipel.instances.summary import Summary
+from nucleipel.instances.statistics import Summary
 from nucleipel.io.nuclei.image_output import (
     create_working_map,
     is_written,

@@ -34,7 +34,7 @@ from nucleipel.core.progress import track
 from nucleipel.core.stopping import ignore_in_worker
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import NucleipelError, StoreError
-from nucleipel.instances.ahead import compile_all, compiling_ahead
+from nucleipel.instances.precompile import compile_all, compiling_ahead
 from nucleipel.io.nuclei.image_output import is_written
 from nucleipel.io.records.output import Output, holding, read_record
 from nucleipel.io.stores.predictions import open_predictions

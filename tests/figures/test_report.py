@@ -17,9 +17,9 @@ from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.data.synthetic import Scene, build_scene
 from nucleipel.figures.crops import common_side, square_around, svg_path
 from nucleipel.figures.report import EXAMPLES, _histogram, _nice, build_report, data_uri_within
-from nucleipel.instances.outline import outlines
+from nucleipel.instances.outlines import outlines
 from nucleipel.instances.overlay import draw_overlay
-from nucleipel.instances.summary import Summary
+from nucleipel.instances.statistics import Summary
 
 CERTIFICATE = {
     "equal_to_uncut": True,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 SCRIPT = """
 import numpy as np
-from nucleipel.instances.ahead import _is_compiled, compiling_ahead
-from nucleipel.instances.component import solve_components
-from nucleipel.instances.digest import foreground_and_digest
-from nucleipel.instances.labels import connected_components
+from nucleipel.instances.precompile import _is_compiled, compiling_ahead
+from nucleipel.instances.watershed import solve_components
+from nucleipel.instances.map_hash import foreground_and_digest
+from nucleipel.instances.connected_components import connected_components
 from nucleipel.instances.segment import segment_instances
 
 assert not _is_compiled()

@@ -21,7 +21,7 @@ import nucleipel.instances.segment as engine
 from nucleipel.core.geometry import Box
 from nucleipel.data.synthetic_map import build_probability_map
 from nucleipel.instances import InstanceRule, Instances, segment_instances
-from nucleipel.instances.digest import digest
+from nucleipel.instances.map_hash import digest
 
 PATIENT = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 RULE = InstanceRule(fill_holes_px=64, distance_percent=50, persistence=0.03, min_area_px=1)

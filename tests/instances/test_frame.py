@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucleipel.instances.frame import FramedMap
+from nucleipel.instances.output_frame import FramedMap
 
 
 def _ids(shape: tuple[int, int], *, seed: int = 0) -> np.ndarray:

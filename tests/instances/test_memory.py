@@ -2,7 +2,7 @@
 
 import pytest
 
-from nucleipel.instances.memory import BLOCK_SIDES_PX, block_px_within, needed_bytes
+from nucleipel.instances.block_memory import BLOCK_SIDES_PX, block_px_within, needed_bytes
 
 
 @pytest.mark.parametrize("workers", [1, 3, 16])

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.measure import euler_number, label
 
 from nucleipel.core.nucleus_rows import Outline
-from nucleipel.instances.outline import outlines
+from nucleipel.instances.outlines import outlines
 
 
 def _outline(mask: np.ndarray, *, origin: tuple[int, int] = (0, 0)) -> Outline:

@@ -15,7 +15,7 @@ from skimage.measure import label as connected_components
 from skimage.measure import regionprops
 
 from nucleipel.instances import InstanceRule, Instances, segment_instances
-from nucleipel.instances.targets import class_targets, one_hot
+from nucleipel.instances.training_targets import class_targets, one_hot
 from nucleipel.metrics.scores import ImageScore
 
 RULE = InstanceRule(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.nucleus_rows import NucleusRows
-from nucleipel.instances.summary import CELL_PX, LARGEST_AREA_PX, Summary
+from nucleipel.instances.statistics import CELL_PX, LARGEST_AREA_PX, Summary
 
 SHAPE = (1000, 2000)
 

@@ -7,7 +7,7 @@ In the maps a digit is a nucleus's id and `.` background; in the class pictures
 import numpy as np
 import pytest
 
-from nucleipel.instances.targets import (
+from nucleipel.instances.training_targets import (
     BACKGROUND,
     BOUNDARY,
     CLASSES,

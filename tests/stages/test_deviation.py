@@ -72,7 +72,7 @@ def test_a_panel_and_numbers_for_each_image_and_network(drawn: Path) -> None:
 
 def test_the_deviation_is_1_minus_p_of_the_annotated_class(drawn, runs, rows) -> None:
     from nucleipel.inference.windows import predict_part
-    from nucleipel.instances.targets import class_targets
+    from nucleipel.instances.training_targets import class_targets
     from nucleipel.io.slides.slide import open_slide, read_annotation
 
     row = next(row for row in rows.rows if row.id == "val")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.instances.component import AREA, PROBABILITY, SUM_X, SUM_Y, X0, X1, Y0, Y1
+from nucleipel.instances.watershed import AREA, PROBABILITY, SUM_X, SUM_Y, X0, X1, Y0, Y1
 
 
 @dataclass(frozen=True)

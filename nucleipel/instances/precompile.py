@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleipel.instances.component import solve_components
+from nucleipel.instances.watershed import solve_components
 from nucleipel.instances.segment import segment_instances
 
 
