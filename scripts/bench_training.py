@@ -23,7 +23,7 @@ from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network
 from nucleipel.stages.train import network_spec
 from nucleipel.training.fit import OPTIMIZERS
-from nucleipel.training.ranks import build_fabric
+from nucleipel.training.distributed import build_fabric
 
 NETWORKS = {
     "the default": {},

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from nucleipel.core.geometry import Box, core_tiles, reflected_indices
-from nucleipel.inference.windows import predict_part
+from nucleipel.inference.probability_map import predict_part
 from nucleipel.instances import InstanceRule, segment_instances
 from nucleipel.instances.quantize import quantize
 from nucleipel.io.slides.slide import open_slide

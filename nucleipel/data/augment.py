@@ -17,7 +17,7 @@ import albumentations as A
 import cv2
 
 from nucleipel.data.crowding import crowded
-from nucleipel.data.staining import as_nuclear_dye, as_stained, is_gray
+from nucleipel.data.artificial_staining import as_nuclear_dye, as_stained, is_gray
 
 
 @dataclass(frozen=True)

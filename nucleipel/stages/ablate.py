@@ -14,7 +14,7 @@ from nucleipel.config import (
 )
 from nucleipel.core.atomic import write_json, write_text
 from nucleipel.errors import ConfigError
-from nucleipel.inference.windows import choose_device
+from nucleipel.inference.probability_map import choose_device
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.records.output import CONFIG, claim_output
 from nucleipel.model.checkpoint import read_checkpoint

@@ -28,7 +28,7 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.evaluation_report import read_report, write_table
 from nucleipel.metrics.bootstrap import Interval, paired_bootstrap
 from nucleipel.stages.ablation_runs import FINETUNE, JUDGED_BY, Run
-from nucleipel.training.journal import read_journal
+from nucleipel.training.training_log import read_journal
 
 log = logging.getLogger(__name__)
 

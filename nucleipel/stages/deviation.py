@@ -16,7 +16,7 @@ from nucleipel.core.geometry import Box, overlapping_tiles
 from nucleipel.core.progress import track
 from nucleipel.errors import CheckpointError
 from nucleipel.figures.deviation import Moment, draw_deviation, draw_histograms
-from nucleipel.inference.windows import choose_device, predict_probabilities
+from nucleipel.inference.probability_map import choose_device, predict_probabilities
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.training_targets import CLASSES, class_targets, one_hot
 from nucleipel.io.figure import write_figure

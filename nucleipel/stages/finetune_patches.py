@@ -22,8 +22,8 @@ from nucleipel.losses import (
 )
 from nucleipel.model.checkpoint import Checkpoint, Description, read_checkpoint, write_checkpoint
 from nucleipel.stages.fitting import build_augment, build_schedule, claim_together, fit_network
-from nucleipel.training.deviations import summed_deviations
-from nucleipel.training.ranks import Ranks, build_fabric
+from nucleipel.training.sample_deviations import summed_deviations
+from nucleipel.training.distributed import Ranks, build_fabric
 
 log = logging.getLogger(__name__)
 

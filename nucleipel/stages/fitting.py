@@ -19,7 +19,7 @@ from nucleipel.instances.rule import InstanceRule
 from nucleipel.io.records.output import Output, claim_output
 from nucleipel.losses import ClassesAndDistance
 from nucleipel.training.fit import Best, Schedule, fit
-from nucleipel.training.ranks import Ranks
+from nucleipel.training.distributed import Ranks
 from nucleipel.training.validation import validator
 
 

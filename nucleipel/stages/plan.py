@@ -19,7 +19,7 @@ from nucleipel.core import machine
 from nucleipel.core.progress import track
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ResourceError
-from nucleipel.inference.windows import choose_device, place_network
+from nucleipel.inference.probability_map import choose_device, place_network
 from nucleipel.instances.block_memory import BYTES_PER_PIXEL, needed_bytes
 from nucleipel.instances.segment import BLOCK_PX
 from nucleipel.io.manifest import Manifest

@@ -12,7 +12,7 @@ import numpy as np
 from nucleipel.config import PlanConfig
 from nucleipel.core.geometry import Box, core_tiles
 from nucleipel.core.tissue import glass_cores
-from nucleipel.inference.showing import show
+from nucleipel.inference.network_input import show
 from nucleipel.io.manifest import Row
 from nucleipel.io.stores.predictions import shard_boxes
 from nucleipel.io.slides.slide_reader import Reading

@@ -17,9 +17,9 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.machine import bytes_below
 from nucleipel.core.stopwatch import Stopwatch
-from nucleipel.figures.report import overview
-from nucleipel.inference.showing import show
-from nucleipel.inference.windows import predict_parts
+from nucleipel.figures.image_report import overview
+from nucleipel.inference.network_input import show
+from nucleipel.inference.probability_map import predict_parts
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances

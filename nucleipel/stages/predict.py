@@ -13,8 +13,8 @@ from nucleipel.core.progress import track
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.core.tissue import describe_skipped, glass_cores
-from nucleipel.inference.showing import show
-from nucleipel.inference.windows import choose_device, place_network, predict_parts
+from nucleipel.inference.network_input import show
+from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import Output, claim_output
 from nucleipel.io.stores.predictions import is_predicted, parts_left, shard_boxes, write_prediction

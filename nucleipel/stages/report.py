@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.figures.report import build_report
+from nucleipel.figures.image_report import build_report
 from nucleipel.instances.statistics import Summary
 from nucleipel.io.records.output import made_by
 from nucleipel.io.stores.predictions import Prediction

@@ -15,7 +15,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ConfigError, StoreError
-from nucleipel.figures.report import EXAMPLES
+from nucleipel.figures.image_report import EXAMPLES
 from nucleipel.instances.output_frame import FramedMap
 from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
 from nucleipel.instances.block_memory import block_px_within

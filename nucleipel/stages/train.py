@@ -24,7 +24,7 @@ from nucleipel.model.checkpoint import (
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.fitting import build_augment, build_schedule, claim_together, fit_network
 from nucleipel.stages.reading import build_reading
-from nucleipel.training.ranks import Ranks, build_fabric
+from nucleipel.training.distributed import Ranks, build_fabric
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from nucleipel.core.progress import track
 from nucleipel.core.stopping import Stopped, begun, ignore_in_worker, step
 from nucleipel.data.sample import Sample
 from nucleipel.errors import TrainingError
-from nucleipel.training.journal import Journal
+from nucleipel.training.training_log import Journal
 from nucleipel.training.muon import Muon
-from nucleipel.training.ranks import Ranks
-from nucleipel.training.state import TrainingState
-from nucleipel.training.teacher import mixed_targets
+from nucleipel.training.distributed import Ranks
+from nucleipel.training.training_state import TrainingState
+from nucleipel.training.mean_teacher import mixed_targets
 
 log = logging.getLogger(__name__)
 

@@ -137,7 +137,7 @@ def _clocked(spent: list[float]) -> None:
     around(hashlib, "sha256")
     around(Written, "add")
     around(nucleipel.io.records.output.Output, "commit")
-    around(nucleipel.training.state.TrainingState, "save")
+    around(nucleipel.training.training_state.TrainingState, "save")
 
     @contextmanager
     def waiting_behind(function: Callable[[Any], Any]) -> Iterator[Callable[[Any], None]]:

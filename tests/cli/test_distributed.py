@@ -6,7 +6,7 @@ from pathlib import Path
 
 from processes import SECONDS, TRAIN, settings
 
-from nucleipel.training.journal import read_journal
+from nucleipel.training.training_log import read_journal
 
 
 def _torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucleipel.data.order import drawn_item_of, item_of
+from nucleipel.data.sampling_order import drawn_item_of, item_of
 
 WEIGHTS = st.lists(st.floats(0, 1e4, allow_subnormal=False), min_size=1, max_size=40)
 

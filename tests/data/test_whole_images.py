@@ -16,7 +16,7 @@ from nucleipel.data.whole_images import (
 )
 from nucleipel.data.windows import annotated_images
 from nucleipel.errors import ImageError
-from nucleipel.inference.windows import predict_part, predict_probabilities
+from nucleipel.inference.probability_map import predict_part, predict_probabilities
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.slide import open_slide

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nucleipel.data.augment import Augment
-from nucleipel.data.order import item_of
+from nucleipel.data.sampling_order import item_of
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide_reader import Reading

@@ -20,7 +20,7 @@ from nucleipel.config import NetworkConfig, TrainConfig
 from nucleipel.core.geometry import Box
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.data.synthetic import build_scene
-from nucleipel.inference.windows import predict_part
+from nucleipel.inference.probability_map import predict_part
 from nucleipel.instances import InstanceRule, segment_instances
 from nucleipel.instances.quantize import quantize
 from nucleipel.io.slides.slide import open_slide

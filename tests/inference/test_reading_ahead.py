@@ -12,7 +12,7 @@ from nucleipel.core.geometry import Box, core_tiles, reflected_indices
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import PredictionError
-from nucleipel.inference.windows import BATCHES_AHEAD, predict_parts
+from nucleipel.inference.probability_map import BATCHES_AHEAD, predict_parts
 from nucleipel.instances.quantize import quantize
 from nucleipel.model.checkpoint import WindowGrid
 from nucleipel.model.network import NetworkSpec, build_network, to_probabilities

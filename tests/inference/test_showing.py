@@ -13,8 +13,8 @@ from nucleipel.config import SegmentConfig
 from nucleipel.core.geometry import Box
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import PredictionError
-from nucleipel.inference.showing import show
-from nucleipel.inference.windows import predict_part
+from nucleipel.inference.network_input import show
+from nucleipel.inference.probability_map import predict_part
 from nucleipel.io.nuclei.image_output import read_instance_map
 from nucleipel.io.manifest import manifest_of_images
 from nucleipel.io.slides.slide import open_slide

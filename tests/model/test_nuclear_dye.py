@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nucleipel.data.staining import EOSIN, HAEMATOXYLIN
+from nucleipel.data.artificial_staining import EOSIN, HAEMATOXYLIN
 from nucleipel.model.nuclear_dye import AsNuclearDye
 
 ROWS, COLUMNS = np.mgrid[:96, :96]

@@ -10,7 +10,7 @@ from jobs import wait_for_end
 
 from nucleipel.config import SubmitConfig
 from nucleipel.stages.submit import build_jobs
-from nucleipel.training.journal import read_journal
+from nucleipel.training.training_log import read_journal
 
 SECONDS = 240
 EPOCHS = 30

@@ -71,7 +71,7 @@ def test_a_panel_and_numbers_for_each_image_and_network(drawn: Path) -> None:
 
 
 def test_the_deviation_is_1_minus_p_of_the_annotated_class(drawn, runs, rows) -> None:
-    from nucleipel.inference.windows import predict_part
+    from nucleipel.inference.probability_map import predict_part
     from nucleipel.instances.training_targets import class_targets
     from nucleipel.io.slides.slide import open_slide, read_annotation
 
@@ -159,7 +159,7 @@ def test_networks_that_are_not_alike(runs, rows, tmp_path) -> None:
 
 
 def test_a_small_image_is_predicted_as_predict_does_it(runs, rows, tmp_path, monkeypatch) -> None:
-    import nucleipel.inference.windows as windows
+    import nucleipel.inference.probability_map as windows
 
     real, sides = windows._forward, []
 

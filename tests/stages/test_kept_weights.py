@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nucleipel.config import TrainConfig
 from nucleipel.stages.train import train
-from nucleipel.training.journal import read_journal
+from nucleipel.training.training_log import read_journal
 
 
 def test_it_goes_on_to_the_end_and_keeps_the_last_weights(tiny_set, tmp_path: Path) -> None:

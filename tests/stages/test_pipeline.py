@@ -99,7 +99,7 @@ def test_the_map_does_not_depend_on_how_it_was_cut(ran: Path, tiny_set, tmp_path
     import torch
 
     from nucleipel.core.geometry import Box
-    from nucleipel.inference.windows import predict_part
+    from nucleipel.inference.probability_map import predict_part
     from nucleipel.io.slides.slide import open_slide
 
     tiled = open_predictions(ran / "maps.zarr").images[0].read_map()
@@ -128,7 +128,7 @@ def test_a_halo_below_the_receptive_radius_would_show(ran: Path, tiny_set) -> No
     import torch
 
     from nucleipel.core.geometry import Box
-    from nucleipel.inference.windows import predict_part
+    from nucleipel.inference.probability_map import predict_part
     from nucleipel.io.slides.slide import open_slide
 
     checkpoint = read_checkpoint(ran / "finetune")
@@ -154,7 +154,7 @@ def test_averaged_flips_do_not_know_how_the_image_lies(ran: Path, tiny_set) -> N
     import torch
 
     from nucleipel.core.geometry import Box
-    from nucleipel.inference.windows import predict_part
+    from nucleipel.inference.probability_map import predict_part
 
     checkpoint = read_checkpoint(ran / "finetune")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

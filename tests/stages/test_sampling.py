@@ -8,14 +8,14 @@ import torch
 from untrained import State, small_network, write_untrained
 
 from nucleipel.config import FinetunePatchesConfig, TileConfig
-from nucleipel.data.order import drawn_item_of
+from nucleipel.data.sampling_order import drawn_item_of
 from nucleipel.data.patches import TrainingPatches
 from nucleipel.instances.training_targets import class_targets, one_hot
 from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.evaluation_report import read_table
 from nucleipel.stages.finetune_patches import finetune_patches
 from nucleipel.stages.tile import tile
-from nucleipel.training.journal import read_journal
+from nucleipel.training.training_log import read_journal
 
 CONFIG = FinetunePatchesConfig(
     device="cpu",

@@ -169,7 +169,7 @@ def test_with_batch_norm_the_map_is_said_to_be_canonical(
 def test_its_map_differs_between_cores_of_two_sizes(run, tiny_set) -> None:
     """The refusal is earned: a trained network's stored map changes, and not by rounding."""
     from nucleipel.core.geometry import Box
-    from nucleipel.inference.windows import predict_part
+    from nucleipel.inference.probability_map import predict_part
     from nucleipel.io.slides.slide import open_slide
     from nucleipel.model.checkpoint import WindowGrid
 

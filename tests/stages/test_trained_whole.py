@@ -19,7 +19,7 @@ from nucleipel.config import (
 )
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ConfigError, ImageError
-from nucleipel.inference.windows import predict_part
+from nucleipel.inference.probability_map import predict_part
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import open_slide

@@ -18,7 +18,7 @@ from nucleipel.errors import CheckpointError, TrainingError
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice, CrossEntropyRegion, PELoss
 from nucleipel.model.network import build_network, to_probabilities
 from nucleipel.training.fit import Schedule, fit
-from nucleipel.training.ranks import build_fabric, precision_of
+from nucleipel.training.distributed import build_fabric, precision_of
 
 SCHEDULE = Schedule(
     epochs=4,

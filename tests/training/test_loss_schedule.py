@@ -7,7 +7,7 @@ import torch
 
 from nucleipel.data.sample import Sample
 from nucleipel.training.fit import Schedule, fit
-from nucleipel.training.ranks import build_fabric
+from nucleipel.training.distributed import build_fabric
 
 SCHEDULE = Schedule(
     epochs=3,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nucleipel.errors import TrainingError
-from nucleipel.training.journal import read_journal
-from nucleipel.training.ranks import Ranks
+from nucleipel.training.training_log import read_journal
+from nucleipel.training.distributed import Ranks
 
 SCRIPT = Path(__file__).with_name("train_discs.py")
 NEVER = -1

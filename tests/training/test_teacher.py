@@ -10,8 +10,8 @@ from torch import nn
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network, to_probabilities
 from nucleipel.training.fit import Schedule, fit
-from nucleipel.training.ranks import build_fabric
-from nucleipel.training.teacher import mixed_targets
+from nucleipel.training.distributed import build_fabric
+from nucleipel.training.mean_teacher import mixed_targets
 
 SCHEDULE = Schedule(
     epochs=2, steps_per_epoch=4, batch_size=2, optimizer="adamw", learning_rate=1e-2,

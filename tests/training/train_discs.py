@@ -14,7 +14,7 @@ from nucleipel.core.stopping import listening
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network
 from nucleipel.training.fit import Schedule, fit
-from nucleipel.training.ranks import build_fabric
+from nucleipel.training.distributed import build_fabric
 
 
 class _Frozen(torch.nn.Module):
