@@ -187,7 +187,7 @@ def run(slide: Path, mask: str, given: argparse.Namespace) -> dict[str, Any]:
     from nucleipel.data.synthetic import build_scene
     from nucleipel.io.manifest import manifest_of_images
     from nucleipel.io.slides.write_slide import write_slide
-    from nucleipel.stages.segment import segment
+    from nucleipel.stages.pipeline.segment import segment
 
     config = SegmentConfig(
         device=given.device,

@@ -21,7 +21,7 @@ from nucleipel.config import TrainConfig
 from nucleipel.instances.training_targets import CLASSES
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network
-from nucleipel.stages.train import network_spec
+from nucleipel.stages.pipeline.train import network_spec
 from nucleipel.training.fit import OPTIMIZERS
 from nucleipel.training.distributed import build_fabric
 

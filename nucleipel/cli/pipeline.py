@@ -37,7 +37,7 @@ def train(
     from nucleipel.config import TrainConfig
 
     config = options.load(TrainConfig, given)
-    from nucleipel.stages.train import train as run
+    from nucleipel.stages.pipeline.train import train as run
 
     click.echo(
         run(
@@ -73,7 +73,7 @@ def tile(
 
         click.echo(tile_on(cluster, manifest, out, config, **how))
         return
-    from nucleipel.stages.tile import tile as run
+    from nucleipel.stages.pipeline.tile import tile as run
 
     click.echo(run(manifest, out, config, shard=shard, **how))
 
@@ -91,7 +91,7 @@ def finetune_patches(
     from nucleipel.config import FinetunePatchesConfig
 
     config = options.load(FinetunePatchesConfig, given)
-    from nucleipel.stages.finetune_patches import finetune_patches as run
+    from nucleipel.stages.pipeline.finetune_patches import finetune_patches as run
 
     click.echo(run(checkpoint, patches, out, config, overwrite=overwrite))
 
@@ -124,7 +124,7 @@ def calibrate(
     config = options.load(CalibrateConfig, given)
     rows = read_manifest(manifest, data_root=data_root, needed=(split,) if split else None)
     rows = rows.of_split(split) if split else rows
-    from nucleipel.stages.calibrate import calibrate as run
+    from nucleipel.stages.pipeline.calibrate import calibrate as run
 
     click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
 
@@ -138,7 +138,7 @@ def average(checkpoints: tuple[Path, ...], out: Path, overwrite: bool) -> None:
     One network that is often better than each, and forgets less. One that is
     named twice counts twice; 'default' comes with the package. Calibrate it.
     """
-    from nucleipel.stages.average import average as run
+    from nucleipel.stages.pipeline.average import average as run
 
     click.echo(run(checkpoints, out, overwrite=overwrite))
 
@@ -179,7 +179,7 @@ def predict(
 
         click.echo(predict_on(cluster, checkpoint, rows, out, config, **how))
         return
-    from nucleipel.stages.predict import predict as run
+    from nucleipel.stages.pipeline.predict import predict as run
 
     click.echo(run(checkpoint, rows, out, config, shard=shard, **how))
 
@@ -211,7 +211,7 @@ def stitch(
 
         click.echo(stitch_on(cluster, predictions, out, config, **how))
         return
-    from nucleipel.stages.stitch import stitch as run
+    from nucleipel.stages.pipeline.stitch import stitch as run
 
     click.echo(run(predictions, out, config, shard=shard, **how))
 
@@ -248,7 +248,7 @@ def segment(
 
         click.echo(segment_on(cluster, checkpoint, rows, out, config, **how))
         return
-    from nucleipel.stages.segment import segment as run
+    from nucleipel.stages.pipeline.segment import segment as run
 
     click.echo(run(checkpoint, rows, out, config, **how))
 
@@ -279,7 +279,7 @@ def evaluate(
     from nucleipel.config import EvaluateConfig
 
     config = options.load(EvaluateConfig, given)
-    from nucleipel.stages.evaluate import evaluate as run
+    from nucleipel.stages.pipeline.evaluate import evaluate as run
 
     report = run(
         manifest, instances, out, config,

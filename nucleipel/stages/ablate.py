@@ -27,7 +27,7 @@ from nucleipel.stages.ablation_report import (
     write_results,
 )
 from nucleipel.stages.ablation_runs import Run, finish
-from nucleipel.stages.tile import tile
+from nucleipel.stages.pipeline.tile import tile
 
 log = logging.getLogger(__name__)
 

@@ -27,10 +27,10 @@ from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.evaluation_report import write_report
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
-from nucleipel.stages.evaluate import image_rows, summarize
-from nucleipel.stages.finetune_patches import finetune_patches
-from nucleipel.stages.judging import Judge
-from nucleipel.stages.predict import predict, reading_of
+from nucleipel.stages.pipeline.evaluate import image_rows, summarize
+from nucleipel.stages.pipeline.finetune_patches import finetune_patches
+from nucleipel.stages.pipeline.rule_scores import Judge
+from nucleipel.stages.pipeline.predict import predict, reading_of
 from nucleipel.training.calibration import climb
 
 log = logging.getLogger(__name__)

@@ -21,12 +21,12 @@ from nucleipel.io.nuclei.image_output import OVERLAY
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
-from nucleipel.stages.evaluate import evaluate
-from nucleipel.stages.finetune_patches import finetune_patches
-from nucleipel.stages.predict import predict
-from nucleipel.stages.stitch import stitch
-from nucleipel.stages.tile import tile
-from nucleipel.stages.train import train
+from nucleipel.stages.pipeline.evaluate import evaluate
+from nucleipel.stages.pipeline.finetune_patches import finetune_patches
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.stitch import stitch
+from nucleipel.stages.pipeline.tile import tile
+from nucleipel.stages.pipeline.train import train
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from nucleipel.config import InfoConfig
 from nucleipel.errors import ImageError
 from nucleipel.io.formats import StoredImage, open_image
 from nucleipel.io.slides.resolution import describe_mpp
-from nucleipel.stages.reading import build_reading
+from nucleipel.stages.pipeline.build_reader import build_reading
 
 
 def info(path: Path, config: InfoConfig, *, checkpoint: Path | None = None) -> dict[str, str]:

@@ -29,9 +29,9 @@ from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.plan_looks import Look, look_at
 from nucleipel.stages.plan_patches import START_WITHOUT_TORCH, Need, evenly, tile_need, tiling_of
 from nucleipel.stages.plan_samples import FIXED, GLASS, Cost, Sampling
-from nucleipel.stages.predict import THUMBNAIL_PX, reading_of
-from nucleipel.stages.stitch import choose_block_px
-from nucleipel.stages.stitch_beside import is_worth_it
+from nucleipel.stages.pipeline.predict import THUMBNAIL_PX, reading_of
+from nucleipel.stages.pipeline.stitch import choose_block_px
+from nucleipel.stages.pipeline.concurrent_stitch import is_worth_it
 
 log = logging.getLogger(__name__)
 

@@ -43,9 +43,9 @@ from nucleipel.io.slides.slide import Slide
 from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.stages.plan_looks import Look
-from nucleipel.stages.predict import THUMBNAIL_PX
-from nucleipel.stages.report import report_of_image
-from nucleipel.stages.stitch import frame_of, stitch_map
+from nucleipel.stages.pipeline.predict import THUMBNAIL_PX
+from nucleipel.stages.pipeline.image_report import report_of_image
+from nucleipel.stages.pipeline.stitch import frame_of, stitch_map
 
 FIXED, GLASS = "fixed", "glass"
 FIXED_PX, NUCLEUS_PX = 16, 12

@@ -14,10 +14,10 @@ from nucleipel.io.stores.patches import all_shards
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.cluster import Cluster, Work
-from nucleipel.stages.predict import claim_predictions, inputs_of, predict, reading_of
-from nucleipel.stages.segment import claim_segmented, segment
-from nucleipel.stages.stitch import choose_block_px, claim_instances, stitch
-from nucleipel.stages.tile import claim_patches, plan_tiles, tile_patches
+from nucleipel.stages.pipeline.predict import claim_predictions, inputs_of, predict, reading_of
+from nucleipel.stages.pipeline.segment import claim_segmented, segment
+from nucleipel.stages.pipeline.stitch import choose_block_px, claim_instances, stitch
+from nucleipel.stages.pipeline.tile import claim_patches, plan_tiles, tile_patches
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from nucleipel.errors import OutputError, SubmitError
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.stores.patches import shard_count
 from nucleipel.io.slurm import cancel_jobs, submit_script
-from nucleipel.stages.tile import lay_tiles
+from nucleipel.stages.pipeline.tile import lay_tiles
 
 log = logging.getLogger(__name__)
 

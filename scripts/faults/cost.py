@@ -25,8 +25,8 @@ from faults.stages import OUT, set_each, write_slides
 import nucleipel.io.records.output
 import nucleipel.io.stores.patches
 import nucleipel.io.stores.predictions
-import nucleipel.stages.finetune_patches
-import nucleipel.stages.stitch
+import nucleipel.stages.pipeline.finetune_patches
+import nucleipel.stages.pipeline.stitch
 from nucleipel.cli.main import cli
 from nucleipel.core.threads import behind
 from nucleipel.io.records.checksums import JOURNAL, Written

@@ -290,7 +290,7 @@ def test_an_interrupt_says_how_to_go_on(tiny_set, tmp_path: Path, monkeypatch) -
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nucleipel.stages.tile.write_patches", interrupted)
+    monkeypatch.setattr("nucleipel.stages.pipeline.tile.write_patches", interrupted)
     result = _run("tile", "--manifest", tiny_set.manifest, "--out", tmp_path / "out")
     assert result.exit_code == 130
     assert "the same command continues" in result.stderr

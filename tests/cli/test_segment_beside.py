@@ -13,7 +13,7 @@ from processes import SECONDS, digests, start, wait_until
 from nucleipel.config import SegmentConfig
 from nucleipel.core.machine import core_count
 from nucleipel.io.manifest import read_manifest
-from nucleipel.stages.segment import segment
+from nucleipel.stages.pipeline.segment import segment
 
 
 def _second(process: subprocess.Popen[bytes], out: Path) -> int | None:
@@ -76,7 +76,7 @@ def test_nothing_is_left_running(
     process.communicate()
     _require_gone(second)
     # the same run, without another start of Python; and one that never had a second process
-    monkeypatch.setattr("nucleipel.stages.stitch_beside.core_count", lambda: 1)
+    monkeypatch.setattr("nucleipel.stages.pipeline.concurrent_stitch.core_count", lambda: 1)
     for out in ("killed", "undisturbed"):
         rows = read_manifest(tiny_set.manifest)
         segment(random_checkpoint, rows, tmp_path / out, SegmentConfig(device="cpu"))

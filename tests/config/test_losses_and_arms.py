@@ -40,7 +40,7 @@ def test_the_schedules_and_classes_reach_the_loss() -> None:
     import torch
 
     from nucleipel.losses import PELoss
-    from nucleipel.stages.finetune_patches import _build_loss
+    from nucleipel.stages.pipeline.finetune_patches import _build_loss
 
     config = load_config(
         FinetunePatchesConfig,
@@ -74,7 +74,7 @@ def test_the_schedules_and_classes_reach_the_loss() -> None:
 
 
 def test_blocks_reach_the_loss() -> None:
-    from nucleipel.stages.finetune_patches import build_pel
+    from nucleipel.stages.pipeline.finetune_patches import build_pel
 
     config = load_config(FinetunePatchesConfig, assignments=["pel.block_px=64"])
     assert build_pel(config.pel).block_px == 64

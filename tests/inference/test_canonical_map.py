@@ -28,7 +28,7 @@ from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, WindowGrid, read_checkpoint
 from nucleipel.model.network import build_network
 from nucleipel.model.receptive_field import receptive_radius
-from nucleipel.stages.train import network_spec
+from nucleipel.stages.pipeline.train import network_spec
 
 _script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "check_canonical.py"))
 float64_map, float64_differences = _script["float64_map"], _script["float64_differences"]

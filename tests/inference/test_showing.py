@@ -22,7 +22,7 @@ from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, read_checkpoint
 from nucleipel.model.nuclear_dye import REACH_PX, AsNuclearDye
 from nucleipel.model.receptive_field import receptive_radius
-from nucleipel.stages.segment import segment
+from nucleipel.stages.pipeline.segment import segment
 
 SHAPE = (150, 210)
 

@@ -10,7 +10,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.errors import StoreError
 from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.slides.slide import open_slide, read_annotation
-from nucleipel.stages.tile import tile
+from nucleipel.stages.pipeline.tile import tile
 
 CONFIG = TileConfig(patch_px=64, overlap_px=16, mpp=0.5, shard_patches=4)
 
@@ -78,7 +78,7 @@ def killed(tiny_set, tmp_path: Path, monkeypatch) -> Path:
 
     out = tmp_path / "killed.zarr"
     with monkeypatch.context() as patched:
-        patched.setattr("nucleipel.stages.tile.write_rows", kill)
+        patched.setattr("nucleipel.stages.pipeline.tile.write_rows", kill)
         with pytest.raises(KeyboardInterrupt):
             tile(tiny_set.manifest, out, CONFIG)
     return out

@@ -22,10 +22,10 @@ from nucleipel.config import (
 from nucleipel.data.synthetic import build_scene
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
-from nucleipel.stages.finetune_patches import finetune_patches
-from nucleipel.stages.predict import predict
-from nucleipel.stages.stitch import stitch
-from nucleipel.stages.tile import tile
+from nucleipel.stages.pipeline.finetune_patches import finetune_patches
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.stitch import stitch
+from nucleipel.stages.pipeline.tile import tile
 
 IDS = ("a", "b", "c", "d", "e", "f")
 BAD = "e"

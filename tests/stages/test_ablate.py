@@ -25,7 +25,7 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ConfigError, ManifestError, OutputError
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.stages.ablate import ablate, select_finalists, select_transfer
-from nucleipel.stages.train import train
+from nucleipel.stages.pipeline.train import train
 
 STEPS = FinetunePatchesConfig(epochs=1, patches_per_epoch=4, batch_size=4, warmup_steps=1)
 MEASURES = ("dice", "aji", "pq", "ap@0.50", "ap@0.75")
@@ -223,8 +223,8 @@ def test_scores_are_those_of_segment_and_evaluate(base, tiny_set, tmp_path) -> N
     from nucleipel.config import EvaluateConfig, SegmentConfig
     from nucleipel.config.nuclei import InstanceOverrides
     from nucleipel.io.manifest import read_manifest
-    from nucleipel.stages.evaluate import evaluate
-    from nucleipel.stages.segment import segment
+    from nucleipel.stages.pipeline.evaluate import evaluate
+    from nucleipel.stages.pipeline.segment import segment
 
     row = _judged(base, tiny_set.manifest, tmp_path / "out")
     numbers = json.loads((tmp_path / "out/runs/none/seed-0/numbers.json").read_text())

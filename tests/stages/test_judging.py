@@ -14,7 +14,7 @@ from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.metrics.scores import ImageScore, pool
-from nucleipel.stages.judging import Judge
+from nucleipel.stages.pipeline.rule_scores import Judge
 from nucleipel.training.calibration import climb
 
 START = {"foreground_percent": 50, "min_probability_percent": 0, "min_area_px": 5}
@@ -62,7 +62,7 @@ def test_what_is_only_bolder_or_shyer_is_judged_alike(judges, measure: str) -> N
 
 
 def test_each_rule_is_scored_once_and_as_by_hand(judges, tiny_set, monkeypatch) -> None:
-    import nucleipel.stages.judging as stage
+    import nucleipel.stages.pipeline.rule_scores as stage
 
     judge = judges[0.0]
     rows = read_manifest(tiny_set.manifest).of_split("train").rows

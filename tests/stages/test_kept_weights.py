@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from nucleipel.config import TrainConfig
-from nucleipel.stages.train import train
+from nucleipel.stages.pipeline.train import train
 from nucleipel.training.training_log import read_journal
 
 

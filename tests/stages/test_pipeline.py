@@ -35,14 +35,14 @@ from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.calibrate import calibrate
-from nucleipel.stages.evaluate import evaluate
-from nucleipel.stages.finetune_patches import finetune_patches
-from nucleipel.stages.predict import predict
-from nucleipel.stages.segment import segment
-from nucleipel.stages.stitch import stitch
-from nucleipel.stages.tile import tile
-from nucleipel.stages.train import train
+from nucleipel.stages.pipeline.calibrate import calibrate
+from nucleipel.stages.pipeline.evaluate import evaluate
+from nucleipel.stages.pipeline.finetune_patches import finetune_patches
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.segment import segment
+from nucleipel.stages.pipeline.stitch import stitch
+from nucleipel.stages.pipeline.tile import tile
+from nucleipel.stages.pipeline.train import train
 
 TRAIN = TrainConfig(
     device="cpu",
@@ -469,7 +469,7 @@ def test_twice_the_pixels_at_half_the_mpp_change_nothing(ran, tiny_set, tmp_path
 
 def test_predictions_killed_between_images_continue(ran, tiny_set, tmp_path, monkeypatch) -> None:
     rows = read_manifest(tiny_set.manifest)
-    import nucleipel.stages.predict as stage
+    import nucleipel.stages.pipeline.predict as stage
 
     whole = predict(ran / "finetune", rows, tmp_path / "whole.zarr", PredictConfig(device="cpu"))
     real, calls = stage.predict_parts, []

@@ -13,8 +13,8 @@ from nucleipel.data.patches import TrainingPatches
 from nucleipel.instances.training_targets import class_targets, one_hot
 from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.evaluation_report import read_table
-from nucleipel.stages.finetune_patches import finetune_patches
-from nucleipel.stages.tile import tile
+from nucleipel.stages.pipeline.finetune_patches import finetune_patches
+from nucleipel.stages.pipeline.tile import tile
 from nucleipel.training.training_log import read_journal
 
 CONFIG = FinetunePatchesConfig(

@@ -26,14 +26,14 @@ from nucleipel.io.manifest import read_manifest
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.model.export import describe_use
-from nucleipel.stages.calibrate import calibrate
+from nucleipel.stages.pipeline.calibrate import calibrate
 from nucleipel.stages.export import export
-from nucleipel.stages.finetune_patches import finetune_patches
-from nucleipel.stages.predict import predict
-from nucleipel.stages.segment import segment
-from nucleipel.stages.stitch import stitch
-from nucleipel.stages.tile import tile
-from nucleipel.stages.train import train
+from nucleipel.stages.pipeline.finetune_patches import finetune_patches
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.segment import segment
+from nucleipel.stages.pipeline.stitch import stitch
+from nucleipel.stages.pipeline.tile import tile
+from nucleipel.stages.pipeline.train import train
 
 TRAIN = TrainConfig(
     device="cpu",

@@ -15,10 +15,10 @@ from nucleipel.core.shard import CLOSE, Shard
 from nucleipel.errors import ImageError, OutputError, StoreError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.stores.patches import open_patch_store
-from nucleipel.stages.evaluate import evaluate
-from nucleipel.stages.predict import predict
-from nucleipel.stages.stitch import stitch
-from nucleipel.stages.tile import tile
+from nucleipel.stages.pipeline.evaluate import evaluate
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.stitch import stitch
+from nucleipel.stages.pipeline.tile import tile
 
 CONFIG = PredictConfig(device="cpu")
 STITCH = StitchConfig(threads=1)
@@ -110,7 +110,7 @@ def test_a_slide_that_cannot_be_read_costs_nobody_else(
 def test_a_whole_run_does_the_others_first_and_then_names_the_bad_one(
     random_checkpoint: Path, with_a_bad_slide: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
-    import nucleipel.stages.predict as stage
+    import nucleipel.stages.pipeline.predict as stage
 
     rows = read_manifest(tiny_set.manifest)
     maps, real = tmp_path / "maps.zarr", stage._predict_image
@@ -166,7 +166,7 @@ def test_two_processes_on_one_shard(
     random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
     """While the first works, a second one is refused and tells of it; another shard is not."""
-    import nucleipel.stages.predict as stage
+    import nucleipel.stages.pipeline.predict as stage
 
     rows, real, told = read_manifest(tiny_set.manifest), stage._predict_image, []
 

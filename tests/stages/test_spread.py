@@ -21,11 +21,11 @@ from nucleipel.errors import ClusterError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.write_slide import write_slide
 from nucleipel.stages.cluster import Cluster
-from nucleipel.stages.predict import predict
-from nucleipel.stages.segment import segment
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.segment import segment
 from nucleipel.stages.spread import predict_on, segment_on, stitch_on, tile_on
-from nucleipel.stages.stitch import stitch
-from nucleipel.stages.tile import tile
+from nucleipel.stages.pipeline.stitch import stitch
+from nucleipel.stages.pipeline.tile import tile
 
 ROOT = Path(__file__).parents[2]
 PREDICT = PredictConfig(device="cpu")

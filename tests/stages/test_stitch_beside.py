@@ -15,8 +15,8 @@ from nucleipel.core.shard import Shard
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ImageError
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.stages import stitch_beside
-from nucleipel.stages.segment import segment
+from nucleipel.stages.pipeline import concurrent_stitch
+from nucleipel.stages.pipeline.segment import segment
 
 CONFIG = SegmentConfig(device="cpu", threads=1, csv=True)
 PIXELS = {"train": 160 * 224, "val": 128 * 128, "test": 100 * 170}

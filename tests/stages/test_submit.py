@@ -13,7 +13,7 @@ from nucleipel.errors import ConfigError, ImageError, ManifestError, SubmitError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.records.output import read_record
 from nucleipel.stages.submit import STAGE_FUNCTION, build_jobs, submit
-from nucleipel.stages.tile import tile
+from nucleipel.stages.pipeline.tile import tile
 
 ROOT = Path(__file__).parents[2]
 PROFILE = load_config(SubmitConfig, file=ROOT / "configs" / "slurm.yaml")

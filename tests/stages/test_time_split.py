@@ -9,9 +9,9 @@ import pytest
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import manifest_of_images
-from nucleipel.stages.predict import predict
-from nucleipel.stages.segment import segment
-from nucleipel.stages.stitch import stitch
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.segment import segment
+from nucleipel.stages.pipeline.stitch import stitch
 
 SPLIT = re.compile(
     r"(?P<split>(?:\w+ [\d.]+ s(?:, )?)+) in (?P<elapsed>[\d.]+) s"
@@ -57,7 +57,7 @@ def test_each_command_tells_its_phases(
     assert _phases(told) == ["read", "stitch", "write"]
     assert told["idle"] is None
 
-    monkeypatch.setattr("nucleipel.stages.stitch_beside.core_count", lambda: 1)
+    monkeypatch.setattr("nucleipel.stages.pipeline.concurrent_stitch.core_count", lambda: 1)
     clock = Stopwatch()
     segment(random_checkpoint, rows, tmp_path / "out", SegmentConfig(device="cpu"), clock=clock)
     elapsed = clock.elapsed

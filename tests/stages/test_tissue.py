@@ -19,8 +19,8 @@ from nucleipel.io.manifest import manifest_of_images
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import open_slide
 from nucleipel.io.tissue_mask import find_tissue, tissue_of
-from nucleipel.stages.predict import predict
-from nucleipel.stages.segment import segment
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.segment import segment
 
 SHAPE = (330, 2304)
 EDGE = 805

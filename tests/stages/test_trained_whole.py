@@ -25,11 +25,11 @@ from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import open_slide
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.deviation import deviation
-from nucleipel.stages.finetune_patches import finetune_patches
+from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.info import info
-from nucleipel.stages.predict import predict
-from nucleipel.stages.tile import tile
-from nucleipel.stages.train import train
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.tile import tile
+from nucleipel.stages.pipeline.train import train
 
 
 @pytest.fixture(scope="module")

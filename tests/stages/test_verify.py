@@ -12,10 +12,10 @@ from nucleipel.config.fitting import NetworkConfig
 from nucleipel.errors import StoreError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.records.verify import inspect_output
-from nucleipel.stages.predict import predict
-from nucleipel.stages.stitch import stitch
-from nucleipel.stages.tile import tile
-from nucleipel.stages.train import train
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.stitch import stitch
+from nucleipel.stages.pipeline.tile import tile
+from nucleipel.stages.pipeline.train import train
 from nucleipel.stages.verify import verify
 
 KINDS = ("train", "patches.zarr", "maps.zarr", "instances")

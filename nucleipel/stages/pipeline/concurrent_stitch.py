@@ -38,7 +38,7 @@ from nucleipel.instances.precompile import compile_all, compiling_ahead
 from nucleipel.io.nuclei.image_output import is_written
 from nucleipel.io.records.output import Output, holding, read_record
 from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.stages.stitch import stitch_image
+from nucleipel.stages.pipeline.stitch import stitch_image
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.evaluation_report import write_table
 from nucleipel.metrics.scores import pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from nucleipel.stages.judging import Judge
-from nucleipel.stages.predict import predict, reading_of
+from nucleipel.stages.pipeline.rule_scores import Judge
+from nucleipel.stages.pipeline.predict import predict, reading_of
 from nucleipel.training.calibration import Numbers, climb
 
 log = logging.getLogger(__name__)

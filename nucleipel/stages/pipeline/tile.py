@@ -27,7 +27,7 @@ from nucleipel.io.stores.patches import (
 )
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.slide import open_annotation
-from nucleipel.stages.reading import build_reading
+from nucleipel.stages.pipeline.build_reader import build_reading
 
 log = logging.getLogger(__name__)
 

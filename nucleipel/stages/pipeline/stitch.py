@@ -33,8 +33,8 @@ from nucleipel.io.records.output import Output, claim_output
 from nucleipel.io.stores.predictions import Prediction, Predictions, open_predictions
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
-from nucleipel.stages.images import finish_images
-from nucleipel.stages.report import report_of_image
+from nucleipel.stages.pipeline.image_by_image import finish_images
+from nucleipel.stages.pipeline.image_report import report_of_image
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from nucleipel.losses import (
     build_region_loss,
 )
 from nucleipel.model.checkpoint import Checkpoint, Description, read_checkpoint, write_checkpoint
-from nucleipel.stages.fitting import build_augment, build_schedule, claim_together, fit_network
+from nucleipel.stages.pipeline.fit_network import build_augment, build_schedule, claim_together, fit_network
 from nucleipel.training.sample_deviations import summed_deviations
 from nucleipel.training.distributed import Ranks, build_fabric
 

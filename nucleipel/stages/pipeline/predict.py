@@ -21,8 +21,8 @@ from nucleipel.io.stores.predictions import is_predicted, parts_left, shard_boxe
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.tissue_mask import require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
-from nucleipel.stages.images import finish_images
-from nucleipel.stages.reading import build_reading
+from nucleipel.stages.pipeline.image_by_image import finish_images
+from nucleipel.stages.pipeline.build_reader import build_reading
 
 log = logging.getLogger(__name__)
 
