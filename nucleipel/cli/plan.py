@@ -10,8 +10,8 @@ from nucleipel.cli import options
 from nucleipel.core.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from nucleipel.stages.plan import Plan
-    from nucleipel.stages.plan_patches import Need
+    from nucleipel.stages.plan.plan import Plan
+    from nucleipel.stages.plan.patch_estimate import Need
 
 
 @click.command()
@@ -40,7 +40,7 @@ def plan(checkpoint: Path, out: Path | None, by_image: bool, as_json: bool, **gi
     clock = Stopwatch()
     config = options.load(PlanConfig, given)
     rows = options.read_rows(given)
-    from nucleipel.stages.plan import plan as run
+    from nucleipel.stages.plan.plan import plan as run
 
     found = run(checkpoint, rows, config, out=out, clock=clock)
     if as_json:
@@ -53,7 +53,7 @@ def plan(checkpoint: Path, out: Path | None, by_image: bool, as_json: bool, **gi
 
 def table(plan: "Plan", *, by_image: bool) -> list[str]:
     """The lines that tell a plan to people."""
-    from nucleipel.stages.plan import in_bytes
+    from nucleipel.stages.plan.plan import in_bytes
 
     lines = [f"{'stage':10}{'patches':>12}{'disk':>12}{'memory':>12}{'time':>12}"]
     lines += [_row(need) for need in (*plan.stages, plan.total)]
@@ -88,7 +88,7 @@ def table(plan: "Plan", *, by_image: bool) -> list[str]:
 
 
 def _row(need: "Need") -> str:
-    from nucleipel.stages.plan import in_bytes
+    from nucleipel.stages.plan.plan import in_bytes
 
     return (
         f"{need.stage:10}{need.patches:12,}{in_bytes(need.disk_bytes):>12}"

@@ -42,7 +42,7 @@ from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
-from nucleipel.stages.plan_looks import Look
+from nucleipel.stages.plan.image_survey import Look
 from nucleipel.stages.pipeline.predict import THUMBNAIL_PX
 from nucleipel.stages.pipeline.image_report import report_of_image
 from nucleipel.stages.pipeline.stitch import frame_of, stitch_map

@@ -1,0 +1,1 @@
+"""Estimate memory, disk and time of the pipeline before it runs."""
