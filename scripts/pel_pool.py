@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from nucleipel.io.evaluation_report import write_table
-from nucleipel.stages.ablation_report import (
+from nucleipel.stages.experiments.ablation_report import (
     BASE,
     MEASURES,
     SplitScores,

@@ -34,7 +34,7 @@ def deviation(
     rows = options.read_rows({**given, "manifest": manifest, "images": ()})
     if ids is not None:
         rows = rows.of_ids([name.strip() for name in ids.split(",")])
-    from nucleipel.stages.deviation import deviation as run
+    from nucleipel.stages.experiments.deviation import deviation as run
 
     click.echo(run(checkpoint, rows, out, config, after=after, overwrite=overwrite))
 
@@ -56,6 +56,6 @@ def ablate(out: Path, overwrite: bool, **given: Any) -> None:
 
     inputs = {"checkpoint": "base", "manifest": "manifest", "data_root": "data_root"}
     config = options.load(AblateConfig, given, shorts=inputs)
-    from nucleipel.stages.ablate import ablate as run
+    from nucleipel.stages.experiments.ablate import ablate as run
 
     click.echo(run(out, config, overwrite=overwrite))

@@ -24,7 +24,7 @@ from nucleipel.config.finetuning import PELConfig
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ConfigError, ManifestError, OutputError
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
-from nucleipel.stages.ablate import ablate, select_finalists, select_transfer
+from nucleipel.stages.experiments.ablate import ablate, select_finalists, select_transfer
 from nucleipel.stages.pipeline.train import train
 
 STEPS = FinetunePatchesConfig(epochs=1, patches_per_epoch=4, batch_size=4, warmup_steps=1)
@@ -245,7 +245,7 @@ def test_scores_are_those_of_segment_and_evaluate(base, tiny_set, tmp_path) -> N
 
 
 def test_numbers_are_chosen_once_and_on_val_alone(base, tiny_set, tmp_path, monkeypatch) -> None:
-    import nucleipel.stages.ablation_runs as stage
+    import nucleipel.stages.experiments.ablation_runs as stage
 
     real, calls = stage._write_scores, []
 

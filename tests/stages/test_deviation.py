@@ -15,7 +15,7 @@ from nucleipel.errors import CheckpointError, ManifestError, OutputError
 from nucleipel.figures.deviation import Moment
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.deviation import deviation
+from nucleipel.stages.experiments.deviation import deviation
 
 SPEC = small_network(block_px=1)
 CPU = DeviationConfig(device="cpu", patch_px=64)
@@ -127,7 +127,7 @@ def test_one_network_alone_and_images_by_id(runs, rows, tmp_path) -> None:
 
 
 def test_interrupted_it_draws_only_what_is_missing(drawn, runs, rows, tmp_path, monkeypatch):
-    import nucleipel.stages.deviation as stage
+    import nucleipel.stages.experiments.deviation as stage
 
     real, names = stage._draw_image, []
 

@@ -24,7 +24,7 @@ from nucleipel.io.manifest import read_manifest
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import open_slide
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.deviation import deviation
+from nucleipel.stages.experiments.deviation import deviation
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.info import info
 from nucleipel.stages.pipeline.predict import predict

@@ -27,7 +27,7 @@ from nucleipel.io.figure import write_figure
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.evaluation_report import read_report, write_table
 from nucleipel.metrics.bootstrap import Interval, paired_bootstrap
-from nucleipel.stages.ablation_runs import FINETUNE, JUDGED_BY, Run
+from nucleipel.stages.experiments.ablation_runs import FINETUNE, JUDGED_BY, Run
 from nucleipel.training.training_log import read_journal
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from nucleipel.inference.probability_map import choose_device
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.records.output import CONFIG, claim_output
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.ablation_report import (
+from nucleipel.stages.experiments.ablation_report import (
     BASE,
     CONTROL,
     SplitScores,
@@ -26,7 +26,7 @@ from nucleipel.stages.ablation_report import (
     write_ablation_report,
     write_results,
 )
-from nucleipel.stages.ablation_runs import Run, finish
+from nucleipel.stages.experiments.ablation_runs import Run, finish
 from nucleipel.stages.pipeline.tile import tile
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Compare losses, and draw where a network deviates from the annotation."""
