@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from nucleipel.io.manifest import Manifest
-    from nucleipel.stages.cluster import Cluster
+    from nucleipel.stages.cluster.dask_workers import Cluster
 
 C = TypeVar("C", bound="BaseModel")
 
@@ -248,7 +248,7 @@ def read_cluster(given: Mapping[str, Any], *, shard: Shard = WHOLE) -> "Cluster 
     if shard != WHOLE:
         raise click.UsageError("--shard is for tasks that share the work without Dask")
     from nucleipel.config import ClusterConfig, load_config
-    from nucleipel.stages.cluster import BATCH_SYSTEMS, Cluster
+    from nucleipel.stages.cluster.dask_workers import BATCH_SYSTEMS, Cluster
 
     if workers and scheduler:
         raise click.UsageError(

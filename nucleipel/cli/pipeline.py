@@ -69,7 +69,7 @@ def tile(
     config = options.load(TileConfig, given)
     how: dict[str, Any] = {"data_root": data_root, "overwrite": overwrite}
     if cluster := options.read_cluster(given, shard=shard):
-        from nucleipel.stages.spread import tile_on
+        from nucleipel.stages.cluster.distribute import tile_on
 
         click.echo(tile_on(cluster, manifest, out, config, **how))
         return
@@ -175,7 +175,7 @@ def predict(
     rows = options.read_rows({**given, "shard": shard, "allow_missing": allow_missing})
     how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
     if cluster:
-        from nucleipel.stages.spread import predict_on
+        from nucleipel.stages.cluster.distribute import predict_on
 
         click.echo(predict_on(cluster, checkpoint, rows, out, config, **how))
         return
@@ -207,7 +207,7 @@ def stitch(
     config = options.load(StitchConfig, given)
     how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
     if cluster := options.read_cluster(given, shard=shard):
-        from nucleipel.stages.spread import stitch_on
+        from nucleipel.stages.cluster.distribute import stitch_on
 
         click.echo(stitch_on(cluster, predictions, out, config, **how))
         return
@@ -244,7 +244,7 @@ def segment(
     rows = options.read_rows({**given, "allow_missing": allow_missing})
     how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
     if cluster:
-        from nucleipel.stages.spread import segment_on
+        from nucleipel.stages.cluster.distribute import segment_on
 
         click.echo(segment_on(cluster, checkpoint, rows, out, config, **how))
         return
@@ -321,8 +321,8 @@ def submit(
     time go on; a bad image stops no other. The same command continues.
     """
     from nucleipel.config import SubmitConfig, load_config
-    from nucleipel.stages.submit import build_jobs
-    from nucleipel.stages.submit import submit as run
+    from nucleipel.stages.cluster.submit import build_jobs
+    from nucleipel.stages.cluster.submit import submit as run
 
     jobs = build_jobs(
         manifest, out, load_config(SubmitConfig, file=profile),

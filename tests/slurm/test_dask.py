@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from nucleipel.cli import cli
 from nucleipel.config import ClusterConfig
 from nucleipel.errors import ClusterError
-from nucleipel.stages.cluster import Cluster
+from nucleipel.stages.cluster.dask_workers import Cluster
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ def _logs(folder: Path) -> int:
 
 
 def test_a_job_that_slurm_refuses_is_told(slurm: Callable[..., str], monkeypatch) -> None:
-    monkeypatch.setattr("nucleipel.stages.cluster.SUBMIT_SECONDS", 3.0)
+    monkeypatch.setattr("nucleipel.stages.cluster.dask_workers.SUBMIT_SECONDS", 3.0)
     config = ClusterConfig(jobs=1, options={"memory": "1GB", "queue": "nowhere"})
     with pytest.raises(ClusterError, match="slurm: no workers can be had: it took no job"):
         Cluster(scheduler="slurm", config=config).run(print, {})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jobs import wait_for_end
 
-from nucleipel.stages.submit import STAGE_FUNCTION
+from nucleipel.stages.cluster.submit import STAGE_FUNCTION
 
 SECONDS = 60
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs import wait_for_end
 
 from nucleipel.config import SubmitConfig
-from nucleipel.stages.submit import build_jobs
+from nucleipel.stages.cluster.submit import build_jobs
 from nucleipel.training.training_log import read_journal
 
 SECONDS = 240

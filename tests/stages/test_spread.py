@@ -20,10 +20,10 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ClusterError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.write_slide import write_slide
-from nucleipel.stages.cluster import Cluster
+from nucleipel.stages.cluster.dask_workers import Cluster
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.segment import segment
-from nucleipel.stages.spread import predict_on, segment_on, stitch_on, tile_on
+from nucleipel.stages.cluster.distribute import predict_on, segment_on, stitch_on, tile_on
 from nucleipel.stages.pipeline.stitch import stitch
 from nucleipel.stages.pipeline.tile import tile
 

@@ -12,7 +12,7 @@ from nucleipel.config import SubmitConfig, TileConfig, load_config
 from nucleipel.errors import ConfigError, ImageError, ManifestError, SubmitError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.records.output import read_record
-from nucleipel.stages.submit import STAGE_FUNCTION, build_jobs, submit
+from nucleipel.stages.cluster.submit import STAGE_FUNCTION, build_jobs, submit
 from nucleipel.stages.pipeline.tile import tile
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from nucleipel.io.records.output import Output
 from nucleipel.io.stores.patches import all_shards
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.cluster import Cluster, Work
+from nucleipel.stages.cluster.dask_workers import Cluster, Work
 from nucleipel.stages.pipeline.predict import claim_predictions, inputs_of, predict, reading_of
 from nucleipel.stages.pipeline.segment import claim_segmented, segment
 from nucleipel.stages.pipeline.stitch import choose_block_px, claim_instances, stitch

@@ -1,0 +1,1 @@
+"""Run stages on many workers: Dask, and Slurm job chains."""
