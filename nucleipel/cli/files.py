@@ -29,7 +29,7 @@ def info(files: tuple[Path, ...], checkpoint: Path | None, **given: Any) -> None
 
     config = options.load(InfoConfig, given)
     from nucleipel.errors import ImageError
-    from nucleipel.stages.info import info as run
+    from nucleipel.stages.files.info import info as run
 
     faults = []
     for file in files:
@@ -68,7 +68,7 @@ def import_annotations(kind: str, source: Path, out: Path, overwrite: bool, **gi
     from nucleipel.config import ImportConfig
 
     config = options.load(ImportConfig, given)
-    from nucleipel.stages.import_annotations import import_annotations as run
+    from nucleipel.stages.files.import_annotations import import_annotations as run
 
     click.echo(run(kind, source, out, config, overwrite=overwrite))
 
@@ -81,7 +81,7 @@ def verify(path: Path, repair: bool) -> None:
 
     Works on the outputs of every stage. Exits with 1 if something is broken.
     """
-    from nucleipel.stages.verify import verify as run
+    from nucleipel.stages.files.verify import verify as run
 
     run(path, repair=repair)
 
@@ -105,7 +105,7 @@ def export(
     from nucleipel.config import ExportConfig
 
     config = options.load(ExportConfig, given)
-    from nucleipel.stages.export import export as run
+    from nucleipel.stages.files.export import export as run
 
     for path in run(checkpoint, config, onnx=onnx, bioimageio=bioimageio, overwrite=overwrite):
         click.echo(path)

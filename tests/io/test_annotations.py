@@ -24,7 +24,7 @@ from nucleipel.io.annotations.coco import _uncompressed
 from nucleipel.io.annotations.objects import Mask, draw, number, rasterize
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide import read_annotation
-from nucleipel.stages.import_annotations import import_annotations
+from nucleipel.stages.files.import_annotations import import_annotations
 
 SHAPE = (40, 60)
 Write = Callable[[Path], Path]

@@ -13,7 +13,7 @@ from nucleipel.errors import CheckpointError, OutputError
 from nucleipel.io.records.output import read_record
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.average import average
-from nucleipel.stages.verify import verify
+from nucleipel.stages.files.verify import verify
 
 SPEC = small_network(block_px=2, features=(8, 12))
 ANCESTOR = 0

@@ -18,7 +18,7 @@ from nucleipel.config import CitationConfig, ExportConfig
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ConfigError, OutputError
 from nucleipel.io.exported_files import require_free, write_package
-from nucleipel.stages.export import export
+from nucleipel.stages.files.export import export
 
 WORDS = ExportConfig(
     name="my nuclei",

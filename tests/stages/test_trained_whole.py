@@ -26,7 +26,7 @@ from nucleipel.io.slides.slide import open_slide
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.experiments.deviation import deviation
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
-from nucleipel.stages.info import info
+from nucleipel.stages.files.info import info
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.tile import tile
 from nucleipel.stages.pipeline.train import train

@@ -16,7 +16,7 @@ from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.stitch import stitch
 from nucleipel.stages.pipeline.tile import tile
 from nucleipel.stages.pipeline.train import train
-from nucleipel.stages.verify import verify
+from nucleipel.stages.files.verify import verify
 
 KINDS = ("train", "patches.zarr", "maps.zarr", "instances")
 

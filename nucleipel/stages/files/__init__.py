@@ -1,0 +1,1 @@
+"""Inspect, import, export and verify files."""
