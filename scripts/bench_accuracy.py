@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.errors import NucleipelError
-from nucleipel.io.nuclei.image_output import read_instance_map
 from nucleipel.io.manifest import Row, read_manifest
+from nucleipel.io.nuclei.image_output import read_instance_map
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.metrics.bootstrap import source_bootstrap
 from nucleipel.metrics.scores import ImageScore, pool

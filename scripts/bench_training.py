@@ -22,8 +22,8 @@ from nucleipel.instances.training_targets import CLASSES
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network
 from nucleipel.stages.pipeline.train import network_spec
-from nucleipel.training.fit import OPTIMIZERS
 from nucleipel.training.distributed import build_fabric
+from nucleipel.training.fit import OPTIMIZERS
 
 NETWORKS = {
     "the default": {},

@@ -44,7 +44,7 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny network that was never trained, for tests that do not look at what it finds."""
     from dataclasses import asdict
 
-    from untrained import small_network, write_untrained
+    from support.untrained import small_network, write_untrained
 
     from nucleipel.instances.rule import InstanceRule
 

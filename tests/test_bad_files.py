@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from bad_files import (
+from PIL import Image
+from support.bad_files import (
     LFS,
     NOISE,
     Make,
@@ -34,10 +35,9 @@ from bad_files import (
     zarr_planes,
     zarr_without,
 )
-from PIL import Image
-from refusing import accepted, bounded, refusal
+from support.command_line import accepted, bounded, refusal
+from support.untrained import small_network, write_untrained
 from test_bad_labels import REFUSED_LABELS
-from untrained import small_network, write_untrained
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_files import LFS, NOISE, Make, content, cut, pipe, raster, tiff
-from refusing import accepted, refusal
+from support.bad_files import LFS, NOISE, Make, content, cut, pipe, raster, tiff
+from support.command_line import accepted, refusal
 
-from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.io.slides.write_slide import write_annotation
+from nucleipel.io.stores.patches import open_patch_store
 
 GRAY = NOISE[..., 0]
 SHAPE = NOISE.shape[:2]

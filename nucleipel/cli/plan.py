@@ -10,8 +10,8 @@ from nucleipel.cli import options
 from nucleipel.core.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from nucleipel.stages.plan.plan import Plan
     from nucleipel.stages.plan.patch_estimate import Need
+    from nucleipel.stages.plan.plan import Plan
 
 
 @click.command()

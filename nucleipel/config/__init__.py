@@ -1,22 +1,20 @@
 """Typed, frozen settings, one class a stage, and how YAML files and `--set` fill them."""
 
-from nucleipel.config.ablation import AblateConfig, ArmConfig, DeviationConfig
-from nucleipel.config.cluster import ClusterConfig
+from nucleipel.config.cluster import ClusterConfig, JobConfig, SubmitConfig
 from nucleipel.config.demo import DemoConfig
-from nucleipel.config.export import CitationConfig, ExportConfig
-from nucleipel.config.finetuning import FinetunePatchesConfig, PELConfig
-from nucleipel.config.fitting import AugmentConfig, NetworkConfig, TrainConfig
-from nucleipel.config.jobs import JobConfig, SubmitConfig
+from nucleipel.config.experiments import AblateConfig, ArmConfig, DeviationConfig
+from nucleipel.config.files import CitationConfig, ExportConfig, ImportConfig, InfoConfig
 from nucleipel.config.load import load_config
-from nucleipel.config.nuclei import (
-    CalibrateConfig,
-    EvaluateConfig,
-    InstanceConfig,
-    PlanConfig,
-    SegmentConfig,
-    StitchConfig,
-)
-from nucleipel.config.reading import ImportConfig, InfoConfig, PredictConfig, TileConfig
+from nucleipel.config.pipeline.calibrate import CalibrateConfig
+from nucleipel.config.pipeline.evaluate import EvaluateConfig
+from nucleipel.config.pipeline.finetune_patches import FinetunePatchesConfig, PELConfig
+from nucleipel.config.pipeline.instances import InstanceConfig
+from nucleipel.config.pipeline.predict import PredictConfig
+from nucleipel.config.pipeline.segment import SegmentConfig
+from nucleipel.config.pipeline.stitch import StitchConfig
+from nucleipel.config.pipeline.tile import TileConfig
+from nucleipel.config.pipeline.train import AugmentConfig, NetworkConfig, TrainConfig
+from nucleipel.config.plan import PlanConfig
 
 __all__ = [
     "AblateConfig",

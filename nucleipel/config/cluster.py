@@ -1,10 +1,77 @@
-"""How a batch system is asked for Dask's workers: the file of `--cluster-config`."""
+"""Settings of batch systems: the profile of `nucleipel submit`, the file of `--cluster-config`."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nucleipel.config.settings import Positive, Settings
+from nucleipel.config.settings import NotNegative, Positive, Settings
+
+Stage = Literal["train", "tile", "finetune-patches", "predict", "stitch", "evaluate"]
+
+
+class JobConfig(Settings):
+    """What one stage asks for, and its settings."""
+
+    partition: str | None = None
+    time: str | None = None
+    """Time limit as sbatch takes it, 12:00:00 or 2-00:00:00; a job that needs more is requeued."""
+    cpus: Positive | None = None
+    memory: str | None = None
+    """As sbatch takes it, 16G say."""
+    gpus: NotNegative | None = None
+    """On each machine."""
+    processes: Positive | None = None
+    """On each machine, to train together: one for each GPU. Only of train and finetune-patches."""
+    nodes: Positive | None = None
+    """Machines that train together."""
+    sbatch: tuple[str, ...] = ()
+    """Further options of sbatch, "--account=lab42" say."""
+    config: str | None = None
+    """YAML file of the stage's settings."""
+    set: tuple[str, ...] = ()
+    """Settings of the stage, each key=value."""
+
+
+class SubmitConfig(Settings):
+    """Settings of `nucleipel submit`."""
+
+    command: str = "nucleipel"
+    """How the command is called on a node; may be several words."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell that come first in every job: module load, source .venv/bin/activate."""
+    shards: Positive | None = None
+    """Tasks of the arrays, at most; without it one an image."""
+    at_a_time: Positive | None = None
+    """How many tasks of an array run at a time, at most."""
+    warn_seconds: Positive = 120
+    """So long before the time limit a job saves, stops and is requeued."""
+    restarts: NotNegative = 20
+    """How often a job is requeued, at most."""
+    retries: NotNegative = 1
+    """How often one that failed or was killed is, whatever the message says; never after a mistake
+    on the command line. Both kinds count together."""
+    default: JobConfig = JobConfig()
+    """For every stage, where the stage does not say otherwise."""
+    stages: dict[Stage, JobConfig] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.default.config or self.default.set:
+            raise ValueError("default.config and default.set: settings belong to one stage each")
+        for stage in ("tile", "predict", "stitch", "evaluate"):
+            if self.job(stage).processes or self.job(stage).nodes:
+                raise ValueError(
+                    f"{stage}: processes and nodes are for train and finetune-patches;"
+                    f" {stage} is shared out by shards"
+                )
+        return self
+
+    def job(self, stage: Stage) -> JobConfig:
+        """What a stage asks for, the defaults filled in."""
+        own = self.stages.get(stage, JobConfig())
+        both = {**self.default.model_dump(), **own.model_dump(exclude_none=True)}
+        both["sbatch"] = (*self.default.sbatch, *own.sbatch)
+        return JobConfig.model_validate(both)
 
 
 class ClusterConfig(Settings):

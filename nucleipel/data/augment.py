@@ -16,8 +16,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 import albumentations as A
 import cv2
 
-from nucleipel.data.crowding import crowded
 from nucleipel.data.artificial_staining import as_nuclear_dye, as_stained, is_gray
+from nucleipel.data.crowding import crowded
 
 
 @dataclass(frozen=True)

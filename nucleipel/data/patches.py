@@ -6,8 +6,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from nucleipel.data.augment import Augment
-from nucleipel.data.sampling_order import drawn_item_of, item_of
 from nucleipel.data.sample import Sample, build_sample
+from nucleipel.data.sampling_order import drawn_item_of, item_of
 from nucleipel.io.stores.patches import PatchRow, PatchStore
 
 

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 from nucleipel.core.geometry import Box
 from nucleipel.core.resample import centers
 from nucleipel.data.augment import Augment
-from nucleipel.data.sampling_order import item_of
 from nucleipel.data.sample import Sample, build_sample
+from nucleipel.data.sampling_order import item_of
 from nucleipel.data.windows import AnnotatedImage, evenly
 
 

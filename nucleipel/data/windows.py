@@ -26,11 +26,11 @@ from nucleipel.core.geometry import Box, overlapping_tiles
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.progress import track
 from nucleipel.data.augment import Augment
-from nucleipel.data.sampling_order import drawn_item_of, item_of
 from nucleipel.data.sample import Sample, build_sample
+from nucleipel.data.sampling_order import drawn_item_of, item_of
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.slide import open_annotation
+from nucleipel.io.slides.slide_reader import Reading
 
 T = TypeVar("T")
 

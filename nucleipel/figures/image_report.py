@@ -1,7 +1,7 @@
 """The page about one image: how many nuclei, how large, the extreme ones, what vouches for them.
 
 One HTML file with all in it: no scripts, nothing from the network. The page is
-in `report.html` beside this file; here are its numbers, in the words of the
+in `image_report.html` beside this file; here are its numbers, in the words of the
 page.
 """
 
@@ -96,7 +96,7 @@ def build_report(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-    ).get_template("report.html")
+    ).get_template("image_report.html")
     return page.render(
         id=image_id,
         numbers=_numbers(summary, mpp, certificate.get("tissue", {}).get("tissue_percent")),

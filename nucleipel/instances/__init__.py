@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nucleipel.instances.certificate import Certificate
+    from nucleipel.instances.nucleus_table import NucleusTable
     from nucleipel.instances.rule import InstanceRule
     from nucleipel.instances.segment import Instances, segment_instances
-    from nucleipel.instances.nucleus_table import NucleusTable
 
 __all__ = ["Certificate", "InstanceRule", "Instances", "NucleusTable", "segment_instances"]
 _HOMES = {
     "Certificate": "certificate",
     "InstanceRule": "rule",
     "Instances": "segment",
-    "NucleusTable": "table",
+    "NucleusTable": "nucleus_table",
     "segment_instances": "segment",
 }
 

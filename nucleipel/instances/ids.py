@@ -15,10 +15,10 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.core.scratch import Rows, Scratch
 from nucleipel.instances.blocks import Job
-from nucleipel.instances.watershed import FIRST_X, FIRST_Y
-from nucleipel.instances.map_hash import digest
 from nucleipel.instances.compression import look_up, unpack
+from nucleipel.instances.map_hash import digest
 from nucleipel.instances.seams import block_name, places_of
+from nucleipel.instances.watershed import FIRST_X, FIRST_Y
 
 Each = Callable[[Callable[[Any], Any], list[Any]], Iterator[Any]]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleipel.instances.watershed import solve_components
 from nucleipel.instances.segment import segment_instances
+from nucleipel.instances.watershed import solve_components
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def compile_all() -> None:
 
 
 def _is_compiled() -> bool:
-    kernel = f"component.{solve_components.__name__}-*.nbi"
+    kernel = f"watershed.{solve_components.__name__}-*.nbi"
     return any(Path(solve_components.stats.cache_path).glob(kernel))
 
 

@@ -18,9 +18,9 @@ from scipy.sparse.csgraph import connected_components as graph_components
 from nucleipel.core.geometry import Box
 from nucleipel.core.scratch import Arrays, Scratch
 from nucleipel.instances.blocks import Job, label_block, solve
-from nucleipel.instances.map_hash import foreground_and_digest
-from nucleipel.instances.connected_components import connected_components
 from nucleipel.instances.compression import pack
+from nucleipel.instances.connected_components import connected_components
+from nucleipel.instances.map_hash import foreground_and_digest
 
 Read = Callable[[Box], npt.NDArray[np.uint8]]
 """(C, h, w) contiguous probabilities of a box."""

@@ -26,11 +26,11 @@ from nucleipel.core.stopping import step
 from nucleipel.core.threads import in_order, threads
 from nucleipel.instances.blocks import Job, solve_block
 from nucleipel.instances.certificate import Certificate
-from nucleipel.instances.watershed import ROW
 from nucleipel.instances.ids import Crossed, Each, number_and_write
+from nucleipel.instances.nucleus_table import NucleusTable
 from nucleipel.instances.rule import InstanceRule, IntegerRule
 from nucleipel.instances.seams import Crossing, block_name, join_fragments, solve_crossings
-from nucleipel.instances.nucleus_table import NucleusTable
+from nucleipel.instances.watershed import ROW
 
 BLOCK_PX = 1024
 MAX_COMPONENT_PX = 2048

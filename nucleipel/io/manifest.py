@@ -21,11 +21,11 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError, ManifestError
 from nucleipel.io.annotations.class_maps import describe_classes, ids_of_classes
-from nucleipel.io.records.fingerprint import fingerprint
-from nucleipel.io.formats import open_image
 from nucleipel.io.manifest_csv import read_records
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.records.fingerprint import fingerprint
+from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.slide import image_stem, open_annotation, open_slide
+from nucleipel.io.slides.slide_reader import Reading
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from nucleipel.core.tissue import Tissue, otsu_threshold, tissue_signal
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.qupath import read_outlines
 from nucleipel.io.records.fingerprint import fingerprint
-from nucleipel.io.formats import StoredImage, open_image
+from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.slide import Slide
 
 AUTO, OFF = "auto", "off"

@@ -17,8 +17,8 @@ from nucleipel.config import (
 from nucleipel.core.atomic import write_text
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import TrainingError
-from nucleipel.io.nuclei.image_output import OVERLAY
 from nucleipel.io.manifest import read_manifest
+from nucleipel.io.nuclei.image_output import OVERLAY
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.stages.pipeline.evaluate import evaluate

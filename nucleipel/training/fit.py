@@ -19,11 +19,11 @@ from nucleipel.core.progress import track
 from nucleipel.core.stopping import Stopped, begun, ignore_in_worker, step
 from nucleipel.data.sample import Sample
 from nucleipel.errors import TrainingError
-from nucleipel.training.training_log import Journal
-from nucleipel.training.muon import Muon
 from nucleipel.training.distributed import Ranks
-from nucleipel.training.training_state import TrainingState
 from nucleipel.training.mean_teacher import mixed_targets
+from nucleipel.training.muon import Muon
+from nucleipel.training.training_log import Journal
+from nucleipel.training.training_state import TrainingState
 
 log = logging.getLogger(__name__)
 

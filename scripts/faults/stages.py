@@ -11,9 +11,9 @@ from faults.child import in_child, run
 
 from nucleipel.data.synthetic import build_scene
 from nucleipel.io.nuclei.image_output import read_instance_map
+from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import read_checkpoint
 
 SLIDES = {"train": (160, 224), "val": (128, 128), "test": (300, 420)}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from processes import finish, predict_command, stitch_command, tile_command, train_command
+from support.processes import finish, predict_command, stitch_command, tile_command, train_command
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from untrained import small_network, write_untrained
+from support.untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
 

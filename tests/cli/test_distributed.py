@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from processes import SECONDS, TRAIN, settings
+from support.processes import SECONDS, TRAIN, settings
 
 from nucleipel.training.training_log import read_journal
 

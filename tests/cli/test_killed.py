@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import (
+from support.processes import (
     SECONDS,
     digests,
     finish,
@@ -21,9 +21,9 @@ from processes import (
 
 from nucleipel.data.synthetic_map import build_probability_map
 from nucleipel.io.records.output import claim_output
-from nucleipel.io.stores.predictions import shard_boxes, write_prediction
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.write_slide import write_slide
+from nucleipel.io.stores.predictions import shard_boxes, write_prediction
 
 
 def _kill_when(reached: Callable[[], bool], out: Path, *arguments: object) -> None:

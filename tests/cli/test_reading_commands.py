@@ -9,14 +9,14 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 from PIL import Image
-from refusing import refusal
-from slides_made import halves, write_ome, write_svs
-from untrained import small_network, write_untrained
+from support.command_line import refusal
+from support.slide_files import halves, write_ome, write_svs
+from support.untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
-from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.io.slides.write_slide import write_slide
+from nucleipel.io.stores.predictions import open_predictions
 
 NOISE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
 

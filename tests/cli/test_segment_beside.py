@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import SECONDS, digests, start, wait_until
+from support.processes import SECONDS, digests, start, wait_until
 
 from nucleipel.config import SegmentConfig
 from nucleipel.core.machine import core_count

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import (
+from support.processes import (
     SECONDS,
     digests,
     finish,

@@ -8,8 +8,8 @@ import pytest
 from nucleipel.core.geometry import Box
 from nucleipel.data.synthetic_slide import GLASS_RGB, tissue_on_glass
 from nucleipel.io.slides.slide import open_slide
-from nucleipel.io.tissue_mask import find_tissue
 from nucleipel.io.slides.write_slide import TILE_PX, write_pyramid
+from nucleipel.io.tissue_mask import find_tissue
 
 SHAPE = (1500, 2301)
 

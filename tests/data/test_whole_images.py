@@ -18,8 +18,8 @@ from nucleipel.data.windows import annotated_images
 from nucleipel.errors import ImageError
 from nucleipel.inference.probability_map import predict_part, predict_probabilities
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.slide import open_slide
+from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import WindowGrid
 

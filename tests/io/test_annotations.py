@@ -13,7 +13,7 @@ import pytest
 import scipy.io
 import tifffile
 from PIL import Image
-from refusing import bounded, refusal
+from support.command_line import bounded, refusal
 
 from nucleipel.cli.files import IMPORT_FORMATS
 from nucleipel.config import ImportConfig

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from slides_made import halves, write_ndpi, write_ome, write_ome_zarr, write_svs
+from support.slide_files import halves, write_ndpi, write_ome, write_ome_zarr, write_svs
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.formats import StoredImage, open_image
+from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.formats.stored_image import downsample_of, on_white
 from nucleipel.io.slides.slide import open_slide
 

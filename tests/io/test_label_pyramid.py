@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import zarr
 
-from nucleipel.io.formats import open_image
 from nucleipel.io.nuclei.label_pyramid import write_label_pyramid
+from nucleipel.io.slides.formats import open_image
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (2049, 513), (4500, 1100)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from refusing import refusal
+from support.command_line import refusal
 
 from nucleipel.errors import ImageError, ManifestError
 from nucleipel.io.manifest import manifest_of_images, read_manifest

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slides_made import halves, write_svs
+from support.slide_files import halves, write_svs
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
 from nucleipel.io.records.fingerprint import fingerprint
-from nucleipel.io.formats import open_image
+from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.formats.openslide import open_through_openslide
 
 

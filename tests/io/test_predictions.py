@@ -8,8 +8,8 @@ import numpy as np
 import zarr
 
 from nucleipel.core.geometry import Box
-from nucleipel.io.stores.predictions import write_prediction
 from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.stores.predictions import write_prediction
 
 WRITERS = 8
 

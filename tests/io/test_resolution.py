@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slides_made import halves, write_ome
+from support.slide_files import halves, write_ome
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError

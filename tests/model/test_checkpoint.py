@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from untrained import write_untrained
+from support.untrained import write_untrained
 
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.errors import CheckpointError

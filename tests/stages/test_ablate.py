@@ -19,8 +19,8 @@ from nucleipel.config import (
     NetworkConfig,
     TrainConfig,
 )
-from nucleipel.config.ablation import FinalistsConfig, GridConfig
-from nucleipel.config.finetuning import PELConfig
+from nucleipel.config.experiments import FinalistsConfig, GridConfig
+from nucleipel.config.pipeline.finetune_patches import PELConfig
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ConfigError, ManifestError, OutputError
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
@@ -221,7 +221,7 @@ def _judged(base: Path, manifest: Path, out: Path, **changed: object) -> dict[st
 
 def test_scores_are_those_of_segment_and_evaluate(base, tiny_set, tmp_path) -> None:
     from nucleipel.config import EvaluateConfig, SegmentConfig
-    from nucleipel.config.nuclei import InstanceOverrides
+    from nucleipel.config.pipeline.instances import InstanceOverrides
     from nucleipel.io.manifest import read_manifest
     from nucleipel.stages.pipeline.evaluate import evaluate
     from nucleipel.stages.pipeline.segment import segment

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from untrained import State, small_network, write_untrained
+from support.untrained import State, small_network, write_untrained
 
 from nucleipel.cli.main import cli
 from nucleipel.errors import CheckpointError, OutputError
 from nucleipel.io.records.output import read_record
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.pipeline.average import average
 from nucleipel.stages.files.verify import verify
+from nucleipel.stages.pipeline.average import average
 
 SPEC = small_network(block_px=2, features=(8, 12))
 ANCESTOR = 0

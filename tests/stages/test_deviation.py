@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from untrained import small_network, write_untrained
+from support.untrained import small_network, write_untrained
 
 from nucleipel.config import DeviationConfig
 from nucleipel.errors import CheckpointError, ManifestError, OutputError

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import yaml
 from PIL import Image
-from untrained import small_network, write_untrained
+from support.untrained import small_network, write_untrained
 
 from nucleipel.config import CitationConfig, ExportConfig
 from nucleipel.core.intensity import IntensityRange

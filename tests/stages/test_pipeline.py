@@ -31,9 +31,9 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import manifest_of_images, read_manifest
 from nucleipel.io.nuclei.tables import wkb
+from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.calibrate import calibrate
 from nucleipel.stages.pipeline.evaluate import evaluate

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner
-from darkness import Darkness, in_place_of_any
 from PIL import Image
-from refusing import refusal
-from untrained import small_network, write_untrained
+from support.command_line import refusal
+from support.darkness import Darkness, in_place_of_any
+from support.untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
 from nucleipel.core import machine
 from nucleipel.data.synthetic_slide import tissue_on_glass
-from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.slides.write_slide import write_pyramid
+from nucleipel.io.stores.patches import open_patch_store
 
 TILE = ["--set", "tile.patch_px=32", "--set", "tile.overlap_px=8", "--set", "tile.mpp=0.5"]
 
@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def network(monkeypatch: pytest.MonkeyPatch) -> Darkness:
     """In place of that of any checkpoint."""
-    return in_place_of_any(monkeypatch, "plan", "predict", "segment")
+    return in_place_of_any(monkeypatch, "plan.plan", "pipeline.predict", "pipeline.segment")
 
 
 @pytest.fixture(scope="module")

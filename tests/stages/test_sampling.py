@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from untrained import State, small_network, write_untrained
+from support.untrained import State, small_network, write_untrained
 
 from nucleipel.config import FinetunePatchesConfig, TileConfig
-from nucleipel.data.sampling_order import drawn_item_of
 from nucleipel.data.patches import TrainingPatches
+from nucleipel.data.sampling_order import drawn_item_of
 from nucleipel.instances.training_targets import class_targets, one_hot
-from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.evaluation_report import read_table
+from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.pipeline.tile import tile
 from nucleipel.training.training_log import read_journal

@@ -26,8 +26,8 @@ from nucleipel.io.manifest import read_manifest
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.model.export import describe_use
-from nucleipel.stages.pipeline.calibrate import calibrate
 from nucleipel.stages.files.export import export
+from nucleipel.stages.pipeline.calibrate import calibrate
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.segment import segment

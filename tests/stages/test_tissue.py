@@ -8,16 +8,16 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from darkness import Darkness, in_place_of_any
 from PIL import Image
-from refusing import refusal
-from untrained import small_network, write_untrained
+from support.command_line import refusal
+from support.darkness import Darkness, in_place_of_any
+from support.untrained import small_network, write_untrained
 
 from nucleipel.config import PredictConfig, SegmentConfig
 from nucleipel.errors import OutputError
 from nucleipel.io.manifest import manifest_of_images
-from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import open_slide
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.tissue_mask import find_tissue, tissue_of
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.segment import segment
@@ -34,7 +34,7 @@ NUCLEI += [(90, 796), (250, 812), (160, 1503), (300, 1510)]
 def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Darkness:
     """In place of that of the checkpoint `tmp_path / "run"`."""
     write_untrained(tmp_path / "run", small_network(block_px=2), mpp=None, core_px=64)
-    return in_place_of_any(monkeypatch, "predict", "segment")
+    return in_place_of_any(monkeypatch, "pipeline.predict", "pipeline.segment")
 
 
 @pytest.fixture

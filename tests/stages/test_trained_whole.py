@@ -21,12 +21,12 @@ from nucleipel.core.geometry import Box
 from nucleipel.errors import ConfigError, ImageError
 from nucleipel.inference.probability_map import predict_part
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.slides.slide import open_slide
+from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.experiments.deviation import deviation
-from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.files.info import info
+from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.tile import tile
 from nucleipel.stages.pipeline.train import train

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from nucleipel.config import PredictConfig, StitchConfig, TileConfig, TrainConfig
-from nucleipel.config.fitting import NetworkConfig
+from nucleipel.config.pipeline.train import NetworkConfig
 from nucleipel.errors import StoreError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.records.verify import inspect_output
+from nucleipel.stages.files.verify import verify
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.stitch import stitch
 from nucleipel.stages.pipeline.tile import tile
 from nucleipel.stages.pipeline.train import train
-from nucleipel.stages.files.verify import verify
 
 KINDS = ("train", "patches.zarr", "maps.zarr", "instances")
 

@@ -10,15 +10,15 @@ from typing import Literal
 
 import pytest
 import torch
-from discs import SPEC, Discs
+from support.discs import SPEC, Discs
 
 from nucleipel.core.stopping import Stopped, listening
 from nucleipel.data.sample import Sample
 from nucleipel.errors import CheckpointError, TrainingError
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice, CrossEntropyRegion, PELoss
 from nucleipel.model.network import build_network, to_probabilities
-from nucleipel.training.fit import Schedule, fit
 from nucleipel.training.distributed import build_fabric, precision_of
+from nucleipel.training.fit import Schedule, fit
 
 SCHEDULE = Schedule(
     epochs=4,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nucleipel.data.sample import Sample
-from nucleipel.training.fit import Schedule, fit
 from nucleipel.training.distributed import build_fabric
+from nucleipel.training.fit import Schedule, fit
 
 SCHEDULE = Schedule(
     epochs=3,

@@ -13,7 +13,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Mask, draw
 from nucleipel.io.annotations.source import AnnotatedSource, Asked, require_folder, shape_of
-from nucleipel.io.formats import open_image
+from nucleipel.io.slides.formats import open_image
 
 
 def read_dsb2018(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:

@@ -13,6 +13,12 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
+from nucleipel.io.annotations.class_maps import (
+    FEWEST_PIECES,
+    describe_classes,
+    ids_of_classes,
+    number_pieces,
+)
 from nucleipel.io.annotations.objects import Drawn, drawn_ids
 from nucleipel.io.annotations.source import (
     IMAGE_SUFFIXES,
@@ -24,8 +30,7 @@ from nucleipel.io.annotations.source import (
     require_folder,
     shape_of,
 )
-from nucleipel.io.annotations.class_maps import FEWEST_PIECES, describe_classes, ids_of_classes, number_pieces
-from nucleipel.io.formats import open_image
+from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.formats.stored_image import one_line
 from nucleipel.io.slides.slide import image_stem
 

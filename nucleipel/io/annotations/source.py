@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Drawn
-from nucleipel.io.formats import open_image
+from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.slide import image_stem
 
 IMAGE_SUFFIXES = {

@@ -32,9 +32,9 @@ from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.errors import StoreError
 from nucleipel.io.nuclei.label_pyramid import LABELS, write_label_pyramid
 from nucleipel.io.nuclei.tables import GeoJson, write_nuclei
+from nucleipel.io.records.checksums import require_whole
 from nucleipel.io.records.output import RECORD, read_record, read_written
 from nucleipel.io.slides.slide import read_annotation
-from nucleipel.io.records.checksums import require_whole
 
 INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"
 CERTIFICATE, WORK, REPORT = "certificate.json", ".work", "report.html"

@@ -14,6 +14,7 @@ from nucleipel.core.atomic import read_sealed_json, write_sealed_json, write_tex
 from nucleipel.core.locks import PREFIX, HeldError, Lock
 from nucleipel.core.progress import track
 from nucleipel.errors import StoreError
+from nucleipel.io.records.checksums import SUMS, digest_of, format_sums, read_sums
 from nucleipel.io.records.output import (
     COPY,
     RECORD,
@@ -22,7 +23,6 @@ from nucleipel.io.records.output import (
     restore_journals,
     result_files,
 )
-from nucleipel.io.records.checksums import SUMS, digest_of, format_sums, read_sums
 
 MISSING, ALTERED, UNVOUCHED = "missing", "altered", "not vouched for: its list is damaged"
 WHOLE_FOLDERS = ("stitch", "segment")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nucleipel.core.geometry import Box
-from nucleipel.io.formats import Level, StoredImage
+from nucleipel.io.slides.formats import Level, StoredImage
 from nucleipel.io.slides.formats.stored_image import Pixels
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide

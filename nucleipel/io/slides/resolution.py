@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nucleipel.errors import ImageError
-from nucleipel.io.formats import MppFound, StoredImage
+from nucleipel.io.slides.formats import MppFound, StoredImage
 
 MPP_TOLERANCE = 0.02
 LARGEST_ENLARGEMENT = 2.0

@@ -2,7 +2,7 @@
 
 A `Slide` gives the pixels of any box of the working frame, (H, W, C) in the
 stored dtype (uint8 or uint16), and decodes no more than it needs. The
-containers are in `nucleipel.io.formats`; how mpp and levels play together is
+containers are in `nucleipel.io.slides.formats`; how mpp and levels play together is
 told in `nucleipel.io.slides.resolution`; an `Annotation` is read in the same frame.
 """
 
@@ -18,7 +18,7 @@ from nucleipel.core.geometry import Box, reflected_indices
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.resample import centers, resample, taps
 from nucleipel.errors import ImageError
-from nucleipel.io.formats import StoredImage, open_image
+from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.resolution import Resolution, agreed_mpp, choose_resolution
 
 WHOLE_READ_LIMIT_PX = 16 * 2**20

@@ -31,8 +31,8 @@ from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopping import in_steps
 from nucleipel.core.threads import behind
 from nucleipel.errors import StoreError
-from nucleipel.io.records.output import CLAIM_SECONDS, holding, identity, read_record, read_written
 from nucleipel.io.records.checksums import JOURNAL, Written, count_present, require_whole
+from nucleipel.io.records.output import CLAIM_SECONDS, holding, identity, read_record, read_written
 
 IMAGES, INSTANCE_MAPS, ROWS = "images", "instance_maps", "patches.csv"
 

@@ -29,12 +29,12 @@ from nucleipel.core.stopping import in_steps
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.core.threads import behind
 from nucleipel.errors import ImageError, StoreError
+from nucleipel.io.records.checksums import Written, count_present, require_whole
 from nucleipel.io.records.fingerprint import fingerprint
-from nucleipel.io.formats import open_image
 from nucleipel.io.records.output import identity, read_record, read_written
+from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
-from nucleipel.io.records.checksums import Written, count_present, require_whole
 
 MAP, THUMBNAIL, IMAGE_RECORD, META = "map", "thumbnail", "image.json", "zarr.json"
 THUMBNAIL_FILES = (f"{THUMBNAIL}/{META}", f"{THUMBNAIL}/c/0/0/0")

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nucleipel.config import TileConfig, load_config
-from nucleipel.config.jobs import JobConfig, Stage, SubmitConfig
+from nucleipel.config.cluster import JobConfig, Stage, SubmitConfig
 from nucleipel.core.atomic import write_json, write_text
 from nucleipel.core.stopping import REQUEUE
 from nucleipel.errors import OutputError, SubmitError
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.io.stores.patches import shard_count
 from nucleipel.io.slurm import cancel_jobs, submit_script
+from nucleipel.io.stores.patches import shard_count
 from nucleipel.stages.pipeline.tile import lay_tiles
 
 log = logging.getLogger(__name__)

@@ -15,22 +15,22 @@ from typing import Any, TypedDict
 import torch
 
 from nucleipel.config import CalibrateConfig, FinetunePatchesConfig, PredictConfig
-from nucleipel.config.nuclei import InstanceOverrides
+from nucleipel.config.pipeline.instances import InstanceOverrides
 from nucleipel.core.atomic import write_json
 from nucleipel.core.progress import track
 from nucleipel.core.stopping import listen
 from nucleipel.errors import OutputError, TrainingError
+from nucleipel.io.evaluation_report import write_report
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.records.output import read_record
-from nucleipel.io.stores.predictions import Prediction, open_predictions
 from nucleipel.io.slides.slide_reader import Reading
-from nucleipel.io.evaluation_report import write_report
+from nucleipel.io.stores.predictions import Prediction, open_predictions
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.pipeline.evaluate import image_rows, summarize
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
-from nucleipel.stages.pipeline.rule_scores import Judge
 from nucleipel.stages.pipeline.predict import predict, reading_of
+from nucleipel.stages.pipeline.rule_scores import Judge
 from nucleipel.training.calibration import climb
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from nucleipel.core.atomic import write_text
 from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations import FORMATS, AnnotatedSource, Asked
-from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.manifest import names_a_folder
+from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.write_slide import write_annotation, write_picture
 

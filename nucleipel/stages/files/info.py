@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nucleipel.config import InfoConfig
 from nucleipel.errors import ImageError
-from nucleipel.io.formats import StoredImage, open_image
+from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.resolution import describe_mpp
 from nucleipel.stages.pipeline.build_reader import build_reading
 

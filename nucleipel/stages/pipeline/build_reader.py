@@ -1,6 +1,6 @@
 """What the stages that read images share: from settings to how an image is read."""
 
-from nucleipel.config.reading import ReadConfig
+from nucleipel.config.pipeline.reading import ReadConfig
 from nucleipel.errors import ConfigError
 from nucleipel.io.slides.slide_reader import Reading
 

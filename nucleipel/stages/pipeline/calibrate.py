@@ -8,14 +8,14 @@ from typing import Any
 
 from nucleipel.config import CalibrateConfig, PredictConfig
 from nucleipel.core.progress import track
+from nucleipel.io.evaluation_report import write_table
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.io.evaluation_report import write_table
 from nucleipel.metrics.scores import pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from nucleipel.stages.pipeline.rule_scores import Judge
 from nucleipel.stages.pipeline.predict import predict, reading_of
+from nucleipel.stages.pipeline.rule_scores import Judge
 from nucleipel.training.calibration import Numbers, climb
 
 log = logging.getLogger(__name__)

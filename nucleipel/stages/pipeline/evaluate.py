@@ -8,9 +8,9 @@ from typing import Any
 from nucleipel.config import EvaluateConfig
 from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
-from nucleipel.io.nuclei.image_output import missing_images, read_instance_map
-from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.evaluation_report import write_report
+from nucleipel.io.manifest import Manifest, Row, read_manifest
+from nucleipel.io.nuclei.image_output import missing_images, read_instance_map
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.metrics.scores import ImageScore, mean, pool
 

@@ -11,8 +11,8 @@ from nucleipel.data.patches import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.training_targets import CLASSES
-from nucleipel.io.stores.patches import PatchStore, open_patch_store
 from nucleipel.io.evaluation_report import read_table, write_table
+from nucleipel.io.stores.patches import PatchStore, open_patch_store
 from nucleipel.losses import (
     ClassesAndDistance,
     CrossEntropyRegion,
@@ -21,9 +21,14 @@ from nucleipel.losses import (
     build_region_loss,
 )
 from nucleipel.model.checkpoint import Checkpoint, Description, read_checkpoint, write_checkpoint
-from nucleipel.stages.pipeline.fit_network import build_augment, build_schedule, claim_together, fit_network
-from nucleipel.training.sample_deviations import summed_deviations
+from nucleipel.stages.pipeline.fit_network import (
+    build_augment,
+    build_schedule,
+    claim_together,
+    fit_network,
+)
 from nucleipel.training.distributed import Ranks, build_fabric
+from nucleipel.training.sample_deviations import summed_deviations
 
 log = logging.getLogger(__name__)
 

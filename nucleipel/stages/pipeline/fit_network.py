@@ -12,14 +12,14 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from nucleipel.config import AugmentConfig
-from nucleipel.config.fitting import FitConfig
+from nucleipel.config.pipeline.train import FitConfig
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import Sample
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.io.records.output import Output, claim_output
 from nucleipel.losses import ClassesAndDistance
-from nucleipel.training.fit import Best, Schedule, fit
 from nucleipel.training.distributed import Ranks
+from nucleipel.training.fit import Best, Schedule, fit
 from nucleipel.training.validation import validator
 
 

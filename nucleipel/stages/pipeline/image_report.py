@@ -10,9 +10,9 @@ from nucleipel.core.geometry import Box
 from nucleipel.figures.image_report import build_report
 from nucleipel.instances.statistics import Summary
 from nucleipel.io.records.output import made_by
-from nucleipel.io.stores.predictions import Prediction
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide, as_picture
+from nucleipel.io.stores.predictions import Prediction
 
 
 def report_of_image(

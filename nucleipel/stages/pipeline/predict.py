@@ -17,12 +17,12 @@ from nucleipel.inference.network_input import show
 from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import Output, claim_output
-from nucleipel.io.stores.predictions import is_predicted, parts_left, shard_boxes, write_prediction
 from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.stores.predictions import is_predicted, parts_left, shard_boxes, write_prediction
 from nucleipel.io.tissue_mask import require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
-from nucleipel.stages.pipeline.image_by_image import finish_images
 from nucleipel.stages.pipeline.build_reader import build_reading
+from nucleipel.stages.pipeline.image_by_image import finish_images
 
 log = logging.getLogger(__name__)
 

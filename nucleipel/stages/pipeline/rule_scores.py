@@ -10,9 +10,9 @@ from nucleipel.core.geometry import Box
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.manifest import Row
-from nucleipel.io.stores.predictions import Prediction
-from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.slide import open_annotation
+from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.stores.predictions import Prediction
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.training.calibration import Numbers
 

@@ -12,9 +12,9 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.records.output import Output, claim_output
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.stages.pipeline.concurrent_stitch import stitching_beside
 from nucleipel.stages.pipeline.predict import inputs_of, predict_images, reading_of
 from nucleipel.stages.pipeline.stitch import choose_block_px, stitch_images
-from nucleipel.stages.pipeline.concurrent_stitch import stitching_beside
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ConfigError, StoreError
 from nucleipel.figures.image_report import EXAMPLES
-from nucleipel.instances.output_frame import FramedMap
-from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
 from nucleipel.instances.block_memory import block_px_within
+from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
+from nucleipel.instances.output_frame import FramedMap
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
@@ -30,9 +30,9 @@ from nucleipel.io.nuclei.image_output import (
     write_instances,
 )
 from nucleipel.io.records.output import Output, claim_output
-from nucleipel.io.stores.predictions import Prediction, Predictions, open_predictions
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
+from nucleipel.io.stores.predictions import Prediction, Predictions, open_predictions
 from nucleipel.stages.pipeline.image_by_image import finish_images
 from nucleipel.stages.pipeline.image_report import report_of_image
 

@@ -17,6 +17,8 @@ from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ManifestError, StoreError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.records.output import Output, claim_output
+from nucleipel.io.slides.slide import open_annotation
+from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.stores.patches import (
     PatchRow,
     all_shards,
@@ -25,8 +27,6 @@ from nucleipel.io.stores.patches import (
     write_patches,
     write_rows,
 )
-from nucleipel.io.slides.slide_reader import Reading
-from nucleipel.io.slides.slide import open_annotation
 from nucleipel.stages.pipeline.build_reader import build_reading
 
 log = logging.getLogger(__name__)

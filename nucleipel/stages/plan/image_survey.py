@@ -14,10 +14,10 @@ from nucleipel.core.geometry import Box, core_tiles
 from nucleipel.core.tissue import glass_cores
 from nucleipel.inference.network_input import show
 from nucleipel.io.manifest import Row
-from nucleipel.io.stores.predictions import shard_boxes
-from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
+from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.stores.predictions import shard_boxes
 from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 

@@ -12,8 +12,8 @@ import numpy as np
 from nucleipel.config import PlanConfig, TileConfig
 from nucleipel.core.machine import bytes_below
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.stores.patches import all_shards, write_patches
 from nucleipel.io.slides.slide import WHOLE_READ_LIMIT_PX
+from nucleipel.io.stores.patches import all_shards, write_patches
 from nucleipel.stages.pipeline.tile import TilePlan, describe_intensity, lay_tiles, read_patches
 
 log = logging.getLogger(__name__)

@@ -26,12 +26,18 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.slides.slide import WHOLE_READ_LIMIT_PX
 from nucleipel.io.tissue_mask import require_tissue_files
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.plan.image_survey import Look, look_at
-from nucleipel.stages.plan.patch_estimate import START_WITHOUT_TORCH, Need, evenly, tile_need, tiling_of
-from nucleipel.stages.plan.timed_samples import FIXED, GLASS, Cost, Sampling
+from nucleipel.stages.pipeline.concurrent_stitch import is_worth_it
 from nucleipel.stages.pipeline.predict import THUMBNAIL_PX, reading_of
 from nucleipel.stages.pipeline.stitch import choose_block_px
-from nucleipel.stages.pipeline.concurrent_stitch import is_worth_it
+from nucleipel.stages.plan.image_survey import Look, look_at
+from nucleipel.stages.plan.patch_estimate import (
+    START_WITHOUT_TORCH,
+    Need,
+    evenly,
+    tile_need,
+    tiling_of,
+)
+from nucleipel.stages.plan.timed_samples import FIXED, GLASS, Cost, Sampling
 
 log = logging.getLogger(__name__)
 

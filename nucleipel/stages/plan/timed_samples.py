@@ -24,11 +24,14 @@ from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
 from nucleipel.instances.training_targets import BACKGROUND, INTERIOR
-from nucleipel.io.records.fingerprint import fingerprint
-from nucleipel.io.formats import Level, StoredImage
 from nucleipel.io.nuclei.image_output import OVERLAY, REPORT, create_working_map, write_overlay
-from nucleipel.io.slides.mosaic import Mosaic, build_mosaic
+from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.records.output import claim_output
+from nucleipel.io.slides.formats import Level, StoredImage
+from nucleipel.io.slides.mosaic import Mosaic, build_mosaic
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide
+from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.stores.predictions import (
     CORES_PER_SHARD,
     THUMBNAIL,
@@ -37,15 +40,12 @@ from nucleipel.io.stores.predictions import (
     shard_boxes,
     write_prediction,
 )
-from nucleipel.io.slides.slide_reader import Reading
-from nucleipel.io.slides.resolution import Resolution
-from nucleipel.io.slides.slide import Slide
 from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
-from nucleipel.stages.plan.image_survey import Look
-from nucleipel.stages.pipeline.predict import THUMBNAIL_PX
 from nucleipel.stages.pipeline.image_report import report_of_image
+from nucleipel.stages.pipeline.predict import THUMBNAIL_PX
 from nucleipel.stages.pipeline.stitch import frame_of, stitch_map
+from nucleipel.stages.plan.image_survey import Look
 
 FIXED, GLASS = "fixed", "glass"
 FIXED_PX, NUCLEUS_PX = 16, 12

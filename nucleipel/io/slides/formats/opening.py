@@ -4,9 +4,9 @@ from pathlib import Path
 
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats.ome_zarr import open_ome_zarr
+from nucleipel.io.slides.formats.openslide import open_through_openslide
 from nucleipel.io.slides.formats.raster import open_raster
 from nucleipel.io.slides.formats.stored_image import StoredImage, one_line
-from nucleipel.io.slides.formats.openslide import open_through_openslide
 from nucleipel.io.slides.formats.tiff import open_tiff
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".btf", ".tf8")

@@ -1,12 +1,17 @@
-"""Settings of the comparison of losses, and of pictures of deviations."""
+"""Settings of the experiments: `nucleipel ablate` and `nucleipel deviation`."""
 
 import itertools
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nucleipel.config.finetuning import FinetunePatchesConfig, LossConfig, PELConfig, SamplingConfig
-from nucleipel.config.nuclei import CalibratedNumber, InstanceOverrides
+from nucleipel.config.pipeline.finetune_patches import (
+    FinetunePatchesConfig,
+    LossConfig,
+    PELConfig,
+    SamplingConfig,
+)
+from nucleipel.config.pipeline.instances import CalibratedNumber, InstanceOverrides
 from nucleipel.config.settings import Device, NotNegative, Positive, Settings, Weight
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nucleipel.data.augment import Augment
 from nucleipel.data.artificial_staining import as_nuclear_dye, as_stained, is_gray
+from nucleipel.data.augment import Augment
 from nucleipel.data.synthetic import build_scene
 
 DISC = np.hypot(*(np.mgrid[:64, :64] - 32)) < 12

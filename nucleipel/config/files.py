@@ -1,10 +1,30 @@
-"""Settings of what a model is exported as."""
+"""Settings of the commands about files: info, import and export."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nucleipel.config.settings import Settings
+from nucleipel.config.pipeline.reading import ReadAtMppConfig
+from nucleipel.config.settings import Mpp, NotNegative, Settings
+
+
+class InfoConfig(ReadAtMppConfig):
+    """Settings of `nucleipel info`."""
+
+
+class ImportConfig(Settings):
+    """Settings of `nucleipel import`."""
+
+    mpp: Mpp | None = None
+    """Pixel size of all images, um, where the annotations do not tell it."""
+    split: Literal["train", "val", "test", ""] = ""
+    """Split of all images, where the source has no splits of its own."""
+    images: str | None = None
+    """Folder of the images, where they do not lie beside the annotations."""
+    min_area_px: NotNegative | None = None
+    """Smaller nuclei are left out; by default none, or what the data set's own rule says."""
+    split_pieces: bool = False
+    """Number the pieces of a mask that has one value for all nuclei."""
 
 
 class CitationConfig(Settings):

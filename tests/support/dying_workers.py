@@ -16,8 +16,8 @@ def _die() -> None:
 
 
 def dask_setup(_: Any) -> None:
-    from nucleipel.io.slides.slide_reader import Reading
     from nucleipel.io.records.checksums import Written
+    from nucleipel.io.slides.slide_reader import Reading
 
     opened, added = Reading.open, Written.add
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from nucleipel.config.fitting import AugmentConfig, FitConfig
-from nucleipel.config.nuclei import InstanceOverrides
+from nucleipel.config.pipeline.instances import InstanceOverrides
+from nucleipel.config.pipeline.train import AugmentConfig, FitConfig
 from nucleipel.config.settings import NotNegative, Positive, Settings, Share, Weight
 
 ClassName = Literal["background", "interior", "boundary"]

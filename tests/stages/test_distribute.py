@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import dying
 import pytest
 from click.testing import CliRunner, Result
+from support import dying_workers
 
 from nucleipel.cli import cli
 from nucleipel.config import ClusterConfig, PredictConfig, SegmentConfig, StitchConfig, TileConfig
@@ -21,9 +21,9 @@ from nucleipel.errors import ClusterError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.write_slide import write_slide
 from nucleipel.stages.cluster.dask_workers import Cluster
+from nucleipel.stages.cluster.distribute import predict_on, segment_on, stitch_on, tile_on
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.segment import segment
-from nucleipel.stages.cluster.distribute import predict_on, segment_on, stitch_on, tile_on
 from nucleipel.stages.pipeline.stitch import stitch
 from nucleipel.stages.pipeline.tile import tile
 
@@ -49,9 +49,9 @@ def _environment(left: Path) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
-        "DASK_DISTRIBUTED__WORKER__PRELOAD": f'["{dying.__file__}"]',
+        "DASK_DISTRIBUTED__WORKER__PRELOAD": f'["{dying_workers.__file__}"]',
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
-        dying.ONCE: str(left),
+        dying_workers.ONCE: str(left),
     }
 
 
@@ -145,7 +145,7 @@ def poisoned(tiny_set, tmp_path: Path) -> Path:
     lines = [line if n == 0 else f"{tiny_set.folder}/{line}" for n, line in enumerate(lines)]
     lines = [line.replace(",", f",{tiny_set.folder}/", 1) if n else line
              for n, line in enumerate(lines)]  # fmt: skip
-    for seed, name in enumerate(("broken", dying.DEADLY), 7):
+    for seed, name in enumerate(("broken", dying_workers.DEADLY), 7):
         write_slide(tmp_path / f"{name}.ome.tif", build_scene((64, 64), seed=seed).image, mpp=0.5)
         lines.append(f"{name}.ome.tif,,test,{name},0.5")
     broken = tmp_path / "broken.ome.tif"
@@ -165,14 +165,17 @@ def test_poison_is_set_aside_by_name(
     assert result.exit_code == 1
     table = result.stderr[result.stderr.index("failed  ") :].splitlines()
     found = {line.split()[0]: line for line in table[1:-1]}
-    assert found.keys() == {"broken", dying.DEADLY}, result.stderr
+    assert found.keys() == {"broken", dying_workers.DEADLY}, result.stderr
     assert "broken.ome.tif: " in found["broken"]
-    assert "killed its worker again and again" in found[dying.DEADLY]
+    assert "killed its worker again and again" in found[dying_workers.DEADLY]
     assert table[-1].startswith(f"error: {maps}: 2 of 5 failed, the others are done: ")
 
     rows = read_manifest(poisoned, needed=())
     predict(random_checkpoint, rows, maps, PREDICT, shard=CLOSE, allow_missing=True)
-    assert json.loads((maps / "nucleipel.json").read_text())["missing"] == ["broken", dying.DEADLY]
+    assert json.loads((maps / "nucleipel.json").read_text())["missing"] == [
+        "broken",
+        dying_workers.DEADLY,
+    ]
     predict(random_checkpoint, read_manifest(tiny_set.manifest), tmp_path / "local.zarr", PREDICT)
     ours, theirs = _contents(maps), _contents(tmp_path / "local.zarr")
     names = [name for name in theirs if name.startswith(("train/", "val/", "test/"))]

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from nucleipel.errors import TrainingError
-from nucleipel.training.training_log import read_journal
 from nucleipel.training.distributed import Ranks
+from nucleipel.training.training_log import read_journal
 
-SCRIPT = Path(__file__).with_name("train_discs.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "train_discs.py"
 NEVER = -1
 SECONDS = 240
 

@@ -11,8 +11,8 @@ from nucleipel.config import AblateConfig, CalibrateConfig
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.slide import read_annotation
+from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.stages.pipeline.rule_scores import Judge
 from nucleipel.training.calibration import climb

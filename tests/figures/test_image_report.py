@@ -16,7 +16,13 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.data.synthetic import Scene, build_scene
 from nucleipel.figures.crops import common_side, square_around, svg_path
-from nucleipel.figures.image_report import EXAMPLES, _histogram, _nice, build_report, data_uri_within
+from nucleipel.figures.image_report import (
+    EXAMPLES,
+    _histogram,
+    _nice,
+    build_report,
+    data_uri_within,
+)
 from nucleipel.instances.outlines import outlines
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.statistics import Summary

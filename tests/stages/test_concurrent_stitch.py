@@ -23,7 +23,7 @@ PIXELS = {"train": 160 * 224, "val": 128 * 128, "test": 100 * 170}
 
 
 def _cores(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(stitch_beside, "core_count", lambda: count)
+    monkeypatch.setattr(concurrent_stitch, "core_count", lambda: count)
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -107,17 +107,17 @@ def test_a_process_that_is_lost_costs_time_only(
 ) -> None:
     _cores(monkeypatch, 2)
     _listen(caplog, monkeypatch)
-    give = stitch_beside._Beside.give
+    give = concurrent_stitch._Beside.give
     code = {"ends at once": "exit code 3", "is killed at work": "exit code -9"}[fate]
     if fate == "ends at once":
-        monkeypatch.setattr(stitch_beside, "_COMMAND", "raise SystemExit(3)")
+        monkeypatch.setattr(concurrent_stitch, "_COMMAND", "raise SystemExit(3)")
     else:
 
-        def killed(self: stitch_beside._Beside, image_id: str) -> None:
+        def killed(self: concurrent_stitch._Beside, image_id: str) -> None:
             give(self, image_id)
             os.kill(self._process.pid, signal.SIGKILL)
 
-        monkeypatch.setattr(stitch_beside._Beside, "give", killed)
+        monkeypatch.setattr(concurrent_stitch._Beside, "give", killed)
     segment(random_checkpoint, rows, tmp_path / "out", CONFIG)
     assert _contents(tmp_path / "out") == alone
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -127,4 +127,4 @@ def test_a_process_that_is_lost_costs_time_only(
 
 def test_where_no_process_can_be_had_there_is_none(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
-    assert stitch_beside._start() is None
+    assert concurrent_stitch._start() is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from untrained import small_network, write_untrained
+from support.untrained import small_network, write_untrained
 
 from nucleipel.config import SegmentConfig
 from nucleipel.core.geometry import Box
@@ -15,8 +15,8 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import PredictionError
 from nucleipel.inference.network_input import show
 from nucleipel.inference.probability_map import predict_part
-from nucleipel.io.nuclei.image_output import read_instance_map
 from nucleipel.io.manifest import manifest_of_images
+from nucleipel.io.nuclei.image_output import read_instance_map
 from nucleipel.io.slides.slide import open_slide
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, read_checkpoint

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nucleipel.config.nuclei import InstanceConfig
-from nucleipel.config.reading import ReadConfig
+from nucleipel.config.pipeline.instances import InstanceConfig
+from nucleipel.config.pipeline.reading import ReadConfig
 from nucleipel.config.settings import (
     Device,
     Mpp,

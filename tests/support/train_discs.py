@@ -13,8 +13,8 @@ from discs import SPEC, Discs
 from nucleipel.core.stopping import listening
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network
-from nucleipel.training.fit import Schedule, fit
 from nucleipel.training.distributed import build_fabric
+from nucleipel.training.fit import Schedule, fit
 
 
 class _Frozen(torch.nn.Module):

@@ -8,8 +8,8 @@ import pytest
 from nucleipel.config import TileConfig
 from nucleipel.core.geometry import Box
 from nucleipel.errors import StoreError
-from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.slides.slide import open_slide, read_annotation
+from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.stages.pipeline.tile import tile
 
 CONFIG = TileConfig(patch_px=64, overlap_px=16, mpp=0.5, shard_patches=4)

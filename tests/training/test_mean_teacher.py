@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from discs import SPEC, Discs
+from support.discs import SPEC, Discs
 from torch import nn
 
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network, to_probabilities
-from nucleipel.training.fit import Schedule, fit
 from nucleipel.training.distributed import build_fabric
+from nucleipel.training.fit import Schedule, fit
 from nucleipel.training.mean_teacher import mixed_targets
 
 SCHEDULE = Schedule(

@@ -1,0 +1,1 @@
+"""Settings of the pipeline's stages, one file a stage."""

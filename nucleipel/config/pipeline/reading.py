@@ -1,0 +1,21 @@
+"""Settings of how images are read."""
+
+from nucleipel.config.settings import Mpp, NotNegative, Settings
+
+
+class ReadConfig(Settings):
+    """How images are read; shared by all stages that do."""
+
+    source_mpp: Mpp | None = None
+    """Pixel size of images, um, for which the manifest has none and the file does not tell it."""
+    channel: NotNegative | str | None = None
+    """Index (from 0) or name of the only channel that is used, of images that have several."""
+    enlarge: bool = False
+    """Whether images coarser than the working mpp may be enlarged, at most 2x."""
+
+
+class ReadAtMppConfig(ReadConfig):
+    """How images are read for a network whose working mpp may be replaced."""
+
+    at_mpp: Mpp | None = None
+    """Working resolution, um per pixel, instead of the checkpoint's."""

@@ -1,0 +1,32 @@
+"""Settings of `nucleipel stitch`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nucleipel.config.pipeline.instances import InstanceOverrides
+from nucleipel.config.settings import Positive, Settings
+
+
+class StitchConfig(Settings):
+    """Settings of `nucleipel stitch`."""
+
+    map_frame: Literal["level0", "working"] = "level0"
+    """Pixels that nuclei are written in: those of level 0 of the image, or of the working mpp."""
+    intensities: bool = True
+    """Whether each nucleus' intensities are measured, for which the image must be there."""
+    csv: bool = False
+    """Whether nuclei.csv is written beside nuclei.parquet."""
+    geojson: Literal["plain", "gz", "none"] = "plain"
+    """Whether nuclei.geojson is written, and whether compressed."""
+
+    threads: Positive = 2
+    """Threads that solve blocks, in each process that stitches."""
+    max_ram_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory that stitching may take, in each process that stitches; picks the size of the blocks,
+    never the result."""
+    instances: InstanceOverrides = InstanceOverrides()
+
+    def identity(self) -> dict[str, object]:
+        """What shapes the result; here the threads do not."""
+        return {key: value for key, value in super().identity().items() if key != "threads"}

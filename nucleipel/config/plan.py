@@ -1,0 +1,21 @@
+"""Settings of `nucleipel plan`."""
+
+from nucleipel.config.pipeline.reading import ReadConfig
+from nucleipel.config.pipeline.segment import SegmentConfig
+from nucleipel.config.pipeline.tile import TileConfig
+
+
+class PlanConfig(SegmentConfig):
+    """Settings of `nucleipel plan`: those of `segment`, and of `tile` in a group."""
+
+    tile: TileConfig = TileConfig()
+    """How annotated images are tiled; what it does not say of reading is as above."""
+
+    def tiling(self) -> TileConfig:
+        """The settings of `tile`, those of reading filled in."""
+        shared = {
+            name: getattr(self, name)
+            for name in ReadConfig.model_fields
+            if name not in self.tile.model_fields_set
+        }
+        return self.tile.model_copy(update=shared)

@@ -1,1 +1,0 @@
-"""Slides and images: every container format, opened and read by region at the working mpp."""

@@ -1,0 +1,1 @@
+"""What tests share: small networks, generated files, processes that are started and killed."""
