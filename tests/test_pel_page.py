@@ -60,8 +60,8 @@ def _wrong(page: str) -> list[str]:
 def _figures_of(text: str) -> Figures:
     """Figures of the tables that a text links."""
     found: Figures = defaultdict(set)
-    for name in dict.fromkeys(re.findall(r"\(pel/([\w-]+)/results\.csv\)", text)):
-        for arm, figures in _figures(DOCS / "pel" / name).items():
+    for name in dict.fromkeys(re.findall(r"\(results/pel/([\w-]+)/results\.csv\)", text)):
+        for arm, figures in _figures(DOCS / "results" / "pel" / name).items():
             found[arm] |= figures
     return found
 
@@ -85,7 +85,7 @@ def test_another_figure_would_be_found(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(DOCS.glob("pel/*/config.yaml")), ids=lambda p: p.parent.name
+    "path", sorted(DOCS.glob("results/pel/*/config.yaml")), ids=lambda p: p.parent.name
 )
 def test_published_settings_can_be_run(path: Path) -> None:
     config = load_config(AblateConfig, file=path)

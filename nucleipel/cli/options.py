@@ -170,7 +170,9 @@ cluster = _stack(
         help="Share it among the workers of a Dask scheduler, or of a batch system's jobs.",
     ),
     click.option(
-        "--cluster-config", type=PATH, help="YAML file of the jobs; see configs/cluster_slurm.yaml."
+        "--cluster-config",
+        type=PATH,
+        help="YAML file of the jobs; see configs/stages/cluster_slurm.yaml.",
     ),
 )
 allow_missing = click.option(

@@ -295,7 +295,7 @@ def evaluate(
 
 @click.command()
 @click.option(
-    "--profile", type=options.PATH, required=True, help="YAML file; see configs/slurm.yaml."
+    "--profile", type=options.PATH, required=True, help="YAML file; see configs/stages/slurm.yaml."
 )
 @options.manifest
 @click.option("--split", default="test", show_default=True, help="Images to predict and score.")

@@ -47,7 +47,7 @@ def _kind_of(file: Path) -> type:
     return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
 
 
-@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda file: file.name)
 def test_every_committed_config_loads(file: Path) -> None:
     load_config(_kind_of(file), file=file)
 

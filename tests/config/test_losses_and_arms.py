@@ -8,7 +8,7 @@ import yaml
 from nucleipel.config import AblateConfig, FinetunePatchesConfig, load_config
 from nucleipel.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs" / "recipes"
 
 
 @pytest.mark.parametrize(

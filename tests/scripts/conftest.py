@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "reproduce"
 STAND_IN = """#!{python}
 import json, os, sys
 from pathlib import Path

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_accuracy.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "bench_accuracy.py"
 
 
 def _run(*arguments: object) -> None:

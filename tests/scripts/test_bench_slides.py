@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_slides.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "bench_slides.py"
 
 
 def test_one_row_a_slide(

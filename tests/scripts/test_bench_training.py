@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_training.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "bench_training.py"
 
 
 def test_one_row_a_network_and_optimizer(capsys, monkeypatch) -> None:

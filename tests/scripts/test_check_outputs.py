@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from nucleipel.cli.main import cli
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "check_outputs.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "checks" / "check_outputs.py"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "fault_harness.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "checks" / "fault_harness.py"
 STAGES = {"train", "tile", "finetune-patches", "predict", "stitch"}
 
 

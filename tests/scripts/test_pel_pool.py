@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "pel_pool.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce" / "pel_pool.py"
 MEASURES = ("dice", "aji", "pq", "ap@0.50", "ap@0.75")
 GAINS = {"none": 0.0, "control": 0.01, "pel": 0.03}
 

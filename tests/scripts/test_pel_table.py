@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "pel_table.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce" / "pel_table.py"
 POINTS = {("control", "none"): 1.5, ("pel", "none"): 1.75, ("pel", "control"): 0.25}
 
 

@@ -22,7 +22,7 @@ def start(tmp_path: Path, run_recipe):
     slide.touch()
 
     def run() -> list[str]:
-        asked = run_recipe("reproduce_default.sh", {"nucleipel": "", "python": LABELLED})
+        asked = run_recipe("default.sh", {"nucleipel": "", "python": LABELLED})
         return [" ".join(words).replace(f"{tmp_path}/", "") for words in asked]
 
     return run
@@ -54,7 +54,9 @@ def test_the_packaged_weights_are_the_mean_of_three(start) -> None:
 
 
 def test_windows_are_shown_as_dye_too() -> None:
-    recipe = load_config(TrainConfig, file=ROOT / "configs" / "train_dsb2018_stained.yaml")
+    recipe = load_config(
+        TrainConfig, file=ROOT / "configs" / "recipes" / "train_dsb2018_stained.yaml"
+    )
     assert recipe.augment.as_dye and recipe.augment.gray_stained
 
 

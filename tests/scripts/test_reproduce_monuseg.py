@@ -10,7 +10,7 @@ def start(tmp_path: Path, run_recipe):
     (tmp_path / "data" / "monuseg" / "images").mkdir(parents=True)
 
     def run(**variables: str) -> list[list[str]]:
-        asked = run_recipe("reproduce_monuseg.sh", {"nucleipel": ""}, **variables)
+        asked = run_recipe("monuseg.sh", {"nucleipel": ""}, **variables)
         return [words for _, *words in asked]
 
     return run

@@ -43,7 +43,7 @@ def run(tmp_path: Path, run_recipe):
         (tmp_path / "data" / name / "images").mkdir(parents=True)
 
     def start(**variables: str) -> list[list[str]]:
-        asked = run_recipe("reproduce_pel.sh", {"nucleipel": LEAVES}, **variables)
+        asked = run_recipe("pel.sh", {"nucleipel": LEAVES}, **variables)
         return [words for _, *words in asked]
 
     return start

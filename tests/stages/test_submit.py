@@ -16,7 +16,7 @@ from nucleipel.stages.cluster.submit import STAGE_FUNCTION, build_jobs, submit
 from nucleipel.stages.pipeline.tile import tile
 
 ROOT = Path(__file__).parents[2]
-PROFILE = load_config(SubmitConfig, file=ROOT / "configs" / "slurm.yaml")
+PROFILE = load_config(SubmitConfig, file=ROOT / "configs" / "stages" / "slurm.yaml")
 
 
 def _waits(jobs) -> dict[str, object]:

@@ -1,0 +1,100 @@
+"""How fast the networks train here, by optimizer and precision, side by side.
+
+    python scripts/benchmarks/bench_training.py
+    python scripts/benchmarks/bench_training.py --threads 2 --batch 4 --rounds 5
+
+Steps of the training that `train` does (forward, cross-entropy plus soft Dice and the distance,
+backward, a step of AdamW or Muon) on random windows, in turns, so that a busy machine slows all. A
+figure is the best round of each, in windows a second; what prepares windows is not counted.
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable
+
+import click
+import torch
+from torch import nn
+
+from nucleipel.config import TrainConfig
+from nucleipel.instances.training_targets import CLASSES
+from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
+from nucleipel.model.network import build_network
+from nucleipel.stages.pipeline.train import network_spec
+from nucleipel.training.distributed import build_fabric
+from nucleipel.training.fit import OPTIMIZERS
+
+NETWORKS = {
+    "the default": {},
+    "BasicUNet 16..256": {
+        "family": "basic_unet",
+        "features": (16, 32, 64, 128, 256, 16),
+        "block_px": 1,
+    },
+}
+PRECISIONS = ("float32", "bfloat16")
+Way = tuple[str, str]
+"""Optimizer and precision."""
+Step = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
+
+
+def main() -> None:
+    """Read the command line, measure, print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--window-px", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    click.echo(f"{torch.backends.cpu.get_cpu_capability()}, {given.threads} threads")
+    click.echo("| network | optimizer | float32, windows/s | bfloat16, windows/s | ratio |")
+    click.echo("|---|---|---|---|---|")
+    for name, fields in NETWORKS.items():
+        speeds = measure(fields, batch=given.batch, window_px=given.window_px, rounds=given.rounds)
+        for optimizer in OPTIMIZERS:
+            slow, fast = (speeds[optimizer, precision] for precision in PRECISIONS)
+            click.echo(f"| {name} | {optimizer} | {slow:.2f} | {fast:.2f} | {fast / slow:.2f} |")
+
+
+def measure(
+    fields: dict[str, object], *, batch: int, window_px: int, rounds: int
+) -> dict[Way, float]:
+    """Windows a second of each optimizer in each precision, the best round of each."""
+    ways = list(itertools.product(OPTIMIZERS, PRECISIONS))
+    trainings = {way: training(fields, *way) for way in ways}
+    windows = torch.rand(batch, 3, window_px, window_px)
+    onehot = torch.zeros(batch, len(CLASSES), window_px, window_px)
+    onehot[:, 0] = 1
+    distance = torch.zeros(batch, 1, window_px, window_px)
+    best = dict.fromkeys(ways, float("inf"))
+    for number in range(rounds + 1):
+        for way, step in trainings.items():
+            begun = time.perf_counter()
+            step(windows, onehot, distance)
+            if number:  # the first is for warming up
+                best[way] = min(best[way], time.perf_counter() - begun)
+    return {way: batch / seconds for way, seconds in best.items()}
+
+
+def training(fields: dict[str, object], optimizer_name: str, precision: str) -> Step:
+    """A function that does one step of a training that has just begun."""
+    fabric = build_fabric("cpu", 0, precision)
+    config = TrainConfig.model_validate({"network": fields})
+    network: nn.Module = build_network(network_spec(config))
+    optimizer = OPTIMIZERS[optimizer_name](network.parameters(), lr=1e-4, weight_decay=1e-4)
+    network, optimizer = fabric.setup(network.train(), optimizer)
+    loss = ClassesAndDistance(CrossEntropyDice(1, 1), distance_weight=1)
+
+    def step(windows: torch.Tensor, onehot: torch.Tensor, distance: torch.Tensor) -> None:
+        value = loss(network(windows), onehot, distance)
+        optimizer.zero_grad()
+        fabric.backward(value)
+        optimizer.step()
+
+    return step
+
+
+if __name__ == "__main__":
+    main()
