@@ -172,7 +172,7 @@ cluster = _stack(
     click.option(
         "--cluster-config",
         type=PATH,
-        help="YAML file of the jobs; see configs/stages/cluster_slurm.yaml.",
+        help="YAML file of the jobs: configs/stages/cluster_slurm.yaml.",
     ),
 )
 allow_missing = click.option(

@@ -1,7 +1,7 @@
 r"""Score several sets of instance maps on the same images, in one table.
 
-    python scripts/benchmarks/bench_accuracy.py --manifest data_manifests/dsb2018.csv --data-root DATA_ROOT \
-        --split test --where modality=fluorescence nucleipel=OUT stardist=PEER
+    python scripts/benchmarks/bench_accuracy.py --manifest data_manifests/dsb2018.csv \
+        --data-root DATA_ROOT --split test --where modality=fluorescence nucleipel=OUT stardist=PEER
 
 A set is a folder as `nucleipel segment` writes it (OUT/<id>/instances.ome.tif), or one with a
 label TIFF an image (PEER/<id>.tif). Scores are pooled over all nuclei of all images: Dice, AJI, PQ,

@@ -2,7 +2,7 @@
 
     python scripts/benchmarks/bench_plan.py --manifest dsb2018/manifest.csv --split test
     python scripts/benchmarks/bench_plan.py SLIDE.svs --checkpoint RUN --stages predict stitch
-    python scripts/benchmarks/bench_plan.py --side 8192 --tissue 0.3     # a generated slide, with glass
+    python scripts/benchmarks/bench_plan.py --side 8192 --tissue 0.3  # generated, with glass
 
 `nucleipel plan` first, then each stage, every one in a process of its own, as a
 user runs them. Disk is the most that the output's files held at a time, looked

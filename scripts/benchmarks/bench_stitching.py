@@ -1,6 +1,6 @@
 """How fast probability maps become nuclei: ours against scikit-image's chain, side by side.
 
-    python scripts/benchmarks/bench_stitching.py                        # the table, and docs/stitching.png
+    python scripts/benchmarks/bench_stitching.py    # the table, and docs/stitching.png
     python scripts/benchmarks/bench_stitching.py --sizes 2048
     python scripts/benchmarks/bench_stitching.py --threads 1 2
     python scripts/benchmarks/bench_stitching.py --peer-python ENVIRONMENT_OF_A_PEER/bin/python

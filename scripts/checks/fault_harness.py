@@ -1,7 +1,7 @@
 """Faults on purpose: commands killed at random, bits flipped; what is lost or silently wrong.
 
     python scripts/checks/fault_harness.py --work DIR --results faults.jsonl kills --trials 200
-    python scripts/checks/fault_harness.py --work DIR --results faults.jsonl calls --first 1 --last 40
+    python scripts/checks/fault_harness.py --work DIR --results faults.jsonl calls --last 40
     python scripts/checks/fault_harness.py --work DIR --results faults.jsonl starts --trials 50
     python scripts/checks/fault_harness.py --work DIR --results faults.jsonl shards --trials 60
     python scripts/checks/fault_harness.py --work DIR --results faults.jsonl full --sizes 20
