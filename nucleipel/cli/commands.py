@@ -4,18 +4,18 @@ Each is one shell: read the settings, call the stage, name the result. Imports
 inside the commands are late on purpose: torch takes seconds, `--help` must not.
 """
 
+from nucleipel.cli.cluster import submit
+from nucleipel.cli.demo import demo
 from nucleipel.cli.experiments import ablate, deviation
 from nucleipel.cli.files import export, import_annotations, info, verify
 from nucleipel.cli.pipeline import (
     average,
     calibrate,
-    demo,
     evaluate,
     finetune_patches,
     predict,
     segment,
     stitch,
-    submit,
     tile,
     train,
 )

@@ -1,4 +1,4 @@
-"""The pipeline's commands: from manifest to scores, here and on a cluster."""
+"""The commands of the pipeline, from manifest to scores."""
 
 from pathlib import Path
 from typing import Any
@@ -291,61 +291,3 @@ def evaluate(
         click.echo(f"{'':16}{'mean over images':>18}{'pooled over nuclei':>20}")
         for name, mean in part["mean_over_images"].items():
             click.echo(f"{name:16}{mean:18.4f}{part['pooled_over_nuclei'][name]:20.4f}")
-
-
-@click.command()
-@click.option(
-    "--profile", type=options.PATH, required=True, help="YAML file; see configs/stages/slurm.yaml."
-)
-@options.manifest
-@click.option("--split", default="test", show_default=True, help="Images to predict and score.")
-@options.data_root
-@click.option("--checkpoint", type=options.PATH, help="Start from it, and do not train.")
-@click.option("--no-finetune", is_flag=True, help="Leave out tile and finetune-patches.")
-@click.option("--out", type=options.PATH, required=True, help="Folder for all outputs and logs.")
-@click.option("--dry-run", is_flag=True, help="Print the scripts and submit nothing.")
-def submit(
-    profile: Path,
-    manifest: Path,
-    split: str,
-    data_root: Path | None,
-    checkpoint: Path | None,
-    no_finetune: bool,
-    out: Path,
-    dry_run: bool,
-) -> None:
-    """Run the whole pipeline as Slurm jobs.
-
-    train, tile and finetune-patches, then predict and stitch as arrays over the
-    images of the split, then evaluate. Jobs that are preempted or run out of
-    time go on; a bad image stops no other. The same command continues.
-    """
-    from nucleipel.config import SubmitConfig, load_config
-    from nucleipel.stages.cluster.submit import build_jobs
-    from nucleipel.stages.cluster.submit import submit as run
-
-    jobs = build_jobs(
-        manifest, out, load_config(SubmitConfig, file=profile),
-        split=split, checkpoint=checkpoint, finetune=not no_finetune, data_root=data_root,
-    )  # fmt: skip
-    if dry_run:
-        for job in jobs:
-            after = f", after {' and '.join(job.after[1])} ({job.after[0]})" if job.after else ""
-            click.echo(f"### {job.name}.sbatch{after}\n{job.script}")
-        return
-    for name, number in run(jobs, out).items():
-        click.echo(f"{number} {name}")
-
-
-@click.command()
-@options.out("Folder for the slide, the runs and the result.")
-@options.settings
-@options.device
-def demo(out: Path, overwrite: bool, **given: Any) -> None:
-    """Run every stage on a slide that is made for it; takes minutes."""
-    from nucleipel.config import DemoConfig
-
-    config = options.load(DemoConfig, given)
-    from nucleipel.stages.demo import demo as run
-
-    click.echo(f"look at {run(out, config, overwrite=overwrite)}")
