@@ -21,7 +21,6 @@ from nucleipel.io.annotations.class_maps import (
 )
 from nucleipel.io.annotations.objects import Drawn, drawn_ids
 from nucleipel.io.annotations.source import (
-    IMAGE_SUFFIXES,
     AnnotatedSource,
     Asked,
     images_below,
@@ -32,6 +31,7 @@ from nucleipel.io.annotations.source import (
 )
 from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.formats.stored_image import one_line
+from nucleipel.io.slides.formats.suffixes import is_image
 from nucleipel.io.slides.slide import image_stem
 
 LABEL_FOLDERS = ("labels", "masks")
@@ -79,7 +79,7 @@ def _pairs(folder: Path, asked: Asked) -> list[tuple[str, Path, Path]]:
         images = {
             image_stem(path): path
             for path in sorted(folder.iterdir())
-            if path.suffix.lower() in IMAGE_SUFFIXES and path not in labels.values()
+            if is_image(path) and path not in labels.values()
         }
     if not labels:
         raise ImageError(

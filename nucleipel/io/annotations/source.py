@@ -10,21 +10,8 @@ import numpy.typing as npt
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Drawn
 from nucleipel.io.slides.formats import open_image
+from nucleipel.io.slides.formats.suffixes import expected_suffixes, iter_images
 from nucleipel.io.slides.slide import image_stem
-
-IMAGE_SUFFIXES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".tif",
-    ".tiff",
-    ".svs",
-    ".ndpi",
-    ".mrxs",
-    ".scn",
-    ".zarr",
-}
-
 
 FARTHEST_PX = 2.0**30
 """No image is so large, and whole numbers of 32 bits still hold it."""
@@ -133,11 +120,7 @@ def images_below(folder: Path) -> dict[str, Path]:
     """
     require_folder(folder)
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        if any(parent.suffix == ".zarr" for parent in path.relative_to(folder).parents):
-            continue
+    for path in iter_images(folder):
         stem = image_stem(path)
         if stem in found:
             raise ImageError(
@@ -145,7 +128,7 @@ def images_below(folder: Path) -> dict[str, Path]:
             )
         found[stem] = path
     if not found:
-        raise ImageError(f"{folder}: holds no image; expected {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise ImageError(f"{folder}: holds no image; expected {expected_suffixes()}")
     return found
 
 

@@ -1,0 +1,72 @@
+"""What is an image: the one list of the endings of names, and marks in a file or a folder.
+
+Whatever looks for images asks here. An ending goes before content; a file with
+an ending that is not listed, or with none (a link into a store of data), is known by
+its first bytes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+TIFF_SUFFIXES = (
+    ".tif", ".tiff", ".btf", ".tf2", ".tf8", ".gtif", ".gtiff", ".svs", ".ndpi", ".qptiff",
+)  # fmt: skip
+RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
+OPENSLIDE_SUFFIXES = (".mrxs", ".scn", ".bif", ".svslide")
+ZARR_SUFFIX = ".zarr"
+IMAGE_SUFFIXES = frozenset({*TIFF_SUFFIXES, *RASTER_SUFFIXES, *OPENSLIDE_SUFFIXES, ZARR_SUFFIX})
+KINDS = {
+    **dict.fromkeys(TIFF_SUFFIXES, "tiff"),
+    **dict.fromkeys(RASTER_SUFFIXES, "raster"),
+    **dict.fromkeys(OPENSLIDE_SUFFIXES, "openslide"),
+}
+SIGNATURES = {
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"II+\0": "tiff",
+    b"MM\0+": "tiff",
+    b"\x89PNG": "raster",
+    b"\xff\xd8\xff": "raster",
+}
+ZARR_METADATA = ("zarr.json", ".zgroup", ".zarray")
+"""Each folder of a zarr hierarchy holds one of them."""
+
+
+def kind_of_image(path: Path) -> str | None:
+    """The kind of image at a path that exists ("tiff", "zarr", ...); None if it is none."""
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return "zarr" if suffix == ZARR_SUFFIX or is_zarr(path) else None
+    return None if suffix == ZARR_SUFFIX else KINDS.get(suffix) or _kind_of_content(path)
+
+
+def _kind_of_content(path: Path) -> str | None:
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    return next((kind for mark, kind in SIGNATURES.items() if head.startswith(mark)), None)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a path is a folder that holds zarr's metadata, whatever its name."""
+    return any((path / name).is_file() for name in ZARR_METADATA)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path is an image by its name, or a zarr folder; hidden ones are not."""
+    if path.name.startswith("."):
+        return False
+    return path.suffix.lower() in IMAGE_SUFFIXES or is_zarr(path)
+
+
+def iter_images(folder: Path) -> Iterator[Path]:
+    """Every image at or below a folder, in order; what lies inside a zarr is part of it."""
+    for entry in sorted(folder.iterdir()):
+        if is_image(entry):
+            yield entry
+        elif entry.is_dir() and not entry.is_symlink():
+            yield from iter_images(entry)
+
+
+def expected_suffixes() -> str:
+    """The endings of images, for messages."""
+    return " ".join(sorted(IMAGE_SUFFIXES))
