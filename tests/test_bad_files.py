@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from support import ROOT
 from support.bad_files import (
     LFS,
     NOISE,
@@ -35,9 +36,9 @@ from support.bad_files import (
     zarr_planes,
     zarr_without,
 )
+from support.bad_labels import REFUSED_LABELS
 from support.command_line import accepted, bounded, refusal
 from support.untrained import small_network, write_untrained
-from test_bad_labels import REFUSED_LABELS
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
@@ -45,9 +46,10 @@ from nucleipel.io.slides.slide import open_slide, read_annotation
 from nucleipel.io.slides.write_slide import write_annotation
 
 HERE = "here"
-ANNOTATIONS = "tests/io/test_annotations.py::test_refused_in_one_line"
+IMPORTS = "tests/io/annotations/test_annotations.py"
+ANNOTATIONS = f"{IMPORTS}::test_refused_in_one_line"
 MANIFESTS = "tests/io/test_manifest.py::test_faults_are_named"
-FORMATS = "tests/io/test_formats.py"
+FORMATS = "tests/io/slides/test_formats.py"
 LABELS = "tests/test_bad_labels.py"
 REFUSED_LABEL = f"{LABELS}::test_a_label_that_is_refused"
 LITTLE = f"{LABELS}::test_20_22_29_training_on_next_to_nothing_stays_finite"
@@ -70,7 +72,7 @@ ROWS: dict[int, tuple[str, ...]] = {
     14: ("thumbnails and pyramids: level 0; a stack of planes: refused", HERE),
     15: ("EXIF orientation: not applied, so that labels fit", HERE),
     16: ("a loop of pages, 4e9 px a side, what unpacks to gigabytes: refused at once", HERE,
-         "tests/io/test_annotations.py::test_what_unpacks_to_gigabytes_is_refused"),
+         f"{IMPORTS}::test_what_unpacks_to_gigabytes_is_refused"),
     17: ("pipe, folder, device, link to nothing or itself: refused at once", HERE, REFUSED_LABEL,
          ANNOTATIONS, "tests/config/test_load.py::test_only_a_regular_file_is_read"),
     18: ("mpp missing, zero, of a printer, not square, in nanometers: refused", HERE,
@@ -86,8 +88,8 @@ ROWS: dict[int, tuple[str, ...]] = {
          f"{LABELS}::test_25_large_ids_stay_apart"),
     26: ("gaps in ids: the same patches; numbered anew by import",
          f"{LABELS}::test_26_gaps_in_ids_change_no_nucleus",
-         "tests/io/test_annotations.py::test_round_trip"),
-    27: ("an id in two pieces: one nucleus", "tests/io/test_annotations.py::test_round_trip"),
+         f"{IMPORTS}::test_round_trip"),
+    27: ("an id in two pieces: one nucleus", f"{IMPORTS}::test_round_trip"),
     28: ("a mask, a map of classes, a colour or JPEG label: refused", REFUSED_LABEL),
     29: ("an empty label: defined scores and losses",
          f"{LABELS}::test_29_an_empty_label_has_defined_scores", LITTLE),
@@ -111,10 +113,9 @@ def test_every_row_has_its_test() -> None:
     assert below >= {row for row, (_, *places) in ROWS.items() if HERE in places}
     labels = {row for row, (_, *places) in ROWS.items() if REFUSED_LABEL in places}
     assert labels == {row for row, *_ in REFUSED_LABELS}
-    root = Path(__file__).parents[1]
     for where in {place for _, *places in ROWS.values() for place in places} - {HERE}:
         file, name = where.split("::")
-        assert f"def {name}(" in (root / file).read_text(encoding="utf-8"), where
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), where
 
 
 @pytest.fixture(scope="module")

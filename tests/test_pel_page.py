@@ -6,10 +6,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from nucleipel.config import AblateConfig, load_config
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = ROOT / "docs"
 FIGURE = re.compile(r"(?<![\w.])[+-]?\d+\.\d{2,4}(?![\w.])")
 PAGES = ("pel.md", "pel_tables.md")
 MEASURES = ("dice", "aji", "pq", "ap@0.50", "ap@0.75")

@@ -14,11 +14,12 @@ import pytest
 import tifffile
 import torch
 from click.testing import CliRunner, Result
+from support import ROOT
 
 from nucleipel.cli import cli
 from nucleipel.model.checkpoint import read_checkpoint
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 TINY = [
     "device=cpu",
     "workers=0",

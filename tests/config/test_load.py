@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from support import ROOT
 
 from nucleipel.config import (
     EvaluateConfig,
@@ -17,7 +18,7 @@ from nucleipel.config import (
 )
 from nucleipel.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = ROOT / "configs"
 KINDS = {
     "train": TrainConfig,
     "tile": TileConfig,

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import ROOT
 
 from nucleipel.config import AblateConfig, FinetunePatchesConfig, load_config
 from nucleipel.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "recipes"
+CONFIGS = ROOT / "configs" / "recipes"
 
 
 @pytest.mark.parametrize(

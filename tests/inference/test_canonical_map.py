@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import ROOT
 from torch import nn
 
 from nucleipel.config import NetworkConfig, TrainConfig
@@ -30,9 +31,7 @@ from nucleipel.model.network import build_network
 from nucleipel.model.receptive_field import receptive_radius
 from nucleipel.stages.pipeline.train import network_spec
 
-_script = runpy.run_path(
-    str(Path(__file__).parents[2] / "scripts" / "checks" / "check_canonical.py")
-)
+_script = runpy.run_path(str(ROOT / "scripts" / "checks" / "check_canonical.py"))
 float64_map, float64_differences = _script["float64_map"], _script["float64_differences"]
 float32_differences = _script["float32_differences"]
 SHAPE = (150, 210)

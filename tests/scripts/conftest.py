@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from support import ROOT
 
-SCRIPTS = Path(__file__).parents[2] / "scripts" / "reproduce"
+SCRIPTS = ROOT / "scripts" / "reproduce"
 STAND_IN = """#!{python}
 import json, os, sys
 from pathlib import Path

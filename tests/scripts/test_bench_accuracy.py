@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from support import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "bench_accuracy.py"
+SCRIPT = ROOT / "scripts" / "benchmarks" / "bench_accuracy.py"
 
 
 def _run(*arguments: object) -> None:

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "bench_plan.py"
+SCRIPT = ROOT / "scripts" / "benchmarks" / "bench_plan.py"
 
 
 def test_every_figure_of_every_stage(
@@ -15,7 +16,7 @@ def test_every_figure_of_every_stage(
     arguments = ["--manifest", tiny_set.manifest, "--checkpoint", random_checkpoint]
     arguments += ["--scratch", tmp_path]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-    monkeypatch.setenv("PYTHONPATH", str(SCRIPT.parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     runpy.run_path(str(SCRIPT), run_name="__main__")
     first, names, *rows = capsys.readouterr().out.splitlines()
     assert first.startswith("plan: ")

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "bench_slides.py"
+SCRIPT = ROOT / "scripts" / "benchmarks" / "bench_slides.py"
 
 
 def test_one_row_a_slide(

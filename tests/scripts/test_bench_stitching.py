@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import ROOT
 
-SCRIPTS = Path(__file__).parents[2] / "scripts" / "benchmarks"
+SCRIPTS = ROOT / "scripts" / "benchmarks"
 
 
 @pytest.mark.parametrize("peer", ["stardist", "cellpose"])

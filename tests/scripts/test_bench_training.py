@@ -2,12 +2,12 @@
 
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from support import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "bench_training.py"
+SCRIPT = ROOT / "scripts" / "benchmarks" / "bench_training.py"
 
 
 def test_one_row_a_network_and_optimizer(capsys, monkeypatch) -> None:

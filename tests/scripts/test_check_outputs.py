@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support import ROOT
 
 from nucleipel.cli.main import cli
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "checks" / "check_outputs.py"
+SCRIPT = ROOT / "scripts" / "checks" / "check_outputs.py"
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "checks" / "fault_harness.py"
+SCRIPT = ROOT / "scripts" / "checks" / "fault_harness.py"
 STAGES = {"train", "tile", "finetune-patches", "predict", "stitch"}
 
 

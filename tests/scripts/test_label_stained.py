@@ -9,10 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 from skimage.color import hed2rgb
+from support import ROOT
 
-SCRIPT = runpy.run_path(
-    str(Path(__file__).parents[2] / "scripts" / "reproduce" / "label_stained.py")
-)
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "reproduce" / "label_stained.py"))
 views, one_of_each = SCRIPT["views"], SCRIPT["one_of_each"]
 
 DISC = np.hypot(*(np.mgrid[:96, :96] - 48)) <= 9

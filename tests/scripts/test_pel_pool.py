@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce" / "pel_pool.py"
+SCRIPT = ROOT / "scripts" / "reproduce" / "pel_pool.py"
 MEASURES = ("dice", "aji", "pq", "ap@0.50", "ap@0.75")
 GAINS = {"none": 0.0, "control": 0.01, "pel": 0.03}
 

@@ -5,8 +5,9 @@ import runpy
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce" / "pel_table.py"
+SCRIPT = ROOT / "scripts" / "reproduce" / "pel_table.py"
 POINTS = {("control", "none"): 1.5, ("pel", "none"): 1.75, ("pel", "control"): 0.25}
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from nucleipel.config import TrainConfig, load_config
 
-ROOT = Path(__file__).parents[2]
 LABELLED = r"""
 (out / "manifest.csv").write_text(
     "image,label,split,source_id,modality\nimage.png,label.tif,train,S,histology_he\n"

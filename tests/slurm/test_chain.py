@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from jobs import wait_for_end
+from support import ROOT
+from support.slurm_jobs import wait_for_end
 
 from nucleipel.config import (
     FinetunePatchesConfig,
@@ -76,13 +77,12 @@ def test_five_right_results_and_the_sixth_named(
     bad.write_bytes(bad.read_bytes()[:900])
     out = tmp_path / "out"
     profile = tmp_path / "profile.yaml"
-    root = Path(__file__).parents[2]
     profile.write_text(
         yaml.safe_dump(
             {
                 "command": f"{sys.executable} -m nucleipel",
                 "setup": [
-                    f"export PYTHONPATH={root} OMP_NUM_THREADS=1",
+                    f"export PYTHONPATH={ROOT} OMP_NUM_THREADS=1",
                     'at="$SLURM_JOB_NAME-${SLURM_ARRAY_TASK_ID:-}-${SLURM_RESTART_COUNT:-0}"',
                     # a task is warned in its first go, as before its time limit; another is killed
                     '[ "$at" = nucleipel-predict-1-0 ] && (sleep 2; kill -USR1 $$) &',
@@ -107,7 +107,7 @@ def test_five_right_results_and_the_sixth_named(
             "--checkpoint", random_checkpoint,
         ],
         check=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     ids = json.loads((out / "jobs" / "jobs.json").read_text())
     chain = ["tile", "tile-close", "finetune-patches", "predict", "stitch", "evaluate"]

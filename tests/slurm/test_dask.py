@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from support import ROOT
 
 from nucleipel.cli import cli
 from nucleipel.config import ClusterConfig
 from nucleipel.errors import ClusterError
 from nucleipel.stages.cluster.dask_workers import Cluster
-
-ROOT = Path(__file__).parents[2]
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

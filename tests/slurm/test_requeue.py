@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from jobs import wait_for_end
+from support.slurm_jobs import wait_for_end
 
 from nucleipel.stages.cluster.submit import STAGE_FUNCTION
 

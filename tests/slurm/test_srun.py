@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs import wait_for_end
+from support.slurm_jobs import wait_for_end
 
 from nucleipel.config import SubmitConfig
 from nucleipel.stages.cluster.submit import build_jobs

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from nucleipel.config import SubmitConfig, TileConfig, load_config
 from nucleipel.errors import ConfigError, ImageError, ManifestError, SubmitError
@@ -15,7 +16,6 @@ from nucleipel.io.records.output import read_record
 from nucleipel.stages.cluster.submit import STAGE_FUNCTION, build_jobs, submit
 from nucleipel.stages.pipeline.tile import tile
 
-ROOT = Path(__file__).parents[2]
 PROFILE = load_config(SubmitConfig, file=ROOT / "configs" / "stages" / "slurm.yaml")
 
 

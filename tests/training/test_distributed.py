@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import ROOT
 
 from nucleipel.errors import TrainingError
 from nucleipel.training.distributed import Ranks
 from nucleipel.training.training_log import read_journal
 
-SCRIPT = Path(__file__).parents[1] / "support" / "train_discs.py"
+SCRIPT = ROOT / "tests" / "support" / "train_discs.py"
 NEVER = -1
 SECONDS = 240
 

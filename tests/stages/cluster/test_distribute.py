@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support import dying_workers
+from support import ROOT, dying_workers
 
 from nucleipel.cli import cli
 from nucleipel.config import ClusterConfig, PredictConfig, SegmentConfig, StitchConfig, TileConfig
@@ -27,7 +27,6 @@ from nucleipel.stages.pipeline.segment import segment
 from nucleipel.stages.pipeline.stitch import stitch
 from nucleipel.stages.pipeline.tile import tile
 
-ROOT = Path(__file__).parents[2]
 PREDICT = PredictConfig(device="cpu")
 STITCH = StitchConfig(threads=1)
 SEGMENT = SegmentConfig(device="cpu", threads=1, keep_predictions=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from support import ROOT
 from support.untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
@@ -72,5 +73,5 @@ def test_ablate_names_what_is_missing(run: Path, tiny_set, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("command", ["deviation", "ablate"])
 def test_the_readme_names_them(command: str) -> None:
-    readme = Path(__file__).parents[2] / "README.md"
+    readme = ROOT / "README.md"
     assert f"nucleipel {command}" in readme.read_text(encoding="utf-8")
