@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ManifestError
 
@@ -234,7 +235,16 @@ def read_rows(given: Mapping[str, Any]) -> "Manifest":
     return found.of_split(split) if split else found
 
 
-def read_cluster(given: Mapping[str, Any], *, shard: Shard = WHOLE) -> "Cluster | None":
+def read_run_options(given: Mapping[str, Any]) -> RunOptions:
+    """What a run does with its output and which part is its own, from `out`, `shard` and so on."""
+    return RunOptions(
+        overwrite=given["overwrite"],
+        shard=given.get("shard", WHOLE),
+        allow_missing=given.get("allow_missing", False),
+    )
+
+
+def read_cluster(given: Mapping[str, Any]) -> "Cluster | None":
     """Where the work is done, from what `cluster` was given; None for this process.
 
     Raises
@@ -247,7 +257,7 @@ def read_cluster(given: Mapping[str, Any], *, shard: Shard = WHOLE) -> "Cluster 
         raise click.UsageError("--cluster-config goes with --cluster slurm, lsf, pbs or sge")
     if not workers and not scheduler:
         return None
-    if shard != WHOLE:
+    if given.get("shard", WHOLE) != WHOLE:
         raise click.UsageError("--shard is for tasks that share the work without Dask")
     from nucleipel.config import ClusterConfig, load_config
     from nucleipel.stages.cluster.dask_workers import BATCH_SYSTEMS, Cluster

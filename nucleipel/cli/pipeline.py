@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from nucleipel.cli import options
-from nucleipel.core.shard import Shard
 
 
 @click.command()
@@ -59,23 +58,24 @@ def tile(
     manifest: Path,
     data_root: Path | None,
     out: Path,
-    overwrite: bool,
-    shard: Shard,
     **given: Any,
 ) -> None:
     """Cut annotated images into overlapping patches, stored in zarr."""
     from nucleipel.config import TileConfig
 
     config = options.load(TileConfig, given)
-    how: dict[str, Any] = {"data_root": data_root, "overwrite": overwrite}
-    if cluster := options.read_cluster(given, shard=shard):
-        from nucleipel.stages.cluster.distribute import tile_on
-
-        click.echo(tile_on(cluster, manifest, out, config, **how))
-        return
+    run_options = options.read_run_options(given)
+    cluster = options.read_cluster(given)
+    from nucleipel.stages.pipeline.tile import share_tile
     from nucleipel.stages.pipeline.tile import tile as run
 
-    click.echo(run(manifest, out, config, shard=shard, **how))
+    if cluster:
+        from nucleipel.stages.cluster.distribute import distribute
+
+        shared = share_tile(manifest, out, config, run_options, data_root=data_root)
+        click.echo(distribute(cluster, shared))
+        return
+    click.echo(run(manifest, out, config, data_root=data_root, options=run_options))
 
 
 @click.command("finetune-patches")
@@ -156,14 +156,7 @@ def average(checkpoints: tuple[Path, ...], out: Path, overwrite: bool) -> None:
 @options.shard("image")
 @options.complete_anyway
 @options.cluster
-def predict(
-    checkpoint: Path,
-    out: Path,
-    overwrite: bool,
-    shard: Shard,
-    allow_missing: bool,
-    **given: Any,
-) -> None:
+def predict(checkpoint: Path, out: Path, **given: Any) -> None:
     """Predict class probabilities of whole images and slides.
 
     Give IMAGES one by one, or a --manifest.
@@ -171,17 +164,19 @@ def predict(
     from nucleipel.config import PredictConfig
 
     config = options.load(PredictConfig, given)
-    cluster = options.read_cluster(given, shard=shard)
-    rows = options.read_rows({**given, "shard": shard, "allow_missing": allow_missing})
-    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
-    if cluster:
-        from nucleipel.stages.cluster.distribute import predict_on
-
-        click.echo(predict_on(cluster, checkpoint, rows, out, config, **how))
-        return
+    run_options = options.read_run_options(given)
+    cluster = options.read_cluster(given)
+    rows = options.read_rows(given)
     from nucleipel.stages.pipeline.predict import predict as run
+    from nucleipel.stages.pipeline.predict import share_predict
 
-    click.echo(run(checkpoint, rows, out, config, shard=shard, **how))
+    if cluster:
+        from nucleipel.stages.cluster.distribute import distribute
+
+        shared = share_predict(checkpoint, rows, out, config, run_options)
+        click.echo(distribute(cluster, shared))
+        return
+    click.echo(run(checkpoint, rows, out, config, options=run_options))
 
 
 @click.command()
@@ -193,27 +188,23 @@ def predict(
 @options.shard("image")
 @options.complete_anyway
 @options.cluster
-def stitch(
-    predictions: Path,
-    out: Path,
-    overwrite: bool,
-    shard: Shard,
-    allow_missing: bool,
-    **given: Any,
-) -> None:
+def stitch(predictions: Path, out: Path, **given: Any) -> None:
     """Turn probability maps into full-size instance maps, tables and overlays."""
     from nucleipel.config import StitchConfig
 
     config = options.load(StitchConfig, given)
-    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
-    if cluster := options.read_cluster(given, shard=shard):
-        from nucleipel.stages.cluster.distribute import stitch_on
-
-        click.echo(stitch_on(cluster, predictions, out, config, **how))
-        return
+    run_options = options.read_run_options(given)
+    cluster = options.read_cluster(given)
+    from nucleipel.stages.pipeline.stitch import share_stitch
     from nucleipel.stages.pipeline.stitch import stitch as run
 
-    click.echo(run(predictions, out, config, shard=shard, **how))
+    if cluster:
+        from nucleipel.stages.cluster.distribute import distribute
+
+        shared = share_stitch(predictions, out, config, run_options)
+        click.echo(distribute(cluster, shared))
+        return
+    click.echo(run(predictions, out, config, options=run_options))
 
 
 @click.command()
@@ -230,9 +221,7 @@ def stitch(
 @options.resources
 @options.complete_anyway
 @options.cluster
-def segment(
-    checkpoint: Path, out: Path, overwrite: bool, allow_missing: bool, **given: Any
-) -> None:
+def segment(checkpoint: Path, out: Path, **given: Any) -> None:
     """Predict and stitch in one go.
 
     Give IMAGES one by one, or a --manifest.
@@ -240,17 +229,19 @@ def segment(
     from nucleipel.config import SegmentConfig
 
     config = options.load(SegmentConfig, given)
+    run_options = options.read_run_options(given)
     cluster = options.read_cluster(given)
-    rows = options.read_rows({**given, "allow_missing": allow_missing})
-    how: dict[str, Any] = {"overwrite": overwrite, "allow_missing": allow_missing}
-    if cluster:
-        from nucleipel.stages.cluster.distribute import segment_on
-
-        click.echo(segment_on(cluster, checkpoint, rows, out, config, **how))
-        return
+    rows = options.read_rows(given)
     from nucleipel.stages.pipeline.segment import segment as run
+    from nucleipel.stages.pipeline.segment import share_segment
 
-    click.echo(run(checkpoint, rows, out, config, **how))
+    if cluster:
+        from nucleipel.stages.cluster.distribute import distribute
+
+        shared = share_segment(checkpoint, rows, out, config, run_options)
+        click.echo(distribute(cluster, shared))
+        return
+    click.echo(run(checkpoint, rows, out, config, options=run_options))
 
 
 @click.command()

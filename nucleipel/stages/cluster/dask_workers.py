@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Any
 from nucleipel.config import ClusterConfig
 from nucleipel.core.locks import HeldError
 from nucleipel.core.progress import track
+from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import Shard
 from nucleipel.errors import ClusterError, NucleipelError, OutputError
+from nucleipel.stages.pipeline.shared_run import Work
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -52,9 +54,6 @@ SCHEDULER_GONE = "the scheduler is gone; start one, then the same command contin
 
 _ALONE = threading.Lock()  # workers with several threads: locks, folders and logs are a process's
 
-Work = Callable[..., object]
-"""A stage without its last argument, `shard`."""
-
 
 @dataclass(frozen=True)
 class Cluster:
@@ -69,7 +68,7 @@ class Cluster:
     config: ClusterConfig | None = None
 
     def run(self, work: Work, shards: Mapping[str, Shard]) -> dict[str, str]:
-        """Do `work(shard=...)` for each of the named shards; returns what failed, and why.
+        """Do `work(options=...)` for each of the named shards; returns what failed, and why.
 
         Raises
         ------
@@ -228,7 +227,7 @@ def _wait_for_predecessor(work: Work, shard: Shard) -> None:
     deadline = time.monotonic() + HELD_SECONDS
     while True:
         try:
-            work(shard=shard)
+            work(options=RunOptions(shard=shard))
             return
         except OutputError as error:
             if not isinstance(error.__cause__, HeldError) or time.monotonic() > deadline:

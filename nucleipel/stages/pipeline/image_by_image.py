@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nucleipel.core.shard import Shard
+from nucleipel.core.run_options import RunOptions
 from nucleipel.errors import NucleipelError, StoreError
 from nucleipel.io.records.output import Output, holding
 
@@ -17,18 +17,17 @@ def finish_images(
     work: Callable[[str], None],
     *,
     done: Callable[[str], bool],
-    shard: Shard,
-    allow_missing: bool,
+    options: RunOptions,
     without: Sequence[str] = (),
     then: Callable[[str], object] = lambda _: None,
     **results: Any,
 ) -> None:
-    """Do the images of a shard that are not `done`; then, if it closes, complete the record.
+    """Do the images of the shard that are not `done`; then, if it closes, complete the record.
 
     `then` is called with the id of each image that is there, whenever it was made.
     `results` go into the record; so do `images` and the ids of those that are
-    `missing`: that the stage before was closed `without`, and, with
-    `allow_missing`, others that failed.
+    `missing`: that the stage before was closed `without`, and, where
+    `options.allow_missing`, others that failed.
 
     Raises
     ------
@@ -37,6 +36,7 @@ def finish_images(
     StoreError
         With the faults of all images that failed, after the others were done.
     """
+    shard, allow_missing = options.shard, options.allow_missing
     mine = [image_id for image_id in shard.of(ids) if image_id not in without]
     faults: dict[str, NucleipelError] = {}
     for image_id in mine:

@@ -4,25 +4,27 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from nucleipel.config import PredictConfig
 from nucleipel.core.progress import track
-from nucleipel.core.shard import WHOLE, Shard
+from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.core.tissue import describe_skipped, glass_cores
 from nucleipel.inference.network_input import show
 from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
 from nucleipel.io.manifest import Manifest, Row
-from nucleipel.io.records.output import Output, claim_output
+from nucleipel.io.records.output import Output
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.stores.predictions import is_predicted, parts_left, shard_boxes, write_prediction
 from nucleipel.io.tissue_mask import require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.pipeline.build_reader import build_reading
 from nucleipel.stages.pipeline.image_by_image import finish_images
+from nucleipel.stages.pipeline.shared_run import SharedRun, claim
 
 log = logging.getLogger(__name__)
 
@@ -35,29 +37,27 @@ def predict(
     out: Path,
     config: PredictConfig,
     *,
-    overwrite: bool = False,
-    shard: Shard = WHOLE,
-    allow_missing: bool = False,
+    options: RunOptions = WHOLE_RUN,
     inputs: dict[str, str] | None = None,
 ) -> Path:
     """Write the probability maps of all images of a manifest into the store `out`.
 
-    With a `shard`, only of its images: several may be at work at a time, and a
-    last run without one, or with `CLOSE`, completes the store. `allow_missing`
-    lets it be completed without the images that failed. `inputs` are those of
-    `inputs_of`, where they are known.
+    With a shard in `options`, only of its images: several may be at work at a
+    time, and a last run without one, or with `CLOSE`, completes the store.
+    `inputs` are those of `inputs_of`, where they are known.
     """
     clock = Stopwatch()
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
-    if shard.closes and not allow_missing:
+    shard = options.shard
+    if shard.closes and not options.allow_missing:
         rows.require_readable(reading)
     elif shard.count and not shard.of(rows.rows):
         log.info("shard %s of %d images is empty: nothing to do", shard, len(rows.rows))
         return out
     predict_images(
         model, rows, out, config, inputs or inputs_of(model, rows, reading, config),
-        overwrite=overwrite, shard=shard, allow_missing=allow_missing, clock=clock,
+        options=options, clock=clock,
     )  # fmt: skip
     clock.tell(log)
     return out
@@ -70,9 +70,7 @@ def predict_images(
     config: PredictConfig,
     inputs: dict[str, str],
     *,
-    overwrite: bool = False,
-    shard: Shard = WHOLE,
-    allow_missing: bool = False,
+    options: RunOptions = WHOLE_RUN,
     clock: Stopwatch,
     then: Callable[[str], object] = lambda _: None,
 ) -> Path:
@@ -82,7 +80,7 @@ def predict_images(
     """
     reading = reading_of(model, config)
     by_id = {row.id: row for row in rows.rows}
-    output = claim_predictions(model, rows, out, config, inputs, overwrite=overwrite, shard=shard)
+    output = _claim(model, rows, out, config, inputs, options)
     if output.complete:
         log.info("%s: these predictions are finished", out)
         return out
@@ -105,37 +103,42 @@ def predict_images(
             model, by_id[name], out, reading, config, device=device, clock=clock
         ),
         done=lambda name: is_predicted(out, name),
-        shard=shard,
-        allow_missing=allow_missing,
+        options=options,
         then=then,
         instances=model.description.instances,
     )
     return out
 
 
-def claim_predictions(
+def share_predict(
+    checkpoint: Path,
+    rows: Manifest,
+    out: Path,
+    config: PredictConfig,
+    options: RunOptions = WHOLE_RUN,
+) -> SharedRun:
+    """Take the store `out` for workers that each `predict` images of the manifest."""
+    model = read_checkpoint(checkpoint)
+    inputs = inputs_of(model, rows, reading_of(model, config), config)
+    return SharedRun(
+        _claim(model, rows, out, config, inputs, options),
+        partial(predict, checkpoint, rows, out, config, inputs=inputs),
+        [row.id for row in rows.rows],
+        options,
+    )
+
+
+def _claim(
     model: Checkpoint,
     rows: Manifest,
     out: Path,
     config: PredictConfig,
     inputs: dict[str, str],
-    *,
-    overwrite: bool = False,
-    shard: Shard = WHOLE,
+    options: RunOptions,
 ) -> Output:
-    """Take the store `out` for these predictions."""
-    return claim_output(
-        out,
-        stage="predict",
-        config=config.identity(),
-        inputs=inputs,
-        overwrite=overwrite,
-        shard=shard,
-        plan={
-            "images": [row.id for row in rows.rows],
-            "instances": model.description.instances,
-        },
-    )
+    images, instances = [row.id for row in rows.rows], model.description.instances
+    plan = {"images": images, "instances": instances}
+    return claim("predict", out, config, inputs, options, plan=plan)
 
 
 def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nucleipel.config import StitchConfig
 from nucleipel.core.geometry import Box
-from nucleipel.core.shard import WHOLE, Shard
+from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ConfigError, StoreError
 from nucleipel.figures.image_report import EXAMPLES
@@ -29,12 +29,13 @@ from nucleipel.io.nuclei.image_output import (
     work_folder,
     write_instances,
 )
-from nucleipel.io.records.output import Output, claim_output
+from nucleipel.io.records.output import Output
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 from nucleipel.io.stores.predictions import Prediction, Predictions, open_predictions
 from nucleipel.stages.pipeline.image_by_image import finish_images
 from nucleipel.stages.pipeline.image_report import report_of_image
+from nucleipel.stages.pipeline.shared_run import SharedRun, claim
 
 log = logging.getLogger(__name__)
 
@@ -44,57 +45,47 @@ def stitch(
     out: Path,
     config: StitchConfig,
     *,
-    overwrite: bool = False,
-    shard: Shard = WHOLE,
-    allow_missing: bool = False,
+    options: RunOptions = WHOLE_RUN,
 ) -> Path:
     """Write the nuclei of every predicted image into `out/<id>/`.
 
-    With a `shard`, only of its images, whose predictions need not be closed
+    With a shard in `options`, only of its images, whose predictions need not be closed
     yet; a last run without one, or with `CLOSE`, completes the folder.
     """
-    clock = Stopwatch()
+    clock, shard = Stopwatch(), options.shard
     store = open_predictions(predictions, unfinished=not shard.closes)
-    if config.intensities and shard.closes and not allow_missing:
+    if config.intensities and shard.closes and not options.allow_missing:
         store.require_images()
     block_px = choose_block_px(config)
     if shard.count and not shard.of(store.ids):
         log.info("shard %s of %d images is empty: nothing to do", shard, len(store.ids))
         return out
-    output = claim_instances(store, out, config, overwrite=overwrite, shard=shard)
+    output = _claim(store, out, config, options)
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    stitch_images(
-        store,
-        output,
-        config,
-        block_px=block_px,
-        shard=shard,
-        allow_missing=allow_missing,
-        clock=clock,
-    )
+    stitch_images(store, output, config, block_px=block_px, options=options, clock=clock)
     clock.tell(log)
     return out
 
 
-def claim_instances(
-    store: Predictions,
-    out: Path,
-    config: StitchConfig,
-    *,
-    overwrite: bool = False,
-    shard: Shard = WHOLE,
-) -> Output:
-    """Take the folder `out` for these instances."""
-    return claim_output(
-        out,
-        stage="stitch",
-        config=config.identity(),
-        inputs={"predictions": store.fingerprint},
-        overwrite=overwrite,
-        shard=shard,
+def share_stitch(
+    predictions: Path, out: Path, config: StitchConfig, options: RunOptions = WHOLE_RUN
+) -> SharedRun:
+    """Take the folder `out` for workers that each `stitch` images of the predictions."""
+    store = open_predictions(predictions)
+    choose_block_px(config)
+    return SharedRun(
+        _claim(store, out, config, options),
+        partial(stitch, predictions, out, config),
+        store.ids,
+        options,
+        missing=store.missing,
     )
+
+
+def _claim(store: Predictions, out: Path, config: StitchConfig, options: RunOptions) -> Output:
+    return claim("stitch", out, config, {"predictions": store.fingerprint}, options)
 
 
 def choose_block_px(config: StitchConfig) -> int:
@@ -119,8 +110,7 @@ def stitch_images(
     config: StitchConfig,
     *,
     block_px: int,
-    shard: Shard = WHOLE,
-    allow_missing: bool = False,
+    options: RunOptions = WHOLE_RUN,
     clock: Stopwatch,
 ) -> None:
     """Write the nuclei of a shard's images that an earlier go did not finish; close, if it is to.
@@ -134,9 +124,8 @@ def stitch_images(
             store, image_id, output, config, block_px=block_px, clock=clock
         ),
         done=lambda image_id: is_written(output.folder, image_id),
-        shard=shard,
-        allow_missing=allow_missing,
-        without=store.missing if shard.closes else (),
+        options=options,
+        without=store.missing if options.shard.closes else (),
     )
 
 

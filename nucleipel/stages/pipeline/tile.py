@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ from nucleipel.config import TileConfig
 from nucleipel.core.geometry import Box, overlapping_tiles
 from nucleipel.core.intensity import to_channels
 from nucleipel.core.progress import track
-from nucleipel.core.shard import WHOLE, Shard
+from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.errors import ManifestError, StoreError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
-from nucleipel.io.records.output import Output, claim_output
 from nucleipel.io.slides.slide import open_annotation
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.stores.patches import (
@@ -28,6 +28,7 @@ from nucleipel.io.stores.patches import (
     write_rows,
 )
 from nucleipel.stages.pipeline.build_reader import build_reading
+from nucleipel.stages.pipeline.shared_run import SharedRun, claim
 
 log = logging.getLogger(__name__)
 
@@ -84,17 +85,16 @@ def tile(
     config: TileConfig,
     *,
     data_root: Path | None = None,
-    overwrite: bool = False,
-    shard: Shard = WHOLE,
+    options: RunOptions = WHOLE_RUN,
 ) -> Path:
     """Write the patches of the annotated rows of `config.splits` into the store `out`.
 
-    With a `shard`, only every so many-th of the store's own shards: several
-    may be at work at a time, and a last run without one, or with `CLOSE`,
-    completes the store.
+    With a shard in `options`, only every so many-th of the store's own shards:
+    several may be at work at a time, and a last run without one, or with
+    `CLOSE`, completes the store.
     """
     plan = plan_tiles(manifest, config, data_root=data_root)
-    return tile_patches(plan, out, config, overwrite=overwrite, shard=shard)
+    return tile_patches(plan, out, config, options=options)
 
 
 def plan_tiles(manifest: Path, config: TileConfig, *, data_root: Path | None = None) -> TilePlan:
@@ -120,23 +120,22 @@ def lay_tiles(manifest: Manifest, config: TileConfig) -> TilePlan:
     return TilePlan(rows, reading, [_plan_image(row, config, reading) for row in rows.rows], {})
 
 
-def claim_patches(
-    plan: TilePlan,
+def share_tile(
+    manifest: Path,
     out: Path,
     config: TileConfig,
+    options: RunOptions = WHOLE_RUN,
     *,
-    overwrite: bool = False,
-    shard: Shard = WHOLE,
-) -> Output:
-    """Take the store `out` for these patches."""
-    return claim_output(
-        out,
-        stage="tile",
-        config=config.identity(),
-        inputs=plan.inputs,
-        overwrite=overwrite,
-        shard=shard,
-    )
+    data_root: Path | None = None,
+) -> SharedRun:
+    """Take the store `out` for workers that each write shards of it."""
+    plan = plan_tiles(manifest, config, data_root=data_root)
+    parts = [
+        f"patches {patches.start}-{patches.stop - 1} ({', '.join(plan.images_of(patches))})"
+        for patches in all_shards(plan.patches, config.shard_patches)
+    ]
+    output = claim("tile", out, config, plan.inputs, options)
+    return SharedRun(output, partial(tile_patches, plan, out, config), parts, options)
 
 
 def tile_patches(
@@ -144,16 +143,15 @@ def tile_patches(
     out: Path,
     config: TileConfig,
     *,
-    overwrite: bool = False,
-    shard: Shard = WHOLE,
+    options: RunOptions = WHOLE_RUN,
 ) -> Path:
     """The same with tiles that are planned."""
-    shards = all_shards(plan.patches, config.shard_patches)
+    shard, shards = options.shard, all_shards(plan.patches, config.shard_patches)
     mine = shard.of(shards)
     if shard.count and not mine:
         log.info("shard %s of %d shards is empty: nothing to do", shard, len(shards))
         return out
-    output = claim_patches(plan, out, config, overwrite=overwrite, shard=shard)
+    output = claim("tile", out, config, plan.inputs, options)
     if output.complete:
         log.info("%s: these patches are finished", out)
         return out

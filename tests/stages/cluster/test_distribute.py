@@ -15,17 +15,18 @@ from support import ROOT, dying_workers
 
 from nucleipel.cli import cli
 from nucleipel.config import ClusterConfig, PredictConfig, SegmentConfig, StitchConfig, TileConfig
+from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import CLOSE
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ClusterError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.write_slide import write_slide
 from nucleipel.stages.cluster.dask_workers import Cluster
-from nucleipel.stages.cluster.distribute import predict_on, segment_on, stitch_on, tile_on
-from nucleipel.stages.pipeline.predict import predict
-from nucleipel.stages.pipeline.segment import segment
-from nucleipel.stages.pipeline.stitch import stitch
-from nucleipel.stages.pipeline.tile import tile
+from nucleipel.stages.cluster.distribute import distribute
+from nucleipel.stages.pipeline.predict import predict, share_predict
+from nucleipel.stages.pipeline.segment import segment, share_segment
+from nucleipel.stages.pipeline.stitch import share_stitch, stitch
+from nucleipel.stages.pipeline.tile import share_tile, tile
 
 PREDICT = PredictConfig(device="cpu")
 STITCH = StitchConfig(threads=1)
@@ -110,14 +111,14 @@ def test_a_running_scheduler_gives_the_bytes_of_a_local_run(
     here.mkdir()
     there.mkdir()
     predict(random_checkpoint, rows, here / "maps.zarr", PREDICT)
-    predict_on(cluster, random_checkpoint, rows, there / "maps.zarr", PREDICT)
+    distribute(cluster, share_predict(random_checkpoint, rows, there / "maps.zarr", PREDICT))
     assert left.exists(), "nobody died"
     stitch(here / "maps.zarr", here / "instances", STITCH)
-    stitch_on(cluster, there / "maps.zarr", there / "instances", STITCH)
+    distribute(cluster, share_stitch(there / "maps.zarr", there / "instances", STITCH))
     tile(tiny_set.manifest, here / "patches.zarr", TILE)
-    tile_on(cluster, tiny_set.manifest, there / "patches.zarr", TILE)
+    distribute(cluster, share_tile(tiny_set.manifest, there / "patches.zarr", TILE))
     segment(random_checkpoint, rows, here / "segmented", SEGMENT)
-    segment_on(cluster, random_checkpoint, rows, there / "segmented", SEGMENT)
+    distribute(cluster, share_segment(random_checkpoint, rows, there / "segmented", SEGMENT))
     ours, theirs = _contents(there), _contents(here)
     assert list(ours) and {name for name in ours if ours[name] != theirs.get(name)} == set()
     assert ours.keys() == theirs.keys()
@@ -130,10 +131,12 @@ def test_a_single_image_or_shard_is_done_as_well(
     for where in ("here", "there"):
         (tmp_path / where).mkdir()
     predict(random_checkpoint, one, tmp_path / "here" / "maps.zarr", PREDICT)
-    predict_on(cluster, random_checkpoint, one, tmp_path / "there" / "maps.zarr", PREDICT)
+    distribute(
+        cluster, share_predict(random_checkpoint, one, tmp_path / "there" / "maps.zarr", PREDICT)
+    )
     whole = TILE.model_copy(update={"shard_patches": 1000})
     tile(tiny_set.manifest, tmp_path / "here" / "patches.zarr", whole)
-    tile_on(cluster, tiny_set.manifest, tmp_path / "there" / "patches.zarr", whole)
+    distribute(cluster, share_tile(tiny_set.manifest, tmp_path / "there" / "patches.zarr", whole))
     assert _contents(tmp_path / "there") == _contents(tmp_path / "here")
 
 
@@ -170,7 +173,9 @@ def test_poison_is_set_aside_by_name(
     assert table[-1].startswith(f"error: {maps}: 2 of 5 failed, the others are done: ")
 
     rows = read_manifest(poisoned, needed=())
-    predict(random_checkpoint, rows, maps, PREDICT, shard=CLOSE, allow_missing=True)
+    predict(
+        random_checkpoint, rows, maps, PREDICT, options=RunOptions(shard=CLOSE, allow_missing=True)
+    )
     assert json.loads((maps / "nucleipel.json").read_text())["missing"] == [
         "broken",
         dying_workers.DEADLY,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nucleipel.config import SegmentConfig
+from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import Shard
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ImageError
@@ -86,12 +87,14 @@ def test_shards_and_a_bad_slide_set_aside(
     path.write_bytes(path.read_bytes()[:1000])
     rows = read_manifest(tmp_path / "set" / "manifest.csv", needed=())
     out, clock = tmp_path / "out", Stopwatch()
-    segment(random_checkpoint, rows, out, CONFIG, shard=Shard(1, 2), clock=clock)
+    segment(
+        random_checkpoint, rows, out, CONFIG, options=RunOptions(shard=Shard(1, 2)), clock=clock
+    )
     assert clock.beside > 0
     assert clock.mpx * 1e6 == PIXELS["train"] + PIXELS["test"]
     with pytest.raises(ImageError, match=r"val\.ome\.tif: truncated"):
-        segment(random_checkpoint, rows, out, CONFIG, shard=Shard(2, 2))
-    segment(random_checkpoint, rows, out, CONFIG, allow_missing=True)
+        segment(random_checkpoint, rows, out, CONFIG, options=RunOptions(shard=Shard(2, 2)))
+    segment(random_checkpoint, rows, out, CONFIG, options=RunOptions(allow_missing=True))
     assert json.loads((out / "nucleipel.json").read_text())["missing"] == ["val"]
     assert not list(out.glob("val*"))
     ours = _contents(out)

@@ -11,6 +11,7 @@ import pytest
 
 from nucleipel.config import EvaluateConfig, PredictConfig, StitchConfig, TileConfig
 from nucleipel.core.locks import HeldError
+from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import CLOSE, Shard
 from nucleipel.errors import ImageError, OutputError, StoreError
 from nucleipel.io.manifest import read_manifest
@@ -47,16 +48,17 @@ def test_shards_in_any_order_give_the_same_bytes(
     maps, instances = tmp_path / "maps.zarr", tmp_path / "instances"
     for number in (3, 1, 4):
         shard = Shard(number, 4)
-        predict(random_checkpoint, rows, maps, CONFIG, shard=shard)
-        stitch(maps, instances, STITCH, shard=shard)  # before the maps are closed
+        predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=shard))
+        # before the maps are closed
+        stitch(maps, instances, STITCH, options=RunOptions(shard=shard))
     with pytest.raises(StoreError, match=r"1 of 3 images are missing: val; run their shards"):
-        predict(random_checkpoint, rows, maps, CONFIG, shard=CLOSE)
+        predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=CLOSE))
     with pytest.raises(StoreError, match="was not finished"):
-        stitch(maps, instances, STITCH, shard=CLOSE)
+        stitch(maps, instances, STITCH, options=RunOptions(shard=CLOSE))
     with pytest.raises(StoreError, match="image 'val' is not predicted; predict it first"):
-        stitch(maps, instances, STITCH, shard=Shard(2, 4))
-    predict(random_checkpoint, rows, maps, CONFIG, shard=Shard(2, 4))
-    predict(random_checkpoint, rows, maps, CONFIG, shard=CLOSE)
+        stitch(maps, instances, STITCH, options=RunOptions(shard=Shard(2, 4)))
+    predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(2, 4)))
+    predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=CLOSE))
     stitch(maps, instances, STITCH)  # the last run does what is left, and closes
     assert _contents(maps) == _contents(whole / "maps.zarr")
     assert _contents(instances) == _contents(whole / "instances")
@@ -65,8 +67,8 @@ def test_shards_in_any_order_give_the_same_bytes(
 def test_an_empty_shard_is_a_success_and_leaves_nothing(
     random_checkpoint: Path, tiny_set, tmp_path: Path
 ) -> None:
-    rows = read_manifest(tiny_set.manifest)
-    predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(4, 4))
+    rows, maps = read_manifest(tiny_set.manifest), tmp_path / "maps.zarr"
+    predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(4, 4)))
     assert not (tmp_path / "maps.zarr").exists()
 
 
@@ -84,10 +86,12 @@ def test_a_slide_that_cannot_be_read_costs_nobody_else(
     rows = read_manifest(with_a_bad_slide, needed=())
     maps, instances = tmp_path / "maps.zarr", tmp_path / "instances"
     with pytest.raises(ImageError, match=r"val\.ome\.tif"):
-        predict(random_checkpoint, rows, maps, CONFIG, shard=Shard(2, 3))
+        predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(2, 3)))
     for number in (1, 3):
-        predict(random_checkpoint, rows, maps, CONFIG, shard=Shard(number, 3))
-    predict(random_checkpoint, rows, maps, CONFIG, shard=CLOSE, allow_missing=True)
+        predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(number, 3)))
+    predict(
+        random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=CLOSE, allow_missing=True)
+    )
     stitch(maps, instances, STITCH)
     for store, name in ((maps, "maps.zarr"), (instances, "instances")):
         ours, theirs = _contents(store), _contents(whole / name)
@@ -125,7 +129,7 @@ def test_a_whole_run_does_the_others_first_and_then_names_the_bad_one(
         told = r"1 of 3 images failed, the others are done: val: val\.ome\.tif: tile 3"
         with pytest.raises(StoreError, match=told):
             predict(random_checkpoint, rows, maps, CONFIG)
-        predict(random_checkpoint, rows, maps, CONFIG, allow_missing=True)
+        predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(allow_missing=True))
     left = {name: (maps / name / "image.json").stat().st_mtime_ns for name in ("train", "test")}
     # closed without one, it goes on when it is asked again
     predict(random_checkpoint, rows, maps, CONFIG)
@@ -139,7 +143,7 @@ def test_a_whole_run_does_the_others_first_and_then_names_the_bad_one(
 def test_another_holder_is_told(
     random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
-    rows = read_manifest(tiny_set.manifest)
+    rows, maps = read_manifest(tiny_set.manifest), tmp_path / "maps.zarr"
     import nucleipel.io.records.output as output
 
     class Held:
@@ -156,10 +160,10 @@ def test_another_holder_is_told(
     monkeypatch.setattr(output, "Lock", Held)
     held = ".lock-2-of-3"
     with pytest.raises(OutputError, match="process 7 on node3, job 17_2 is at work on it"):
-        predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(2, 3))
+        predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(2, 3)))
     held = ".lock-image-val"
     with pytest.raises(OutputError, match="is at work on image 'val'"):
-        predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(2, 3))
+        predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(2, 3)))
 
 
 def test_two_processes_on_one_shard(
@@ -168,6 +172,7 @@ def test_two_processes_on_one_shard(
     """While the first works, a second one is refused and tells of it; another shard is not."""
     import nucleipel.stages.pipeline.predict as stage
 
+    maps = tmp_path / "maps.zarr"
     rows, real, told = read_manifest(tiny_set.manifest), stage._predict_image, []
 
     def busy(*arguments, **named) -> None:
@@ -181,7 +186,7 @@ def test_two_processes_on_one_shard(
         real(*arguments, **named)
 
     monkeypatch.setattr(stage, "_predict_image", busy)
-    predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG, shard=Shard(1, 3))
+    predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(1, 3)))
     assert [done.returncode for done in told] == [1, 0]
     assert f"process {os.getpid()} on " in told[0].stderr
     assert told[0].stderr.rstrip().endswith("is at work on it; wait for it, or stop it")
@@ -194,17 +199,17 @@ def test_tiling_by_shards_gives_the_same_bytes(tiny_set, tmp_path: Path) -> None
     tile(tiny_set.manifest, whole, config)
     count = json.loads((whole / "nucleipel.json").read_text())["shards"]
     assert count > 3
-    tile(tiny_set.manifest, out, config, shard=Shard(count + 1, count + 1))
+    tile(tiny_set.manifest, out, config, options=RunOptions(shard=Shard(count + 1, count + 1)))
     assert not out.exists(), "an empty shard leaves nothing"
     for number in (3, 1):
-        tile(tiny_set.manifest, out, config, shard=Shard(number, 3))
+        tile(tiny_set.manifest, out, config, options=RunOptions(shard=Shard(number, 3)))
     with pytest.raises(StoreError, match=rf"of {count} shards are missing; run their --shard"):
-        tile(tiny_set.manifest, out, config, shard=CLOSE)
+        tile(tiny_set.manifest, out, config, options=RunOptions(shard=CLOSE))
     with pytest.raises(StoreError, match="was not finished"):
         open_patch_store(out)
     made = {path: path.stat().st_mtime_ns for path in out.glob("*/c/**/0") if path.is_file()}
     assert made
-    tile(tiny_set.manifest, out, config, shard=Shard(2, 3))
+    tile(tiny_set.manifest, out, config, options=RunOptions(shard=Shard(2, 3)))
     tile(tiny_set.manifest, out, config)  # without one, it closes too
     assert {path: path.stat().st_mtime_ns for path in made} == made, "made again"
     assert _contents(out) == _contents(whole)
