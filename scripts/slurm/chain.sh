@@ -6,6 +6,7 @@ set -euo pipefail
 : "${MANIFEST:?a CSV of images}" "${OUT:?a folder on a shared disk}"
 export MANIFEST OUT SPLIT="${SPLIT:-test}" TASKS="${TASKS:-8}"
 here="$(cd "$(dirname "$0")" && pwd)"
+export STAGE_SH="$here/stage.sh"
 submit() { sbatch --parsable --kill-on-invalid-dep=yes "$@"; }
 
 train=$(submit "$here/train.sbatch")

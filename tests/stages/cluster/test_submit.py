@@ -1,5 +1,6 @@
 """The scripts of the chain: who waits for whom, what they ask for, and what is told."""
 
+import os
 import re
 import shutil
 import signal
@@ -16,6 +17,7 @@ from nucleipel.io.records.output import read_record
 from nucleipel.stages.cluster.submit import STAGE_FUNCTION, build_jobs, submit
 from nucleipel.stages.pipeline.tile import tile
 
+PLAIN = ROOT / "scripts" / "slurm"
 PROFILE = load_config(SubmitConfig, file=ROOT / "configs" / "stages" / "slurm.yaml")
 
 
@@ -144,13 +146,48 @@ def test_no_slurm_is_told(tiny_set, tmp_path: Path, monkeypatch) -> None:
         submit(jobs, tmp_path / "out")
 
 
-def test_plain_scripts_hold_the_same_function() -> None:
-    scripts = sorted((ROOT / "scripts" / "slurm").iterdir())
-    assert len(scripts) == 7
-    for script in scripts:
+def test_plain_scripts_share_the_function_of_submit() -> None:
+    assert STAGE_FUNCTION in (PLAIN / "stage.sh").read_text()
+    for script in PLAIN.iterdir():
         subprocess.run(["bash", "-n", str(script)], check=True)
-        if script.suffix == ".sbatch":
-            assert STAGE_FUNCTION in script.read_text()
+    assert len(list(PLAIN.glob("*.sbatch"))) == 6
+
+
+@pytest.mark.parametrize("by", ["STAGE_SH", "SLURM_SUBMIT_DIR"])
+@pytest.mark.parametrize("name", [script.name for script in sorted(PLAIN.glob("*.sbatch"))])
+def test_a_plain_script_finds_the_function_from_where_slurm_copies_it(
+    name: str, by: str, tmp_path: Path
+) -> None:
+    copied = shutil.copy(PLAIN / name, tmp_path / "slurm_script")
+    program = tmp_path / "nucleipel"
+    program.write_text('#!/bin/bash\necho "$@"\n')
+    program.chmod(0o755)
+    place = {"STAGE_SH": PLAIN / "stage.sh", "SLURM_SUBMIT_DIR": ROOT}[by]
+    variables = {"MANIFEST": "m.csv", "SPLIT": "test", "TASKS": "3", "OUT": "out"}
+    ended = subprocess.run(
+        ["bash", copied],
+        env={**variables, "PATH": f"{tmp_path}:/usr/bin:/bin", by: str(place)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    stage = name.removesuffix(".sbatch")
+    assert ended.stdout.splitlines()[-1].split()[0] == stage
+    assert not ended.stderr
+
+
+def test_a_plain_script_without_the_function_runs_nothing(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        ["bash", PLAIN / "train.sbatch"],
+        env={"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert f"{tmp_path}/scripts/slurm/stage.sh" in line
 
 
 def test_a_warning_between_two_commands_reaches_the_next() -> None:
