@@ -56,13 +56,13 @@ def main() -> None:
 
 def generate(folder: Path, side: int, tissue: float) -> Path:
     """A slide with islands of tissue, written row by row."""
-    from nucleipel.data.synthetic_slide import tissue_on_glass
-    from nucleipel.io.slides.write_slide import write_pyramid
+    from nucleipel.data.synthetic import BrightGround, Islands, SyntheticSlide, build_tissue
+    from nucleipel.io.slides.write_pyramid import write_pyramid
 
     path = folder / f"generated-{side}.ome.tif"
-    write_pyramid(
-        path, (side, side), tissue_on_glass((side, side), tissue=tissue), mpp=GENERATED_MPP
-    )
+    layout = Islands(tissue)
+    slide = SyntheticSlide((side, side), BrightGround(), tissue=build_tissue("h&e"), layout=layout)
+    write_pyramid(path, slide.shape, slide.read, mpp=GENERATED_MPP, repeats=slide.repeats)
     return path
 
 

@@ -80,12 +80,14 @@ def main() -> None:
 
 def generate(folder: Path, given: argparse.Namespace) -> Path:
     """A slide with islands of tissue, written row by row."""
-    from nucleipel.data.synthetic_slide import tissue_on_glass
-    from nucleipel.io.slides.write_slide import write_pyramid
+    from nucleipel.data.synthetic import BrightGround, Islands, SyntheticSlide, build_tissue
+    from nucleipel.io.slides.write_pyramid import write_pyramid
 
     path = folder / f"generated-{given.side}.ome.tif"
     shape = (given.side, given.side)
-    write_pyramid(path, shape, tissue_on_glass(shape, tissue=given.tissue), mpp=GENERATED_MPP)
+    layout = Islands(given.tissue)
+    slide = SyntheticSlide(shape, BrightGround(), tissue=build_tissue("h&e"), layout=layout)
+    write_pyramid(path, shape, slide.read, mpp=GENERATED_MPP, repeats=slide.repeats)
     return path
 
 

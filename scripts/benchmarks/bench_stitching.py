@@ -108,7 +108,7 @@ def bench_sizes(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]
 def write_map(path: Path, side: int) -> None:
     """A generated (4, side, side) map as .npy, made in strips."""
     from nucleipel.core.geometry import Box
-    from nucleipel.data.synthetic_map import build_probability_map
+    from nucleipel.data.synthetic.probability_map import build_probability_map
 
     stored = np.lib.format.open_memmap(path, "w+", np.uint8, (4, side, side))
     for y in range(0, side, 1024):
@@ -175,7 +175,7 @@ def bench_threads(given: argparse.Namespace, folder: Path) -> None:
 def bench_peer(given: argparse.Namespace, folder: Path) -> None:
     """A peer's post-processing beside ours, and what its tiles change."""
     from nucleipel.core.geometry import Box
-    from nucleipel.data.synthetic_map import build_instance_map
+    from nucleipel.data.synthetic.probability_map import build_instance_map
 
     script, side = peer_script(given.peer_python), given.peer_side
     np.save(folder / "nuclei.npy", build_instance_map(Box(0, 0, side, side)))
@@ -208,7 +208,7 @@ def bench_sparse(given: argparse.Namespace, folder: Path) -> None:
     import zarr
 
     from nucleipel.core.geometry import Box
-    from nucleipel.data.synthetic_map import build_probability_map
+    from nucleipel.data.synthetic.probability_map import build_probability_map
 
     side = given.sparse
     stored = zarr.create_array(

@@ -19,7 +19,7 @@ from skimage.measure import label as connected_components
 
 import nucleipel.instances.segment as engine
 from nucleipel.core.geometry import Box
-from nucleipel.data.synthetic_map import build_probability_map
+from nucleipel.data.synthetic.probability_map import build_probability_map
 from nucleipel.instances import InstanceRule, Instances, segment_instances
 from nucleipel.instances.map_hash import digest
 

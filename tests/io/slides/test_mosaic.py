@@ -8,7 +8,8 @@ import pytest
 from nucleipel.core.geometry import Box
 from nucleipel.io.slides.mosaic import build_mosaic
 from nucleipel.io.slides.slide import Slide, open_slide
-from nucleipel.io.slides.write_slide import write_pyramid, write_slide
+from nucleipel.io.slides.write_pyramid import write_pyramid
+from nucleipel.io.slides.write_slide import write_slide
 
 BOXES = [Box(8, 16, 24, 32), Box(40, 0, 56, 16), Box(40, 64, 56, 80)]
 

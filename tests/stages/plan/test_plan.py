@@ -19,8 +19,8 @@ from support.untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
 from nucleipel.core import machine
-from nucleipel.data.synthetic_slide import tissue_on_glass
-from nucleipel.io.slides.write_slide import write_pyramid
+from nucleipel.data.synthetic import BrightGround, Islands, SyntheticSlide, build_tissue
+from nucleipel.io.slides.write_pyramid import write_pyramid
 from nucleipel.io.stores.patches import open_patch_store
 
 TILE = ["--set", "tile.patch_px=32", "--set", "tile.overlap_px=8", "--set", "tile.mpp=0.5"]
@@ -55,7 +55,9 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Islands on glass, large enough for a tissue mask."""
     path = tmp_path_factory.mktemp("slide") / "islands.ome.tif"
     shape = (600, 2304)
-    write_pyramid(path, shape, tissue_on_glass(shape, tissue=0.2, seed=3), mpp=0.5)
+    tissue = build_tissue("h&e", side_px=512)
+    made = SyntheticSlide(shape, BrightGround(noise=0), tissue=tissue, layout=Islands(0.2), seed=3)
+    write_pyramid(path, shape, made.read, mpp=0.5, repeats=made.repeats)
     return path
 
 

@@ -39,18 +39,18 @@ def build_scene(
     """
     draw = np.random.default_rng([seed, *shape])
     tissue = _tissue(shape, draw) if glass else np.ones(shape, bool)
-    eosin, hematoxylin = _stroma(shape, draw)
+    eosin, hematoxylin = stroma(shape, draw)
     labels = np.zeros(shape, np.int32)
     count = max(4, round(nuclei_per_mpx * tissue.sum() / 1e6))
-    centers = _centers(tissue, count, draw)
+    centers = nucleus_centers(tissue, count, draw)
     for label, (y, x, radius) in enumerate(centers, start=1):
-        _draw_nucleus(labels, eosin, hematoxylin, tissue, label, (y, x), radius, draw)
-    _draw_distractors(labels, eosin, hematoxylin, tissue, count // 12, draw)
+        draw_nucleus(labels, eosin, hematoxylin, tissue, label, (y, x), radius, draw)
+    draw_distractors(labels, eosin, hematoxylin, tissue, count // 12, draw)
     image = _photograph(eosin, hematoxylin, tissue, draw)
-    return Scene(image, _in_raster_order(labels))
+    return Scene(image, in_raster_order(labels))
 
 
-def _in_raster_order(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint32]:
+def in_raster_order(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint32]:
     """Ids 1..n in order of first pixels, 0 kept."""
     values, first, place = np.unique(labels, return_index=True, return_inverse=True)
     first[values == 0] = -1
@@ -58,7 +58,7 @@ def _in_raster_order(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint32]:
     return ids.astype(np.uint32)[place].reshape(labels.shape)
 
 
-def _noise(
+def smooth_noise(
     shape: tuple[int, int], scale_px: float, draw: np.random.Generator, *, stretch: float = 1
 ) -> Plane:
     """Smooth noise of about unit variance, features `scale_px` high and `stretch` times as wide."""
@@ -77,25 +77,31 @@ def _warped(plane: Plane, down_px: Plane) -> Plane:
 
 def _tissue(shape: tuple[int, int], draw: np.random.Generator) -> npt.NDArray[np.bool_]:
     """Where tissue lies: smooth outlines, holes, about a fifth of glass."""
-    field = _noise(shape, 300, draw) + 0.4 * _noise(shape, 80, draw) + 0.1 * _noise(shape, 15, draw)
+    field = (
+        smooth_noise(shape, 300, draw)
+        + 0.4 * smooth_noise(shape, 80, draw)
+        + 0.1 * smooth_noise(shape, 15, draw)
+    )
     return np.asarray(field > np.quantile(field[::4, ::4], 0.2))
 
 
-def _stroma(shape: tuple[int, int], draw: np.random.Generator) -> tuple[Plane, Plane]:
+def stroma(shape: tuple[int, int], draw: np.random.Generator) -> tuple[Plane, Plane]:
     """Eosin and hematoxylin of the tissue between nuclei: clouds, fibers, grain."""
-    fibers = _warped(_noise(shape, 3.5, draw, stretch=12), 40 * _noise(shape, 250, draw))
-    clouds = 0.12 * _noise(shape, 120, draw) + 0.06 * _noise(shape, 20, draw)
+    fibers = _warped(
+        smooth_noise(shape, 3.5, draw, stretch=12), 40 * smooth_noise(shape, 250, draw)
+    )
+    clouds = 0.12 * smooth_noise(shape, 120, draw) + 0.06 * smooth_noise(shape, 20, draw)
     eosin = (
         0.45
         + clouds
-        + 0.06 * fibers * (1 + _noise(shape, 60, draw))
-        + 0.04 * _noise(shape, 3, draw)
+        + 0.06 * fibers * (1 + smooth_noise(shape, 60, draw))
+        + 0.04 * smooth_noise(shape, 3, draw)
     )
-    hematoxylin = 0.10 + 0.04 * _noise(shape, 150, draw) + 0.03 * _noise(shape, 8, draw)
+    hematoxylin = 0.10 + 0.04 * smooth_noise(shape, 150, draw) + 0.03 * smooth_noise(shape, 8, draw)
     return np.clip(eosin, 0.1, None), np.clip(hematoxylin, 0.02, None)
 
 
-def _centers(
+def nucleus_centers(
     tissue: npt.NDArray[np.bool_], count: int, draw: np.random.Generator
 ) -> list[tuple[float, float, float]]:
     """(y, x, radius) of each nucleus to try: some alone, some side by side in a clump."""
@@ -118,7 +124,7 @@ def _centers(
     return centers
 
 
-def _draw_nucleus(
+def draw_nucleus(
     labels: npt.NDArray[np.int32],
     eosin: Plane,
     hematoxylin: Plane,
@@ -144,7 +150,7 @@ def _draw_nucleus(
     pale = draw.random() < 0.2
     amount = draw.uniform(0.3, 0.45) if pale else draw.uniform(0.5, 0.85)
     rim = np.clip((inside - 0.6) / 0.4, 0, 1) * (0.35 if pale else 0.15)
-    chromatin = 0.18 * _noise(body.shape, max(2.5, radius / 3), draw)
+    chromatin = 0.18 * smooth_noise(body.shape, max(2.5, radius / 3), draw)
     edge = 1 / (1 + np.exp((inside - 1) * radius / 0.8))  # about a pixel of optical softness
     stain = np.where(labels[here] == label, np.maximum(edge, 0.6), 0)
     hematoxylin[here] += (amount * (1 + chromatin) + rim) * stain
@@ -171,7 +177,7 @@ def _outline(
     return np.asarray(np.hypot(along, aside) / (radius * (1 + bumps)), np.float32)
 
 
-def _draw_distractors(
+def draw_distractors(
     labels: npt.NDArray[np.int32],
     eosin: Plane,
     hematoxylin: Plane,
@@ -206,9 +212,9 @@ def _photograph(
     """RGB of the stains: uneven stain and light, a slight blur, sensor noise."""
     shape = tissue.shape
     present = cv2.GaussianBlur(tissue.astype(np.float32), None, 1.5)
-    eosin = eosin * present * (1 + 0.12 * _noise(shape, 500, draw))
-    hematoxylin = hematoxylin * present * (1 + 0.12 * _noise(shape, 450, draw))
-    light = 0.96 + 0.02 * _noise(shape, 700, draw)
+    eosin = eosin * present * (1 + 0.12 * smooth_noise(shape, 500, draw))
+    hematoxylin = hematoxylin * present * (1 + 0.12 * smooth_noise(shape, 450, draw))
+    light = 0.96 + 0.02 * smooth_noise(shape, 700, draw)
     image = np.empty((*shape, 3), np.uint8)
     for channel in range(3):  # one at a time: a third of the memory
         density = hematoxylin * HEMATOXYLIN[channel] + eosin * EOSIN[channel]
