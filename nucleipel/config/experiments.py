@@ -5,13 +5,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from nucleipel.config.pipeline.calibrate import CalibratedNumber
 from nucleipel.config.pipeline.finetune_patches import (
     FinetunePatchesConfig,
     LossConfig,
     PELConfig,
     SamplingConfig,
 )
-from nucleipel.config.pipeline.instances import CalibratedNumber, InstanceOverrides
+from nucleipel.config.pipeline.instances import InstanceOverrides
 from nucleipel.config.settings import Device, NotNegative, Positive, Settings, Weight
 
 

@@ -1,6 +1,7 @@
 """The numbers that shape nuclei, and what they become in integers."""
 
 from dataclasses import dataclass
+from typing import Annotated, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -14,77 +15,70 @@ FRACTION_BITS = 2 * WEIGHT_BITS - DROPPED_BITS
 SOLIDITY_BITS = 16
 """Of a solidity of 1."""
 
-RANGES: dict[str, tuple[float, float]] = {
-    "foreground_percent": (1, 99),
-    "fill_holes_px": (0, 2**31),
-    "distance_px": (1, 255),
-    "distance_percent": (0, 100),
-    "smooth_px": (0, 32),
-    "persistence": (0, 1),
-    "concave_persistence": (0, 1),
-    "solidity_gain_percent": (0, 100),
-    "min_area_px": (0, 2**31),
-    "min_probability_percent": (0, 100),
-}
-"""What each number of a rule may be, ends included."""
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The least and the largest value of a number."""
+
+    low: float
+    high: float
+
+
+Percent = Annotated[int, Range(0, 100)]
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(0, 2**31)]
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceRule:
     """The numbers that shape nuclei; lengths and areas in pixels of the working mpp.
 
-    Parameters
-    ----------
-    foreground_percent : int
-        Share of interior + boundary against background above which a pixel is nucleus.
-    fill_holes_px : int
-        Largest hole that is filled.
-    distance_px : int
-        Distance to the background beyond which a pixel is no more central; up
-        to 255. Counts for maps without a distance channel only.
-    distance_percent : int
-        Share of the distance in the height that tells nuclei apart: the map's
-        fourth channel, or the distance to the background where it has none. The
-        probability of interior has the rest.
-    smooth_px : float
-        Standard deviation of the smoothing of heights.
-    persistence : float
-        How far, in fractions of the full height, a peak must stand above its
-        saddle to be a nucleus of its own. Higher splits less.
-    concave_persistence : float
-        The same, lower, for two parts that are not one convex shape; from
-        `persistence` on shapes do not count.
-    solidity_gain_percent : int
-        Two parts are not one convex shape if they are more solid than their union
-        (area over that of the convex hull) by so much, weighed by area, and
-        neither is smaller than `min_area_px`.
-    min_area_px : int
-        Nuclei smaller than this are dropped.
-    min_probability_percent : int
-        Nuclei whose mean probability (of not being background) is below this are dropped.
+    What they mean, their ranges and defaults stand here only: the settings of
+    stages are generated from them (`nucleipel.config.pipeline.instances`).
 
     Raises
     ------
     ValueError
-        If one is not in its range (`RANGES`).
+        If a number is out of its range.
     """
 
-    foreground_percent: int = 50
-    fill_holes_px: int = 64
-    distance_px: int = 15
-    distance_percent: int = 75
-    smooth_px: float = 1.0
-    persistence: float = 0.08
-    concave_persistence: float = 1.0
-    solidity_gain_percent: int = 5
-    min_area_px: int = 10
-    min_probability_percent: int = 0
+    foreground_percent: Annotated[int, Range(1, 99)] = 50
+    """Share of interior + boundary against background above which a pixel is nucleus."""
+    fill_holes_px: Count = 64
+    """Largest hole (area) that is filled."""
+    distance_px: Annotated[int, Range(1, 255)] = 15
+    """Distance to the background beyond which a pixel is no more central; only for maps without a
+    distance channel."""
+    distance_percent: Percent = 75
+    """Share of the distance in the height that separates nuclei: the map's fourth channel, or the
+    distance to the background where it has none. The probability of interior has the rest."""
+    smooth_px: Annotated[float, Range(0, 32)] = 1.0
+    """Standard deviation of the smoothing of heights; 0 for none."""
+    persistence: Share = 0.08
+    """How far, in fractions of the full height, a peak must stand above its saddle to be a nucleus
+    of its own; higher splits less."""
+    concave_persistence: Share = 1.0
+    """Persistence, lower, of two parts that are not one convex shape; without effect from
+    `persistence` on."""
+    solidity_gain_percent: Percent = 5
+    """Two parts are not one convex shape if they are more solid than their union (area over that of
+    the convex hull) by so much, weighed by area, and neither is smaller than `min_area_px`."""
+    min_area_px: Count = 10
+    """Nuclei smaller than this are dropped."""
+    min_probability_percent: Percent = 0
+    """Nuclei whose mean probability (of not being background) is below this are dropped."""
 
     def __post_init__(self) -> None:
-        for name, (low, high) in RANGES.items():
+        for name, (_, bounds) in NUMBERS.items():
             value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} {value}; expected {low}..{high}")
+            if not bounds.low <= value <= bounds.high:
+                raise ValueError(f"{name} {value}; expected {bounds.low}..{bounds.high}")
+
+
+NUMBERS: dict[str, tuple[type, Range]] = {
+    name: get_args(hint) for name, hint in get_type_hints(InstanceRule, include_extras=True).items()
+}
+"""Type and range of each number of an `InstanceRule`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,8 @@ def test_memory_and_threads_do_not_shape_instances() -> None:
 
 def test_overrides_and_calibration_know_the_same_numbers_as_the_rule() -> None:
     from nucleipel.config import CalibrateConfig, InstanceConfig
-    from nucleipel.config.pipeline.instances import CalibratedNumber, InstanceOverrides
+    from nucleipel.config.pipeline.calibrate import CalibratedNumber
+    from nucleipel.config.pipeline.instances import InstanceOverrides
 
     assert list(InstanceOverrides.model_fields) == list(InstanceConfig.model_fields)
     assert list(CalibrateConfig().candidates()) == list(get_args(CalibratedNumber))
