@@ -1,11 +1,12 @@
 """The commands about files: what one is, annotations in, networks out, outputs checked."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from nucleipel.cli import options
+from nucleipel.core.choices import Split
 
 IMPORT_FORMATS = (
     "dsb2018", "monuseg", "qupath", "coco", "pannuke", "hovernet", "labels", "stardist",
@@ -55,7 +56,7 @@ def info(files: tuple[Path, ...], checkpoint: Path | None, **given: Any) -> None
 @click.option(
     "--split",
     "all_split",
-    type=click.Choice(["train", "val", "test"]),
+    type=click.Choice(get_args(Split)),
     help="Split of images whose source has none; --set split=...",
 )
 def import_annotations(kind: str, source: Path, out: Path, overwrite: bool, **given: Any) -> None:

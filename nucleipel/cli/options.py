@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
+from nucleipel.core.choices import OLD_WORDS, Device, GeoJson, MapFrame, StainedAs
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ManifestError
@@ -71,7 +72,7 @@ checkpoint_or_default = click.option(
     "--checkpoint", type=PATH, default="default", show_default=True, help=CHECKPOINT_HELP
 )
 device = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Short for --set device=..."
+    "--device", type=click.Choice(get_args(Device)), help="Short for --set device=..."
 )
 resources = _stack(
     click.option("--threads", type=int, help="Short for --set threads=..."),
@@ -82,13 +83,13 @@ resources = _stack(
 outputs = _stack(
     click.option(
         "--map-frame",
-        type=click.Choice(["level0", "working"]),
+        type=click.Choice(get_args(MapFrame)),
         help="Pixels of the result: the image's own, or the working mpp's; --set map_frame=...",
     ),
     click.option("--csv", is_flag=True, default=None, help="Write nuclei.csv too; --set csv=true."),
     click.option(
         "--geojson",
-        type=click.Choice(["plain", "gz", "none"]),
+        type=click.Choice(get_args(GeoJson)),
         help="How nuclei.geojson for QuPath is written; --set geojson=...",
     ),
 )
@@ -108,10 +109,18 @@ at_mpp = click.option(
     "--at-mpp", type=float, metavar="UM", help="Work at this mpp, not the checkpoint's."
 )
 
+
+class _StainedAs(click.Choice[str]):
+    """Takes the words of older commands, too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(OLD_WORDS["stained_as"].get(value, value), param, ctx)
+
+
 stained_as = click.option(
     "--stained-as",
-    type=click.Choice(["colour", "dye"]),
-    help="Show the network stained slides in colour, or as the gray of their nuclear dye.",
+    type=_StainedAs(get_args(StainedAs)),
+    help="Show the network stained slides in color, or as the gray of their nuclear dye.",
 )
 tissue = click.option(
     "--tissue",

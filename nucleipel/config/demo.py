@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nucleipel.config.settings import Device, NotNegative, Positive, Settings
+from nucleipel.config.settings import NotNegative, Positive, Settings
+from nucleipel.core.choices import Device
 
 
 class DemoConfig(Settings):

@@ -13,7 +13,8 @@ from nucleipel.config.pipeline.finetune_patches import (
     SamplingConfig,
 )
 from nucleipel.config.pipeline.instances import InstanceOverrides
-from nucleipel.config.settings import Device, NotNegative, Positive, Settings, Weight
+from nucleipel.config.settings import NotNegative, Positive, Settings, Weight
+from nucleipel.core.choices import Device
 
 
 class ArmConfig(LossConfig, SamplingConfig):

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from nucleipel.config.pipeline.reading import ReadAtMppConfig
 from nucleipel.config.settings import Mpp, NotNegative, Settings
+from nucleipel.core.choices import Split
 
 
 class InfoConfig(ReadAtMppConfig):
@@ -17,7 +18,7 @@ class ImportConfig(Settings):
 
     mpp: Mpp | None = None
     """Pixel size of all images, um, where the annotations do not tell it."""
-    split: Literal["train", "val", "test", ""] = ""
+    split: Split | Literal[""] = ""
     """Split of all images, where the source has no splits of its own."""
     images: str | None = None
     """Folder of the images, where they do not lie beside the annotations."""

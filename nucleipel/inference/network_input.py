@@ -2,25 +2,23 @@
 
 A network that knows fluorescence finds nuclei of stained tissue in the gray of
 their dye without having been trained on any; one that was trained on such
-stains knows more from their colours.
+stains knows more from their colors.
 """
 
 import dataclasses
 import math
-from typing import Literal
 
 from torch import nn
 
+from nucleipel.core.choices import StainedAs
 from nucleipel.errors import PredictionError
 from nucleipel.io.slides.slide import Slide
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.model.nuclear_dye import CELL_PX, REACH_PX, AsNuclearDye
 
-StainedAs = Literal["colour", "dye"]
-
 
 def show(
-    model: Checkpoint, slide: Slide, *, stained_as: StainedAs = "colour"
+    model: Checkpoint, slide: Slide, *, stained_as: StainedAs = "color"
 ) -> tuple[nn.Module, WindowGrid]:
     """The network that takes the pixels of a slide, and the grid of its windows.
 
@@ -33,14 +31,14 @@ def show(
     """
     description = model.description
     grid, stride = description.grid, description.network.stride
-    if stained_as == "colour" or not slide.is_stained():
+    if stained_as == "color" or not slide.is_stained():
         return model.network, grid.fitted(slide.shape, stride=stride)
     stride = math.lcm(stride, CELL_PX)
     side_px = grid.whole_image_px or grid.core_px
     if side_px % stride:
         raise PredictionError(
             f"stained_as dye: needs windows of a multiple of {stride} px, the checkpoint has"
-            f" {side_px}; set stained_as=colour"
+            f" {side_px}; set stained_as=color"
         )
     halo_px = -(-(grid.halo_px + REACH_PX) // stride) * stride
     wider = dataclasses.replace(grid, halo_px=halo_px)

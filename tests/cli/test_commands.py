@@ -154,6 +154,14 @@ def test_help_and_readme_know_every_command(command: str) -> None:
     assert f"nucleipel {command}" in README.read_text(encoding="utf-8")
 
 
+def test_the_old_spelling_of_stained_as_is_taken(ran: Path, tiny_set, tmp_path: Path) -> None:
+    image, out = tiny_set.image("test"), tmp_path / "maps.zarr"
+    _ok("predict", image, "--checkpoint", ran / "run2", "--out", out, "--stained-as", "colour")
+    assert "stained_as: color\n" in (out / "config.yaml").read_text()
+    refused = _run("predict", image, "--out", out, "--stained-as", "coloured")
+    assert "'coloured' is not one of 'color', 'dye'" in " ".join(refused.stderr.split())
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from nucleipel.cli import cli;"

@@ -11,6 +11,8 @@ from nucleipel.config import (
     EvaluateConfig,
     FinetunePatchesConfig,
     PlanConfig,
+    PredictConfig,
+    SegmentConfig,
     StitchConfig,
     TileConfig,
     TrainConfig,
@@ -198,3 +200,13 @@ def test_settings_and_networks_agree_on_the_stride(network: dict, stride: int) -
     config = NetworkConfig(**network)
     spec = NetworkSpec(**config.model_dump(), in_channels=3, classes=3)
     assert config.stride == spec.stride == stride
+
+
+def test_the_old_spelling_of_stained_as_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("stained_as: colour\n")
+    from_file = load_config(PredictConfig, file=tmp_path / "c.yaml")
+    from_text = load_config(SegmentConfig, assignments=["stained_as=colour"])
+    assert from_file.stained_as == from_text.stained_as == PredictConfig().stained_as == "color"
+    assert from_file.identity() == PredictConfig().identity()
+    with pytest.raises(ConfigError, match=r'stained_as is "coloured": Input should be .color. or'):
+        load_config(PredictConfig, assignments=["stained_as=coloured"])

@@ -44,7 +44,7 @@ def test_the_reach_is_measured() -> None:
     assert receptive_radius(AsNuclearDye(), in_channels=3, stride=8) == REACH_PX
 
 
-@pytest.mark.parametrize("stained_as", ["colour", "dye"])
+@pytest.mark.parametrize("stained_as", ["color", "dye"])
 def test_where_windows_are_cut_changes_nothing(
     stained: Path, model: Checkpoint, stained_as: str
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_grid_off_the_cells_is_refused(stained: Path, model: Checkpoint) -> No
     odd = dataclasses.replace(model, description=dataclasses.replace(model.description, grid=grid))
     with (
         open_slide(stained) as slide,
-        pytest.raises(PredictionError, match=r"multiple of 8 px, .* has 36; set stained_as=colour"),
+        pytest.raises(PredictionError, match=r"multiple of 8 px, .* has 36; set stained_as=color"),
     ):
         show(odd, slide, stained_as="dye")
 

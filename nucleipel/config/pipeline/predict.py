@@ -1,9 +1,16 @@
 """Settings of `nucleipel predict`."""
 
-from typing import Literal
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from nucleipel.config.pipeline.reading import ReadAtMppConfig
-from nucleipel.config.settings import Device
+from nucleipel.core.choices import OLD_WORDS, Device, StainedAs
+
+
+def _word_of_today(word: object) -> object:
+    """The word of an older file of settings, as it is now."""
+    return OLD_WORDS["stained_as"].get(word, word) if isinstance(word, str) else word
 
 
 class PredictConfig(ReadAtMppConfig):
@@ -12,7 +19,7 @@ class PredictConfig(ReadAtMppConfig):
     device: Device = "auto"
     tta: bool = False
     """Whether the eight flips and quarter turns of each window are averaged: better, 8 x slower."""
-    stained_as: Literal["colour", "dye"] = "colour"
-    """Whether the network sees stained slides in colour, or as the gray of their nuclear dye."""
+    stained_as: Annotated[StainedAs, BeforeValidator(_word_of_today)] = "color"
+    """Whether the network sees stained slides in color, or as the gray of their nuclear dye."""
     tissue: str = "auto"
     """Which cores are skipped as glass: auto, on images from 2048 px on; off; or a mask's path."""

@@ -1,23 +1,24 @@
 """Settings of `nucleipel stitch`."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from nucleipel.config.pipeline.instances import InstanceOverrides
 from nucleipel.config.settings import Positive, Settings
+from nucleipel.core.choices import GeoJson, MapFrame
 
 
 class StitchConfig(Settings):
     """Settings of `nucleipel stitch`."""
 
-    map_frame: Literal["level0", "working"] = "level0"
+    map_frame: MapFrame = "level0"
     """Pixels that nuclei are written in: those of level 0 of the image, or of the working mpp."""
     intensities: bool = True
     """Whether each nucleus' intensities are measured, for which the image must be there."""
     csv: bool = False
     """Whether nuclei.csv is written beside nuclei.parquet."""
-    geojson: Literal["plain", "gz", "none"] = "plain"
+    geojson: GeoJson = "plain"
     """Whether nuclei.geojson is written, and whether compressed."""
 
     threads: Positive = 2

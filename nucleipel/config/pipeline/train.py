@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from nucleipel.config.pipeline.instances import InstanceConfig
 from nucleipel.config.pipeline.reading import ReadConfig
 from nucleipel.config.settings import (
-    Device,
     Mpp,
     NotNegative,
     Positive,
@@ -16,6 +15,7 @@ from nucleipel.config.settings import (
     Share,
     Weight,
 )
+from nucleipel.core.choices import Device
 from nucleipel.model.stride import Family, Norm, network_stride
 
 Optimizer = Literal["adamw", "muon"]

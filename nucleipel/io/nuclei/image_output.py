@@ -28,10 +28,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.atomic import sync, sync_tree, write_json
+from nucleipel.core.choices import GeoJson
 from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.errors import StoreError
 from nucleipel.io.nuclei.label_pyramid import LABELS, write_label_pyramid
-from nucleipel.io.nuclei.tables import GeoJson, write_nuclei
+from nucleipel.io.nuclei.tables import write_nuclei
 from nucleipel.io.records.checksums import require_whole
 from nucleipel.io.records.output import RECORD, read_record, read_written
 from nucleipel.io.slides.slide import read_annotation

@@ -11,18 +11,17 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from nucleipel.core.choices import GeoJson
 from nucleipel.core.nucleus_rows import NucleusRows, Outline, Ring, Write, closed_xy
 from nucleipel.io.nuclei.geojson import GEOJSON, GEOJSON_GZ, open_geojson
 
 TABLE, CSV_TABLE = "nuclei.parquet", "nuclei.csv"
 ROWS_PER_GROUP = 2**15
 WKB_POLYGON, WKB_MULTIPOLYGON = 3, 6
-
-GeoJson = Literal["plain", "gz", "none"]
 
 
 def write_nuclei(

@@ -26,6 +26,7 @@ import yaml
 
 from nucleipel import __version__
 from nucleipel.core.atomic import read_sealed_json, sync, write_sealed_json, write_text
+from nucleipel.core.choices import OLD_WORDS
 from nucleipel.core.locks import PREFIX, HeldError, Lock
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import OutputError, StoreError
@@ -312,8 +313,18 @@ def read_record(
 
 
 def identity(record: dict[str, Any]) -> str:
-    """Hash of what made an output: stage, version, config, inputs. Equal hashes, equal results."""
-    return hashlib.sha256(json.dumps(made_by(record), sort_keys=True).encode()).hexdigest()
+    """Hash of what made an output: stage, version, config, inputs. Equal hashes, equal results.
+
+    Values that were renamed are hashed as they were before, so that outputs
+    keep the hashes that later stages recorded of them.
+    """
+    made = made_by(record)
+    for setting, renamed in OLD_WORDS.items():
+        old = {new: word for word, new in renamed.items()}
+        if setting in made["config"]:
+            value = made["config"][setting]
+            made["config"] = {**made["config"], setting: old.get(value, value)}
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
 def made_by(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -334,6 +345,9 @@ def _found_record(folder: Path) -> dict[str, Any]:
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     was, now = _flat(found), _flat(wanted)
+    for setting, renamed in OLD_WORDS.items():
+        if (key := f"config.{setting}") in was:
+            was[key] = renamed.get(was[key], was[key])
     was = {key: value for key, value in was.items() if key.split(".")[0] in wanted}
     return [
         f"{key} {was.get(key, 'unset')} there, {now.get(key, 'unset')} now"

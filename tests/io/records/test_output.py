@@ -1,5 +1,6 @@
 """An output folder belongs to one run; only a finished one is read."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -84,6 +85,24 @@ def test_identity_depends_on_what_made_it(tmp_path: Path) -> None:
     other = claim_output(tmp_path / "other", **{**RUN, "inputs": {"images": "ff"}})
     assert identity(one.record) == identity(json.loads(json.dumps(one.record)))
     assert identity(one.record) != identity(other.record)
+
+
+def test_an_output_written_with_a_word_of_before_is_the_same_output(tmp_path: Path) -> None:
+    """`stained_as` was once spelled `colour`: its runs go on, and their hashes stay."""
+    was = {**RUN, "config": {"stained_as": "colour", "tta": False}}
+    now = {**RUN, "config": {"stained_as": "color", "tta": False}}
+    old = claim_output(tmp_path / "old", **was)
+    new = claim_output(tmp_path / "new", **now)
+    made = {key: old.record[key] for key in ("stage", "version", "config", "inputs")}
+    before = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+    assert identity(old.record) == identity(new.record) == before
+    assert new.record["config"]["stained_as"] == "color"
+    old.commit()
+    again = claim_output(tmp_path / "old", **now)
+    assert again.complete
+    assert again.record["config"]["stained_as"] == "colour", "what was written stays"
+    with pytest.raises(OutputError, match=r"config\.stained_as color there, dye now"):
+        claim_output(tmp_path / "old", **{**RUN, "config": {"stained_as": "dye", "tta": False}})
 
 
 def test_a_claim_killed_at_any_moment_is_taken_up(tmp_path: Path) -> None:
