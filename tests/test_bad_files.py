@@ -60,9 +60,9 @@ ROWS: dict[int, tuple[str, ...]] = {
     3: ("a tile or channel without bytes, cut, or past the end of the file: refused", HERE),
     4: ("a flipped bit in a raw TIFF: no result is continued with it", HERE),
     5: ("CMYK, 1 bit, 5 channels, complex: refused", HERE),
-    6: ("transparency: laid on white", f"{FORMATS}::test_transparent_colour_is_laid_on_white"),
-    7: ("palette: its colours", f"{FORMATS}::test_palettes_become_their_colours"),
-    8: ("16-bit RGB: kept as it is", f"{FORMATS}::test_sixteen_bit_colour_keeps_its_low_byte"),
+    6: ("transparency: laid on white", f"{FORMATS}::test_transparent_color_is_laid_on_white"),
+    7: ("palette: its colors", f"{FORMATS}::test_palettes_become_their_colors"),
+    8: ("16-bit RGB: kept as it is", f"{FORMATS}::test_sixteen_bit_color_keeps_its_low_byte"),
     9: ("float: refused", HERE),
     10: ("MINISWHITE: inverted", f"{FORMATS}::test_miniswhite_is_inverted"),
     11: ("planar, big-endian, BigTIFF, strips, predictors: the same pixels", HERE),
@@ -70,7 +70,7 @@ ROWS: dict[int, tuple[str, ...]] = {
          f"{FORMATS}::test_pyramids_of_every_container"),
     13: ("huge strips: refused; many strips: read by strips", HERE),
     14: ("thumbnails and pyramids: level 0; a stack of planes: refused", HERE),
-    15: ("EXIF orientation: not applied, so that labels fit", HERE),
+    15: ("EXIF or TIFF orientation: refused, since viewers disagree on it", HERE),
     16: ("a loop of pages, 4e9 px a side, what unpacks to gigabytes: refused at once", HERE,
          f"{IMPORTS}::test_what_unpacks_to_gigabytes_is_refused"),
     17: ("pipe, folder, device, link to nothing or itself: refused at once", HERE, REFUSED_LABEL,
@@ -90,7 +90,7 @@ ROWS: dict[int, tuple[str, ...]] = {
          f"{LABELS}::test_26_gaps_in_ids_change_no_nucleus",
          f"{IMPORTS}::test_round_trip"),
     27: ("an id in two pieces: one nucleus", f"{IMPORTS}::test_round_trip"),
-    28: ("a mask, a map of classes, a colour or JPEG label: refused", REFUSED_LABEL),
+    28: ("a mask, a map of classes, an RGB or JPEG label: refused", REFUSED_LABEL),
     29: ("an empty label: defined scores and losses",
          f"{LABELS}::test_29_an_empty_label_has_defined_scores", LITTLE),
     30: ("negative ids: refused", REFUSED_LABEL),
@@ -206,7 +206,7 @@ REFUSED: list[tuple[int, str, Make, str, dict[str, str]]] = [
     (17, "zarr without sense", zarr_without("a.zarr"), "cannot be read as OME-Zarr", {}),
     (18, "missing", raster("a.png", NOISE), "its mpp is in neither file nor manifest.*--mpp",
      {"--checkpoint": "half"}),
-    (18, "zero", ZERO_MPP, "its mpp is in neither file nor manifest.*--mpp",
+    (18, "zero", ZERO_MPP, "OME-XML says 0.0, no pixel size.*--mpp",
      {"--checkpoint": "half"}),
     (18, "72 dpi", tiff("a.tif", GRAY, resolution=(72, 72), resolutionunit="INCH"),
      "its mpp is in neither file nor manifest.*--mpp", {"--checkpoint": "half"}),
@@ -324,15 +324,20 @@ def test_14_level_0_of_the_first_series_is_the_image(tmp_path: Path) -> None:
         assert np.array_equal(slide.read(Box.of_shape(SHAPE)), NOISE)
 
 
-def test_15_orientation_is_not_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("turn", [1, 2, 3, 4, 6, 8])
+def test_15_orientation_is_refused(tmp_path: Path, turn: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
+    exif[0x0112] = turn
     Image.fromarray(NOISE).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(NOISE).save(tmp_path / "a.jpg", exif=exif)
     tifffile.imwrite(tmp_path / "a.tif", NOISE, photometric="rgb",
-                     extratags=[(274, "H", 1, 6, True)])  # fmt: skip
-    for name in ("a.png", "a.tif"):
-        with open_slide(tmp_path / name) as slide:
-            assert np.array_equal(slide.read(Box.of_shape(SHAPE)), NOISE), name
+                     extratags=[(274, "H", 1, turn, True)])  # fmt: skip
+    for name in ("a.png", "a.jpg", "a.tif"):
+        if turn == 1:
+            open_slide(tmp_path / name).close()
+            continue
+        with pytest.raises(ImageError, match=rf"{name}: its .*orientation.* \({turn}\) says"):
+            open_slide(tmp_path / name)
 
 
 def test_16_a_tile_that_unpacks_to_megabytes(tmp_path: Path) -> None:

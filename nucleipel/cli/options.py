@@ -29,6 +29,7 @@ SHORT_FOR = {
     "mpp": "source_mpp",
     "at_mpp": "at_mpp",
     "channel": "channel",
+    "series": "series",
     "enlarge": "enlarge",
     "tissue": "tissue",
     "stained_as": "stained_as",
@@ -40,6 +41,8 @@ SHORT_FOR = {
     "all_split": "split",
 }
 """Options that are short for a `--set`, and the setting."""
+
+INDEX_OR_NAME = ("channel", "series")
 
 PATH = click.Path(path_type=Path)  # existence is checked by the stage, with a better message
 
@@ -97,7 +100,13 @@ reading = _stack(
     click.option(
         "--mpp", type=float, metavar="UM", help="Pixel size of the images; --set source_mpp=..."
     ),
-    click.option("--channel", help="The only channel to use, by index or name; --set channel=..."),
+    click.option(
+        "--channel", help="The channel to use, by index or name, or rgb; --set channel=..."
+    ),
+    click.option(
+        "--series",
+        help="Which image of files that hold several, by index or name; --set series=...",
+    ),
     click.option(
         "--enlarge",
         is_flag=True,
@@ -214,7 +223,7 @@ def load(kind: type[C], given: Mapping[str, Any], *, shorts: Mapping[str, str] =
         value = given.get(option)
         if value is not None:
             # quoted, a path or a channel named "a: b" is still text
-            plain = int(value) if option == "channel" and value.isdecimal() else value
+            plain = int(value) if option in INDEX_OR_NAME and value.isdecimal() else value
             assignments.append(f"{key}={json.dumps(plain, default=str)}")
     return load_config(kind, file=given["config_file"], assignments=assignments)
 

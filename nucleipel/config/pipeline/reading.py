@@ -9,7 +9,9 @@ class ReadConfig(Settings):
     source_mpp: Mpp | None = None
     """Pixel size of images, um, for which the manifest has none and the file does not tell it."""
     channel: NotNegative | str | None = None
-    """Index (from 0) or name of the only channel that is used, of images that have several."""
+    """Index (from 0) or name of the only channel that is used; "rgb" uses three as one picture."""
+    series: NotNegative | str | None = None
+    """Index (from 0) or name of the image that is read, of files that hold several."""
     enlarge: bool = False
     """Whether images coarser than the working mpp may be enlarged, at most 2x."""
 

@@ -119,10 +119,10 @@ def _read_ids(path: Path) -> npt.NDArray[np.int64]:
                 f"{path}: cannot be read as a plain array: {one_line(error)}; save the label alone"
             ) from error
     else:
-        image = open_image(path)
+        image = open_image(path, ids=True)
         if len(image.channels) != 1 or "JPEG" in image.container:
             image.close()
-            found = "is in colour" if len(image.channels) != 1 else "is a JPEG, which changes ids"
+            found = "is in color" if len(image.channels) != 1 else "is a JPEG, which changes ids"
             raise ImageError(f"{path}: {found}; expected one channel of ids in a PNG or TIFF")
         ids = image.read(0, Box.of_shape(image.shape))[..., 0]
         image.close()

@@ -35,6 +35,7 @@ from nucleipel.io.nuclei.label_pyramid import LABELS, write_label_pyramid
 from nucleipel.io.nuclei.tables import write_nuclei
 from nucleipel.io.records.checksums import require_whole
 from nucleipel.io.records.output import RECORD, read_record, read_written
+from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import read_annotation
 
 INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"
@@ -77,7 +78,7 @@ def write_instances(
     nuclei: Iterable[NucleusRows],
     overlay: npt.NDArray[np.uint8],
     certificate: dict[str, Any],
-    mpp: float | None,
+    frame: Resolution,
     as_csv: bool = False,
     geojson: GeoJson = "none",
     build_report: Callable[[], str] | None = None,
@@ -85,7 +86,7 @@ def write_instances(
     """Write the files of one image, and remove its intermediate results.
 
     `instance_map` (H, W) uint32, NumPy, zarr or what is indexed like them, is
-    read by parts; `mpp` is its own. `nuclei` come in order of ids, some rows at
+    read by parts; `frame` is its own. `nuclei` come in order of ids, some rows at
     a time. `overlay` is (h, w, 3) uint8, `certificate` plain JSON types.
     `build_report` gives the HTML page, and is asked once all `nuclei` are written.
     Returns how many nuclei there are.
@@ -95,9 +96,15 @@ def write_instances(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     unique = _uuid(certificate)
-    levels = write_label_pyramid(partial / LABELS, instance_map, name=image_id, mpp=mpp)
-    _write_map(partial / INSTANCE_MAP, levels, unique=unique, mpp=mpp)
-    about = {"image": image_id, "shape_px": list(instance_map.shape), "mpp": mpp}
+    levels = write_label_pyramid(partial / LABELS, instance_map, name=image_id, world=frame.world())
+    _write_map(partial / INSTANCE_MAP, levels, unique=unique, mpp=frame.mpp)
+    about = {
+        "image": image_id,
+        "shape_px": list(instance_map.shape),
+        "mpp": frame.mpp,
+        "series": frame.source.series,
+        "offset_px": list(frame.source.offset_px),
+    }
     count = write_nuclei(
         partial, nuclei, about=about, unique=unique, as_csv=as_csv, geojson=geojson
     )

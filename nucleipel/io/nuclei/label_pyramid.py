@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from nucleipel.io.slides.resolution import WorldFrame
+
 LABELS = "instances.zarr"
 PYRAMID_FROM_PX = 4096
 CHUNK_PX = 512
@@ -16,12 +18,13 @@ CHUNKS_PER_SHARD = 4
 
 
 def write_label_pyramid(
-    path: Path, instance_map: Any, *, name: str, mpp: float | None
+    path: Path, instance_map: Any, *, name: str, world: WorldFrame
 ) -> list[Any]:
     """Write a map (H, W) uint32 that is read by parts; returns the zarr arrays of its levels.
 
     Ids have no mean: a level is every second pixel of the one before, so that
-    its pixel i lies on pixel 2 i, without an offset. `mpp` is the map's.
+    its pixel i lies on pixel 2 i, with the same translation. `world` is the map's: where
+    its source has it, so that a viewer lays the one on the other.
     """
     import zarr
 
@@ -32,7 +35,7 @@ def write_label_pyramid(
         height, width = (-(-length // 2) for length in levels[-1].shape)
         levels.append(_create(group, len(levels), (height, width)))
         _copy(levels[-2], levels[-1], step=2)
-    group.attrs["ome"] = _metadata(len(levels), name=name, mpp=mpp)
+    group.attrs["ome"] = _metadata(len(levels), name=name, world=world)
     return levels
 
 
@@ -64,8 +67,9 @@ def _copy(source: Any, target: Any, *, step: int) -> None:
             target[y : y + height, x : x + width] = part[::step, ::step]
 
 
-def _metadata(levels: int, *, name: str, mpp: float | None) -> dict[str, Any]:
-    unit = {} if mpp is None else {"unit": "micrometer"}
+def _metadata(levels: int, *, name: str, world: WorldFrame) -> dict[str, Any]:
+    unit = {"unit": world.unit} if world.unit else {}
+    moved = [{"type": "translation", "translation": list(world.translation)}]
     return {
         "version": "0.5",
         "multiscales": [
@@ -76,7 +80,8 @@ def _metadata(levels: int, *, name: str, mpp: float | None) -> dict[str, Any]:
                     {
                         "path": str(level),
                         "coordinateTransformations": [
-                            {"type": "scale", "scale": [2.0**level * (mpp or 1.0)] * 2}
+                            {"type": "scale", "scale": [2.0**level * side for side in world.scale]},
+                            *(moved if any(world.translation) else ()),
                         ],
                     }
                     for level in range(levels)

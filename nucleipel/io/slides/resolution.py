@@ -1,13 +1,15 @@
 """From the pixels that a slide stores to the pixels that a network sees."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from nucleipel.errors import ImageError
-from nucleipel.io.slides.formats import MppFound, StoredImage
+from nucleipel.io.slides.formats.pixel_size import MppFound, PixelSizes
+from nucleipel.io.slides.formats.stored_image import SourceFrame, StoredImage
 
 MPP_TOLERANCE = 0.02
+SMALLEST_MPP, LARGEST_MPP = 0.01, 100.0
+"""No microscope's pixels are smaller or larger; a file that says so has its unit wrong."""
 LARGEST_ENLARGEMENT = 2.0
 
 
@@ -44,6 +46,7 @@ class Resolution:
     level_ratio : pixels of the level read per working pixel; 1 for pixel for pixel
     source_mpp : um per pixel of level 0, None if nobody says it
     mpp : um per working pixel, None likewise
+    source : which image of its file it is, and where level 0 lies
     """
 
     source_shape: tuple[int, int]
@@ -54,6 +57,7 @@ class Resolution:
     level_ratio: float
     source_mpp: float | None
     mpp: float | None
+    source: SourceFrame = field(default_factory=SourceFrame)
 
     @classmethod
     def pixel_for_pixel(cls, shape: tuple[int, int], mpp: float | None) -> "Resolution":
@@ -62,7 +66,8 @@ class Resolution:
 
     def at_level_0(self) -> "Resolution":
         """The same image at level 0, pixel for pixel."""
-        return self.pixel_for_pixel(self.source_shape, self.source_mpp)
+        whole = self.pixel_for_pixel(self.source_shape, self.source_mpp)
+        return replace(whole, source=self.source)
 
     def coarser(self, image: StoredImage, step: int) -> "Resolution":
         """The same frame seen in pixels `step` times as wide, the last ones cut by the edge."""
@@ -77,6 +82,24 @@ class Resolution:
             level_ratio=ratio / image.levels[level].downsample,
             source_mpp=self.source_mpp,
             mpp=self.mpp and self.mpp * step,
+            source=self.source,
+        )
+
+    def world(self) -> "WorldFrame":
+        """Where pixels of this frame lie in the world of the file.
+
+        OME-Zarr places the centers of pixels: that of the first one here lies half
+        of the difference of both sizes further in than that of level 0.
+        """
+        known = self.mpp is not None
+        sides = (self.mpp / self.ratio,) * 2 if self.mpp is not None else self.source.scale
+        return WorldFrame(
+            scale=(sides[0] * self.ratio, sides[1] * self.ratio),
+            translation=tuple(
+                side * (start + (self.ratio - 1) / 2)
+                for side, start in zip(sides, self.source.translation_px, strict=True)
+            ),  # type: ignore[arg-type]
+            unit="micrometer" if known else self.source.unit,
         )
 
     def describe(self) -> str:
@@ -88,6 +111,18 @@ class Resolution:
         how = "averaged down" if self.level_ratio > 1 else "enlarged"
         factor = self.level_ratio if self.level_ratio > 1 else 1 / self.level_ratio
         return f"level {self.level} {how} {factor:.4g}x to {self.mpp:.4g} um: {size}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorldFrame:
+    """The coordinates of pixels in OME-Zarr's terms: `scale` * pixel + `translation`, (y, x).
+
+    `unit` is a unit of UDUNITS-2, or "" where nobody says it.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    translation: tuple[float, float] = (0.0, 0.0)
+    unit: str = ""
 
 
 def choose_resolution(
@@ -104,9 +139,11 @@ def choose_resolution(
     if working_mpp is None:
         return _at_level(image, 0, source_mpp)
     if source_mpp is None:
+        unread = image.pixel_sizes.unread
+        why = "; ".join(unread) if unread else "its mpp is in neither file nor manifest"
         raise ImageError(
-            f"{image.path}: its mpp is in neither file nor manifest, the working mpp is"
-            f" {working_mpp:g} um per pixel; add it as the manifest's mpp or with --mpp"
+            f"{image.path}: {why}; the working mpp is {working_mpp:g} um per pixel: add the"
+            " image's as the manifest's mpp or with --mpp"
         )
     ratio = working_mpp / source_mpp
     for index, level in enumerate(image.levels):
@@ -126,6 +163,7 @@ def choose_resolution(
         level_ratio=ratio / level.downsample,
         source_mpp=source_mpp,
         mpp=working_mpp,
+        source=image.source,
     )
 
 
@@ -135,9 +173,17 @@ def agreed_mpp(image: StoredImage, *, stated: float | None) -> float | None:
     Raises
     ------
     ImageError
-        If two sources differ by more than 2 %, or the pixels are not square.
+        If two sources differ by more than 2 %, if the pixels are not square, or
+        if no microscope has such pixels and the user does not say better.
     """
-    found = image.mpp_found
+    found = [mpp for mpp in image.pixel_sizes.found if _is_plausible(mpp)]
+    absurd = [mpp for mpp in image.pixel_sizes.found if not _is_plausible(mpp)]
+    if absurd and stated is None:
+        raise ImageError(
+            f"{image.path}: {absurd[0].where} says {absurd[0]} um per pixel; expected"
+            f" {SMALLEST_MPP:g} to {LARGEST_MPP:g}; correct the file, or give the mpp with --mpp or"
+            " in the manifest"
+        )
     for mpp in found:
         if abs(mpp.y - mpp.x) > MPP_TOLERANCE * mpp.x:
             raise ImageError(
@@ -156,10 +202,17 @@ def agreed_mpp(image: StoredImage, *, stated: float | None) -> float | None:
     return said[0][0] if said else None
 
 
-def describe_mpp(found: Sequence[MppFound], *, stated: float | None) -> str:
+def _is_plausible(mpp: MppFound) -> bool:
+    return all(SMALLEST_MPP <= size <= LARGEST_MPP for size in (mpp.y, mpp.x))
+
+
+def describe_mpp(sizes: PixelSizes, *, stated: float | None) -> str:
     """Every word on an image's mpp and where it stands."""
     words = [] if stated is None else [f"{stated:g} (given)"]
-    words += [f"{mpp} ({mpp.where})" for mpp in found]
+    for mpp in sizes.found:
+        doubt = "" if _is_plausible(mpp) else ", which no microscope has"
+        words.append(f"{mpp} ({mpp.where}{doubt})")
+    words += [f"unknown: {sentence}" for sentence in sizes.unread]
     return ", ".join(words) or "not in the file; give it with --mpp or in a manifest"
 
 
@@ -174,6 +227,7 @@ def _at_level(image: StoredImage, index: int, source_mpp: float | None) -> Resol
         level_ratio=1.0,
         source_mpp=source_mpp,
         mpp=source_mpp and source_mpp * level.downsample,
+        source=image.source,
     )
 
 

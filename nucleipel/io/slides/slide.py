@@ -19,10 +19,12 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.resample import centers, resample, taps
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats import StoredImage, open_image
+from nucleipel.io.slides.formats.channels import as_rgb
 from nucleipel.io.slides.resolution import Resolution, agreed_mpp, choose_resolution
 
 WHOLE_READ_LIMIT_PX = 16 * 2**20
 BRIGHTNESS_PX = 512
+ALL_AS_RGB = "rgb"
 BAND_PX = 2**24
 """Resampling reads at most about this many stored pixels at a time."""
 
@@ -126,12 +128,12 @@ class Slide(_Opened):
         return Slide(self.image, self.resolution, channel=channel)
 
     def is_stained(self) -> bool:
-        """Whether it is a colour image of stains in transmitted light, not of fluorescence.
+        """Whether it is a color image of stains in transmitted light, not of fluorescence.
 
         Half of its pixels are lighter than 0.3 of white, and a hundredth or more
         has a hue: red, green and blue differ by more than 0.05 of white.
         """
-        if not self.image.is_colour or self.channels != len(self.image.channels):
+        if not self.image.is_color or self.channels != len(self.image.channels):
             return False
         small = self._small(BRIGHTNESS_PX)
         pixels = small.read(Box.of_shape(small.shape)) / np.iinfo(self.dtype).max
@@ -186,12 +188,14 @@ def open_slide(
     at_mpp: float | None = None,
     enlarge: bool = False,
     channel: int | str | None = None,
+    series: int | str | None = None,
 ) -> Slide:
     """Open an image or slide, to be read at `at_mpp` um per pixel (None: pixel for pixel).
 
     `mpp` is the user's word on the size of its pixels; `channel` the index
-    (from 0) or name of the only channel that is read; `enlarge` allows images
-    coarser than `at_mpp`, up to 2x.
+    (from 0) or name of the only channel that is read, or "rgb" for three of them as one
+    picture in color; `enlarge` allows images coarser than `at_mpp`, up to 2x; `series` is
+    the index or name of one of the images that the file holds.
 
     Raises
     ------
@@ -200,9 +204,11 @@ def open_slide(
         that would be guessed at; if its mpp is unknown, contradicted or too
         coarse; if there is no such channel.
     """
-    image = open_image(path)
+    image = open_image(path, series=series)
     try:
         _require_usable(image)
+        if isinstance(channel, str) and _is_rgb(image, channel):
+            image, channel = as_rgb(image), None
         chosen = None if channel is None else _channel_index(image, channel)
         source_mpp = agreed_mpp(image, stated=mpp)
         resolution = choose_resolution(
@@ -220,14 +226,17 @@ def require_channels(slide: Slide, channels: int) -> None:
     Raises
     ------
     ImageError
-        If a colour image is to become gray, or one of many channels was not chosen.
+        If a color image is to become gray, or one of many channels was not chosen.
     """
-    if slide.channels in (1, channels) and (slide.channels != 3 or slide.image.is_colour):
+    if slide.channels in (1, channels) and (slide.channels != 3 or slide.image.is_color):
         return
     names = ", ".join(f"{i} ({name})" for i, name in enumerate(slide.image.channels))
-    kind = "is in colour" if slide.image.is_colour else f"has {slide.channels} channels"
+    kind = "is in color" if slide.image.is_color else f"has {slide.channels} channels"
+    color = channels == 3 == slide.channels and not slide.image.is_color
+    together = ", or all three as color with --channel rgb" if color else ""
     raise ImageError(
-        f"{slide.path}: {kind}, the network takes {channels}; choose one with --channel: {names}"
+        f"{slide.path}: {kind}, the network takes {channels}; choose one with --channel:"
+        f" {names}{together}"
     )
 
 
@@ -240,10 +249,10 @@ def open_annotation(path: Path, *, resolution: Resolution | None = None) -> Anno
     Raises
     ------
     ImageError
-        If the file is missing, damaged, has colour channels, holds no integers,
+        If the file is missing, damaged, has color channels, holds no integers,
         or was compressed as a photograph.
     """
-    image = open_image(path)
+    image = open_image(path, ids=True)
     if len(image.channels) != 1 or image.dtype.kind not in "ui":
         image.close()
         raise ImageError(
@@ -297,6 +306,11 @@ def _require_usable(image: StoredImage) -> None:
         raise ImageError(
             f"{image.path}: pixels are {image.dtype}; expected uint8 or uint16; convert it"
         )
+
+
+def _is_rgb(image: StoredImage, channel: str) -> bool:
+    """Whether a wish means three channels together: "rgb", and no channel's own name."""
+    return channel.casefold() == ALL_AS_RGB and channel not in image.channels
 
 
 def _channel_index(image: StoredImage, channel: int | str) -> int:

@@ -33,6 +33,8 @@ from nucleipel.io.records.checksums import Written, count_present, require_whole
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.records.output import identity, read_record, read_written
 from nucleipel.io.slides.formats import open_image
+from nucleipel.io.slides.formats.channels import as_rgb
+from nucleipel.io.slides.formats.stored_image import SourceFrame
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 
@@ -70,7 +72,7 @@ class Prediction:
             If it is no longer where it was, or has changed.
         """
         try:
-            image = open_image(self.image)
+            image = open_image(self.image, series=self.resolution.source.series)
         except ImageError as error:
             raise StoreError(
                 f"{error}; it was predicted there: put it back, or leave intensities out with"
@@ -79,7 +81,7 @@ class Prediction:
         if fingerprint(self.image) != self.image_fingerprint:
             image.close()
             raise StoreError(f"{self.image}: has changed since it was predicted; predict again")
-        return Slide(image, resolution)
+        return Slide(as_rgb(image) if resolution.source.as_color else image, resolution)
 
     def open_map(self) -> "StoredMap":
         """The (C, H, W) uint8 map, read by parts.
@@ -372,7 +374,9 @@ def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> P
 
 def _resolution(fields: dict[str, Any]) -> Resolution:
     """From JSON, which knows no tuples."""
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
-    }
-    return Resolution(**values)
+    source = SourceFrame(**_with_tuples(fields["source"]))
+    return Resolution(**{**_with_tuples(fields), "source": source})
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(value) if isinstance(value, list) else value for k, value in fields.items()}

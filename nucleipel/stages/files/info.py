@@ -5,6 +5,7 @@ from pathlib import Path
 from nucleipel.config import InfoConfig
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats import StoredImage, open_image
+from nucleipel.io.slides.formats.series import listed
 from nucleipel.io.slides.resolution import describe_mpp
 from nucleipel.stages.pipeline.build_reader import build_reading
 
@@ -18,19 +19,27 @@ def info(path: Path, config: InfoConfig, *, checkpoint: Path | None = None) -> d
         If the file cannot be read at all; that it cannot be used as asked is
         part of the answer.
     """
-    image = open_image(path)
+    image = open_image(path, series=config.series)
     try:
         return {
             "format": image.container,
+            **_describe_series(image),
             "size": f"{image.shape[0]} x {image.shape[1]} px (height x width)",
             "levels": _describe_levels(image),
-            "mpp": describe_mpp(image.mpp_found, stated=config.source_mpp),
+            "mpp": describe_mpp(image.pixel_sizes, stated=config.source_mpp),
             "channels": ", ".join(f"{i} ({name})" for i, name in enumerate(image.channels)),
             "pixels": f"{image.dtype}, {image.photometric}",
             "use": _describe_use(path, config, checkpoint),
         }
     finally:
         image.close()
+
+
+def _describe_series(image: StoredImage) -> dict[str, str]:
+    """Which of the images of a file this is, where it holds several."""
+    if len(image.series) < 2:
+        return {}
+    return {"series": f"{image.source.series} is read, of {listed(image.series)}"}
 
 
 def _describe_levels(image: StoredImage) -> str:

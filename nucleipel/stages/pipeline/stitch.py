@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,7 @@ def stitch_map(
         certificate = {
             **found.certificate.to_json(canonical_map=prediction.canonical_map),
             "map": drawn.to_json(),
+            "source": asdict(working.source),
             "tissue": dict(prediction.tissue),
         }
         count = write_instances(
@@ -216,7 +218,7 @@ def stitch_map(
             nuclei=clock.making("stitch", nuclei),
             overlay=overlay,
             certificate=certificate,
-            mpp=frame.mpp,
+            frame=frame,
             as_csv=config.csv,
             geojson=config.geojson,
             build_report=partial(

@@ -9,13 +9,18 @@ import tifffile
 
 from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.io.nuclei.image_output import create_working_map, read_instance_map, write_instances
+from nucleipel.io.slides.resolution import Resolution
 
 CERTIFICATE = {"instances_digest": "0123", "cut": {"block_px": 7}}
 
 
 def _write(out: Path, instance_map: object, **given: object) -> Path:
     nuclei = [NucleusRows({"id": np.arange(1, 1)}, [])]
-    fields = {"nuclei": nuclei, "certificate": CERTIFICATE, "mpp": 0.5} | given
+    fields = {
+        "nuclei": nuclei,
+        "certificate": CERTIFICATE,
+        "frame": Resolution.pixel_for_pixel((1, 1), 0.5),
+    } | given
     picture = np.zeros((4, 5, 3), np.uint8)
     write_instances(out, "a", instance_map=instance_map, overlay=picture, **fields)
     return out / "a"

@@ -9,13 +9,16 @@ import zarr
 
 from nucleipel.io.nuclei.label_pyramid import write_label_pyramid
 from nucleipel.io.slides.formats import open_image
+from nucleipel.io.slides.resolution import Resolution, WorldFrame
+
+QUARTER = Resolution.pixel_for_pixel((1, 1), 0.25).world()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (2049, 513), (4500, 1100)])
 def test_levels_are_every_second_pixel(tmp_path: Path, shape: tuple[int, int]) -> None:
     values = np.random.default_rng(0).integers(0, 2**32, shape, np.uint32)
     path = tmp_path / "instances.zarr"
-    levels = write_label_pyramid(path, values, name="a", mpp=0.25)
+    levels = write_label_pyramid(path, values, name="a", world=QUARTER)
     assert len(levels) == (1 if max(shape) <= 4096 else 5)
     group = zarr.open_group(path, mode="r", zarr_format=3)
     for index in range(len(levels)):
@@ -27,7 +30,9 @@ def test_levels_are_every_second_pixel(tmp_path: Path, shape: tuple[int, int]) -
 
 
 def test_metadata_is_that_of_ngff_labels(tmp_path: Path) -> None:
-    write_label_pyramid(tmp_path / "a.zarr", np.zeros((600, 5000), np.uint32), name="a", mpp=0.25)
+    write_label_pyramid(
+        tmp_path / "a.zarr", np.zeros((600, 5000), np.uint32), name="a", world=QUARTER
+    )
     stored = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())
     assert (stored["zarr_format"], stored["node_type"]) == (3, "group")
     ome = stored["attributes"]["ome"]
@@ -41,10 +46,12 @@ def test_metadata_is_that_of_ngff_labels(tmp_path: Path) -> None:
     assert scales[0] == [{"type": "scale", "scale": [0.25, 0.25]}]
     assert scales[2] == [{"type": "scale", "scale": [1.0, 1.0]}]
     opened = open_image(tmp_path / "a.zarr")
-    assert [mpp.x for mpp in opened.mpp_found] == [0.25]
+    assert [mpp.x for mpp in opened.pixel_sizes.found] == [0.25]
     assert [level.downsample for level in opened.levels] == [1, 2, 4, 8, 16]
-    write_label_pyramid(tmp_path / "b.zarr", np.zeros((9, 9), np.uint32), name="b", mpp=None)
-    assert open_image(tmp_path / "b.zarr").mpp_found == ()
+    write_label_pyramid(
+        tmp_path / "b.zarr", np.zeros((9, 9), np.uint32), name="b", world=WorldFrame()
+    )
+    assert open_image(tmp_path / "b.zarr").pixel_sizes.found == ()
 
 
 def test_ome_zarr_py_reads_labels(tmp_path: Path) -> None:
@@ -52,7 +59,7 @@ def test_ome_zarr_py_reads_labels(tmp_path: Path) -> None:
     from ome_zarr.io import parse_url
 
     values = np.random.default_rng(0).integers(0, 99, (50, 5000), np.uint32)
-    write_label_pyramid(tmp_path / "a.zarr", values, name="a", mpp=0.25)
+    write_label_pyramid(tmp_path / "a.zarr", values, name="a", world=QUARTER)
     (node,) = list(reader.Reader(parse_url(tmp_path / "a.zarr"))())
     assert len(node.data) == 5
     assert np.array_equal(np.asarray(node.data[0]), values)

@@ -60,10 +60,10 @@ def test_pyramids_of_every_container(tmp_path: Path, name: str) -> None:
     levels = halves(_smooth(), 3)
     image = open_image(make(tmp_path / name, levels))
     assert image.container.startswith(container.replace("\\", ""))
-    assert image.is_colour
+    assert image.is_color
     assert [level.shape for level in image.levels] == [(201, 301), (100, 150), (50, 75)]
     assert [level.downsample for level in image.levels] == [1, 2, 4]
-    assert image.mpp_found[0].x == pytest.approx(mpp, rel=1e-5)
+    assert image.pixel_sizes.found[0].x == pytest.approx(mpp, rel=1e-5)
     for index, pixels in enumerate(levels):
         box = Box(*(side >> index for side in (BOX.y0, BOX.x0, BOX.y1, BOX.x1)))
         error = np.abs(image.read(index, box).astype(int) - pixels[box.slices])
@@ -110,7 +110,7 @@ def test_fluorescence_stored_as_rgb(tmp_path: Path) -> None:
         assert np.array_equal(slide.read(BOX), pixels[BOX.slices][..., 2:])
 
 
-def test_sixteen_bit_colour_keeps_its_low_byte(tmp_path: Path) -> None:
+def test_sixteen_bit_color_keeps_its_low_byte(tmp_path: Path) -> None:
     import imagecodecs
 
     pixels = np.random.default_rng(0).integers(0, 2**16, (40, 50, 3), np.uint16)
@@ -121,7 +121,7 @@ def test_sixteen_bit_colour_keeps_its_low_byte(tmp_path: Path) -> None:
             assert np.array_equal(slide.read(Box(0, 0, 40, 50)), pixels), name
 
 
-def test_palettes_become_their_colours(tmp_path: Path) -> None:
+def test_palettes_become_their_colors(tmp_path: Path) -> None:
     table = np.random.default_rng(0).integers(0, 256, (256, 3), np.uint8)
     index = np.arange(256, dtype=np.uint8).reshape(16, 16)
     picture = Image.fromarray(index, mode="L")
@@ -144,20 +144,20 @@ def test_miniswhite_is_inverted(tmp_path: Path) -> None:
         assert np.array_equal(slide.read(BOX)[..., 0], pixels[BOX.slices])
 
 
-def test_transparent_colour_is_laid_on_white(tmp_path: Path) -> None:
-    colour = _smooth()
-    alpha = np.full((*colour.shape[:2], 1), 255, np.uint8)
+def test_transparent_color_is_laid_on_white(tmp_path: Path) -> None:
+    color = _smooth()
+    alpha = np.full((*color.shape[:2], 1), 255, np.uint8)
     alpha[:50] = 0
     alpha[50:100] = 51
-    layers = np.concatenate([colour, alpha], axis=-1)
+    layers = np.concatenate([color, alpha], axis=-1)
     Image.fromarray(layers).save(tmp_path / "a.png")
     tifffile.imwrite(tmp_path / "a.tif", layers, photometric="rgb", extrasamples=["unassalpha"])
     for name in ("a.png", "a.tif"):
         with open_slide(tmp_path / name) as slide:
             shown = slide.read(Box.of_shape(slide.shape))
         assert (shown[:50] == 255).all(), name
-        assert np.array_equal(shown[100:], colour[100:]), name
-        wanted = colour[50:100] * 0.2 + 255 * 0.8
+        assert np.array_equal(shown[100:], color[100:]), name
+        wanted = color[50:100] * 0.2 + 255 * 0.8
         assert np.abs(shown[50:100] - wanted).max() <= 0.5, name
 
 
@@ -167,14 +167,14 @@ def test_premultiplied_alpha() -> None:
 
 
 def test_aperio_ycbcr_is_converted(tmp_path: Path) -> None:
-    colour = _smooth()
-    ycbcr = np.asarray(Image.fromarray(colour).convert("YCbCr"))
+    color = _smooth()
+    ycbcr = np.asarray(Image.fromarray(color).convert("YCbCr"))
     write_svs(
         tmp_path / "a.svs", [ycbcr], mpp=0.25,
         compression="aperio_jp2000_ycbc", compressionargs={"mct": False, "reversible": True},
     )  # fmt: skip
     with open_slide(tmp_path / "a.svs") as slide:
-        error = np.abs(slide.read(BOX).astype(int) - colour[BOX.slices])
+        error = np.abs(slide.read(BOX).astype(int) - color[BOX.slices])
     assert error.max() <= 3
 
 
@@ -228,9 +228,9 @@ def test_real_slides(real_data: Path) -> None:
             found[path.name] = open_image(path)
     svs, ome = found["CMU-1-Small-Region.svs"], found["OS-2-vsi.ome.tif"]
     tcga = found["tcga-cr-7395-01a-01-ts1.svs"]
-    assert [str(mpp) for mpp in svs.mpp_found] == ["0.499"]
-    assert [mpp.where for mpp in ome.mpp_found] == ["OME-XML", "resolution tags"]
-    assert not tcga.mpp_found
+    assert [str(mpp) for mpp in svs.pixel_sizes.found] == ["0.499"]
+    assert [mpp.where for mpp in ome.pixel_sizes.found] == ["OME-XML", "resolution tags"]
+    assert not tcga.pixel_sizes.found
     assert [level.downsample for level in tcga.levels] == [1, 2]
     first = tcga.read(0, Box(1000, 1000, 1200, 1200)).reshape(100, 2, 100, 2, 3).mean(axis=(1, 3))
     second, beside = (tcga.read(1, Box(500, x, 600, x + 100)) for x in (500, 501))

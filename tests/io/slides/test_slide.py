@@ -20,27 +20,27 @@ from nucleipel.io.slides.write_slide import write_annotation, write_slide
 
 
 @pytest.fixture
-def colour() -> np.ndarray:
+def color() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
 
 
-def test_the_same_pixels_from_every_container(tmp_path: Path, colour: np.ndarray) -> None:
-    write_slide(tmp_path / "a.ome.tif", colour, mpp=0.25)
-    Image.fromarray(colour).save(tmp_path / "a.png")
-    tifffile.imwrite(tmp_path / "striped.tif", colour, rowsperstrip=8, photometric="rgb")
+def test_the_same_pixels_from_every_container(tmp_path: Path, color: np.ndarray) -> None:
+    write_slide(tmp_path / "a.ome.tif", color, mpp=0.25)
+    Image.fromarray(color).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "striped.tif", color, rowsperstrip=8, photometric="rgb")
     tifffile.imwrite(
-        tmp_path / "planar.tif", np.moveaxis(colour, -1, 0), photometric="rgb", planarconfig=2
+        tmp_path / "planar.tif", np.moveaxis(color, -1, 0), photometric="rgb", planarconfig=2
     )
     box = Box(13, 20, 61, 77)
     for name in ("a.ome.tif", "a.png", "striped.tif", "planar.tif"):
         with open_slide(tmp_path / name) as slide:
             assert (slide.shape, slide.channels) == ((70, 90), 3), name
-            assert np.array_equal(slide.read(box), colour[box.slices]), name
+            assert np.array_equal(slide.read(box), color[box.slices]), name
 
 
-def test_beyond_the_edge_the_image_is_mirrored(tmp_path: Path, colour: np.ndarray) -> None:
-    write_slide(tmp_path / "a.ome.tif", colour, mpp=None)
-    padded = np.pad(colour, ((100, 100), (100, 100), (0, 0)), mode="reflect")
+def test_beyond_the_edge_the_image_is_mirrored(tmp_path: Path, color: np.ndarray) -> None:
+    write_slide(tmp_path / "a.ome.tif", color, mpp=None)
+    padded = np.pad(color, ((100, 100), (100, 100), (0, 0)), mode="reflect")
     with open_slide(tmp_path / "a.ome.tif") as slide:
         got = slide.read(Box(-100, -100, 170, 190))
     assert np.array_equal(got, padded)
@@ -76,17 +76,17 @@ def test_mpp_comes_from_the_file_or_the_user_and_they_must_agree(tmp_path: Path)
         open_slide(tmp_path / "told.ome.tif", mpp=0.5)
 
 
-def test_working_mpp_and_channels_are_checked(tmp_path: Path, colour: np.ndarray) -> None:
-    write_slide(tmp_path / "silent.ome.tif", colour, mpp=None)
-    write_slide(tmp_path / "told.ome.tif", colour, mpp=0.25)
+def test_working_mpp_and_channels_are_checked(tmp_path: Path, color: np.ndarray) -> None:
+    write_slide(tmp_path / "silent.ome.tif", color, mpp=None)
+    write_slide(tmp_path / "told.ome.tif", color, mpp=0.25)
     with open_slide(tmp_path / "silent.ome.tif") as slide:
         require_channels(slide, 3)
-        with pytest.raises(ImageError, match=r"is in colour, the network takes 1; .*--channel"):
+        with pytest.raises(ImageError, match=r"is in color, the network takes 1; .*--channel"):
             require_channels(slide, 1)
     with pytest.raises(ImageError, match=r"its mpp is in neither file nor manifest.*--mpp"):
         open_slide(tmp_path / "silent.ome.tif", at_mpp=0.5)
     with open_slide(tmp_path / "told.ome.tif", at_mpp=0.2527) as slide:
-        assert slide.shape == colour.shape[:2]
+        assert slide.shape == color.shape[:2]
         assert slide.mpp == 0.25  # within 2 % pixels stay as they are, and keep their true size
     with pytest.raises(ImageError, match=r"has 0\.25 um.*the working mpp is 0\.2.*--enlarge"):
         open_slide(tmp_path / "told.ome.tif", at_mpp=0.2)
@@ -169,9 +169,9 @@ def test_an_annotation_is_one_integer_channel(tmp_path: Path) -> None:
     ids = np.arange(12, dtype=np.uint32).reshape(3, 4) + 70000
     write_annotation(tmp_path / "ids.tif", ids)
     assert np.array_equal(read_annotation(tmp_path / "ids.tif"), ids)
-    Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(tmp_path / "colour.png")
+    Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(tmp_path / "color.png")
     tifffile.imwrite(tmp_path / "float.tif", np.zeros((5, 5), np.float32))
-    for name in ("colour.png", "float.tif"):
+    for name in ("color.png", "float.tif"):
         with pytest.raises(ImageError, match="expected one integer channel"):
             open_annotation(tmp_path / name)
     with pytest.raises(ImageError, match="no such file"):

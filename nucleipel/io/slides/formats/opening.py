@@ -26,7 +26,7 @@ WHAT_IT_IS = {
 }
 
 
-OPENERS: dict[str, Callable[[Path], StoredImage]] = {
+OPENERS: dict[str, Callable[..., StoredImage]] = {
     "tiff": open_tiff,
     "raster": open_raster,
     "openslide": open_through_openslide,
@@ -34,18 +34,29 @@ OPENERS: dict[str, Callable[[Path], StoredImage]] = {
 }
 
 
-def open_image(path: Path) -> StoredImage:
+def open_image(path: Path, *, series: int | str | None = None, ids: bool = False) -> StoredImage:
     """Open an image by its suffix, by its first bytes where that is no image's, or a zarr folder.
+
+    Parameters
+    ----------
+    path : Path
+    series : int or str, optional
+        Index (from 0) or name of one of the images that the file holds;
+        without it, the only one that is no picture of the label or the glass.
+    ids : bool
+        Whether the pixels are the ids of an instance map, which a color table
+        does not change.
 
     Raises
     ------
     ImageError
-        If there is no such file, if it is of an unknown kind or damaged, or if
-        its pixels would have to be guessed at. The message names the file.
+        If there is no such file, if it is of an unknown kind or damaged, if
+        its pixels would have to be guessed at, or if it holds several images
+        and none is chosen. The message names the file.
     """
     kind = _require_kind(path)
     try:
-        return OPENERS[kind](path)
+        return OPENERS[kind](path, series=series, ids=ids)
     except ImageError:
         raise
     except Exception as error:  # nine types were seen on malformed TIFFs alone

@@ -1,8 +1,7 @@
 """PNG and JPEG: decoded whole, since neither can be read by region.
 
-Palettes become their colours; colour with transparency is laid on white, as
-viewers show it. Pixels stay as they are stored: an EXIF orientation is not
-applied, so that labels drawn on the stored pixels fit.
+Palettes become their colors, unless the pixels are the ids of an instance map;
+color with transparency is laid on white, as viewers show it.
 """
 
 import warnings
@@ -13,14 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.errors import ImageError
+from nucleipel.io.slides.formats.orientation import require_upright
+from nucleipel.io.slides.formats.series import Series, choose_series
 from nucleipel.io.slides.formats.stored_image import GRAY, RGB, Level, StoredImage, on_white
 
+ORIENTATION = 0x0112
 LARGEST_PX = 2**27
 """11,585 x 11,585 px: anything larger belongs in a tiled file, and Pillow stops not far above."""
 
 
-def open_raster(path: Path) -> StoredImage:
-    """Decode a PNG or JPEG; errors as `open_image`."""
+def open_raster(path: Path, *, series: int | str | None = None, ids: bool = False) -> StoredImage:
+    """Decode a PNG or JPEG; parameters and errors as `open_image`."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -28,14 +30,16 @@ def open_raster(path: Path) -> StoredImage:
         try:
             with Image.open(path, formats=("PNG", "JPEG")) as picture:
                 _require_size(path, picture.size)
+                require_upright(path, picture.getexif().get(ORIENTATION), "its EXIF orientation")
                 deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA")
                 deep = deep and _png_bits(path) == 16
-                pixels, photometric = _decode_deep(path) if deep else _decode(path, picture)
+                pixels, photometric = _decode_deep(path) if deep else _decode(path, picture, ids)
                 container = str(picture.format)
         except Image.DecompressionBombError as error:
             raise ImageError(_too_large(path, "more pixels than memory should hold")) from error
     if pixels.ndim == 2:
         pixels = pixels[..., None]
+    choose_series(path, [Series("", (pixels.shape[0], pixels.shape[1]))], series)
     return StoredImage(
         path=path,
         container=container,
@@ -65,7 +69,7 @@ def _png_bits(path: Path) -> int:
 
 
 def _decode_deep(path: Path) -> tuple[npt.NDArray[Any], str]:
-    """A PNG of 16 bits a colour, of which Pillow would drop the low byte."""
+    """A PNG of 16 bits a color, of which Pillow would drop the low byte."""
     import imagecodecs
 
     pixels = np.asarray(imagecodecs.png_decode(path.read_bytes()))
@@ -76,13 +80,15 @@ def _decode_deep(path: Path) -> tuple[npt.NDArray[Any], str]:
     return pixels, "RGB"
 
 
-def _decode(path: Path, picture: Any) -> tuple[npt.NDArray[Any], str]:
+def _decode(path: Path, picture: Any, ids: bool) -> tuple[npt.NDArray[Any], str]:
     mode = picture.mode
     if mode in ("L", "RGB"):
         return np.asarray(picture), "gray" if mode == "L" else "RGB"
+    if mode == "P" and ids:
+        return np.asarray(picture), "ids, with a color table"
     if mode == "P":
         layers = np.asarray(picture.convert("RGBA"))
-        return on_white(layers[..., :3], layers[..., 3:]), "palette, read as its colours"
+        return on_white(layers[..., :3], layers[..., 3:]), "palette, read as its colors"
     if mode == "RGBA":
         layers = np.asarray(picture)
         return on_white(layers[..., :3], layers[..., 3:]), "RGB with alpha, laid on white"

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
+from nucleipel.io.slides.formats.pixel_size import PixelSizes
+from nucleipel.io.slides.formats.series import Series
 
 WHOLE_LEVEL_BYTES = 2**28
 """A level that is not stored in tiles is decoded whole, once, up to this size."""
@@ -36,16 +38,32 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class MppFound:
-    """A pixel size in um, height and width, and where in the file it stands."""
+class SourceFrame:
+    """Which image of a file is read, and where its frame lies in a wider one.
 
-    y: float
-    x: float
-    where: str
+    Parameters
+    ----------
+    series : int
+        Index of the image in the file.
+    as_color : bool
+        Whether channels are read as the red, green and blue of one picture because
+        the user said so.
+    offset_px : (y, x)
+        Upper left corner of the image in the frame of its scanner, of which
+        QuPath, too, shows the scanned part only; px of level 0.
+    translation_px : (y, x)
+        Where the file puts the center of the first pixel, in px of level 0.
+    scale : (y, x)
+        What such a pixel measures there, in `unit`, which may be no length.
+    unit : str
+    """
 
-    def __str__(self) -> str:
-        square = abs(self.y - self.x) <= 1e-9 * self.x
-        return f"{self.x:.4g}" if square else f"{self.y:.4g} x {self.x:.4g}"
+    series: int = 0
+    as_color: bool = False
+    offset_px: tuple[int, int] = (0, 0)
+    translation_px: tuple[float, float] = (0.0, 0.0)
+    scale: tuple[float, float] = (1.0, 1.0)
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,11 +80,15 @@ class StoredImage:
     dtype : numpy.dtype
         Of the pixels as they are read.
     channels : tuple of str
-        Name of each channel; ("red", "green", "blue") for colour.
+        Name of each channel; ("red", "green", "blue") for color.
     photometric : str
         What the stored values mean and what is done to them, for people.
-    mpp_found : tuple of MppFound
-        Every pixel size that the file states, the most trustworthy first.
+    pixel_sizes : PixelSizes
+        Every pixel size that the file states.
+    series : tuple of Series
+        All images of the file; of a file with one, that one or none.
+    source : SourceFrame
+        Which of them this is, and where it lies.
     close : callable
     """
 
@@ -76,7 +98,9 @@ class StoredImage:
     dtype: np.dtype[Any]
     channels: tuple[str, ...]
     photometric: str
-    mpp_found: tuple[MppFound, ...] = ()
+    pixel_sizes: PixelSizes = field(default_factory=PixelSizes)
+    series: tuple[Series, ...] = ()
+    source: SourceFrame = SourceFrame()
     close: Callable[[], None] = field(default=lambda: None)
 
     @property
@@ -85,7 +109,7 @@ class StoredImage:
         return self.levels[0].shape
 
     @property
-    def is_colour(self) -> bool:
+    def is_color(self) -> bool:
         """Whether the channels are the red, green and blue of one picture."""
         return self.channels == RGB
 
@@ -106,7 +130,7 @@ class StoredImage:
                 f"{self.path}: cannot decode the pixels of level {level} at {box}:"
                 f" {one_line(error)}; copy the file again"
             ) from error
-        return pixels.reshape(*box.shape, len(self.channels))
+        return pixels.reshape(*box.shape, len(self.channels)).astype(self.dtype, copy=False)
 
 
 RGB = ("red", "green", "blue")
@@ -132,13 +156,13 @@ def one_line(error: BaseException) -> str:
 
 
 def on_white(pixels: Pixels, alpha: Pixels, *, premultiplied: bool = False) -> Pixels:
-    """Colour (h, w, 3) over a white ground, alpha (h, w, 1); unsigned integers of one dtype.
+    """Color (h, w, 3) over a white ground, alpha (h, w, 1); unsigned integers of one dtype.
 
     Opaque pixels keep their exact values.
     """
     top = int(np.iinfo(pixels.dtype).max)
     if int(alpha.min(initial=top)) == top:
         return pixels
-    colour, cover = pixels.astype(np.int64), alpha.astype(np.int64)
-    shown = colour if premultiplied else (colour * cover + top // 2) // top
+    color, cover = pixels.astype(np.int64), alpha.astype(np.int64)
+    shown = color if premultiplied else (color * cover + top // 2) // top
     return np.clip(shown + top - cover, 0, top).astype(pixels.dtype)

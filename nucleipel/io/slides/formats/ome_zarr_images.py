@@ -1,0 +1,131 @@
+"""The images of a zarr hierarchy: one, or bioformats2raw's series, a plate's, SpatialData's."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nucleipel.errors import ImageError
+from nucleipel.io.slides.formats.ome_xml import read_ome_xml
+from nucleipel.io.slides.formats.series import Series, picture_of_slide
+
+MOST_MEASURED = 16
+"""Of more images than that the sizes are not looked up."""
+DEPTH = 2
+"""SpatialData has its images at `images/NAME`."""
+NO_IMAGES = ("labels", "points", "shapes", "tables", "OME")
+
+
+@dataclass(frozen=True)
+class HeldImage:
+    """An image of a hierarchy: what it is named, and where its metadata stands.
+
+    Parameters
+    ----------
+    series : Series
+    group : zarr.Group
+    index : int
+        Which entry of the group's `multiscales` it is.
+    """
+
+    series: Series
+    group: Any
+    index: int = 0
+
+    def multiscale(self) -> dict[str, Any]:
+        """Its entry in `multiscales`."""
+        found: dict[str, Any] = ome_attributes(self.group)["multiscales"][self.index]
+        return found
+
+
+def find_images(path: Path) -> list[HeldImage]:
+    """Every image at or below a zarr folder.
+
+    Raises
+    ------
+    ImageError
+        If there is none.
+    """
+    import zarr
+    from zarr.errors import ContainsArrayError, NodeTypeValidationError
+
+    try:
+        root = zarr.open_group(path, mode="r")
+    except (ContainsArrayError, NodeTypeValidationError) as error:
+        raise ImageError(
+            f"{path}: a zarr array without OME-Zarr metadata; name the image that holds it:"
+            f" {path.parent}"
+        ) from error
+    found = [(name, group) for name, group in _groups(root)]
+    names = _names_of_bioformats(path) if "bioformats2raw.layout" in ome_attributes(root) else ()
+    measured = len(found) <= MOST_MEASURED
+    images = []
+    for number, (name, group) in enumerate(found):
+        for index, entry in enumerate(ome_attributes(group)["multiscales"]):
+            plain = names[number] if number < len(names) else name or str(entry.get("name") or "")
+            shape = _shape(group, entry) if measured else None
+            images.append(HeldImage(Series(plain, shape, picture_of_slide(plain)), group, index))
+    if not images:
+        raise ImageError(f"{path}: holds no 'multiscales'; expected an OME-Zarr 0.4 or 0.5 image")
+    return images
+
+
+def ome_attributes(group: Any) -> dict[str, Any]:
+    """The OME part of a group's attributes, of either version."""
+    attributes = dict(group.attrs)
+    return attributes.get("ome", attributes)
+
+
+def _groups(root: Any) -> Iterator[tuple[str, Any]]:
+    """The groups that are images, by their path below `root`."""
+    attributes = ome_attributes(root)
+    if attributes.get("multiscales"):
+        yield "", root
+    elif "plate" in attributes:
+        for well in attributes["plate"]["wells"]:
+            for name, group in _groups(root[well["path"]]):
+                yield f"{well['path']}/{name}", group
+    elif "well" in attributes:
+        for image in attributes["well"]["images"]:
+            yield image["path"], root[image["path"]]
+    elif "bioformats2raw.layout" in attributes:
+        for name in _series_of_bioformats(root):
+            yield name, root[name]
+    else:
+        yield from _groups_below(root, depth=DEPTH)
+
+
+def _series_of_bioformats(root: Any) -> list[str]:
+    listed = ome_attributes(root["OME"]).get("series") if "OME" in root else None
+    if listed:
+        return [str(name) for name in listed]
+    return sorted((name for name in root.group_keys() if name.isdecimal()), key=int)
+
+
+def _groups_below(group: Any, *, depth: int) -> Iterator[tuple[str, Any]]:
+    if depth == 0:
+        return
+    for name, below in sorted(group.groups()):
+        if name in NO_IMAGES:
+            continue
+        if ome_attributes(below).get("multiscales"):
+            yield name, below
+        else:
+            for rest, image in _groups_below(below, depth=depth - 1):
+                yield f"{name}/{rest}", image
+
+
+def _names_of_bioformats(path: Path) -> tuple[str, ...]:
+    """Names of the series, which stand in an OME-XML beside them."""
+    file = path / "OME" / "METADATA.ome.xml"
+    if not file.is_file():
+        return ()
+    return tuple(image.name for image in read_ome_xml(file.read_text("utf-8")) or ())
+
+
+def _shape(group: Any, entry: dict[str, Any]) -> tuple[int, int] | None:
+    axes = [axis["name"] if isinstance(axis, dict) else axis for axis in entry.get("axes", ())]
+    shape = group[entry["datasets"][0]["path"]].shape
+    if not {"y", "x"} <= set(axes) or len(axes) != len(shape):
+        return None
+    return shape[axes.index("y")], shape[axes.index("x")]
