@@ -18,6 +18,7 @@ from nucleipel.data.synthetic import (
     Pen,
     Piece,
     Sections,
+    SingleNuclei,
     SyntheticSlide,
     Tissue,
     Void,
@@ -64,7 +65,7 @@ def test_pixels_and_nuclei_depend_on_their_place_only(stained: Tissue, glowing: 
             void=Void(unscanned=True),
         ),
         SyntheticSlide(SHAPE, dark, tissue=glowing, layout=Islands(0.3), artifacts=artifacts),
-        SyntheticSlide(SHAPE, DarkGround(), tissue=glowing, nuclei=40),
+        SyntheticSlide(SHAPE, DarkGround(), tissue=glowing, layout=SingleNuclei(40)),
     ):
         pixels, nuclei = _whole(slide), slide.annotation(Box.of_shape(SHAPE))
         for box in CUTS:
@@ -103,7 +104,7 @@ def test_annotation_is_what_was_drawn(glowing: Tissue) -> None:
 
 
 def test_single_nuclei(glowing: Tissue) -> None:
-    slide = SyntheticSlide((4000, 3000), DarkGround(), tissue=glowing, nuclei=20)
+    slide = SyntheticSlide((4000, 3000), DarkGround(), tissue=glowing, layout=SingleNuclei(20))
     nuclei = slide.annotation(Box.of_shape(slide.shape))
     assert len(slide.centers()) == len(np.unique(nuclei)) - 1 == 20
     pixels = _whole(slide)

@@ -6,10 +6,11 @@ dark ground it shines. The void is what a scanner did not look at: exactly
 black or white.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -116,6 +117,37 @@ class Void:
     on_all_sides: bool = False
     unscanned: bool = False
     field_px: int = 512
+
+    def place(self, shape: tuple[int, int], holds_tissue: Callable[[Box], bool]) -> "PlacedVoid":
+        """The void of a slide of (height, width) px."""
+        side = self.field_px
+        rows, columns = (-(-length // side) for length in shape)
+        fields = np.zeros((rows, columns), bool)
+        if self.unscanned:
+            for row, column in np.ndindex(rows, columns):
+                box = Box(0, 0, side, side).shift(row * side, column * side).clip(shape)
+                fields[row, column] = not holds_tissue(box)
+            fields = cv2.erode(fields.astype(np.uint8), np.ones((3, 3))) > 0
+        down, across = round(self.padding * rows), round(self.padding * columns)
+        fields[rows - down :], fields[:, columns - across :] = True, True
+        if self.on_all_sides:
+            fields[:down], fields[:, :across] = True, True
+        return PlacedVoid(self.value, fields, side)
+
+
+@dataclass(frozen=True)
+class PlacedVoid:
+    """Which fields of `side` px a scanner left out, (rows, columns) bool; all of them `value`."""
+
+    value: int
+    fields: npt.NDArray[np.bool_]
+    side: int
+
+    def holds(self, box: Box) -> npt.NDArray[np.bool_]:
+        """Which pixels (h, w) of a box are void."""
+        rows = np.arange(box.y0, box.y1) // self.side
+        columns = np.arange(box.x0, box.x1) // self.side
+        return self.fields[np.ix_(rows, columns)]
 
 
 class Strokes:

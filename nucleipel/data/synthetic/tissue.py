@@ -195,7 +195,9 @@ def _fluorescent(side: int, count: int, channels: int, draw: np.random.Generator
     else:
         dyes = np.stack([0.15 * clouds, 0.35 * clouds**2], axis=-1)
         between = np.concatenate([dyes, haze[..., None]], axis=-1)
-        within = np.concatenate([dyes * 0.8, (haze + sharp)[..., None]], axis=-1)
+        within = np.concatenate(
+            [dyes * np.where(ids > 0, 0.8, 1)[..., None], (haze + sharp)[..., None]], axis=-1
+        )
     return between.astype(np.float32), within.astype(np.float32), ids
 
 
