@@ -8,62 +8,20 @@ training patients looks better than it is.
 
 import difflib
 import hashlib
-import logging
-import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError, ManifestError
-from nucleipel.io.annotations.class_maps import describe_classes, ids_of_classes
 from nucleipel.io.manifest_csv import read_records
+from nucleipel.io.manifest_rows import Row, check_id, check_record, is_there, names_a_folder
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.slides.formats import open_image
-from nucleipel.io.slides.slide import image_stem, open_annotation, open_slide
+from nucleipel.io.slides.slide import image_stem
 from nucleipel.io.slides.slide_reader import Reading
 
-log = logging.getLogger(__name__)
-
-SPLITS = ("train", "val", "test", "")
-LONGEST_ID_BYTES = 240
-"""Names that are derived from an id, such as `.<id>.tif.partial`, must fit in 255 bytes."""
-LARGEST_CHECKED_LABEL_PX = 2**24
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One image of a manifest; paths are resolved, `label` is None where the cell is empty.
-
-    `columns` holds every cell as it stands, also those of columns that mean
-    nothing here.
-    """
-
-    id: str
-    image: Path
-    label: Path | None
-    split: str
-    source_id: str
-    mpp: float | None
-    columns: Mapping[str, str]
-
-    def require_label(self) -> Path:
-        """The label's path.
-
-        Raises
-        ------
-        ManifestError
-            If the row has none.
-        """
-        if self.label is None:
-            raise ManifestError(
-                f"image '{self.id}' has no label in the manifest; fill the cell or drop the row"
-            )
-        return self.label
+__all__ = ["Manifest", "Row", "manifest_of_images", "names_a_folder", "read_manifest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +126,8 @@ class Manifest:
             label = fingerprint(row.label) if row.label else ""
             fields = (row.id, row.split, row.source_id, row.mpp, fingerprint(row.image), label)
             digest.update(repr(fields).encode())
+            if row.region:
+                digest.update(fingerprint(row.region).encode())
         return digest.hexdigest()
 
 
@@ -193,7 +153,7 @@ def read_manifest(
     faults: list[str] = []
     rows = {}
     for line, record in records:
-        row, row_faults = _check_record(record, root, needed=needed)
+        row, row_faults = check_record(record, root, needed=needed)
         faults += [f"line {line}: {fault}" for fault in row_faults]
         rows[line] = row
     faults += _repeated_rows(rows) + _repeated_ids(rows)
@@ -218,104 +178,11 @@ def manifest_of_images(images: Sequence[Path], *, mpp: float | None = None) -> M
     rows = tuple(Row(image_stem(image), image, None, "", "", mpp, {}) for image in images)
     for row in rows:
         open_image(row.image).close()  # says what is wrong, before any work
-    faults = [f"{row.image}: {fault}" for row in rows for fault in _check_id(row.id)]
+    faults = [f"{row.image}: {fault}" for row in rows for fault in check_id(row.id)]
     faults += _repeated_ids(dict(enumerate(rows)), tell_lines=False)
     if faults:
         raise ManifestError(f"{faults[0]}; list the images in a manifest with an 'id' column")
     return Manifest(None, rows)
-
-
-def _check_record(
-    record: dict[str, str], root: Path, *, needed: Collection[str] | None
-) -> tuple[Row, list[str]]:
-    cells = {column: value.strip() for column, value in record.items()}
-    faults = []
-    image = root / cells["image"]
-    label = root / cells["label"] if cells["label"] else None
-    row_id = cells.get("id") or image_stem(image)
-    faults += _check_id(row_id)
-    if cells["split"] not in SPLITS:
-        faults.append(f"split '{cells['split']}'; expected train, val, test or empty")
-    if cells["split"] and not cells["source_id"]:
-        faults.append("source_id is empty; name the patient, slide or field of view")
-    mpp, mpp_fault = _read_mpp(cells.get("mpp", ""))
-    file_faults = _check_files(image, label, mpp)
-    spared = needed is not None and cells["split"] not in needed
-    if spared and all(_is_there(path) for path in (image, label) if path):
-        for fault in file_faults:
-            log.warning("%s", fault)
-        file_faults = []
-    faults += mpp_fault + file_faults
-    return Row(row_id, image, label, cells["split"], cells["source_id"], mpp, cells), faults
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long
-        return False
-
-
-def _check_id(row_id: str) -> list[str]:
-    if names_a_folder(row_id):
-        return []
-    shown = repr(row_id)[1:-1]
-    shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
-    return [
-        f"id '{shown}' cannot name a folder; use letters, digits, '-', '_' and '.', at most"
-        f" {LONGEST_ID_BYTES} bytes, no dot first"
-    ]
-
-
-def names_a_folder(row_id: str) -> bool:
-    """Whether an id can name a folder everywhere: no path, no control character, not too long.
-
-    Bytes of a file name that are no UTF-8 arrive as surrogates, which no file can hold.
-    """
-    refused = r"\x00-\x1f\x7f-\x9f\ud800-\udfff/\\"
-    plain = re.fullmatch(rf"[^{refused}.][^{refused}]*", row_id)
-    return bool(plain) and len(row_id.encode()) <= LONGEST_ID_BYTES
-
-
-def _read_mpp(text: str) -> tuple[float | None, list[str]]:
-    if not text:
-        return None, []
-    try:
-        mpp = float(text)
-    except ValueError:
-        mpp = float("nan")
-    if 0.01 <= mpp <= 100:
-        return mpp, []
-    return None, [f"mpp '{text}'; expected micrometres per pixel (0.01 to 100) or an empty cell"]
-
-
-def _check_files(image: Path, label: Path | None, mpp: float | None) -> list[str]:
-    try:
-        with open_slide(image, mpp=mpp) as slide:
-            shape = slide.shape
-        if label is None:
-            return []
-        with open_annotation(label) as annotation:
-            if annotation.shape != shape:
-                return [
-                    f"{label}: the label is {annotation.shape[0]} x {annotation.shape[1]} px, its"
-                    f" image {shape[0]} x {shape[1]} px; they must be the same"
-                ]
-            if shape[0] * shape[1] <= LARGEST_CHECKED_LABEL_PX:
-                return _check_ids(label, annotation.read(Box.of_shape(shape)))
-    except ImageError as error:
-        return [str(error)]
-    return []
-
-
-def _check_ids(label: Path, ids: npt.NDArray[np.integer]) -> list[str]:
-    pieces = ids_of_classes(ids)
-    if not pieces:
-        return []
-    return [
-        f"{label}: {describe_classes(pieces)}; number them, for instance with: nucleipel import"
-        " labels ... --set split_pieces=true"
-    ]
 
 
 def _repeated_rows(rows: Mapping[int, Row]) -> list[str]:
@@ -359,7 +226,7 @@ def _split_images(rows: Mapping[int, Row]) -> list[str]:
     """One image in two splits under another name, or as a copy of the same bytes."""
     of_size: dict[int, list[int]] = {}
     for line, row in rows.items():
-        if row.split and _is_there(row.image):
+        if row.split and is_there(row.image):
             of_size.setdefault(0 if row.image.is_dir() else row.image.stat().st_size, []).append(
                 line
             )

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Mask, draw, rasterize
+from nucleipel.io.annotations.polygons import require_coordinates
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     Asked,
-    require_coordinates,
     require_file,
     shape_of,
 )

@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from nucleipel.core.nucleus_rows import Ring
 from nucleipel.errors import ImageError
-from nucleipel.io.annotations.objects import Drawn, Ring, draw, number, rasterize
+from nucleipel.io.annotations.objects import Drawn, draw, number, rasterize
+from nucleipel.io.annotations.polygons import require_coordinates
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     Asked,
     files_below,
     image_for,
     images_below,
-    require_coordinates,
     require_folder,
     shape_of,
 )

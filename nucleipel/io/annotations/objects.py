@@ -1,11 +1,6 @@
 """From drawn nuclei to one instance map: the conventions of every importer.
 
-- **Pixel centers.** Pixel (0, 0) covers [0, 1) x [0, 1). A polygon is
-  rasterized with 8 x 8 sub-pixels; a pixel belongs to it when at least half
-  of them, by their centers, are inside.
-- **Holes.** Inside is what an odd number of rings surrounds, so an inner ring
-  is a hole; crossing outlines follow the same rule.
-- **Overlaps.** The smaller nucleus wins, of two of one size the later one.
+- **Pixels, holes, overlaps** are those of `nucleipel.io.annotations.raster`.
 - **Ids.** 1..n without gaps, in raster order of each nucleus's first pixel. A
   nucleus that others cover whole is gone; one that they cut stays one nucleus.
 """
@@ -15,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from skimage.draw import polygon
 
-SUB_PIXELS = 8
-
-Ring = npt.NDArray[np.float64]
+from nucleipel.core.nucleus_rows import Ring
+from nucleipel.io.annotations.polygons import Polygons
+from nucleipel.io.annotations.raster import covered, draw_ids, pixel_areas
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +45,22 @@ class Mask:
 
 
 def rasterize(rings: Sequence[Ring], shape: tuple[int, int]) -> Mask:
-    """The pixels of rings, (n, 2) arrays of (y, x), on an image of shape (height, width)."""
-    points = np.concatenate(rings)
-    low = np.clip(np.floor(points.min(axis=0)).astype(int), 0, shape)
-    high = np.clip(np.ceil(points.max(axis=0)).astype(int), 0, shape)
-    height, width = np.maximum(high - low, 0)
-    fine = np.zeros((height * SUB_PIXELS, width * SUB_PIXELS), bool)
-    for ring in rings if fine.size else ():
-        # skimage has pixel centers at whole numbers, here they lie at halves
-        inner = (ring - low) * SUB_PIXELS - 0.5
-        fine[polygon(inner[:, 0], inner[:, 1], fine.shape)] ^= True
-    share = fine.reshape(height, SUB_PIXELS, width, SUB_PIXELS).sum(axis=(1, 3))
-    return Mask(int(low[0]), int(low[1]), share >= SUB_PIXELS**2 // 2)
+    """The pixels of one polygon of rings (n, 2), (y, x), on an image of shape (height, width)."""
+    polygon = Polygons.of_outlines([[list(rings)]])
+    y0, x0, y1, x1 = np.clip(polygon.boxes[0], 0, [*shape, *shape]).tolist()
+    if y0 >= y1 or x0 >= x1:
+        return Mask(0, 0, np.zeros((0, 0), bool))
+    return Mask(y0, x0, covered(polygon, np.arange(y0, y1), np.arange(x0, x1)))
+
+
+def draw_polygons(polygons: Polygons, shape: tuple[int, int], *, min_area_px: int = 0) -> Drawn:
+    """The instance map of polygons on an image of shape (height, width)."""
+    sizes = pixel_areas(polygons, shape)
+    kept = np.flatnonzero(sizes >= max(min_area_px, 1))
+    rows, columns = (np.arange(length) for length in shape)
+    ids = number(draw_ids(polygons.take(kept), sizes[kept], rows, columns))
+    drawn = Drawn(ids)
+    return Drawn(ids, covered=len(kept) - drawn.count, small=len(polygons) - len(kept))
 
 
 def draw(masks: Iterable[Mask], shape: tuple[int, int], *, min_area_px: int = 0) -> Drawn:

@@ -13,9 +13,6 @@ from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.formats.suffixes import expected_suffixes, iter_images
 from nucleipel.io.slides.slide import image_stem
 
-FARTHEST_PX = 2.0**30
-"""No image is so large, and whole numbers of 32 bits still hold it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -85,22 +82,6 @@ def require_file(path: Path) -> None:
     if not path.is_file():
         kind = "is no regular file" if path.exists() else "no such file"
         raise ImageError(f"{path}: {kind}; check the path")
-
-
-def require_coordinates(where: str, ring: npt.NDArray[np.float64]) -> None:
-    """Check that the corners of a ring can be pixels of an image; `where` names it.
-
-    Raises
-    ------
-    ImageError
-        If one is not finite, or so far out that no image reaches there.
-    """
-    if not np.isfinite(ring).all():
-        raise ImageError(f"{where}: a coordinate is not finite; draw it again, or leave it out")
-    if np.abs(ring).max(initial=0) > FARTHEST_PX:
-        raise ImageError(
-            f"{where}: a coordinate of {np.abs(ring).max():.3g}; expected pixels of the image"
-        )
 
 
 def shape_of(image: Path) -> tuple[int, int]:

@@ -6,7 +6,6 @@ them. The bytes of a file depend on its rows only, not on how these came.
 
 import csv
 import json
-import struct
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from nucleipel.core.choices import GeoJson
-from nucleipel.core.nucleus_rows import NucleusRows, Outline, Ring, Write, closed_xy
+from nucleipel.core.nucleus_rows import NucleusRows, Write
+from nucleipel.core.wkb import to_wkb
 from nucleipel.io.nuclei.geojson import GEOJSON, GEOJSON_GZ, open_geojson
 
 TABLE, CSV_TABLE = "nuclei.parquet", "nuclei.csv"
 ROWS_PER_GROUP = 2**15
-WKB_POLYGON, WKB_MULTIPOLYGON = 3, 6
 
 
 def write_nuclei(
@@ -55,21 +54,6 @@ def write_nuclei(
     return count
 
 
-def wkb(outline: Outline) -> bytes:
-    """An outline as well-known binary, (x, y): a polygon, or a multipolygon of several."""
-    polygons = [
-        struct.pack("<BII", 1, WKB_POLYGON, len(rings)) + b"".join(map(_ring_bytes, rings))
-        for rings in outline
-    ]
-    if len(polygons) == 1:
-        return polygons[0]
-    return struct.pack("<BII", 1, WKB_MULTIPOLYGON, len(polygons)) + b"".join(polygons)
-
-
-def _ring_bytes(ring: Ring) -> bytes:
-    return struct.pack("<I", len(ring) + 1) + closed_xy(ring).astype("<f8").tobytes()
-
-
 @contextmanager
 def open_parquet(path: Path, about: dict[str, Any]) -> Iterator[Write]:
     """GeoParquet 1.1, zstd, in groups of `ROWS_PER_GROUP` rows."""
@@ -90,7 +74,7 @@ def open_parquet(path: Path, about: dict[str, Any]) -> Iterator[Write]:
         columns = {
             name: pa.array(values, from_pandas=True) for name, values in rows.columns.items()
         }
-        shapes = pa.array([wkb(outline) for outline in rows.outlines], pa.binary())
+        shapes = pa.array([to_wkb(outline) for outline in rows.outlines], pa.binary())
         kinds.update("Polygon" if len(line) == 1 else "MultiPolygon" for line in rows.outlines)
         waiting.append(pa.table({**columns, "geometry": shapes}))
         while sum(map(len, waiting)) >= ROWS_PER_GROUP:

@@ -71,7 +71,7 @@ class Slide(_Opened):
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Pixels (H, W, C) of a box; where it overhangs, the image is mirrored."""
-        return _read_mirrored(box, self.shape, self._read)
+        return read_mirrored(box, self.shape, self._read)
 
     def _read(self, box: Box) -> npt.NDArray[Any]:
         how = self.resolution
@@ -160,7 +160,7 @@ class Annotation(_Opened):
         ImageError
             If an id is negative or too large, or the map cannot be decoded.
         """
-        return _read_mirrored(box, self.shape, self._read)
+        return read_mirrored(box, self.shape, self._read)
 
     def _read(self, box: Box) -> npt.NDArray[np.integer]:
         ratio, (height, width) = self.resolution.ratio, self.image.shape
@@ -293,7 +293,11 @@ def image_stem(path: Path) -> str:
     return re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)
 
 
-def _read_mirrored(box: Box, shape: tuple[int, int], read: Any) -> npt.NDArray[Any]:
+def read_mirrored(box: Box, shape: tuple[int, int], read: Any) -> npt.NDArray[Any]:
+    """Read a box that may overhang an image of shape (height, width), which is mirrored there.
+
+    `read` gives the pixels of boxes that lie on the image.
+    """
     rows = reflected_indices(box.y0, box.y1, shape[0])
     columns = reflected_indices(box.x0, box.x1, shape[1])
     cover = Box(int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)

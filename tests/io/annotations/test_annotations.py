@@ -19,7 +19,7 @@ from nucleipel.cli.files import IMPORT_FORMATS
 from nucleipel.config import ImportConfig
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.errors import ImageError
-from nucleipel.io.annotations import FORMATS, qupath
+from nucleipel.io.annotations import FORMATS, geojson
 from nucleipel.io.annotations.coco import _uncompressed
 from nucleipel.io.annotations.objects import Mask, draw, number, rasterize
 from nucleipel.io.manifest import read_manifest
@@ -451,7 +451,7 @@ def test_refused_in_one_line(tmp_path: Path, kind: str, write: Write, message: s
 def test_what_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch) -> None:
     _save_image(tmp_path / "a.png")
     (tmp_path / "a.geojson.gz").write_bytes(gzip.compress(bytes(2**27), 1))
-    monkeypatch.setattr(qupath, "LARGEST_BYTES", 2**20)
+    monkeypatch.setattr(geojson, "LARGEST_BYTES", 2**20)
     with bounded(2**26):
         told = refusal("import", "qupath", tmp_path, "--out", tmp_path / "out")
     assert re.search(r"a\.geojson\.gz: over .* GiB; export it in parts", told), told

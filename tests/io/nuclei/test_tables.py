@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nucleipel.core.nucleus_rows import NucleusRows, Outline
-from nucleipel.io.nuclei.tables import ROWS_PER_GROUP, wkb, write_nuclei
+from nucleipel.core.wkb import to_wkb
+from nucleipel.io.nuclei.tables import ROWS_PER_GROUP, write_nuclei
 
 SQUARE = np.array([[0.0, 0.5], [0.0, 8.5], [8.0, 8.5], [8.0, 0.5]])
 HOLE = np.array([[2.0, 2.0], [3.0, 2.0], [3.0, 3.0], [2.0, 3.0]])
@@ -59,8 +60,8 @@ def _polygon_bytes(data: bytes) -> int:
 def test_outlines_as_well_known_binary() -> None:
     ring = [(0.5, 0.0), (8.5, 0.0), (8.5, 8.0), (0.5, 8.0), (0.5, 0.0)]
     hole = [(2.0, 2.0), (2.0, 3.0), (3.0, 3.0), (3.0, 2.0), (2.0, 2.0)]
-    assert _read_wkb(wkb([[SQUARE, HOLE]])) == [[ring, hole]]
-    assert _read_wkb(wkb([[SQUARE], [HOLE]])) == [[ring], [hole]]
+    assert _read_wkb(to_wkb([[SQUARE, HOLE]])) == [[ring, hole]]
+    assert _read_wkb(to_wkb([[SQUARE], [HOLE]])) == [[ring], [hole]]
 
 
 def test_a_table_of_parts(tmp_path: Path) -> None:

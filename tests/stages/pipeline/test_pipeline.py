@@ -28,9 +28,9 @@ from nucleipel.config import (
 )
 from nucleipel.core.geometry import reflected_indices
 from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.wkb import to_wkb
 from nucleipel.errors import CheckpointError, ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import manifest_of_images, read_manifest
-from nucleipel.io.nuclei.tables import wkb
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.io.stores.predictions import open_predictions
@@ -212,7 +212,7 @@ def test_instances_come_in_files_that_agree(ran: Path, tiny_set) -> None:
     features = json.loads((folder / "nuclei.geojson").read_text())["features"]
     for feature, row in zip(features, rows, strict=True):
         (ring,) = feature["geometry"]["coordinates"]
-        assert wkb([[np.array(ring[:-1])[:, ::-1]]]) == row["geometry"]
+        assert to_wkb([[np.array(ring[:-1])[:, ::-1]]]) == row["geometry"]
         assert feature["properties"]["measurements"]["id"] == row["id"]
         assert feature["properties"]["measurements"]["area_px"] == row["area_px"]
     overlay = np.asarray(Image.open(folder / "overlay.png"))

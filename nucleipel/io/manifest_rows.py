@@ -1,0 +1,181 @@
+"""One row of a manifest, and the checks of what it says and of the files it names."""
+
+import logging
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.core.geometry import Box
+from nucleipel.errors import ImageError, ManifestError
+from nucleipel.io.annotations.annotation import Annotation, load_annotation
+from nucleipel.io.annotations.class_maps import describe_classes, ids_of_classes
+from nucleipel.io.annotations.region import is_polygon_file
+from nucleipel.io.slides.slide import image_stem, open_annotation, open_slide
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test", "")
+LONGEST_ID_BYTES = 240
+"""Names that are derived from an id, such as `.<id>.tif.partial`, must fit in 255 bytes."""
+LARGEST_CHECKED_LABEL_PX = 2**24
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image of a manifest; paths are resolved, and None where the cell is empty.
+
+    `columns` holds every cell as it stands, also those of columns that mean
+    nothing here. `region` is the file of what was annotated completely; without
+    one, that is all of the image.
+    """
+
+    id: str
+    image: Path
+    label: Path | None
+    split: str
+    source_id: str
+    mpp: float | None
+    columns: Mapping[str, str]
+    region: Path | None = None
+
+    def load_annotation(self, shape: tuple[int, int]) -> Annotation:
+        """The annotation of the image, whose level 0 is (height, width).
+
+        Raises
+        ------
+        ManifestError
+            If the row has no label.
+        ImageError
+            If a file of polygons or a region cannot be read, or does not fit the image.
+        """
+        return load_annotation(self.require_label(), self.region, shape)
+
+    def require_label(self) -> Path:
+        """The label's path.
+
+        Raises
+        ------
+        ManifestError
+            If the row has none.
+        """
+        if self.label is None:
+            raise ManifestError(
+                f"image '{self.id}' has no label in the manifest; fill the cell or drop the row"
+            )
+        return self.label
+
+
+def check_record(
+    record: dict[str, str], root: Path, *, needed: Collection[str] | None
+) -> tuple[Row, list[str]]:
+    """Make a row of its cells, and say what is wrong with it.
+
+    Relative paths start at `root`; of splits that are not `needed`, a file that
+    is there but cannot be read is only warned of.
+    """
+    cells = {column: value.strip() for column, value in record.items()}
+    faults = []
+    image = root / cells["image"]
+    label = root / cells["label"] if cells["label"] else None
+    region = root / cells["region"] if cells.get("region") else None
+    row_id = cells.get("id") or image_stem(image)
+    faults += check_id(row_id)
+    if cells["split"] not in SPLITS:
+        faults.append(f"split '{cells['split']}'; expected train, val, test or empty")
+    if cells["split"] and not cells["source_id"]:
+        faults.append("source_id is empty; name the patient, slide or field of view")
+    mpp, mpp_fault = _read_mpp(cells.get("mpp", ""))
+    if region and not label:
+        faults.append("a region, but no label; name the nuclei that were annotated in it")
+    file_faults = _check_files(image, label, region, mpp)
+    spared = needed is not None and cells["split"] not in needed
+    if spared and all(is_there(path) for path in (image, label, region) if path):
+        for fault in file_faults:
+            log.warning("%s", fault)
+        file_faults = []
+    faults += mpp_fault + file_faults
+    split, source_id = cells["split"], cells["source_id"]
+    return Row(row_id, image, label, split, source_id, mpp, cells, region), faults
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path exists; False for a name that is too long to."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def check_id(row_id: str) -> list[str]:
+    """Say what is wrong with an id, if anything."""
+    if names_a_folder(row_id):
+        return []
+    shown = repr(row_id)[1:-1]
+    shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
+    return [
+        f"id '{shown}' cannot name a folder; use letters, digits, '-', '_' and '.', at most"
+        f" {LONGEST_ID_BYTES} bytes, no dot first"
+    ]
+
+
+def names_a_folder(row_id: str) -> bool:
+    """Whether an id can name a folder everywhere: no path, no control character, not too long.
+
+    Bytes of a file name that are no UTF-8 arrive as surrogates, which no file can hold.
+    """
+    refused = r"\x00-\x1f\x7f-\x9f\ud800-\udfff/\\"
+    plain = re.fullmatch(rf"[^{refused}.][^{refused}]*", row_id)
+    return bool(plain) and len(row_id.encode()) <= LONGEST_ID_BYTES
+
+
+def _read_mpp(text: str) -> tuple[float | None, list[str]]:
+    if not text:
+        return None, []
+    try:
+        mpp = float(text)
+    except ValueError:
+        mpp = float("nan")
+    if 0.01 <= mpp <= 100:
+        return mpp, []
+    return None, [f"mpp '{text}'; expected micrometres per pixel (0.01 to 100) or an empty cell"]
+
+
+def _check_files(
+    image: Path, label: Path | None, region: Path | None, mpp: float | None
+) -> list[str]:
+    try:
+        with open_slide(image, mpp=mpp) as slide:
+            shape = slide.shape
+        if label is None:
+            return []
+        if region is not None or is_polygon_file(label):
+            load_annotation(label, region, shape)
+        return [] if is_polygon_file(label) else _check_map(label, shape)
+    except ImageError as error:
+        return [str(error)]
+
+
+def _check_map(label: Path, shape: tuple[int, int]) -> list[str]:
+    with open_annotation(label) as annotation:
+        if annotation.shape != shape:
+            return [
+                f"{label}: the label is {annotation.shape[0]} x {annotation.shape[1]} px, its"
+                f" image {shape[0]} x {shape[1]} px; they must be the same"
+            ]
+        if shape[0] * shape[1] <= LARGEST_CHECKED_LABEL_PX:
+            return _check_ids(label, annotation.read(Box.of_shape(shape)))
+    return []
+
+
+def _check_ids(label: Path, ids: npt.NDArray[np.integer]) -> list[str]:
+    pieces = ids_of_classes(ids)
+    if not pieces:
+        return []
+    return [
+        f"{label}: {describe_classes(pieces)}; number them, for instance with: nucleipel import"
+        " labels ... --set split_pieces=true"
+    ]
