@@ -36,8 +36,8 @@ def outline_of_wkb(content: bytes) -> Outline:
     """
     try:
         outline, end = _read(content, 0)
-    except (struct.error, KeyError, IndexError) as error:
-        raise ValueError("no well-known binary") from error
+    except (struct.error, KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"no well-known binary: {error}") from error
     if end != len(content):
         raise ValueError("no well-known binary: it goes on after its end")
     return outline

@@ -28,8 +28,8 @@ from nucleipel.core.progress import track
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import Sample, build_sample
 from nucleipel.data.sampling_order import drawn_item_of, item_of
+from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.slides.slide import open_annotation
 from nucleipel.io.slides.slide_reader import Reading
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class AnnotatedImage:
     """
 
     image: Path
-    label: Path
+    annotation: Annotation
     mpp: float | None
     reading: Reading
     shape: tuple[int, int]
@@ -54,7 +54,7 @@ class AnnotatedImage:
         # opened anew for each window: handles shared by forked workers would share their position
         with (
             self.reading.open(self.image, mpp=self.mpp) as slide,
-            open_annotation(self.label, resolution=slide.resolution) as annotation,
+            self.annotation.open(slide.resolution) as annotation,
         ):
             return self.intensity.normalize(slide.read(box)), annotation.read(box)
 
@@ -73,7 +73,7 @@ def annotated_images(manifest: Manifest, reading: Reading) -> list[AnnotatedImag
             images.append(
                 AnnotatedImage(
                     image=row.image,
-                    label=row.require_label(),
+                    annotation=row.load_annotation(slide.resolution.source_shape),
                     mpp=row.mpp,
                     reading=reading,
                     shape=slide.shape,

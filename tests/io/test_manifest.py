@@ -1,11 +1,15 @@
 """Manifests: every row is checked before work, and all faults are told at once."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from support.command_line import refusal
 
 from nucleipel.errors import ImageError, ManifestError
@@ -13,6 +17,7 @@ from nucleipel.io.manifest import manifest_of_images, read_manifest
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 
 HEADER = "image,label,split,source_id,mpp,id\n"
+WITH_REGION = "image,label,split,source_id,mpp,id,region\n"
 
 
 @pytest.fixture
@@ -57,6 +62,73 @@ def test_paths_start_at_the_data_root(
     assert read_manifest(path, data_root=folder).rows[0].image == folder / "a.ome.tif"
     with pytest.raises(ManifestError, match=r"line 2: .*a\.ome\.tif: no such file"):
         read_manifest(path)
+
+
+@pytest.fixture
+def drawn(folder: Path) -> Path:
+    """Labels and regions as polygons: on the image of 8 x 9 px, and far from it."""
+    for name, x in (("near", 2), ("far", 40)):
+        for kind in ("detection", "annotation"):
+            corners = [[x, 2], [x + 4, 2], [x + 4, 6], [x, 6], [x, 2]]
+            feature = {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": [corners]},
+                "properties": {"objectType": kind},
+            }
+            text = json.dumps({"type": "FeatureCollection", "features": [feature]})
+            (folder / f"{name}_{kind}.geojson").write_text(text)
+    (folder / "none.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    (folder / "bad.parquet").write_bytes(b"PAR1")
+    pq.write_table(pa.table({"id": [1]}), folder / "plain.parquet")
+    Image.fromarray(np.ones((8, 4), np.uint8)).save(folder / "tall.png")
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(folder / "empty.png")
+    Image.fromarray(np.ones((8, 9), np.uint8)).save(folder / "lossy.jpg")
+    return folder
+
+
+def test_labels_and_regions_may_be_polygons(drawn: Path, caplog) -> None:
+    for label in ("near_detection.geojson", "none.geojson", "a_label.tif"):
+        for region in ("near_annotation.geojson", "a_label.tif" if label != "a_label.tif" else ""):
+            if region == "a_label.tif":
+                write_annotation(drawn / region, np.eye(8, 9, dtype=np.uint16))
+            text = WITH_REGION + f"a.ome.tif,{label},train,p,,,{region}\n"
+            (row,) = read_manifest(_manifest(drawn, text)).rows
+            assert row.region == (drawn / region if region else None)
+    assert "none.geojson: no nucleus lies in the region" in caplog.text
+
+
+def test_a_region_counts_in_the_fingerprint(drawn: Path) -> None:
+    def fingerprint(region: str) -> str:
+        text = WITH_REGION + f"a.ome.tif,a_label.tif,train,p,,,{region}\n"
+        return read_manifest(_manifest(drawn, text)).fingerprint()
+
+    assert fingerprint("") != fingerprint("near_annotation.geojson")
+
+
+@pytest.mark.parametrize(
+    ("label", "region", "message"),
+    [
+        ("gone.geojson", "", r"gone\.geojson: no such file"),
+        ("near_detection.geojson", "gone.geojson", r"gone\.geojson: no such file; .* region"),
+        ("", "near_annotation.geojson", "a region, but no label; name the nuclei"),
+        ("far_detection.geojson", "", r"far_d.*: all 1 nuclei lie outside the image of 8 x 9 px"),
+        ("a_label.tif", "far_annotation.geojson", "feature 0: this region lies outside the image"),
+        ("a_label.tif", "near_detection.geojson", "holds no region; expected polygons of what"),
+        ("a_label.tif", "none.geojson", "holds no region"),
+        ("a_label.tif", "empty.png", r"empty\.png: holds no region: all of it is 0"),
+        ("a_label.tif", "tall.png", r"picture of 8 x 4 px, its image has 8 x 9 px; expected"),
+        ("a_label.tif", "lossy.jpg", r"lossy\.jpg: JPEG blurs the region's edges"),
+        ("bad.parquet", "", r"bad\.parquet: cannot be read as Parquet"),
+        ("plain.parquet", "", r"plain\.parquet: has no column 'geometry'; expected GeoParquet"),
+    ],
+)
+def test_faults_of_labels_and_regions_are_named(
+    drawn: Path, label: str, region: str, message: str
+) -> None:
+    path, out = _manifest(drawn, WITH_REGION + f"a.ome.tif,{label},train,p,,,{region}\n"), "out"
+    told = refusal("tile", "--manifest", path, "--out", drawn / out, untouched=drawn / out)
+    assert told.startswith(f"{path}: line 2: ")
+    assert re.search(message, told), told
 
 
 @pytest.mark.parametrize(

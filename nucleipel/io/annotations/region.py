@@ -93,8 +93,6 @@ def _read_picture(path: Path, shape: tuple[int, int]) -> Polygons:
         runs, coarse, step = _runs(path, picture)
     finally:
         picture.close()
-    if not len(runs):
-        raise ImageError(f"{path}: holds no region: all of it is 0")
     count, pieces = cv2.connectedComponents(coarse, connectivity=8)
     piece = pieces[runs[:, 0] // step, runs[:, 2] // step]
     runs = runs[np.argsort(piece, kind="stable")]
@@ -132,9 +130,8 @@ def _runs(
     runs: list[npt.NDArray[np.int64]] = []
     rows = max(STRIP_PX // width // step, 1) * step
     for top in range(0, height, rows):
-        held: npt.NDArray[np.bool_] = picture.read(
-            0, Box(top, 0, min(top + rows, height), width)
-        ).any(axis=-1)
+        strip = Box(top, 0, min(top + rows, height), width)
+        held = np.logical_or.reduce(picture.read(0, strip), axis=-1)
         edges = np.diff(np.pad(held, ((0, 0), (1, 1))).astype(np.int8), axis=1)
         row, start = np.nonzero(edges == 1)
         stop = np.nonzero(edges == -1)[1]
@@ -144,6 +141,8 @@ def _runs(
         columns = np.logical_or.reduceat(held, np.arange(0, width, step), axis=1)
         part = np.logical_or.reduceat(columns, np.arange(0, len(held), step), axis=0)
         coarse[top // step : top // step + len(part)] = part
+    if not coarse.any():
+        raise ImageError(f"{path}: holds no region: all of it is 0")
     return _joined(np.concatenate(runs)), coarse, step
 
 

@@ -23,7 +23,6 @@ from nucleipel.io.evaluation_report import write_table
 from nucleipel.io.figure import write_figure
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import claim_output
-from nucleipel.io.slides.slide import open_annotation
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.losses import PELoss, pull_towards_annotation
 from nucleipel.losses.pel import FORMS
@@ -118,7 +117,8 @@ def _draw_image(
             )[: len(CLASSES)]
             for name, model in models.items()
         }
-        with open_annotation(row.require_label(), resolution=slide.resolution) as annotation:
+        known = row.load_annotation(slide.resolution.source_shape)
+        with known.open(slide.resolution) as annotation:
             ids = annotation.read(Box.of_shape(slide.shape))
         targets = class_targets(ids, boundary_px=description.boundary_px)
         onehot = one_hot(targets)

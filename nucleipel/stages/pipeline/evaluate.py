@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from nucleipel.config import EvaluateConfig
+from nucleipel.core.geometry import Box
 from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
 from nucleipel.io.evaluation_report import write_report
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.nuclei.image_output import missing_images, read_instance_map
-from nucleipel.io.slides.slide import read_annotation
+from nucleipel.io.slides.slide import open_slide
 from nucleipel.metrics.scores import ImageScore, mean, pool
 
 log = logging.getLogger(__name__)
@@ -92,8 +93,11 @@ def summarize(scores: Sequence[ImageScore]) -> dict[str, Any]:
 
 
 def _score(row: Row, instances: Path, ap_thresholds: Sequence[float]) -> ImageScore:
-    annotation = read_annotation(row.require_label())
+    with open_slide(row.image, mpp=row.mpp) as slide:
+        frame = slide.resolution
     prediction = read_instance_map(instances, row.id)
+    with row.load_annotation(frame.shape).open(frame) as reader:
+        annotation = reader.read(Box.of_shape(frame.shape))
     if annotation.shape != prediction.shape:
         raise ImageError(
             f"{instances / row.id}: the instance map is {prediction.shape[0]} x"

@@ -10,7 +10,6 @@ from nucleipel.core.geometry import Box
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.manifest import Row
-from nucleipel.io.slides.slide import open_annotation
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.stores.predictions import Prediction
 from nucleipel.metrics.scores import ImageScore, pool
@@ -62,8 +61,7 @@ class Judge:
 
 def _read_annotation(row: Row, reading: Reading) -> npt.NDArray[np.integer]:
     """A row's instance map in the frame that its image was predicted in."""
-    with (
-        reading.open(row.image, mpp=row.mpp) as slide,
-        open_annotation(row.require_label(), resolution=slide.resolution) as annotation,
-    ):
-        return annotation.read(Box.of_shape(annotation.shape))
+    with reading.open(row.image, mpp=row.mpp) as slide:
+        known = row.load_annotation(slide.resolution.source_shape)
+        with known.open(slide.resolution) as annotation:
+            return annotation.read(Box.of_shape(slide.shape))

@@ -17,7 +17,6 @@ from nucleipel.core.progress import track
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.errors import ManifestError, StoreError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
-from nucleipel.io.slides.slide import open_annotation
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.stores.patches import (
     PatchRow,
@@ -224,13 +223,11 @@ def read_patches(
         first += len(boxes)
         if not tiles:
             continue
-        label = image.row.require_label()
-        with (
-            plan.reading.open(image.row.image, mpp=image.row.mpp) as slide,
-            open_annotation(label, resolution=slide.resolution) as annotation,
-        ):
-            for box in tiles:
-                yield to_channels(slide.read(box), plan.reading.channels), annotation.read(box)
+        with plan.reading.open(image.row.image, mpp=image.row.mpp) as slide:
+            known = image.row.load_annotation(slide.resolution.source_shape)
+            with known.open(slide.resolution) as annotation:
+                for box in tiles:
+                    yield to_channels(slide.read(box), plan.reading.channels), annotation.read(box)
 
 
 def describe_intensity(image: PlannedImage, reading: Reading) -> dict[str, Any]:
