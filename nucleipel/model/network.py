@@ -1,4 +1,4 @@
-"""The networks: MONAI's U-Nets.
+"""The networks: MONAI's U-Nets, built layer for layer in `nucleipel.model.unet`.
 
 With BatchNorm, because in eval mode it makes the output at a pixel depend on a
 bounded window only, which exact tiling needs. InstanceNorm (MONAI's default)
@@ -18,6 +18,7 @@ from torch import nn
 
 from nucleipel.errors import CheckpointError
 from nucleipel.model.stride import Family, Norm, network_stride
+from nucleipel.model.unet import BasicUNet, Convolution, UNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +78,20 @@ def build_network(spec: NetworkSpec) -> nn.Module:
     The first outputs are the logits of the classes; the last one is the logit
     of the distance to the nucleus' edge. `to_probabilities` tells them apart.
     """
-    from monai.networks.nets import BasicUNet, UNet
-
     pixels = spec.block_px**2
+    inputs, outputs = spec.in_channels * pixels, (spec.classes + 1) * pixels
     core: nn.Module
     if spec.family == "unet":
         core = UNet(
-            spatial_dims=2,
-            in_channels=spec.in_channels * pixels,
-            out_channels=(spec.classes + 1) * pixels,
+            inputs,
+            outputs,
             channels=spec.features,
             strides=(2 // spec.block_px,) + (2,) * (len(spec.features) - 2),
-            num_res_units=spec.residual_units,
+            residual_units=spec.residual_units,
             norm=spec.norm,
         )
     else:
-        core = BasicUNet(
-            spatial_dims=2,
-            in_channels=spec.in_channels * pixels,
-            out_channels=(spec.classes + 1) * pixels,
-            features=spec.features,
-            norm=spec.norm,
-        )
+        core = BasicUNet(inputs, outputs, features=spec.features, norm=spec.norm)
     if spec.block_px == 1:
         return core
     return nn.Sequential(nn.PixelUnshuffle(spec.block_px), core, nn.PixelShuffle(spec.block_px))
@@ -117,7 +110,6 @@ def fold_batch_norm(network: nn.Module) -> None:
     weights does both, and values go through memory once less. Outputs are equal up to
     rounding. InstanceNorm, which depends on what it sees, stays.
     """
-    from monai.networks.blocks import Convolution
     from torch.nn.utils import fuse_conv_bn_eval
 
     network.eval()
