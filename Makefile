@@ -1,15 +1,21 @@
-# `make demo` and `make test` set up a virtual environment in .venv first.
+# Every target sets up a virtual environment in .venv first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: demo test lint clean
+.PHONY: setup demo test test-fast lint clean
+
+setup: $(VENV)/ready
 
 demo: $(VENV)/ready
 	$(BIN)/nucleipel demo --out demo_out
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST)
+
+test-fast: lint
+	$(PYTEST) -m "not slow and not slurm and not browser and not data"
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

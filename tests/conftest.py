@@ -9,6 +9,18 @@ import pytest
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
+NEEDS = {"real_data": "data", "slurm": "slurm", "chromium": "browser"}
+"""The marker of every test that uses a fixture, directly or through another fixture."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what they need; `slow` stands at the tests themselves."""
+    for item in items:
+        for fixture, marker in NEEDS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+
+
 @dataclass(frozen=True)
 class TinySet:
     """Three generated slides, one a split, in a folder with their manifest."""

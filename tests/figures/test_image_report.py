@@ -229,7 +229,9 @@ def test_a_picture_is_made_to_fit() -> None:
     assert len(data_uri_within(noise, 20_000)) <= 20_000
 
 
-def _chromium() -> str:
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the browser."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if not found:
         if os.environ.get("NUCLEIPEL_REQUIRE_CHROMIUM"):
@@ -238,11 +240,11 @@ def _chromium() -> str:
     return found
 
 
-def _open(page: Path, shot: Path, *options: str) -> list[str]:
-    """Open a page in Chromium, take a picture, return what the console said."""
+def _open(chromium: str, page: Path, shot: Path, *options: str) -> list[str]:
+    """Open a page in the browser, take a picture, return what the console said."""
     ran = subprocess.run(
         [
-            _chromium(),
+            chromium,
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
@@ -263,25 +265,25 @@ def _open(page: Path, shot: Path, *options: str) -> list[str]:
     return [line for line in ran.stderr.splitlines() if ":CONSOLE" in line]
 
 
-def test_a_browser_opens_it_without_complaint(page: str, tmp_path: Path) -> None:
+def test_a_browser_opens_it_without_complaint(chromium: str, page: str, tmp_path: Path) -> None:
     path, shot = tmp_path / "report.html", tmp_path / "shot.png"
     path.write_text(page, encoding="utf-8")
-    assert _open(path, shot) == []
+    assert _open(chromium, path, shot) == []
     light = np.asarray(Image.open(shot).convert("RGB"))
     assert light.shape[:2] == (2600, 1280)
     colors = np.unique(light[::4, ::4].reshape(-1, 3), axis=0)
     assert len(colors) > 1000, "the pictures are not drawn"
     assert light[5, 5].min() > 200
-    _open(path, shot, "--blink-settings=preferredColorScheme=0")
+    _open(chromium, path, shot, "--blink-settings=preferredColorScheme=0")
     dark = np.asarray(Image.open(shot).convert("RGB"))
     assert dark[5, 5].max() < 60
 
 
-def test_a_complaint_of_the_browser_would_be_seen(page: str, tmp_path: Path) -> None:
+def test_a_complaint_of_the_browser_would_be_seen(chromium: str, page: str, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     for bad in ("<script>1</script>", '<img src="missing.png">'):
         path.write_text(page.replace("</main>", f"{bad}</main>"), encoding="utf-8")
-        assert _open(path, tmp_path / "shot.png")
+        assert _open(chromium, path, tmp_path / "shot.png")
 
 
 class _Huge:
