@@ -40,6 +40,11 @@ class Lock:
     wait_seconds : float
         How long to try.
 
+    Attributes
+    ----------
+    deaths : int
+        How many processes in a row ended without releasing it: the file that they left says so.
+
     Raises
     ------
     HeldError
@@ -50,6 +55,7 @@ class Lock:
 
     def __init__(self, path: Path, *, wait_seconds: float = 0.0) -> None:
         self.path = path
+        self.deaths = 0
         self._descriptor: int | None = None
         self._process = os.getpid()
         deadline = time.monotonic() + wait_seconds
@@ -60,11 +66,13 @@ class Lock:
                     raise HeldError(_read_holder(path))
                 time.sleep(0.05)
         # through this descriptor: closing another one of the file would drop the lock
-        left = _holder(os.pread(self._descriptor, 4096, 0))
+        content = os.pread(self._descriptor, 4096, 0)
+        left = _holder(content)
         if left != NOBODY:
             log.info("%s: taken over from %s, which did not finish", path.parent, left)
+            self.deaths = 1 + int(json.loads(content).get("deaths", 0))
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(_myself()).encode(), 0)
+        os.pwrite(self._descriptor, json.dumps({**_myself(), "deaths": self.deaths}).encode(), 0)
 
     def release(self) -> None:
         """Let go; the file disappears."""

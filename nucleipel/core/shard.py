@@ -1,6 +1,6 @@
-"""The share of a job array's task: `3/8` is every eighth image, from the third on."""
+"""What one process does of a run that several share: a shard of the parts of all images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -8,8 +8,38 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Part `number` of `count` of one image, from 1; a small image has one part, itself."""
+
+    image: str
+    number: int = 1
+    count: int = 1
+
+    def __str__(self) -> str:
+        return self.image if self.count == 1 else f"{self.image}-{self.number}-of-{self.count}"
+
+
+def parts_of(counts: Mapping[str, int]) -> list[Part]:
+    """The parts of all images, image by image; `counts` has the number of parts of each.
+
+    Examples
+    --------
+    >>> [str(part) for part in parts_of({"slide": 2, "tile": 1})]
+    ['slide-1-of-2', 'slide-2-of-2', 'tile']
+    """
+    return [
+        Part(image, number, count)
+        for image, count in counts.items()
+        for number in range(1, count + 1)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class Shard:
-    """Task `number` of `count`, from 1; (0, 0) is none: the run that only closes the output."""
+    """Task `number` of `count`, from 1: of 3/8, every eighth part from the third on.
+
+    (0, 0) has no parts: the run that only closes the output.
+    """
 
     number: int
     count: int

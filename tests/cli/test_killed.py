@@ -23,7 +23,8 @@ from nucleipel.data.synthetic.probability_map import build_probability_map
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.write_slide import write_slide
-from nucleipel.io.stores.predictions import shard_boxes, write_prediction
+from nucleipel.io.stores.stored_map import shard_boxes
+from nucleipel.io.stores.write_predictions import PredictedImage, write_prediction
 
 
 def _kill_when(reached: Callable[[], bool], out: Path, *arguments: object) -> None:
@@ -67,11 +68,10 @@ def stitched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         store,
         "slide",
         ((box, build_probability_map(box, seed=4)) for box in shard_boxes(shape, core_px=256)),
-        image=image,
-        resolution=Resolution.pixel_for_pixel(shape, 0.5),
+        PredictedImage(image, Resolution.pixel_for_pixel(shape, 0.5)),
+        np.zeros((350, 2250, 3), np.uint8),
         maps=4,
         core_px=256,
-        thumbnail=np.zeros((350, 2250, 3), np.uint8),
     )
     output.commit(images=["slide"], instances={})
     out = store.parent / "whole"

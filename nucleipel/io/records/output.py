@@ -141,7 +141,7 @@ def read_written(folder: Path, record: dict[str, Any]) -> dict[str, str]:
 
 def journals_of(folder: Path) -> list[Path]:
     """The journals of a stage at work: in its folder, or in each image's."""
-    return [*folder.glob(f"{JOURNAL}*"), *folder.glob(f"*/{JOURNAL}")]
+    return [*folder.glob(f"{JOURNAL}*"), *folder.glob(f"*/{JOURNAL}*")]
 
 
 def claim_output(
@@ -195,8 +195,8 @@ def claim_output(
 
 
 @contextmanager
-def holding(folder: Path, part: str, *, kind: str = "image") -> Iterator[None]:
-    """Work on one part of a shared output, an image mostly, alone.
+def holding(folder: Path, part: str, *, kind: str = "image") -> Iterator[Lock]:
+    """Work on one part of a shared output, an image mostly, alone; its `deaths` are of this work.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def holding(folder: Path, part: str, *, kind: str = "image") -> Iterator[None]:
     except HeldError as error:
         raise OutputError(f"{folder}: {error} is at work on {kind} '{part}'") from error
     with lock:
-        yield
+        yield lock
 
 
 def _require_same(

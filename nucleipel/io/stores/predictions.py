@@ -4,30 +4,22 @@
         <id>/map        (C, H, W) uint8: background, interior, boundary, distance
         <id>/thumbnail  (h, w, 3) uint8, the image at most 2048 px wide, for overlays
         <id>/image.json written last: the image, how it was read, shards, what was skipped
-        <id>/.written   while it is at work: hashes of the finished files
+        <id>/.written*  while it is at work: hashes of the finished files
         nucleipel.json  record of the whole run
 
-Chunks are the cores of the window grid; a shard is written once, whole.
+`stored_map.py` says how a map is cut; `write_predictions.py` writes.
 """
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
-from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
-from zarr.errors import ContainsGroupError
 
-from nucleipel.core.atomic import read_sealed_json, write_sealed_json
-from nucleipel.core.geometry import Box
-from nucleipel.core.stopping import in_steps
-from nucleipel.core.stopwatch import Stopwatch
-from nucleipel.core.threads import behind
+from nucleipel.core.atomic import read_sealed_json
 from nucleipel.errors import ImageError, StoreError
 from nucleipel.io.records.checksums import Written, count_present, require_whole
 from nucleipel.io.records.fingerprint import fingerprint
@@ -37,19 +29,20 @@ from nucleipel.io.slides.formats.channels import as_rgb
 from nucleipel.io.slides.formats.stored_image import SourceFrame
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
+from nucleipel.io.stores.stored_map import MAP, META, Glass, MapLayout, StoredMap
 
-MAP, THUMBNAIL, IMAGE_RECORD, META = "map", "thumbnail", "image.json", "zarr.json"
+THUMBNAIL, IMAGE_RECORD = "thumbnail", "image.json"
 THUMBNAIL_FILES = (f"{THUMBNAIL}/{META}", f"{THUMBNAIL}/c/0/0/0")
-CORES_PER_SHARD = 4
-NOT_TOLD: Mapping[str, Any] = MappingProxyType({})
+NOT_REPORTED: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """One image's finished prediction; the map is in the working frame of `resolution`.
 
-    `tissue` tells what was skipped as glass, `written` holds the hashes of its files;
-    `canonical_map` is False if the map depends on how the image was cut into windows.
+    `shards` is the number of shards that were written, `glass` the cores that were skipped,
+    `tissue` says why; `written` holds the hashes of its files; `canonical_map` is False if the map
+    depends on how the image was cut into windows.
     """
 
     id: str
@@ -59,6 +52,7 @@ class Prediction:
     image_fingerprint: str
     channel: int | None
     shards: int
+    glass: Glass | None
     tissue: Mapping[str, Any]
     canonical_map: bool
     written: Mapping[str, str]
@@ -83,7 +77,7 @@ class Prediction:
             raise StoreError(f"{self.image}: has changed since it was predicted; predict again")
         return Slide(as_rgb(image) if resolution.source.as_color else image, resolution)
 
-    def open_map(self) -> "StoredMap":
+    def open_map(self) -> StoredMap:
         """The (C, H, W) uint8 map, read by parts.
 
         Raises
@@ -98,7 +92,7 @@ class Prediction:
             raise StoreError(
                 f"{self.folder}: has {found} shards, its record says {self.shards}; predict again"
             )
-        return StoredMap(self.folder / MAP)
+        return StoredMap(self.folder / MAP, glass=self.glass)
 
     def read_map(self) -> npt.NDArray[np.uint8]:
         """The whole (C, H, W) uint8 map.
@@ -121,36 +115,6 @@ class Prediction:
         for name in THUMBNAIL_FILES:
             require_whole(self.folder, name, self.written, again="predict")
         return StoredMap(self.folder / THUMBNAIL)[:, :, :]
-
-
-class StoredMap:
-    """A stored array of three axes that is read when it is indexed, in several threads at will.
-
-    Raises
-    ------
-    StoreError
-        If it, or a part that is asked for, cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._array = zarr.open_array(path, mode="r")
-        except Exception as error:
-            raise self._unreadable(error) from error
-        self.shape: tuple[int, int, int] = self._array.shape  # type: ignore[assignment]
-        self.dtype = np.dtype(self._array.dtype)
-
-    def __getitem__(self, index: tuple[slice, slice, slice]) -> npt.NDArray[np.uint8]:
-        try:
-            return np.asarray(self._array[index])
-        except Exception as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> StoreError:
-        return StoreError(
-            f"{self._path.parent}: {self._path.name} cannot be read: {error}; predict again"
-        )
 
 
 @dataclass(frozen=True)
@@ -197,22 +161,8 @@ class Predictions:
         raise StoreError(f"{self.path}: image '{image_id}' is not predicted; predict it first")
 
 
-def shard_boxes(shape: tuple[int, int], *, core_px: int) -> list[Box]:
-    """The parts of an image of shape (height, width) that are predicted and written in one go."""
-    side = core_px * CORES_PER_SHARD
-    return [
-        Box(y, x, y + side, x + side).clip(shape)
-        for y in range(0, shape[0], side)
-        for x in range(0, shape[1], side)
-    ]
-
-
-def is_predicted(store: Path, image_id: str) -> bool:
-    """Whether an earlier go of the same run finished this image."""
-    return _is_whole(Written(store / image_id))
-
-
-def _is_whole(written: Written) -> bool:
+def is_whole(written: Written) -> bool:
+    """Whether all files of an image are there, by its journals and its record."""
     fixed = (META, f"{MAP}/{META}", *THUMBNAIL_FILES, IMAGE_RECORD)
     if not all(name in written for name in fixed):
         return False
@@ -224,104 +174,12 @@ def _is_whole(written: Written) -> bool:
     return len(shards) == fields["shards"] and all(name in written for name in shards)
 
 
-def parts_left(store: Path, image_id: str, parts: Iterable[Box], *, core_px: int) -> list[Box]:
-    """Those of an image's `shard_boxes` that an earlier go of the same run did not write."""
-    written = Written(store / image_id)
-    return [part for part in parts if _shard_file(part, core_px) not in written]
-
-
-def write_prediction(
-    store: Path,
-    image_id: str,
-    parts: Iterable[tuple[Box, npt.NDArray[np.uint8]]],
-    *,
-    image: Path,
-    resolution: Resolution,
-    channel: int | None = None,
-    maps: int,
-    core_px: int,
-    thumbnail: npt.NDArray[np.uint8],
-    tissue: Mapping[str, Any] = NOT_TOLD,
-    canonical_map: bool = True,
-    clock: Stopwatch | None = None,
-) -> None:
-    """Write one image: those `parts_left` of its map, its thumbnail, then its record.
-
-    A thread compresses and writes one part while the next one is made; each is
-    noted when it is on the disk.
-
-    `image` is the file that was predicted, `resolution` how it was read, `channel` the only
-    one of its channels that was.
-    """
-    clock = clock or Stopwatch()
-    folder, shape = store / image_id, resolution.shape
-    chunk = tuple(min(core_px, length) for length in shape)
-    shard = tuple(
-        side * min(CORES_PER_SHARD, -(-length // side))
-        for side, length in zip(chunk, shape, strict=True)
-    )
-    with suppress(ContainsGroupError):  # by who writes another image
-        zarr.open_group(store, mode="a")
-    for name in (META, f"{MAP}/{META}"):
-        # anew, in place: what an earlier go wrote below them stays
-        folder.joinpath(name).unlink(missing_ok=True)
-    zarr.create_group(folder)
-    array = zarr.create_array(
-        folder / MAP,
-        shape=(maps, *shape),
-        chunks=(maps, *chunk),
-        shards=(maps, *shard),
-        dtype=np.uint8,
-        compressors=[
-            BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle),
-            Crc32cCodec(),
-        ],
-        dimension_names=("c", "y", "x"),
-        # an all-zero shard must exist too: a missing file is how damage shows
-        config={"write_empty_chunks": True},
-    )
-    written = Written(folder)
-
-    def write(part: tuple[Box, npt.NDArray[np.uint8]]) -> None:
-        box, values = part
-        with clock.phase("write"):
-            array[(slice(None), *box.slices)] = values
-            written.add([_shard_file(box, core_px)])
-
-    with behind(write) as give:
-        for part in in_steps(parts):
-            give(part)
-    zarr.create_array(
-        folder / THUMBNAIL,
-        data=thumbnail,
-        chunks=thumbnail.shape,
-        overwrite=True,
-        config={"write_empty_chunks": True},
-    )
-    record = {
-        "image": str(image.resolve()),
-        "image_fingerprint": fingerprint(image),
-        "resolution": asdict(resolution),
-        "channel": channel,
-        "shards": len(shard_boxes(shape, core_px=core_px)),
-        "tissue": dict(tissue),
-        "canonical_map": canonical_map,
-    }
-    write_sealed_json(folder / IMAGE_RECORD, record)
-    written.add([META, f"{MAP}/{META}", *THUMBNAIL_FILES, IMAGE_RECORD])
-
-
-def _shard_file(part: Box, core_px: int) -> str:
-    side = core_px * CORES_PER_SHARD
-    return f"{MAP}/c/0/{part.y0 // side}/{part.x0 // side}"
-
-
 def open_predictions(
-    path: Path, *, unfinished: bool = False, only: str | None = None
+    path: Path, *, unfinished: bool = False, only: Collection[str] | None = None
 ) -> Predictions:
     """Open a finished store; or, with `unfinished`, the finished images of one that is not.
 
-    With `only`, an image's id, as if no other were to be predicted.
+    With `only`, ids of images, as if no others were to be predicted.
 
     Raises
     ------
@@ -338,14 +196,14 @@ def open_predictions(
                 written[image_id][file] = digest
     else:
         ids, instances = record["plan"]["images"], record["plan"]["instances"]
-        wanted = [name for name in ids if only in (None, name)]
+        wanted = [name for name in ids if only is None or name in only]
         # each journal once: whoever closes the store removes them
-        written = {name: one.sums for name in wanted if _is_whole(one := Written(path / name))}
-    ids = tuple(name for name in ids or written if only in (None, name))
+        written = {name: one.sums for name in wanted if is_whole(one := Written(path / name))}
+    ids = tuple(name for name in ids or written if only is None or name in only)
     images = tuple(
         _open_prediction(path, name, files)
         for name, files in written.items()
-        if only in (None, name)
+        if only is None or name in only
     )
     return Predictions(path, ids, images, instances, identity(record))
 
@@ -354,15 +212,17 @@ def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> P
     folder = path / image_id
     try:
         fields: dict[str, Any] = read_sealed_json(folder / IMAGE_RECORD)
+        resolution = _resolution(fields["resolution"])
         return Prediction(
             id=image_id,
             folder=folder,
-            resolution=_resolution(fields["resolution"]),
+            resolution=resolution,
             image=Path(fields["image"]),
             image_fingerprint=fields["image_fingerprint"],
             channel=fields["channel"],
             shards=fields["shards"],
-            tissue=fields.get("tissue", NOT_TOLD),
+            glass=_glass(fields, resolution.shape),
+            tissue=fields.get("tissue", NOT_REPORTED),
             canonical_map=fields.get("canonical_map", True),
             written=written,
         )
@@ -370,6 +230,12 @@ def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> P
         raise StoreError(
             f"{folder / IMAGE_RECORD}: cannot be read: {error}; predict again"
         ) from error
+
+
+def _glass(fields: Mapping[str, Any], shape: tuple[int, int]) -> Glass | None:
+    if not fields.get("glass"):
+        return None
+    return Glass.of_text(fields["glass"], MapLayout(shape, fields["maps"], fields["core_px"]))
 
 
 def _resolution(fields: dict[str, Any]) -> Resolution:

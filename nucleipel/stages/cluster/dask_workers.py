@@ -67,33 +67,18 @@ class Cluster:
     scheduler: str = ""
     config: ClusterConfig | None = None
 
-    def run(self, work: Work, shards: Mapping[str, Shard]) -> dict[str, str]:
-        """Do `work(options=...)` for each of the named shards; returns what failed, and why.
+    @contextlib.contextmanager
+    def open(self) -> Iterator["Workers"]:
+        """The workers, until the end of the block.
 
         Raises
         ------
         ClusterError
             If Dask is not installed, or no workers can be had.
         """
-        with self._open() as (client, keep_up):
-            pool = _Pool(client, work, keep_up, patient=self.config is not None)
-            nothing: list[str] = []
-            with track(nothing, "images on workers", total=len(shards)) as bar:
-                faults = pool.finish(shards, together=True, done=bar.update)
-                # the deadly one among them is found when each is on its own
-                again = {name: shards[name] for name in pool.killed if len(pool.killed) > 1}
-                for name in again:
-                    del faults[name]
-                faults |= pool.finish(again, together=False, done=lambda: None)
-        _tell(faults)
-        return faults
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[tuple["Client", Callable[[], None]]]:
-        """A client, and what replaces workers that are gone."""
         with contextlib.ExitStack() as stack:
             try:
-                found = self._connect(stack)
+                client, keep_up = self._connect(stack)
             except ImportError as error:
                 raise ClusterError(
                     f"--workers and --cluster need Dask ({error.name} is missing);"
@@ -103,7 +88,7 @@ class Cluster:
                 where = self.scheduler or f"{self.workers} workers"
                 told = " ".join(str(error).split())
                 raise ClusterError(f"{where}: no workers can be had: {told}") from error
-            yield found
+            yield Workers(client, keep_up, patient=self.config is not None)
 
     def _connect(self, stack: contextlib.ExitStack) -> tuple["Client", Callable[[], None]]:
         from distributed import Client
@@ -120,21 +105,35 @@ class Cluster:
         return stack.enter_context(Client(where)), lambda: None
 
 
-class _Pool:
+class Workers:
     """Gives each worker one task, and the next one when it is done."""
 
-    def __init__(
-        self, client: "Client", work: Work, keep_up: Callable[[], None], *, patient: bool
-    ) -> None:
-        self.killed: list[str] = []
-        self._client, self._work, self._keep_up = client, work, keep_up
-        self._patient = patient
+    def __init__(self, client: "Client", keep_up: Callable[[], None], *, patient: bool) -> None:
+        self._client, self._keep_up, self._patient = client, keep_up, patient
         self._kept_up = self._seen = time.monotonic()
         self._warned = False
+        self._killed: list[str] = []
         keep_up()
 
-    def finish(
-        self, shards: Mapping[str, Shard], *, together: bool, done: Callable[[], object]
+    def run(self, work: Work, shards: Mapping[str, Shard], what: str) -> dict[str, str]:
+        """Do `work(options=...)` for each of the named shards; returns what failed, and why."""
+        self._killed = []
+        nothing: list[str] = []
+        with track(nothing, f"{what} on workers", total=len(shards)) as bar:
+            faults = self._finish(work, shards, together=True, done=bar.update)
+            # the deadly one among them is found when each is on its own
+            again = {name: shards[name] for name in self._killed if len(self._killed) > 1}
+            for name in again:
+                del faults[name]
+            return faults | self._finish(work, again, together=False, done=lambda: None)
+
+    def _finish(
+        self,
+        work: Work,
+        shards: Mapping[str, Shard],
+        *,
+        together: bool,
+        done: Callable[[], object],
     ) -> dict[str, str]:
         """Do the shards, on all workers or one after another; returns faults by name."""
         from distributed import wait
@@ -146,7 +145,7 @@ class _Pool:
             while waiting and len(running) < places:
                 name, shard = waiting.pop(0)
                 task = self._client.submit(
-                    run_shard, self._work, shard, Path.cwd(), pure=False, key=_key(name, shard)
+                    run_shard, work, shard, Path.cwd(), pure=False, key=_key(name, shard)
                 )
                 running[task] = name
             if not running:
@@ -172,7 +171,7 @@ class _Pool:
 
         error = task.exception()
         if isinstance(error, KilledWorker):
-            self.killed.append(name)
+            self._killed.append(name)
             return (
                 f"killed its worker again and again, the last one at {error.last_worker.address}:"
                 " out of memory, mostly"
@@ -318,8 +317,8 @@ def _require_submitted(batch: Any) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _tell(faults: Mapping[str, str]) -> None:
-    """A table of what failed."""
+def log_faults(faults: Mapping[str, str]) -> None:
+    """Log a table of what failed."""
     if not faults:
         return
     width = max(map(len, faults))

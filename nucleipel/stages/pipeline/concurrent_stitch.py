@@ -199,7 +199,7 @@ def serve() -> None:
         clock = Stopwatch()
         with suppress(NucleipelError), holding(output.folder, image_id):
             if not is_written(output.folder, image_id):
-                store = open_predictions(Path(job["maps"]), unfinished=True, only=image_id)
+                store = open_predictions(Path(job["maps"]), unfinished=True, only=[image_id])
                 stitch_image(store, image_id, output, config, block_px=job["block_px"], clock=clock)
         _write(sys.stdout, {"image": image_id, "clock": clock.to_json()})
 

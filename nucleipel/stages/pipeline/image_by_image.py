@@ -1,20 +1,45 @@
 """What the stages that go image by image share: one that fails does not stop the others."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
+from nucleipel.core.locks import HeldError
 from nucleipel.core.run_options import RunOptions
-from nucleipel.errors import NucleipelError, StoreError
+from nucleipel.core.shard import CLOSE, WHOLE, Part
+from nucleipel.errors import NucleipelError, OutputError, StoreError
 from nucleipel.io.records.output import Output, holding
 
 log = logging.getLogger(__name__)
 
+MOST_DEATHS = 3
+"""So many processes in a row may die of the parts of an image before these are set aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageWork:
+    """What a process does of one image: the numbers of its `parts`, none to complete it only.
+
+    `deaths` is how many processes in a row died while they were at work on these parts, 0 where
+    nobody else shares the run: what was killed is then simply continued.
+    """
+
+    image: str
+    parts: tuple[Part, ...] = ()
+    deaths: int = 0
+
+    def __str__(self) -> str:
+        return str(self.parts[0]) if len(self.parts) == 1 else self.image
+
 
 def finish_images(
     output: Output,
-    ids: Sequence[str],
-    work: Callable[[str], None],
+    parts: Sequence[Part],
+    work: Callable[[ImageWork], None],
     *,
     done: Callable[[str], bool],
     options: RunOptions,
@@ -22,12 +47,13 @@ def finish_images(
     then: Callable[[str], object] = lambda _: None,
     **results: Any,
 ) -> None:
-    """Do the images of the shard that are not `done`; then, if it closes, complete the record.
+    """Do the parts of the shard whose images are not `done`; then, if it closes, close the record.
 
-    `then` is called with the id of each image that is there, whenever it was made.
-    `results` go into the record; so do `images` and the ids of those that are
-    `missing`: that the stage before was closed `without`, and, where
-    `options.allow_missing`, others that failed.
+    `parts` are those of all images, image by image. `work` does some parts of an image, and
+    completes the image once all its parts are done, by whomever. `then` is called with the id of
+    each image of this shard that is there, whenever it was made. `results` go into the record; so
+    do `images` and the ids of those that are `missing`: that the stage before was closed
+    `without`, and, where `options.allow_missing`, others that failed.
 
     Raises
     ------
@@ -37,30 +63,35 @@ def finish_images(
         With the faults of all images that failed, after the others were done.
     """
     shard, allow_missing = options.shard, options.allow_missing
-    mine = [image_id for image_id in shard.of(ids) if image_id not in without]
+    ids = list(dict.fromkeys(part.image for part in parts))
+    mine = [part for part in shard.of(parts) if part.image not in without]
+    by_image = {image: list(group) for image, group in groupby(mine, key=lambda part: part.image)}
     faults: dict[str, NucleipelError] = {}
-    for image_id in mine:
+    for image_id, own in by_image.items():
         try:
-            with holding(output.folder, image_id):
-                if not done(image_id):
-                    work(image_id)
+            _do_parts(output, own, work, done=done, shared=shard != WHOLE)
         except NucleipelError as error:
-            if len(mine) == 1 and not allow_missing:
+            if len(by_image) == 1 and not allow_missing:
                 raise
             log.error("%s: set aside: %s", image_id, error)
             faults[image_id] = error
         else:
-            then(image_id)
+            if done(image_id):
+                then(image_id)
     if faults and not (shard.closes and allow_missing):
         told = "; ".join(f"{image_id}: {error}" for image_id, error in faults.items())
         raise StoreError(
-            f"{output.folder}: {len(faults)} of {len(mine)} images failed, the others are done:"
+            f"{output.folder}: {len(faults)} of {len(by_image)} images failed, the others are done:"
             f" {told}"
         )
     if not shard.closes:
         output.release()
-        log.info("%s: shard %s is done: %d images", output.folder, shard, len(mine))
+        log.info(
+            "%s: shard %s is done: %d of %d parts", output.folder, shard, len(mine), len(parts)
+        )
         return
+    if shard == CLOSE:
+        _complete_images(parts, work, done=done, without=without)
     missing = [image_id for image_id in ids if not done(image_id)]
     unexpected = [image_id for image_id in missing if image_id not in without]
     if unexpected and not allow_missing:
@@ -72,3 +103,64 @@ def finish_images(
         log.warning("%s: closed without %s", output.folder, ", ".join(missing))
     present = [image_id for image_id in ids if image_id not in missing]
     output.commit(synced=present, images=present, missing=missing, **results)
+
+
+def _do_parts(
+    output: Output,
+    parts: Sequence[Part],
+    work: Callable[[ImageWork], None],
+    *,
+    done: Callable[[str], bool],
+    shared: bool,
+) -> None:
+    """Do some parts of one image, which nobody else is at work on."""
+    image_id = parts[0].image
+    with ExitStack() as held:
+        locks = [held.enter_context(holding(output.folder, str(part))) for part in parts]
+        deaths = max(lock.deaths for lock in locks) if shared else 0
+        if done(image_id):
+            return
+        if deaths >= MOST_DEATHS:
+            raise StoreError(killer(image_id, deaths))
+        work(ImageWork(image_id, tuple(parts), deaths))
+
+
+def killer(what: str, deaths: int) -> str:
+    """The message for what is set aside because the processes that did it died."""
+    return (
+        f"{what}: killed its process {deaths} times in a row: out of memory, mostly;"
+        " the same command tries it again"
+    )
+
+
+@contextmanager
+def alone_on(folder: Path, work: ImageWork) -> Iterator[bool]:
+    """Whether this process may complete an image: nobody else is doing so meanwhile."""
+    if work.parts and len(work.parts) == work.parts[0].count:
+        yield True  # it holds all parts
+        return
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(holding(folder, work.image))
+        except OutputError as error:
+            if not isinstance(error.__cause__, HeldError):
+                raise
+            yield False
+        else:
+            yield True
+
+
+def _complete_images(
+    parts: Sequence[Part],
+    work: Callable[[ImageWork], None],
+    *,
+    done: Callable[[str], bool],
+    without: Sequence[str],
+) -> None:
+    """Complete the images whose parts were all done, where nobody noticed that they were."""
+    for image_id in dict.fromkeys(part.image for part in parts if part.count > 1):
+        if not done(image_id) and image_id not in without:
+            try:
+                work(ImageWork(image_id))
+            except NucleipelError as error:
+                log.warning("%s: %s", image_id, error)

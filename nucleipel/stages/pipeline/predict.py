@@ -2,33 +2,46 @@
 
 import logging
 import math
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import nn
 
 from nucleipel.config import PredictConfig
+from nucleipel.core.geometry import Box
+from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.progress import track
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
+from nucleipel.core.shard import Part, parts_of
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.core.tissue import describe_skipped, glass_cores
+from nucleipel.errors import ImageError, StoreError
 from nucleipel.inference.network_input import show
 from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
 from nucleipel.io.manifest import Manifest, Row
-from nucleipel.io.records.output import Output
+from nucleipel.io.records.output import Output, holding
+from nucleipel.io.slides.slide import Slide
 from nucleipel.io.slides.slide_reader import Reading
-from nucleipel.io.stores.predictions import is_predicted, parts_left, shard_boxes, write_prediction
+from nucleipel.io.stores.stored_map import MapLayout
+from nucleipel.io.stores.write_predictions import MapWriter, PredictedImage, is_predicted
 from nucleipel.io.tissue_mask import require_tissue_files, tissue_of
-from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
+from nucleipel.model.checkpoint import Checkpoint, WindowGrid, read_checkpoint
 from nucleipel.stages.pipeline.build_reader import build_reading
-from nucleipel.stages.pipeline.image_by_image import finish_images
-from nucleipel.stages.pipeline.shared_run import SharedRun, claim
+from nucleipel.stages.pipeline.image_by_image import ImageWork, alone_on, finish_images, killer
+from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
 
 log = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 2048
+AHEAD = 2
+"""A process may have been at work on so many shards at a time."""
 
 
 def predict(
@@ -39,25 +52,23 @@ def predict(
     *,
     options: RunOptions = WHOLE_RUN,
     inputs: dict[str, str] | None = None,
+    parts: Sequence[Part] | None = None,
 ) -> Path:
     """Write the probability maps of all images of a manifest into the store `out`.
 
-    With a shard in `options`, only of its images: several may be at work at a
-    time, and a last run without one, or with `CLOSE`, completes the store.
-    `inputs` are those of `inputs_of`, where they are known.
+    With a shard in `options`, only its parts of the images: several processes
+    may be at work at a time, on one slide, too, and a last run without a shard,
+    or with `CLOSE`, completes the store. `inputs` are those of `inputs_of`,
+    `parts` those of `parts_of_images`, where they are known.
     """
     clock = Stopwatch()
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
-    shard = options.shard
-    if shard.closes and not options.allow_missing:
+    if options.shard.closes and not options.allow_missing:
         rows.require_readable(reading)
-    elif shard.count and not shard.of(rows.rows):
-        log.info("shard %s of %d images is empty: nothing to do", shard, len(rows.rows))
-        return out
     predict_images(
         model, rows, out, config, inputs or inputs_of(model, rows, reading, config),
-        options=options, clock=clock,
+        parts=parts, options=options, clock=clock,
     )  # fmt: skip
     clock.tell(log)
     return out
@@ -70,6 +81,7 @@ def predict_images(
     config: PredictConfig,
     inputs: dict[str, str],
     *,
+    parts: Sequence[Part] | None = None,
     options: RunOptions = WHOLE_RUN,
     clock: Stopwatch,
     then: Callable[[str], object] = lambda _: None,
@@ -79,29 +91,23 @@ def predict_images(
     `then` is called with the id of each image of the shard, once its map is there.
     """
     reading = reading_of(model, config)
-    by_id = {row.id: row for row in rows.rows}
+    parts = parts or parts_of_images(model, rows, reading)
+    if options.shard.count and not options.shard.of(parts):
+        log.info("shard %s of %d parts is empty: nothing to do", options.shard, len(parts))
+        return out
     output = _claim(model, rows, out, config, inputs, options)
     if output.complete:
         log.info("%s: these predictions are finished", out)
         return out
-    if reading.whole_image_px is not None:
-        log.info("whole images are resized to %d px, as in training", reading.whole_image_px)
-    elif reading.at_mpp is None:
-        log.info("the checkpoint was trained without mpp: images are used pixel for pixel")
-    if not model.description.canonical_map:
-        log.warning(
-            "the checkpoint's network (%s norm) sees whole windows: maps depend on how images are"
-            " cut, and nuclei where windows meet may have seams",
-            model.description.network.norm,
-        )
+    _explain(model, reading)
     device = choose_device(config.device)
     place_network(model.network, device)
+    predictor = _Predictor(model, out, reading, config, device, clock)
+    by_id = {row.id: row for row in rows.rows}
     finish_images(
         output,
-        list(by_id),
-        lambda name: _predict_image(
-            model, by_id[name], out, reading, config, device=device, clock=clock
-        ),
+        parts,
+        lambda work: predictor.predict(by_id[work.image], work),
         done=lambda name: is_predicted(out, name),
         options=options,
         then=then,
@@ -110,22 +116,38 @@ def predict_images(
     return out
 
 
+def parts_of_images(model: Checkpoint, rows: Manifest, reading: Reading) -> list[Part]:
+    """The parts of all images that different processes may predict.
+
+    One that cannot be opened is one part: whose it is, says why.
+    """
+    grid, maps = model.description.grid, len(model.description.maps)
+    counts = {}
+    for row in rows.rows:
+        counts[row.id] = 1
+        with suppress(ImageError), reading.open(row.image, mpp=row.mpp) as slide:
+            if grid.whole_image_px is None:
+                counts[row.id] = MapLayout(slide.shape, maps, grid.core_px).parts()
+    return parts_of(counts)
+
+
 def share_predict(
     checkpoint: Path,
     rows: Manifest,
     out: Path,
     config: PredictConfig,
     options: RunOptions = WHOLE_RUN,
+    *,
+    inputs: dict[str, str] | None = None,
 ) -> SharedRun:
-    """Take the store `out` for workers that each `predict` images of the manifest."""
+    """Take the store `out` for workers that each `predict` parts of the manifest's images."""
     model = read_checkpoint(checkpoint)
-    inputs = inputs_of(model, rows, reading_of(model, config), config)
-    return SharedRun(
-        _claim(model, rows, out, config, inputs, options),
-        partial(predict, checkpoint, rows, out, config, inputs=inputs),
-        [row.id for row in rows.rows],
-        options,
-    )
+    reading = reading_of(model, config)
+    inputs = inputs or inputs_of(model, rows, reading, config)
+    output = _claim(model, rows, out, config, inputs, options)
+    parts = parts_of_images(model, rows, reading)
+    work = partial(predict, checkpoint, rows, out, config, inputs=inputs, parts=parts)
+    return SharedRun(output, [Step("predicting", work, parts)], work, options)
 
 
 def _claim(
@@ -139,6 +161,19 @@ def _claim(
     images, instances = [row.id for row in rows.rows], model.description.instances
     plan = {"images": images, "instances": instances}
     return claim("predict", out, config, inputs, options, plan=plan)
+
+
+def _explain(model: Checkpoint, reading: Reading) -> None:
+    if reading.whole_image_px is not None:
+        log.info("whole images are resized to %d px, as in training", reading.whole_image_px)
+    elif reading.at_mpp is None:
+        log.info("the checkpoint was trained without mpp: images are used pixel for pixel")
+    if not model.description.canonical_map:
+        log.warning(
+            "the checkpoint's network (%s norm) sees whole windows: maps depend on how images are"
+            " cut, and nuclei where windows meet may have seams",
+            model.description.network.norm,
+        )
 
 
 def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:
@@ -170,59 +205,118 @@ def inputs_of(
     return {"checkpoint": model.fingerprint, "images": rows.fingerprint(), **masks}
 
 
-def _predict_image(
-    model: Checkpoint,
-    row: Row,
-    out: Path,
-    reading: Reading,
-    config: PredictConfig,
-    *,
-    device: torch.device,
-    clock: Stopwatch,
-) -> None:
-    description = model.description
-    channels = description.network.in_channels
-    with reading.open(row.image, mpp=row.mpp) as slide:
+@dataclass(frozen=True)
+class _Predictor:
+    """A network in its place, and where the maps of images go."""
+
+    model: Checkpoint
+    out: Path
+    reading: Reading
+    config: PredictConfig
+    device: torch.device
+    clock: Stopwatch
+
+    def predict(self, row: Row, work: ImageWork) -> None:
+        """Predict parts of an image; complete it once all its shards are there."""
+        with self.reading.open(row.image, mpp=row.mpp) as slide:
+            seen = self._see(slide, row)
+            layout = MapLayout(slide.shape, len(self.model.description.maps), seen.grid.core_px)
+            writer = MapWriter(
+                self.out, row.id, layout, skipped=seen.skipped, journal=_journal(work.parts)
+            )
+            shards = [shard for part in work.parts for shard in writer.shards_of(part)]
+            left = writer.left(shards)
+            self.clock.note_image(row.id, pixels=sum(map(_area, left)), mpp=slide.mpp)
+            if work.deaths == 0:
+                with closing(self._maps(slide, seen, left)) as maps:
+                    done = len(shards) - len(left)
+                    bar = track(maps, f"predicting {work}", total=len(shards), done=done)
+                    writer.write(bar, clock=self.clock)
+            else:
+                self._write_one_by_one(slide, seen, writer, left)
+            with alone_on(self.out, work) as mine:
+                if mine and not writer.left(writer.shards):
+                    image = PredictedImage(
+                        row.image,
+                        slide.resolution,
+                        slide.channel,
+                        seen.reported,
+                        self.model.description.canonical_map,
+                    )
+                    writer.finish(image, seen.thumbnail)
+
+    def _see(self, slide: Slide, row: Row) -> "_Seen":
         log.info("%s: %s, %s", row.id, slide.resolution.describe(), slide.image.photometric)
-        network, grid = show(model, slide, stained_as=config.stained_as)
-        if network is not model.network:
+        network, grid = show(self.model, slide, stained_as=self.config.stained_as)
+        if network is not self.model.network:
             log.info("%s: stained, shown as its nuclear dye", row.id)
-        with clock.phase("read"):
+        with self.clock.phase("read"):
             intensity = slide.intensity_range()
-            tissue = tissue_of(slide, config.tissue, image_id=row.id)
+            tissue = tissue_of(slide, self.config.tissue, image_id=row.id)
             thumbnail = slide.thumbnail(THUMBNAIL_PX)
         cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
         skipped = glass_cores(tissue, slide.shape, **cut)
         told = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
         if tissue is not None:
             log.info("%s: %g %% of the image skipped as glass", row.id, told["skipped_percent"])
-        boxes = shard_boxes(slide.shape, core_px=grid.core_px)
-        parts = parts_left(out, row.id, boxes, core_px=grid.core_px)
-        maps = predict_parts(
-            network, slide, parts,
-            intensity=intensity,
-            grid=grid,
-            channels=channels,
+        return _Seen(network, grid, intensity, skipped, told, thumbnail)
+
+    def _maps(
+        self, slide: Slide, seen: "_Seen", shards: list[Box]
+    ) -> Generator[tuple[Box, npt.NDArray[np.uint8]]]:
+        description = self.model.description
+        return predict_parts(
+            seen.network, slide, shards,
+            intensity=seen.intensity,
+            grid=seen.grid,
+            channels=description.network.in_channels,
             maps=len(description.maps),
-            device=device,
-            flips=config.tta,
-            skipped=skipped,
-            clock=clock,
+            device=self.device,
+            flips=self.config.tta,
+            skipped=seen.skipped,
+            clock=self.clock,
         )  # fmt: skip
-        with closing(maps):
-            write_prediction(
-                out,
-                row.id,
-                track(maps, f"predicting {row.id}", total=len(boxes), done=len(boxes) - len(parts)),
-                image=row.image,
-                resolution=slide.resolution,
-                channel=slide.channel,
-                maps=len(description.maps),
-                core_px=grid.core_px,
-                thumbnail=thumbnail,
-                tissue=told,
-                canonical_map=description.canonical_map,
-                clock=clock,
-            )
-        predicted = sum(math.prod(part.shape) for part in parts)
-        clock.note_image(row.id, pixels=predicted, mpp=slide.mpp)
+
+    def _write_one_by_one(
+        self, slide: Slide, seen: "_Seen", writer: MapWriter, left: list[Box]
+    ) -> None:
+        """Write shards of which one may kill its process: that one is set aside by name.
+
+        The process before died of the first shard that it left, or of the one
+        that it read ahead: these come last.
+        """
+        faults = []
+        for shard in [*left[AHEAD:], *reversed(left[:AHEAD])]:
+            name = f"{writer.image_id}, pixels {shard.y0}:{shard.y1}, {shard.x0}:{shard.x1}"
+            place = f"{writer.image_id}-at-{shard.y0}-{shard.x0}"
+            with holding(self.out, place, kind="shard") as lock:
+                if lock.deaths:
+                    faults.append(killer(name, lock.deaths + 1))
+                    continue
+                with closing(self._maps(slide, seen, [shard])) as maps:
+                    writer.write(maps, clock=self.clock)
+        if faults:
+            raise StoreError("; ".join(faults))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What holds of a slide as a whole: the network and grid for it, its range, what is glass."""
+
+    network: nn.Module
+    grid: WindowGrid
+    intensity: IntensityRange
+    skipped: frozenset[Box]
+    reported: dict[str, Any]
+    thumbnail: npt.NDArray[np.uint8]
+
+
+def _journal(parts: Sequence[Part]) -> str:
+    """Ends the name of a process' journal; nothing where it has all of an image."""
+    if not parts or len(parts) == parts[0].count:
+        return ""
+    return f"-{parts[0].number}-of-{parts[0].count}"
+
+
+def _area(box: Box) -> int:
+    return math.prod(box.shape)

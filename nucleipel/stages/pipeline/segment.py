@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
+from nucleipel.core.shard import Part, parts_of
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.concurrent_stitch import stitching_beside
-from nucleipel.stages.pipeline.predict import inputs_of, predict_images, reading_of
-from nucleipel.stages.pipeline.shared_run import SharedRun, claim
+from nucleipel.stages.pipeline.predict import inputs_of, predict_images, reading_of, share_predict
+from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
 from nucleipel.stages.pipeline.stitch import choose_block_px, stitch_images
 
 log = logging.getLogger(__name__)
@@ -36,15 +38,14 @@ def segment(
     """Write the nuclei of every image of a manifest into `out/<id>/`.
 
     While an image is predicted, those before it are stitched, in a second
-    process. `options` and `inputs` are as `predict` has them. A
-    `clock` that is given knows afterwards where the time went.
+    process. `options` has no shard, or is to `CLOSE`; `inputs` are as `predict`
+    has them. A `clock` that is given knows afterwards where the time went.
     """
     clock = clock or Stopwatch()
     block_px = choose_block_px(config)
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
-    shard = options.shard
-    if shard.closes and not options.allow_missing:
+    if not options.allow_missing:
         rows.require_readable(reading)
     inputs = inputs or inputs_of(model, rows, reading, config)
     output = claim("segment", out, config, inputs, options)
@@ -54,13 +55,12 @@ def segment(
     part = replace(options, overwrite=False)
     how: dict[str, Any] = {"block_px": block_px, "clock": clock}
     maps, predicting, stitching = out / MAPS, config.part(PredictConfig), config.part(StitchConfig)
-    mine = shard.of([row.id for row in rows.rows])
+    mine = options.shard.of([row.id for row in rows.rows])
     with stitching_beside(maps, mine, output, stitching, **how) as predicted:
         predict_images(
             model, rows, maps, predicting, inputs, options=part, then=predicted, clock=clock
         )
-    store = open_predictions(maps, unfinished=not shard.closes)
-    stitch_images(store, output, stitching, **how, options=part)
+    stitch_images(open_predictions(maps), output, stitching, **how, options=part)
     # while some are missing, those of the others would have to be made again
     if output.complete and not config.keep_predictions:
         shutil.rmtree(out / MAPS)
@@ -75,13 +75,45 @@ def share_segment(
     config: SegmentConfig,
     options: RunOptions = WHOLE_RUN,
 ) -> SharedRun:
-    """Take the folder `out` for workers that each `segment` images of the manifest."""
+    """Take the folder `out` for workers that each predict, then stitch, parts of the images."""
     model = read_checkpoint(checkpoint)
     choose_block_px(config)
     inputs = inputs_of(model, rows, reading_of(model, config), config)
-    return SharedRun(
-        claim("segment", out, config, inputs, options),
-        partial(segment, checkpoint, rows, out, config, inputs=inputs),
-        [row.id for row in rows.rows],
-        options,
+    output = claim("segment", out, config, inputs, options)
+    close = partial(segment, checkpoint, rows, out, config, inputs=inputs)
+
+    def steps() -> Iterator[Step]:
+        maps = share_predict(
+            checkpoint, rows, out / MAPS, config.part(PredictConfig), inputs=inputs
+        )
+        try:
+            yield from () if maps.output.complete else maps.steps
+        finally:
+            maps.output.release()
+        parts = parts_of({row.id: 1 for row in rows.rows})
+        yield Step("stitching", partial(stitch_segmented, out, config, inputs, parts), parts)
+
+    return SharedRun(output, steps(), close, options)
+
+
+def stitch_segmented(
+    out: Path,
+    config: SegmentConfig,
+    inputs: dict[str, str],
+    parts: Sequence[Part],
+    *,
+    options: RunOptions,
+) -> Path:
+    """Write the nuclei of the images of a shard whose maps other processes wrote."""
+    output = claim("segment", out, config, inputs, options)
+    ids = {part.image for part in options.shard.of(parts)}
+    stitch_images(
+        open_predictions(out / MAPS, unfinished=True, only=ids),
+        output,
+        config.part(StitchConfig),
+        block_px=choose_block_px(config),
+        parts=parts,
+        options=options,
+        clock=Stopwatch(),
     )
+    return out

@@ -1,12 +1,13 @@
-"""What the stages that several processes may share have in common: a claim, and named parts."""
+"""What the stages that several processes may share have in common: a claim, and steps of parts."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nucleipel.config.settings import Settings
 from nucleipel.core.run_options import RunOptions
+from nucleipel.core.shard import Part
 from nucleipel.io.records.output import Output, claim_output
 
 Work = Callable[..., Path]
@@ -14,28 +15,44 @@ Work = Callable[..., Path]
 
 
 @dataclass(frozen=True)
+class Step:
+    """Parts that may be done by any process, in any order.
+
+    Parameters
+    ----------
+    name : str
+        What is done.
+    work : Work
+        Does the parts of a shard, here or in another process.
+    parts : sequence of Part
+        In the order in which shards count them.
+    """
+
+    name: str
+    work: Work
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
 class SharedRun:
-    """A run whose parts, images or shards of a store, may be done by any process.
+    """A run of steps, each of which needs the one before.
 
     Parameters
     ----------
     output : Output
         The folder, claimed by this process.
-    work : Work
-        Does the parts of a shard, here or in another process.
-    parts : sequence of str
-        Their names, in the order in which shards count them.
+    steps : iterable of Step
+        Each is asked for when the one before is done.
+    close : Work
+        Completes the output.
     options : RunOptions
         Those that the run was started with.
-    missing : collection of str
-        Parts that cannot be done, since the stage before left them out.
     """
 
     output: Output
-    work: Work
-    parts: Sequence[str]
+    steps: Iterable[Step]
+    close: Work
     options: RunOptions
-    missing: Collection[str] = ()
 
 
 def claim(

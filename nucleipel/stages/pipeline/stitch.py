@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nucleipel.config import StitchConfig
 from nucleipel.core.geometry import Box
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
+from nucleipel.core.shard import Part, parts_of
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ConfigError, StoreError
 from nucleipel.figures.image_report import EXAMPLES
@@ -36,7 +37,7 @@ from nucleipel.io.slides.slide import Slide
 from nucleipel.io.stores.predictions import Prediction, Predictions, open_predictions
 from nucleipel.stages.pipeline.image_by_image import finish_images
 from nucleipel.stages.pipeline.image_report import report_of_image
-from nucleipel.stages.pipeline.shared_run import SharedRun, claim
+from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def stitch(
     config: StitchConfig,
     *,
     options: RunOptions = WHOLE_RUN,
+    parts: Sequence[Part] | None = None,
 ) -> Path:
     """Write the nuclei of every predicted image into `out/<id>/`.
 
@@ -54,18 +56,22 @@ def stitch(
     yet; a last run without one, or with `CLOSE`, completes the folder.
     """
     clock, shard = Stopwatch(), options.shard
-    store = open_predictions(predictions, unfinished=not shard.closes)
+    only = None if parts is None else [part.image for part in shard.of(parts)]
+    store = open_predictions(predictions, unfinished=not shard.closes, only=only)
     if config.intensities and shard.closes and not options.allow_missing:
         store.require_images()
     block_px = choose_block_px(config)
-    if shard.count and not shard.of(store.ids):
-        log.info("shard %s of %d images is empty: nothing to do", shard, len(store.ids))
+    parts = parts or parts_of(dict.fromkeys(store.ids, 1))
+    if shard.count and not shard.of(parts):
+        log.info("shard %s of %d images is empty: nothing to do", shard, len(parts))
         return out
     output = _claim(store, out, config, options)
     if output.complete:
         log.info("%s: these instances are finished", out)
         return out
-    stitch_images(store, output, config, block_px=block_px, options=options, clock=clock)
+    stitch_images(
+        store, output, config, block_px=block_px, parts=parts, options=options, clock=clock
+    )
     clock.tell(log)
     return out
 
@@ -76,13 +82,10 @@ def share_stitch(
     """Take the folder `out` for workers that each `stitch` images of the predictions."""
     store = open_predictions(predictions)
     choose_block_px(config)
-    return SharedRun(
-        _claim(store, out, config, options),
-        partial(stitch, predictions, out, config),
-        store.ids,
-        options,
-        missing=store.missing,
-    )
+    output = _claim(store, out, config, options)
+    parts = parts_of({image.id: 1 for image in store.images})
+    work = partial(stitch, predictions, out, config)
+    return SharedRun(output, [Step("stitching", partial(work, parts=parts), parts)], work, options)
 
 
 def _claim(store: Predictions, out: Path, config: StitchConfig, options: RunOptions) -> Output:
@@ -111,6 +114,7 @@ def stitch_images(
     config: StitchConfig,
     *,
     block_px: int,
+    parts: Sequence[Part] | None = None,
     options: RunOptions = WHOLE_RUN,
     clock: Stopwatch,
 ) -> None:
@@ -120,9 +124,9 @@ def stitch_images(
     """
     finish_images(
         output,
-        store.ids,
-        lambda image_id: stitch_image(
-            store, image_id, output, config, block_px=block_px, clock=clock
+        parts or parts_of(dict.fromkeys(store.ids, 1)),
+        lambda work: stitch_image(
+            store, work.image, output, config, block_px=block_px, clock=clock
         ),
         done=lambda image_id: is_written(output.folder, image_id),
         options=options,

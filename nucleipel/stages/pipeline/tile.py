@@ -15,6 +15,7 @@ from nucleipel.core.geometry import Box, overlapping_tiles
 from nucleipel.core.intensity import to_channels
 from nucleipel.core.progress import track
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
+from nucleipel.core.shard import Part
 from nucleipel.errors import ManifestError, StoreError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.slides.slide_reader import Reading
@@ -27,7 +28,7 @@ from nucleipel.io.stores.patches import (
     write_rows,
 )
 from nucleipel.stages.pipeline.build_reader import build_reading
-from nucleipel.stages.pipeline.shared_run import SharedRun, claim
+from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
 
 log = logging.getLogger(__name__)
 
@@ -130,11 +131,12 @@ def share_tile(
     """Take the store `out` for workers that each write shards of it."""
     plan = plan_tiles(manifest, config, data_root=data_root)
     parts = [
-        f"patches {patches.start}-{patches.stop - 1} ({', '.join(plan.images_of(patches))})"
+        Part(f"patches {patches.start}-{patches.stop - 1} ({', '.join(plan.images_of(patches))})")
         for patches in all_shards(plan.patches, config.shard_patches)
     ]
     output = claim("tile", out, config, plan.inputs, options)
-    return SharedRun(output, partial(tile_patches, plan, out, config), parts, options)
+    work = partial(tile_patches, plan, out, config)
+    return SharedRun(output, [Step("tiling", work, parts)], work, options)
 
 
 def tile_patches(

@@ -17,7 +17,7 @@ from nucleipel.io.manifest import Row
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 from nucleipel.io.slides.slide_reader import Reading
-from nucleipel.io.stores.predictions import shard_boxes
+from nucleipel.io.stores.stored_map import shard_boxes
 from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 

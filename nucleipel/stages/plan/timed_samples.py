@@ -32,14 +32,9 @@ from nucleipel.io.slides.mosaic import Mosaic, build_mosaic
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 from nucleipel.io.slides.slide_reader import Reading
-from nucleipel.io.stores.predictions import (
-    CORES_PER_SHARD,
-    THUMBNAIL,
-    Prediction,
-    open_predictions,
-    shard_boxes,
-    write_prediction,
-)
+from nucleipel.io.stores.predictions import THUMBNAIL, Prediction, open_predictions
+from nucleipel.io.stores.stored_map import CORES_PER_SHARD, shard_boxes
+from nucleipel.io.stores.write_predictions import PredictedImage, write_prediction
 from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.stages.pipeline.image_report import report_of_image
@@ -296,12 +291,10 @@ class Sampling:
             self._maps,
             name,
             ((box, maps[(slice(None), *box.slices)]) for box in parts),
-            image=image,
-            resolution=resolution,
-            channel=channel,
+            PredictedImage(image, resolution, channel),
+            picture,
             maps=len(maps),
             core_px=grid.core_px,
-            thumbnail=picture,
         )
         seconds = time.perf_counter() - start
         thumbnail = bytes_below(self._maps / name / THUMBNAIL)

@@ -9,7 +9,7 @@ import zarr
 
 from nucleipel.core.geometry import Box
 from nucleipel.io.slides.resolution import Resolution
-from nucleipel.io.stores.predictions import write_prediction
+from nucleipel.io.stores.write_predictions import PredictedImage, write_prediction
 
 WRITERS = 8
 
@@ -23,8 +23,8 @@ def test_who_writes_first_does_not_matter(tiny_set, tmp_path: Path) -> None:
     def write(store: Path, number: int, together: Barrier) -> None:
         together.wait()
         write_prediction(
-            store, f"image-{number}", [(box, values)], image=image, resolution=resolution, maps=4,
-            core_px=128, thumbnail=np.zeros((8, 8, 3), np.uint8),
+            store, f"image-{number}", [(box, values)], PredictedImage(image, resolution),
+            np.zeros((8, 8, 3), np.uint8), maps=4, core_px=128,
         )  # fmt: skip
 
     for attempt in range(6):  # each alone would notice a race every second time

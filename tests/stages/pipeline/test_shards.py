@@ -117,15 +117,15 @@ def test_a_whole_run_does_the_others_first_and_then_names_the_bad_one(
     import nucleipel.stages.pipeline.predict as stage
 
     rows = read_manifest(tiny_set.manifest)
-    maps, real = tmp_path / "maps.zarr", stage._predict_image
+    maps, real = tmp_path / "maps.zarr", stage._Predictor.predict
 
-    def bad(model, row, *rest, **named) -> None:
+    def bad(self, row, work) -> None:
         if row.id == "val":
             raise ImageError("val.ome.tif: tile 3 cannot be decoded")
-        real(model, row, *rest, **named)
+        real(self, row, work)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage, "_predict_image", bad)
+        patched.setattr(stage._Predictor, "predict", bad)
         told = r"1 of 3 images failed, the others are done: val: val\.ome\.tif: tile 3"
         with pytest.raises(StoreError, match=told):
             predict(random_checkpoint, rows, maps, CONFIG)
@@ -173,7 +173,7 @@ def test_two_processes_on_one_shard(
     import nucleipel.stages.pipeline.predict as stage
 
     maps = tmp_path / "maps.zarr"
-    rows, real, told = read_manifest(tiny_set.manifest), stage._predict_image, []
+    rows, real, told = read_manifest(tiny_set.manifest), stage._Predictor.predict, []
 
     def busy(*arguments, **named) -> None:
         for shard in ("1/3", "2/3"):
@@ -185,7 +185,7 @@ def test_two_processes_on_one_shard(
             told.append(subprocess.run(command, capture_output=True, text=True))
         real(*arguments, **named)
 
-    monkeypatch.setattr(stage, "_predict_image", busy)
+    monkeypatch.setattr(stage._Predictor, "predict", busy)
     predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(1, 3)))
     assert [done.returncode for done in told] == [1, 0]
     assert f"process {os.getpid()} on " in told[0].stderr
