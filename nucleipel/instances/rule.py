@@ -1,7 +1,7 @@
 """The numbers that shape nuclei, and what they become in integers."""
 
 from dataclasses import dataclass
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -81,15 +81,26 @@ NUMBERS: dict[str, tuple[type, Range]] = {
 """Type and range of each number of an `InstanceRule`."""
 
 
-@dataclass(frozen=True, slots=True)
-class IntegerRule:
-    """An `InstanceRule` as the solver takes it: tables and integers, nothing left to rounding.
+class IntegerRule(NamedTuple):
+    """An `InstanceRule` as the solver takes it: tables and integers, so that nothing is rounded.
 
-    `distance_height` (distance_px**2 + 1,) for squared distances to the
-    background, or `channel_height` (256,) for those of the map's own channel,
-    and `interior_height` (256,), all int32, add up to at most `FULL_HEIGHT`;
-    `weights` (r + 1,) int32 are those of
-    offsets 0..r of a symmetric kernel that sums to 2**`WEIGHT_BITS`.
+    A named tuple, which numba compiles.
+
+    Parameters
+    ----------
+    distance_height : (distance_px**2 + 1,) int32
+        Height for each squared distance to the background.
+    channel_height : (256,) int32
+        Height for each value of the map's own distance channel.
+    interior_height : (256,) int32
+        Height for each interior probability; with one of the other two it adds
+        up to at most `FULL_HEIGHT`.
+    weights : (r + 1,) int32
+        Weights of offsets 0..r of a symmetric kernel that sums to 2**`WEIGHT_BITS`.
+    persistence, concave_persistence : int
+        In units of a smoothed height: `FULL_HEIGHT` << `FRACTION_BITS` is 1.
+    solidity_gain : int
+        In 2**-`SOLIDITY_BITS`.
     """
 
     foreground_percent: int

@@ -1,8 +1,8 @@
 """From a class probability map of any size to nuclei: a pure function of the map, in integers.
 
 Nuclei are found in each connected component of the foreground on its own
-(`component.py` says how). So the map can be cut anywhere: components inside a
-block are solved there, the others are put together across the seams and solved
+(`watershed.py`). So the map can be cut anywhere: components inside a
+block are solved there, the others are joined across the seams and solved
 on their own exact boxes. The instance map, the ids and the table are the same
 for every block size, number of workers, order of work and point of restart.
 """
@@ -24,12 +24,12 @@ from nucleipel.core.progress import track
 from nucleipel.core.scratch import Rows, Scratch
 from nucleipel.core.stopping import step
 from nucleipel.core.threads import in_order, threads
-from nucleipel.instances.blocks import Job, solve_block
+from nucleipel.instances.blocks import BlockPlan, solve_block
 from nucleipel.instances.certificate import Certificate
-from nucleipel.instances.ids import Crossed, Each, number_and_write
+from nucleipel.instances.ids import CrossingNuclei, ParallelMap, number_and_write
 from nucleipel.instances.nucleus_table import NucleusTable
 from nucleipel.instances.rule import InstanceRule, IntegerRule
-from nucleipel.instances.seams import Crossing, block_name, join_fragments, solve_crossings
+from nucleipel.instances.seams import CrossingComponent, block_name, join_fragments, solve_crossings
 from nucleipel.instances.watershed import ROW
 
 BLOCK_PX = 1024
@@ -38,7 +38,7 @@ MAX_COMPONENT_PX = 2048
 
 @dataclass(frozen=True)
 class Instances:
-    """`map`: (H, W) uint32, NumPy or the array given as `out`; `table`: one row a nucleus."""
+    """`map`: (H, W) uint32, a NumPy array or `out`; `table`: one row a nucleus."""
 
     map: Any
     table: NucleusTable
@@ -56,13 +56,13 @@ def segment_instances(
     scratch: Path | None = None,
     source: str = "",
 ) -> Instances:
-    """Nuclei of a probability map of any size.
+    """Find the nuclei of a probability map of any size.
 
     Parameters
     ----------
     probabilities : (3, H, W) or (4, H, W) uint8 array
         Background, interior, boundary and, in a fourth channel, the distance to
-        the nucleus' own edge as a fraction of its greatest (`targets.py`);
+        the nucleus' own edge as a fraction of its greatest (`training_targets.py`);
         NumPy, or a zarr array that is read block by block.
     rule : InstanceRule, optional
         The numbers that shape nuclei; the defaults if None.
@@ -96,8 +96,8 @@ def segment_instances(
     --------
     >>> interior = np.zeros((9, 30), np.uint8)
     >>> interior[2:7, 2:9] = interior[2:7, 15:28] = 255
-    >>> found = segment_instances(np.stack([255 - interior, interior, 0 * interior]))
-    >>> found.table.area_px.tolist(), found.certificate.forced
+    >>> nuclei = segment_instances(np.stack([255 - interior, interior, 0 * interior]))
+    >>> nuclei.table.area_px.tolist(), nuclei.certificate.forced
     ([35, 65], [])
     """
     rule = rule or InstanceRule()
@@ -106,23 +106,28 @@ def segment_instances(
         out = np.zeros(shape, np.uint32)
     elif tuple(out.shape) != shape or out.dtype != np.uint32:
         raise ValueError(f"out: {out.dtype} of shape {out.shape}; expected uint32 {shape}")
-    job = Job(shape, IntegerRule.of(rule), block_px, max_component_px)
+    plan = BlockPlan(shape, IntegerRule.of(rule), block_px, max_component_px)
     identity = {"source": source, "rule": asdict(rule), "cut": [*shape, block_px, max_component_px]}
     store = Scratch(scratch, identity)
 
     def read(box: Box) -> npt.NDArray[np.uint8]:
         return np.ascontiguousarray(probabilities[(slice(None), *box.slices)])
 
-    with _threads(workers) as each:
-        _solve_blocks(store, read, job, each)
-        crossings = join_fragments(store, job)
-        names = _solve_seams(store, crossings, read, job, each)
+    with _parallel(workers) as parallel_map:
+        _solve_blocks(store, read, plan, parallel_map)
+        crossings = join_fragments(store, plan)
+        names = _solve_seams(store, crossings, read, plan, parallel_map)
         table = Rows(store, "table", len(ROW))
         digest = number_and_write(
-            store, Crossed(store, names, job), _writer(out, block_px), table, job, each
+            store,
+            CrossingNuclei(store, names, plan),
+            _writer(out, block_px),
+            table,
+            plan,
+            parallel_map,
         )
     rows = NucleusTable(table.read())
-    return Instances(out, rows, _certify(store, crossings, job, rule, len(rows), digest))
+    return Instances(out, rows, _certify(store, crossings, plan, rule, len(rows), digest))
 
 
 def _require_map(probabilities: Any, block_px: int, max_component_px: int) -> tuple[int, int]:
@@ -136,59 +141,69 @@ def _require_map(probabilities: Any, block_px: int, max_component_px: int) -> tu
     return int(shape[1]), int(shape[2])
 
 
-def _solve_blocks(store: Scratch, read: Callable[[Box], Any], job: Job, each: Each) -> None:
+def _solve_blocks(
+    store: Scratch, read: Callable[[Box], Any], plan: BlockPlan, parallel_map: ParallelMap
+) -> None:
     def work(place: tuple[int, int]) -> None:
-        box = job.box(*place)
-        store.put(block_name(*place), solve_block(read(box), box, job))
+        box = plan.box(*place)
+        store.put(block_name(*place), solve_block(read(box), box, plan))
 
-    places = [(row, column) for row in range(job.grid[0]) for column in range(job.grid[1])]
+    places = [(row, column) for row in range(plan.grid[0]) for column in range(plan.grid[1])]
     left = [place for place in places if block_name(*place) not in store]
     for _ in track(
-        each(work, left), "solving blocks", total=len(places), done=len(places) - len(left)
+        parallel_map(work, left), "solving blocks", total=len(places), done=len(places) - len(left)
     ):
         pass
 
 
 def _solve_seams(
-    store: Scratch, crossings: list[Crossing], read: Callable[[Box], Any], job: Job, each: Each
+    store: Scratch,
+    crossings: list[CrossingComponent],
+    read: Callable[[Box], Any],
+    plan: BlockPlan,
+    parallel_map: ParallelMap,
 ) -> list[str]:
-    """Solve what crosses seams, in one group a block; returns the groups' names."""
-    groups: dict[str, list[Crossing]] = {}
-    for place, those in groupby(crossings, key=lambda crossing: tuple(crossing.blocks[0])):
-        for index, group in enumerate(_bundles(those, 4 * job.block_px**2)):
+    """Solve components that cross seams, group by group; returns the groups' names in `store`."""
+    groups: dict[str, list[CrossingComponent]] = {}
+    for place, starting_here in groupby(crossings, key=lambda crossing: tuple(crossing.blocks[0])):
+        for index, group in enumerate(_groups_within(starting_here, 4 * plan.block_px**2)):
             groups["seams-{}-{}-{}".format(*place, index)] = group
 
     def work(name: str) -> None:
-        store.put(name, solve_crossings(groups[name], _reader_around(groups[name], read, job), job))
+        store.put(
+            name, solve_crossings(groups[name], _reader_around(groups[name], read, plan), plan)
+        )
 
     left = [name for name in groups if name not in store]
     for _ in track(
-        each(work, left), "solving seams", total=len(groups), done=len(groups) - len(left)
+        parallel_map(work, left), "solving seams", total=len(groups), done=len(groups) - len(left)
     ):
         pass
     return list(groups)
 
 
-def _bundles(crossings: Iterable[Crossing], limit_px: int) -> Iterator[list[Crossing]]:
-    """Components in bundles whose boxes have no more than so many pixels, unless one alone has."""
-    bundle: list[Crossing] = []
-    held = 0
+def _groups_within(
+    crossings: Iterable[CrossingComponent], limit_px: int
+) -> Iterator[list[CrossingComponent]]:
+    """Group components so that their boxes have at most so many pixels, unless one alone has."""
+    group: list[CrossingComponent] = []
+    total = 0
     for crossing in crossings:
         size = math.prod(crossing.box.shape)
-        if bundle and held + size > limit_px:
-            yield bundle
-            bundle, held = [], 0
-        bundle.append(crossing)
-        held += size
-    if bundle:
-        yield bundle
+        if group and total + size > limit_px:
+            yield group
+            group, total = [], 0
+        group.append(crossing)
+        total += size
+    if group:
+        yield group
 
 
 def _reader_around(
-    group: list[Crossing], read: Callable[[Box], Any], job: Job
+    group: list[CrossingComponent], read: Callable[[Box], Any], plan: BlockPlan
 ) -> Callable[[Box], Any]:
-    """Reads what holds a group of small components once, and not once a component."""
-    if any(crossing.extent_px > job.max_component_px for crossing in group):
+    """Read the box that holds a group of small components once, not once for each component."""
+    if any(crossing.extent_px > plan.max_component_px for crossing in group):
         return read  # forced ones are read by cells and blocks, beyond their boxes
     boxes = [crossing.box for crossing in group]
     around = Box(
@@ -197,19 +212,19 @@ def _reader_around(
         max(box.y1 for box in boxes),
         max(box.x1 for box in boxes),
     )
-    if math.prod(around.shape) > 4 * job.block_px**2:
+    if math.prod(around.shape) > 4 * plan.block_px**2:
         return read
-    held = read(around)
+    probabilities = read(around)
 
     def read_part(box: Box) -> npt.NDArray[np.uint8]:
         inside = box.shift(-around.y0, -around.x0)
-        return np.ascontiguousarray(held[(slice(None), *inside.slices)])
+        return np.ascontiguousarray(probabilities[(slice(None), *inside.slices)])
 
     return read_part
 
 
 def _writer(out: Any, block_px: int) -> Callable[[Box, npt.NDArray[np.uint32]], None]:
-    """A function that writes one block; one at a time where blocks share a chunk of `out`."""
+    """Build the function that writes a block; with a lock where blocks share a chunk of `out`."""
     unit = getattr(out, "shards", None) or getattr(out, "chunks", None) or (1, 1)
     lock = threading.Lock()
 
@@ -225,37 +240,37 @@ def _writer(out: Any, block_px: int) -> Callable[[Box, npt.NDArray[np.uint32]], 
 
 def _certify(
     store: Scratch,
-    crossings: list[Crossing],
-    job: Job,
+    crossings: list[CrossingComponent],
+    plan: BlockPlan,
     rule: InstanceRule,
     nuclei: int,
     digest: int,
 ) -> Certificate:
     inside, largest, probabilities = 0, 0, 0
-    for row in range(job.grid[0]):
-        for column in range(job.grid[1]):
+    for row in range(plan.grid[0]):
+        for column in range(plan.grid[1]):
             block = store.get(block_name(row, column), "facts", "digest")
             inside += int(block["facts"][0])
             largest = max(largest, int(block["facts"][1]))
             probabilities += int(block["digest"][0])
-    forced = [crossing.box for crossing in crossings if crossing.extent_px > job.max_component_px]
+    forced = [crossing.box for crossing in crossings if crossing.extent_px > plan.max_component_px]
     return Certificate(
-        shape=job.shape,
+        shape=plan.shape,
         components=inside + len(crossings),
         nuclei=nuclei,
         largest_component_px=max([largest, *(crossing.extent_px for crossing in crossings)]),
-        max_component_px=job.max_component_px,
+        max_component_px=plan.max_component_px,
         forced=sorted((box.y0, box.x0, box.y1, box.x1) for box in forced),
         probabilities_digest=f"{probabilities % 2**64:016x}",
         instances_digest=f"{digest:016x}",
         rule=asdict(rule),
-        cut={"block_px": job.block_px, "seam_components": len(crossings)},
+        cut={"block_px": plan.block_px, "seam_components": len(crossings)},
     )
 
 
 @contextmanager
-def _threads(workers: int) -> Iterator[Each]:
-    """A parallel `map` whose waiting results are never more than a few a worker."""
+def _parallel(workers: int) -> Iterator[ParallelMap]:
+    """Yield a parallel `map`; at most two results for each worker wait in memory."""
     if workers <= 1:
         yield _one_by_one
         return

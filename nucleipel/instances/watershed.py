@@ -28,8 +28,11 @@ All that is compiled stands in this one file: numba's cache of a function does
 not notice that a function it calls, in another file, has changed.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from nucleipel.instances.rule import DROPPED_BITS, SOLIDITY_BITS
 
@@ -45,100 +48,165 @@ _NO_KEY = -16
 """Below every key of a pixel, also with 4 bits more."""
 
 
-@_compiled
-def solve_components(  # type: ignore[no-untyped-def]
-    labels, chosen, boxes, holes, probabilities, origin, shape,
-    fill_holes_px, distance_px, distance_height, channel_height, interior_height,
-    weights, persistence, concave_persistence, solidity_gain, min_area_px, min_probability_percent,
-):  # fmt: skip
-    """Nuclei of some components of a window that holds these whole.
+class Window(NamedTuple):
+    """A part of a map that holds components whole; named tuples are what numba compiles.
 
     Parameters
     ----------
     labels : (h, w) int32
-        Components of the window's foreground, 0 background.
-    chosen : (n,) int32
-        Labels to solve.
+        Components of the foreground, 0 background.
+    probabilities : (3 or 4, h, w) uint8
+        Background, interior, boundary and, if it is there, distance.
+    origin : (2,) int64
+        Place (y, x) of the window in the map.
+    shape : (2,) int64
+        Height and width of the map, whose edge may cut a nucleus.
+    """
+
+    labels: npt.NDArray[np.int32]
+    probabilities: npt.NDArray[np.uint8]
+    origin: npt.NDArray[np.int64]
+    shape: npt.NDArray[np.int64]
+
+
+class Components(NamedTuple):
+    """The components of a window that are to be solved.
+
+    Parameters
+    ----------
+    labels : (n,) int32
+        Their labels in the window.
     boxes : (n, 4) int32
         Their exact boxes (y0, x0, y1, x1) in the window, half-open.
     holes : (n,) int32
-        How many holes each has, of any size.
-    probabilities : (3 or 4, h, w) uint8
-        Background, interior, boundary and, if it is there, distance.
-    origin, shape : (2,) int64
-        Of the window in the image, and of the image, where a nucleus may be cut
-        by the edge.
+        Number of holes in each, of any size.
+    """
 
-    The other arguments are the fields of `IntegerRule`.
+    labels: npt.NDArray[np.int32]
+    boxes: npt.NDArray[np.int32]
+    holes: npt.NDArray[np.int32]
+
+
+@_compiled
+def solve_components(window, components, rule):  # type: ignore[no-untyped-def]
+    """Find the nuclei of some `Components` of a `Window` by an `IntegerRule`.
 
     Returns
     -------
     nuclei : (h, w) int32
         1..m in order of components, 0 elsewhere.
     rows : (m, 10) int64
-        The columns of `ROW`, positions in the image.
+        The columns of `ROW`, positions in the map.
     """
+    labels, probabilities, origin, shape = window
     nuclei = np.zeros(labels.shape, np.int32)
-    rows = np.zeros((max(2 * len(chosen), 16), len(ROW)), np.int64)
-    # a plain 0 would be a type of its own, and what it is given to compiled twice
+    rows = np.zeros((max(2 * len(components.labels), 16), len(ROW)), np.int64)
+    # a plain 0 has a type of its own, and functions that take it would be compiled twice
     count = np.int64(0)
-    radius = len(weights) - 1
+    radius = len(rule.weights) - 1
     room = 0
-    for index in range(len(chosen)):
-        frame = _frame(boxes[index], radius, distance_px, origin, shape)
-        room = max(room, frame[5])
-    own = np.empty(room, np.uint8)
-    one, two, three = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
-    keys, highest = np.empty(room, np.int64), np.empty(room, np.int64)
-    for index in range(len(chosen)):
-        y0, x0, y1, x1 = boxes[index, 0], boxes[index, 1], boxes[index, 2], boxes[index, 3]
-        if (y1 - y0) * (x1 - x0) < min_area_px:
+    for index in range(len(components.labels)):
+        frame = _frame(components.boxes[index], radius, rule.distance_px, origin, shape)
+        room = max(room, frame.room)
+    flat = _flat_arrays(room)
+    for index in range(len(components.labels)):
+        box = components.boxes[index]
+        if (box[2] - box[0]) * (box[3] - box[1]) < rule.min_area_px:
             continue
-        frame = _frame(boxes[index], radius, distance_px, origin, shape)
-        _set_own(own, frame, labels, y0, x0, chosen[index])
-        if fill_holes_px > 0 and holes[index] > 0:
-            _fill_holes(own, frame, labels, y0, x0, fill_holes_px, keys)
+        frame = _frame(box, radius, rule.distance_px, origin, shape)
+        _set_own(flat.own, frame, labels, components.labels[index])
+        if rule.fill_holes_px > 0 and components.holes[index] > 0:
+            _fill_holes(flat.own, frame, labels, rule.fill_holes_px, flat.keys)
         open_sides = (
-            y0 + origin[0] == 0,
-            x0 + origin[1] == 0,
-            y1 + origin[0] == shape[0],
-            x1 + origin[1] == shape[1],
+            box[0] + origin[0] == 0,
+            box[1] + origin[1] == 0,
+            box[2] + origin[0] == shape[0],
+            box[3] + origin[1] == shape[1],
         )
-        distance2, height = two, three
-        _squared_distance(own, frame, distance_px, open_sides, one, distance2)
-        _raw_heights(
-            own, frame, distance2, probabilities, y0, x0,
-            distance_height, channel_height, interior_height, height,
-        )  # fmt: skip
-        _smooth(height, frame, weights, one)
-        basins, group = _split(
-            own, frame, height, distance2, persistence, concave_persistence, solidity_gain,
-            min_area_px, one, two, keys, highest,
-        )  # fmt: skip
+        _squared_distance(flat, frame, rule.distance_px, open_sides)
+        _raw_heights(flat, frame, probabilities, rule)
+        _smooth(flat.height, frame, rule.weights, flat.spare)
+        basins, group = _split(flat, frame, rule)
         if count + len(group) > len(rows):
             rows = _longer(rows, 2 * (count + len(group)))
-        spans, owners = keys, highest
-        found, span_count = _measure(
-            basins, frame, group, probabilities, y0, x0, origin, rows, count, spans, owners
+        spans, owners = flat.keys, flat.highest
+        measured, span_count = _measure(
+            basins, frame, group, probabilities, origin, rows, count, spans, owners
         )
-        number, kept = _drop(rows, count, found, min_area_px, min_probability_percent)
+        number, kept = _drop(rows, count, measured, rule)
         if kept > 0:
-            _paint(spans[:span_count], owners, number, nuclei, y0, x0)
+            _paint(spans[:span_count], owners, number, nuclei, frame)
         count += kept
     return nuclei, rows[:count].copy()
 
 
-@_inner
-def _frame(box, radius, distance_px, origin, shape):  # type: ignore[no-untyped-def]
-    """How a box lies in flat arrays: pixel (y, x) at first + y * stride + x.
+class Frame(NamedTuple):
+    """How a box lies in flat arrays: its pixel (y, x) at `first + y * stride + x`.
 
     Between two rows, and above and below, is a margin that no step of the work
-    crosses: the smoothing's `radius`, a neighbor's 1, and at an image edge, where
-    the distance to the background is unknown, as far as that is looked for.
+    crosses: the smoothing's radius, a neighbor's 1, and at an image edge, where
+    the distance to the background is unknown, as far as that is searched.
 
-    Returns (height, width, stride, first, end, room): `end` after the last row,
-    `room` the length of the arrays.
+    Parameters
+    ----------
+    top, left : int
+        Place of the box in the window.
+    height, width : int
+        Its sides.
+    stride, first, end : int
+        From row to row; place of the first pixel; place after the last row.
+    room : int
+        Length of the arrays.
     """
+
+    top: np.int64
+    left: np.int64
+    height: np.int64
+    width: np.int64
+    stride: np.int64
+    first: np.int64
+    end: np.int64
+    room: np.int64
+
+
+class FlatArrays(NamedTuple):
+    """The arrays in which components are solved, made once a window.
+
+    Parameters
+    ----------
+    own : (room,) uint8
+        1 where a pixel is the component's.
+    height, distance2 : (room,) int32
+        Heights; squared distances to the background (px).
+    spare : (room,) int32
+        Results between two steps.
+    keys, highest : (room,) int64
+        Keys of pixels, the highest of their neighbors; then other intermediate results.
+    """
+
+    own: npt.NDArray[np.uint8]
+    height: npt.NDArray[np.int32]
+    distance2: npt.NDArray[np.int32]
+    spare: npt.NDArray[np.int32]
+    keys: npt.NDArray[np.int64]
+    highest: npt.NDArray[np.int64]
+
+
+@_inner
+def _flat_arrays(room):  # type: ignore[no-untyped-def]
+    return FlatArrays(
+        np.empty(room, np.uint8),
+        np.empty(room, np.int32),
+        np.empty(room, np.int32),
+        np.empty(room, np.int32),
+        np.empty(room, np.int64),
+        np.empty(room, np.int64),
+    )
+
+
+@_inner
+def _frame(box, radius, distance_px, origin, shape):  # type: ignore[no-untyped-def]
+    """Lay out a box of a window at `origin` in a map of `shape`; the smoothing has a `radius`."""
     height, width = np.int64(box[2] - box[0]), np.int64(box[3] - box[1])
     margin = max(radius, 1)
     rim = margin
@@ -147,48 +215,48 @@ def _frame(box, radius, distance_px, origin, shape):  # type: ignore[no-untyped-
     stride = width + rim
     first = margin * stride + rim
     end = first + height * stride
-    return height, width, stride, first, end, end + margin * stride + rim
+    room = end + margin * stride + rim
+    return Frame(np.int64(box[0]), np.int64(box[1]), height, width, stride, first, end, room)
 
 
 @_inner
-def _set_own(own, frame, labels, y0, x0, label):  # type: ignore[no-untyped-def]
-    """1 in the flat array where the box at (y0, x0) has the label, 0 elsewhere."""
-    height, width, stride, first, _, room = frame
-    own[:room] = 0
-    for y in range(height):
-        line, found = own[first + y * stride :], labels[y0 + y, x0 : x0 + width]
-        for x in range(width):
-            line[x] = found[x] == label
+def _set_own(own, frame, labels, label):  # type: ignore[no-untyped-def]
+    """Set the flat array to 1 where the box has the label, to 0 elsewhere."""
+    own[: frame.room] = 0
+    for y in range(frame.height):
+        line = own[frame.first + y * frame.stride :]
+        row = labels[frame.top + y, frame.left : frame.left + frame.width]
+        for x in range(frame.width):
+            line[x] = row[x] == label
 
 
 @_inner
-def _fill_holes(own, frame, labels, y0, x0, max_px, stack):  # type: ignore[no-untyped-def]
+def _fill_holes(own, frame, labels, max_px, stack):  # type: ignore[no-untyped-def]
     """Make holes of up to `max_px` pixels own; one that holds another component stays.
 
     What is 4-connected to the margin is no hole: beyond the exact box there is
     no pixel of the component.
     """
-    height, width, stride, first, end, _ = frame
-    for y in range(height):
-        for x in range(width):
-            at = first + y * stride + x
-            if own[at] != _OWN and labels[y0 + y, x0 + x] != 0:
+    for y in range(frame.height):
+        for x in range(frame.width):
+            at = frame.first + y * frame.stride + x
+            if own[at] != _OWN and labels[frame.top + y, frame.left + x] != 0:
                 own[at] = _FOREIGN
-    _flood(own, frame, first - stride, stack)
-    for at in range(first, end):
+    _flood(own, frame, frame.first - frame.stride, stack)
+    for at in range(frame.first, frame.end):
         if own[at] == _OUTSIDE:
             size, foreign = _flood(own, frame, at, stack)
             if size <= max_px and not foreign:
                 for index in range(size):
                     own[stack[index]] = _OWN
-    for at in range(first - stride, end + stride):
+    for at in range(frame.first - frame.stride, frame.end + frame.stride):
         own[at] = own[at] == _OWN
 
 
 @_inner
 def _flood(own, frame, start, stack):  # type: ignore[no-untyped-def]
-    """Mark what is not own and 4-connected to a place; leave it on the stack, all of it."""
-    stride, low, high = frame[2], frame[3] - frame[2], frame[4] + frame[2]
+    """Mark all that is not own and 4-connected to a place, and leave its places on the stack."""
+    stride, low, high = frame.stride, frame.first - frame.stride, frame.end + frame.stride
     foreign = False
     own[start] += _SEEN
     stack[0] = start
@@ -198,26 +266,27 @@ def _flood(own, frame, start, stack):  # type: ignore[no-untyped-def]
         done += 1
         for at in (here - stride, here - 1, here + 1, here + stride):
             if low <= at < high:
-                found = own[at]
-                if found != _OWN and found < _SEEN:
-                    foreign |= found == _FOREIGN
-                    own[at] = found + _SEEN
+                state = own[at]
+                if state != _OWN and state < _SEEN:
+                    foreign |= state == _FOREIGN
+                    own[at] = state + _SEEN
                     stack[size] = at
                     size += 1
     return size, foreign
 
 
 @_inner
-def _squared_distance(  # type: ignore[no-untyped-def]
-    own, frame, limit, open_sides, vertical, distance2
-):
-    """Squared distance (px) to the nearest pixel that is not own, at most `limit` squared.
+def _squared_distance(flat, frame, limit, open_sides):  # type: ignore[no-untyped-def]
+    """Measure squared distances (px) to the nearest pixel not own, at most `limit` squared.
 
     Beyond the box nothing is own, except beyond the image (`open_sides`: top,
-    left, bottom, right), where nothing is known. Along columns first, in
-    `vertical`, then along rows (Saito, Toriwaki 1994).
+    left, bottom, right), where nothing is known. Along columns first, then
+    along rows (Saito, Toriwaki 1994).
     """
-    _, width, stride, first, end, room = frame
+    own, vertical, distance2 = flat.own, flat.spare, flat.distance2
+    width, stride, first, end, room = (
+        frame.width, frame.stride, frame.first, frame.end, frame.room,
+    )  # fmt: skip
     most = np.int32(limit)
     vertical[:room] = 0
     if open_sides[0]:
@@ -257,18 +326,18 @@ def _squared_distance(  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _raw_heights(  # type: ignore[no-untyped-def]
-    own, frame, distance2, probabilities, y0, x0,
-    distance_height, channel_height, interior_height, height,
-):  # fmt: skip
-    """Height of each own pixel before smoothing; 0 elsewhere."""
-    rows, width, stride, first, _, room = frame
-    height[:room] = 0
-    for y in range(rows):
-        at = first + y * stride
-        mine, out, interior = own[at:], height[at:], probabilities[1, y0 + y, x0 : x0 + width]
+def _raw_heights(flat, frame, probabilities, rule):  # type: ignore[no-untyped-def]
+    """Set the height of each own pixel before smoothing; 0 elsewhere."""
+    own, height, distance2 = flat.own, flat.height, flat.distance2
+    distance_height, channel_height = rule.distance_height, rule.channel_height
+    interior_height, width = rule.interior_height, frame.width
+    height[: frame.room] = 0
+    for y in range(frame.height):
+        at = frame.first + y * frame.stride
+        v, left = frame.top + y, frame.left
+        mine, out, interior = own[at:], height[at:], probabilities[1, v, left : left + width]
         if len(probabilities) > 3:
-            channel = probabilities[3, y0 + y, x0 : x0 + width]
+            channel = probabilities[3, v, left : left + width]
             for x in range(width):
                 out[x] = (channel_height[channel[x]] + interior_height[interior[x]]) * mine[x]
         else:
@@ -283,18 +352,19 @@ def _smooth(height, frame, weights, rows):  # type: ignore[no-untyped-def]
 
     Heights that fade towards the border make a component's middle its summit.
     """
-    _, _, stride, first, end, room = frame
+    first, end = frame.first, frame.end
     rows[:first] = 0
-    rows[end:room] = 0
+    rows[end : frame.room] = 0
     _convolve(height, rows, first, end, np.int64(1), weights)
     here = rows[first:end]
     for index in range(end - first):
         here[index] >>= DROPPED_BITS
-    _convolve(rows, height, first, end, stride, weights)
+    _convolve(rows, height, first, end, frame.stride, weights)
 
 
 @_inner
 def _convolve(source, out, first, end, step, weights):  # type: ignore[no-untyped-def]
+    """Write the sum of weighted neighbors that lie `step` apart from `source` to `out`."""
     here, middle = out[first:end], source[first:end]
     weight = weights[0]
     for index in range(end - first):
@@ -307,24 +377,22 @@ def _convolve(source, out, first, end, step, weights):  # type: ignore[no-untype
 
 
 @_inner
-def _split(  # type: ignore[no-untyped-def]
-    own, frame, height, distance2, persistence, concave_persistence, solidity_gain, min_area_px,
-    parents, basins, keys, highest,
-):  # fmt: skip
-    """Basins of a component, flat, from 1 by rank of their peaks, and the group of each.
+def _split(flat, frame, rule):  # type: ignore[no-untyped-def]
+    """Split a component: its basins, flat, from 1 by rank of their peaks, and the group of each.
 
-    The last four arguments are room to work in; `basins` may be `distance2`.
+    The basins are written over `flat.distance2`.
     """
-    first, end = frame[3], frame[4]
-    _forest(own, frame, height, distance2, parents, keys, highest)
-    peaks = highest  # no more needed
+    own, height, parents, keys = flat.own, flat.height, flat.spare, flat.keys
+    first, end, stride = frame.first, frame.end, frame.stride
+    _forest(flat, frame)
+    peaks, basins = flat.highest, flat.distance2  # neither is needed any more
     count = np.int64(0)
     for at in range(first, end):
         if parents[at] == at:
             peaks[count] = at
             count += 1
-    basins[first - frame[2] - 1 : first] = 0
-    basins[end : end + frame[2] + 1] = 0
+    basins[first - stride - 1 : first] = 0
+    basins[end : end + stride + 1] = 0
     if count == 1:
         here, mine = basins[first:end], own[first:end]
         for index in range(end - first):
@@ -344,23 +412,21 @@ def _split(  # type: ignore[no-untyped-def]
     for at in range(first, end):
         basins[at] = basins[parents[at]]
     pairs, saddles = _saddles(basins, frame, height, count)
-    by_shape = concave_persistence < persistence
+    by_shape = rule.concave_persistence < rule.persistence
     hulls = _hulls(basins, frame, count if by_shape else np.int64(0))
-    return basins, _join(
-        pairs, saddles, peak_heights, persistence, concave_persistence, solidity_gain,
-        min_area_px, hulls,
-    )  # fmt: skip
+    return basins, _join(pairs, saddles, peak_heights, rule, hulls)
 
 
 @_inner
-def _forest(own, frame, height, distance2, parents, keys, highest):  # type: ignore[no-untyped-def]
-    """For each pixel the place of its highest neighbor: its own at a peak, 0 if it is not own.
+def _forest(flat, frame):  # type: ignore[no-untyped-def]
+    """Let each pixel point to its highest neighbor (`spare`): to itself at a peak, 0 if not own.
 
     A key is (height, squared distance) and 4 bits for the neighbor's place:
     among equals the earliest wins, so these bits fall from 10 for the upper left
     to 0 for the lower right, with 5 for the pixel itself.
     """
-    _, _, stride, first, end, _ = frame
+    own, height, distance2, parents, keys, highest = flat
+    stride, first, end = frame.stride, frame.first, frame.end
     keys[first - stride - 1 : first] = _NO_KEY
     keys[end : end + stride + 1] = _NO_KEY
     size = end - first
@@ -408,7 +474,7 @@ def _saddles(basins, frame, height, basin_count):  # type: ignore[no-untyped-def
 
     A pair comes more than once, the highest of its saddles among them.
     """
-    rows, width, stride, first = frame[:4]
+    rows, width, stride, first = frame.height, frame.width, frame.stride, frame.first
     latest = np.full(basin_count, -1, np.int64)  # of the pairs of each basin
     pairs, saddles = np.empty(4 * basin_count, np.int64), np.empty(4 * basin_count, np.int64)
     count = 0
@@ -489,7 +555,7 @@ def _hulls(basins, frame, count):  # type: ignore[no-untyped-def]
     and the end of each chain (basin b has 2 b and 2 b + 1), areas of the basins,
     and twice the areas of their hulls.
     """
-    rows, width, stride, first = frame[:4]
+    rows, width, stride, first = frame.height, frame.width, frame.stride, frame.first
     if count == 0:
         rows = np.int64(0)
     top, bottom = np.full(count, rows, np.int64), np.zeros(count, np.int64)
@@ -529,9 +595,9 @@ def _hulls(basins, frame, count):  # type: ignore[no-untyped-def]
 
 @_inner
 def _bent(ys, xs, one, one_end, other, other_end, out):  # type: ignore[no-untyped-def]
-    """Corners of two chains from top to bottom that no line between others passes on the left.
+    """Keep the corners of two chains, from top to bottom, that no line passes on the left.
 
-    They are written from `out` on. Returns how many, and twice the area between them and x = 0.
+    They are written from `out` on. Returns their number, and twice the area between them and x = 0.
     """
     size = 0
     while one < one_end or other < other_end:
@@ -559,13 +625,10 @@ def _bent(ys, xs, one, one_end, other, other_end, out):  # type: ignore[no-untyp
 
 
 @_inner
-def _join(  # type: ignore[no-untyped-def]
-    pairs, saddles, peak_heights, persistence, concave_persistence, solidity_gain, min_area_px,
-    hulls,
-):  # fmt: skip
-    """Group of each basin, by rank: the rank of the highest basin that it was joined to.
+def _join(pairs, saddles, peak_heights, rule, hulls):  # type: ignore[no-untyped-def]
+    """Group basins: for each, by rank, the rank of the highest basin that it was joined to.
 
-    Without `hulls` the shape of groups is not looked at.
+    Without `hulls` the shape of groups does not count.
     """
     ys, xs, begin, end, area, twice = hulls
     used = len(ys)
@@ -595,16 +658,16 @@ def _join(  # type: ignore[no-untyped-def]
             other = group[other]
         lower, higher = max(one, other), min(one, other)
         depth = peak_heights[lower] - saddle
-        if one == other or depth >= persistence:
+        if one == other or depth >= rule.persistence:
             continue
         if len(area) > 0:
             while used + _corners(begin, end, lower) + _corners(begin, end, higher) > len(ys):
                 ys, xs = _doubled(ys), _doubled(xs)
             middle, stop, hull = _hull_of_both(ys, xs, begin, end, lower, higher, used)
             if (
-                depth >= concave_persistence
-                and min(area[lower], area[higher]) >= min_area_px
-                and _solidity_lost(area, twice, lower, higher, hull) >= solidity_gain
+                depth >= rule.concave_persistence
+                and min(area[lower], area[higher]) >= rule.min_area_px
+                and _solidity_lost(area, twice, lower, higher, hull) >= rule.solidity_gain
             ):
                 continue
             begin[2 * higher], end[2 * higher] = used, middle
@@ -620,7 +683,7 @@ def _join(  # type: ignore[no-untyped-def]
 
 @_inner
 def _corners(begin, end, group):  # type: ignore[no-untyped-def]
-    """How many corners the hull of a group has, both sides."""
+    """Count the corners of the hull of a group, both sides."""
     left, right = 2 * group, 2 * group + 1
     return end[left] - begin[left] + end[right] - begin[right]
 
@@ -629,7 +692,7 @@ def _corners(begin, end, group):  # type: ignore[no-untyped-def]
 def _hull_of_both(ys, xs, begin, end, one, other, out):  # type: ignore[no-untyped-def]
     """Write the hull of two groups from `out` on.
 
-    Returns where its left and its right side end, and twice its area.
+    Returns the ends of its left and right side, and twice its area.
     """
     low, high = 2 * one, 2 * other
     left, before = _bent(ys, xs, begin[low], end[low], begin[high], end[high], out)
@@ -640,9 +703,9 @@ def _hull_of_both(ys, xs, begin, end, one, other, out):  # type: ignore[no-untyp
 
 @_inner
 def _solidity_lost(area, twice, one, other, hull):  # type: ignore[no-untyped-def]
-    """By how much two groups are more solid than their union, weighed by area.
+    """Solidity that two groups lose in their union: theirs, weighed by area, less the union's.
 
-    In 2**-`SOLIDITY_BITS`; one bit more, as areas of hulls come doubled.
+    In 2**-`SOLIDITY_BITS`; one bit more is kept, as areas of hulls come doubled.
     """
     bits = SOLIDITY_BITS + 1
     both = area[one] + area[other]
@@ -653,19 +716,19 @@ def _solidity_lost(area, twice, one, other, hull):  # type: ignore[no-untyped-de
 
 @_inner
 def _measure(  # type: ignore[no-untyped-def]
-    basins, frame, group, probabilities, y0, x0, origin, rows, count, spans, owners
+    basins, frame, group, probabilities, origin, rows, count, spans, owners
 ):
     """Fill a row for each group, from `count` on, in raster order of first pixels.
 
     Fills `spans`, pieces of pixel rows as y << 32 | x << 16 | length in the box,
-    and `owners`, the row of each, counted from `count`. Returns how many rows
-    and how many spans there are.
+    and `owners`, the row of each, counted from `count`. Returns the number of
+    rows and of spans.
     """
-    height, width, stride, first = frame[:4]
+    width, y0, x0 = frame.width, frame.top, frame.left
     row_of = np.full(len(group), -1, np.int64)
-    found, span_count = 0, 0
-    for y in range(height):
-        line = basins[first + y * stride :]
+    measured, span_count = 0, 0
+    for y in range(frame.height):
+        line = basins[frame.first + y * frame.stride :]
         doubts = probabilities[0, y0 + y, x0 : x0 + width]
         v = origin[0] + y0 + y
         x = 0
@@ -681,10 +744,10 @@ def _measure(  # type: ignore[no-untyped-def]
             u, length = origin[1] + x0 + start, x - start
             root = group[basin - 1]
             if row_of[root] < 0:
-                row_of[root] = found
-                row = rows[count + found]
+                row_of[root] = measured
+                row = rows[count + measured]
                 row[FIRST_Y], row[FIRST_X], row[Y0], row[X0] = v, u, v, u
-                found += 1
+                measured += 1
             row = rows[count + row_of[root]]
             row[AREA] += length
             row[SUM_Y] += v * length
@@ -696,39 +759,39 @@ def _measure(  # type: ignore[no-untyped-def]
             spans[span_count] = (y << 32) | (start << 16) | length
             owners[span_count] = row_of[root]
             span_count += 1
-    return found, span_count
+    return measured, span_count
 
 
 @_inner
-def _drop(rows, count, found, min_area_px, min_probability_percent):  # type: ignore[no-untyped-def]
-    """Keep the rows, of `found` after `count`, that are large and sure enough, moved up.
+def _drop(rows, count, measured, rule):  # type: ignore[no-untyped-def]
+    """Keep the rows, of `measured` after `count`, that are large and sure enough, moved up.
 
     Returns the number from 1 that each has afterwards, 0 if it was dropped, and
-    how many were kept.
+    the number of rows kept.
     """
-    number = np.zeros(found, np.int32)
+    number = np.zeros(measured, np.int32)
     kept = 0
-    for index in range(found):
+    for index in range(measured):
         row = rows[count + index]
-        sure = 100 * row[PROBABILITY] >= min_probability_percent * 255 * row[AREA]
-        if sure and row[AREA] >= min_area_px:
+        sure = 100 * row[PROBABILITY] >= rule.min_probability_percent * 255 * row[AREA]
+        if sure and row[AREA] >= rule.min_area_px:
             target = rows[count + kept]
             for column in range(rows.shape[1]):
                 target[column] = row[column]
             kept += 1
             number[index] = count + kept
-    for index in range(count + kept, count + found):
+    for index in range(count + kept, count + measured):
         rows[index, :] = 0
     return number, kept
 
 
 @_inner
-def _paint(spans, owners, number, nuclei, y0, x0):  # type: ignore[no-untyped-def]
+def _paint(spans, owners, number, nuclei, frame):  # type: ignore[no-untyped-def]
     """Write the numbers of kept nuclei over their spans."""
     for index in range(len(spans)):
         value = number[owners[index]]
         if value > 0:
-            y, start = spans[index] >> 32, (spans[index] >> 16) & 0xFFFF
-            line = nuclei[y0 + y, x0 + start : x0 + start + (spans[index] & 0xFFFF)]
-            for x in range(len(line)):
-                line[x] = value
+            y, x = frame.top + (spans[index] >> 32), frame.left + ((spans[index] >> 16) & 0xFFFF)
+            line = nuclei[y, x : x + (spans[index] & 0xFFFF)]
+            for at in range(len(line)):
+                line[at] = value

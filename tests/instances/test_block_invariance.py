@@ -131,22 +131,24 @@ def facts(found: Instances) -> dict[str, Any]:
 @contextmanager
 def shuffled(seed: int) -> Iterator[None]:
     """All parallel work in random order; what is returned keeps its own."""
-    real = engine._threads
+    real = engine._parallel
 
     @contextmanager
     def threads(workers: int) -> Iterator[Any]:
-        with real(workers) as each:
+        with real(workers) as parallel_map:
 
             def out_of_order(work: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:
                 order = list(range(len(items)))
                 random.Random(seed).shuffle(order)  # noqa: S311
-                results = dict(zip(order, each(work, [items[at] for at in order]), strict=True))
+                results = dict(
+                    zip(order, parallel_map(work, [items[at] for at in order]), strict=True)
+                )
                 yield from (results[at] for at in range(len(items)))
 
             yield out_of_order
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(engine, "_threads", threads)
+        patched.setattr(engine, "_parallel", threads)
         yield
 
 
@@ -332,9 +334,9 @@ def test_positions_beyond_32_bits() -> None:
     length, kept = 60_000, 300
     corner = build_probability_map(Box(0, 0, kept, kept), seed=3)[:3]
     there = segment_instances(np.ascontiguousarray(corner), block_px=128)
-    job = engine.Job((length, length), engine.IntegerRule.of(InstanceRule()), 1000, 2048)
-    box = job.box(59, 59)
-    far = engine.solve_block(_Far(corner, length)[(slice(None), *box.slices)], box, job)
+    plan = engine.BlockPlan((length, length), engine.IntegerRule.of(InstanceRule()), 1000, 2048)
+    box = plan.box(59, 59)
+    far = engine.solve_block(_Far(corner, length)[(slice(None), *box.slices)], box, plan)
     near = there.table
     shift = length - kept
     inside = [row for row in near.rows.tolist() if min(row[5:7]) > 0]

@@ -9,57 +9,53 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
-from nucleipel.instances.watershed import _frame, _set_own, _split
+from nucleipel.instances.rule import InstanceRule, IntegerRule
+from nucleipel.instances.watershed import _flat_arrays, _frame, _set_own, _split
 
 PATIENT = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
 @numba.njit
-def split(
-    member,
-    height,
-    distance2,
-    persistence,
-    concave_persistence=10**9,
-    solidity_gain=0,
-    min_area_px=1,
-):
-    """Each pixel's group, from 1; 0 where not own. Without the last three, shapes do not count."""
-    box = np.array([1, 1, 1 + member.shape[0], 1 + member.shape[1]], np.int32)
-    frame = _frame(box, 0, 9, np.zeros(2, np.int64), np.array([99, 99]))
-    rows, columns, stride, first, _, room = frame
-    own, heights, near = (
-        np.zeros(room, np.uint8),
-        np.zeros(room, np.int32),
-        np.zeros(room, np.int32),
-    )
-    _set_own(own, frame, member, 0, 0, 1)
-    for y in range(rows):
-        for x in range(columns):
-            heights[first + y * stride + x] = height[y, x]
-            near[first + y * stride + x] = distance2[y, x]
-    parents, keys, highest = (
-        np.empty_like(heights),
-        np.empty(room, np.int64),
-        np.empty(room, np.int64),
-    )
-    basins, group = _split(
-        own, frame, heights, near, persistence, concave_persistence, solidity_gain, min_area_px,
-        parents, near, keys, highest,
-    )  # fmt: skip
+def split(member, height, distance2, rule):
+    """Each pixel's group, from 1; 0 where not own."""
+    box = np.array([0, 0, member.shape[0], member.shape[1]], np.int32)
+    frame = _frame(box, 0, 9, np.ones(2, np.int64), np.array([99, 99]))
+    flat = _flat_arrays(frame.room)
+    flat.height[:], flat.distance2[:] = 0, 0
+    _set_own(flat.own, frame, member, 1)
+    for y in range(frame.height):
+        for x in range(frame.width):
+            flat.height[frame.first + y * frame.stride + x] = height[y, x]
+            flat.distance2[frame.first + y * frame.stride + x] = distance2[y, x]
+    basins, group = _split(flat, frame, rule)
     groups = np.zeros(member.shape, np.int64)
-    for y in range(rows):
-        for x in range(columns):
-            basin = basins[first + y * stride + x]
+    for y in range(frame.height):
+        for x in range(frame.width):
+            basin = basins[frame.first + y * frame.stride + x]
             if basin > 0:
                 groups[y, x] = group[basin - 1] + 1
     return groups
 
 
+def integer_rule(
+    persistence: int,
+    concave_persistence: int = 10**9,
+    solidity_gain: int = 0,
+    min_area_px: int = 1,
+) -> IntegerRule:
+    """Without the last three, shapes do not count."""
+    return IntegerRule.of(InstanceRule())._replace(
+        persistence=persistence,
+        concave_persistence=concave_persistence,
+        solidity_gain=solidity_gain,
+        min_area_px=min_area_px,
+    )
+
+
 def forest(height: list[list[int]], *, persistence: int) -> list[list[int]]:
     heights = np.array(height, np.int32)
     member, flat = (heights > 0).astype(np.uint8), np.zeros_like(heights)
-    return split(member, heights, flat, persistence).tolist()
+    return split(member, heights, flat, integer_rule(persistence)).tolist()
 
 
 def groups(numbered: list[list[int]]) -> list[list[int]]:
@@ -178,9 +174,8 @@ def test_forest_is_the_one_of_a_plain_implementation(
             continue
         group = {peak: higher if top == lower else top for peak, top in group.items()}
 
-    merged = split(
-        member, height, distance2, persistence, concave_persistence, solidity_gain, min_area_px
-    )
+    rule = integer_rule(persistence, concave_persistence, solidity_gain, min_area_px)
+    merged = split(member, height, distance2, rule)
     assert np.array_equal(merged > 0, member > 0)
     found = {pixel: int(merged[pixel]) for pixel in nucleus}
     pairs = {(found[pixel], group[peak]) for pixel, peak in peaks.items()}
