@@ -15,10 +15,11 @@ from torch.utils.data import Dataset
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.resample import centers
+from nucleipel.core.thinning import thin
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import Sample, build_sample
 from nucleipel.data.sampling_order import item_of
-from nucleipel.data.windows import AnnotatedImage, evenly
+from nucleipel.data.windows import AnnotatedImage
 
 
 class WholeTrainingImages(Dataset[Sample]):
@@ -68,7 +69,7 @@ class WholeValidationImages(Dataset[Sample]):
         channels: int,
         boundary_px: int,
     ) -> None:
-        self.images = evenly(images, limit)
+        self.images = thin(images, limit)
         self.side_px = side_px
         self.channels = channels
         self.boundary_px = boundary_px

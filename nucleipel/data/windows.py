@@ -25,6 +25,7 @@ from torch.utils.data import Dataset
 from nucleipel.core.geometry import Box, overlapping_tiles
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.progress import track
+from nucleipel.core.thinning import thin
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import Sample, build_sample
 from nucleipel.data.sampling_order import drawn_item_of, item_of
@@ -147,7 +148,7 @@ class ValidationWindows(Dataset[Sample]):
         boundary_px: int,
     ) -> None:
         self.images = images
-        self.cells = evenly(_cells(images, window_px), limit)
+        self.cells = thin(_cells(images, window_px), limit)
         self.channels = channels
         self.boundary_px = boundary_px
 
@@ -160,12 +161,6 @@ class ValidationWindows(Dataset[Sample]):
         return build_sample(
             pixels, instance_map, channels=self.channels, boundary_px=self.boundary_px
         )
-
-
-def evenly(items: Sequence[T], limit: int) -> list[T]:
-    """At most `limit` of some items, the first and the last among them."""
-    keep = np.linspace(0, len(items) - 1, min(limit, len(items))).astype(int)
-    return [items[index] for index in np.unique(keep)]
 
 
 def _cells(images: Sequence[AnnotatedImage], window_px: int) -> list[tuple[int, Box]]:

@@ -50,12 +50,6 @@ def data_uri(picture: npt.NDArray[np.uint8], *, quality: int = JPEG_QUALITY) -> 
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
-def png(picture: npt.NDArray[np.uint8]) -> bytes:
-    """A (h, w, 3) RGB picture as a PNG file."""
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    return encoded.tobytes()
-
-
 def cut(
     read: ReadPicture,
     box: Box,

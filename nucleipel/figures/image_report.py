@@ -15,6 +15,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.flatten import flatten
 from nucleipel.core.geometry import Box
 from nucleipel.figures.crops import Crop, ReadPicture, common_side, cut, data_uri, square_around
 from nucleipel.instances.outlines import outlines
@@ -115,7 +116,7 @@ def build_report(
         certificate=certificate,
         depends_on_windows=certificate.get("canonical_map") is False,
         vouched=_certificate_rows(certificate),
-        settings=_flat(settings),
+        settings=_rows(settings),
     )
 
 
@@ -319,17 +320,11 @@ def _place(box: Box) -> str:
 def _certificate_rows(certificate: Mapping[str, Any]) -> list[tuple[str, str]]:
     """All of it but how the work was cut, which shaped nothing."""
     shown = {key: value for key, value in certificate.items() if key not in ("cut", "forced")}
-    return _flat(shown)
+    return _rows(shown)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", _text(value)))
-    return rows
+def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(key, _text(value)) for key, value in flatten(values).items()]
 
 
 def _text(value: Any) -> str:

@@ -30,6 +30,7 @@ from nucleipel.errors import PredictionError
 from nucleipel.instances.quantize import quantize
 from nucleipel.io.slides.slide import Slide
 from nucleipel.model.checkpoint import WindowGrid
+from nucleipel.model.device import uses_gpu
 from nucleipel.model.network import fold_batch_norm, to_probabilities
 
 BACKGROUND = 0
@@ -46,9 +47,7 @@ def choose_device(device: str) -> torch.device:
     PredictionError
         If "cuda" is asked for and there is none.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise PredictionError("device cuda: no usable GPU was found; use --device cpu or auto")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if uses_gpu(device, error=PredictionError) else "cpu")
 
 
 def place_network(network: nn.Module, device: torch.device) -> None:

@@ -1,12 +1,12 @@
 """The evaluation report: JSON for machines, and a CSV with one row an image beside it."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
-from nucleipel.core.atomic import replacing, write_json
+from nucleipel.core.atomic import write_json
 from nucleipel.errors import OutputError, StoreError
+from nucleipel.io.csv_table import read_table, write_table
 
 
 def write_report(
@@ -43,20 +43,6 @@ def read_report(path: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
         return report, read_table(path.with_suffix(".csv"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: no readable report: {error}; evaluate again") from error
-
-
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a CSV atomically; the first of the rows, which has to be there, names the columns."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV, as `write_table` wrote them."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def _require_same(path: Path, report: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from nucleipel.core.stopping import Stopped, asked, step
 from nucleipel.errors import NucleipelError, TrainingError
+from nucleipel.model.device import uses_gpu
 
 T = TypeVar("T")
 
@@ -46,9 +47,7 @@ def build_fabric(device: str, seed: int, precision: str = "auto") -> Fabric:
     TrainingError
         If `device` is "cuda" and there is none.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("device cuda: no usable GPU was found; use --device cpu or auto")
-    on_gpu = device != "cpu" and torch.cuda.is_available()
+    on_gpu = uses_gpu(device, error=TrainingError)
     environment, processes, nodes = _environment()
     together = processes * nodes > 1
     fabric = Fabric(

@@ -1,12 +1,12 @@
 """What a training tells while it runs: a CSV, TensorBoard events, and the curves as a picture."""
 
-import csv
 import logging
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
 from nucleipel.core.atomic import replacing
+from nucleipel.io.csv_table import read_table, write_table
 
 log = logging.getLogger(__name__)
 
@@ -15,11 +15,10 @@ COLUMNS = ("epoch", "learning_rate", "loss", "val_loss", "val_dice", "val_pq")
 
 def read_journal(folder: Path) -> list[dict[str, float]]:
     """The rows of a run's `metrics.csv`, one an epoch; cells that are empty are left out."""
-    with (folder / "metrics.csv").open(newline="") as stream:
-        return [
-            {key: float(value) for key, value in row.items() if value}
-            for row in csv.DictReader(stream)
-        ]
+    return [
+        {key: float(value) for key, value in row.items() if value}
+        for row in read_table(folder / "metrics.csv")
+    ]
 
 
 class Journal:
@@ -43,13 +42,7 @@ class Journal:
         self._write_table()
 
     def _write_table(self) -> None:
-        with (
-            replacing(self.folder / "metrics.csv") as temporary,
-            temporary.open("w", newline="") as stream,
-        ):
-            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_table(self.folder / "metrics.csv", self.rows, columns=COLUMNS)
 
     def __enter__(self) -> "Journal":
         return self

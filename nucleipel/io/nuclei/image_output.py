@@ -33,6 +33,7 @@ from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.errors import StoreError
 from nucleipel.io.nuclei.label_pyramid import LABELS, write_label_pyramid
 from nucleipel.io.nuclei.tables import write_nuclei
+from nucleipel.io.pictures import write_picture
 from nucleipel.io.records.checksums import require_whole
 from nucleipel.io.records.output import RECORD, read_record, read_written
 from nucleipel.io.slides.resolution import Resolution
@@ -108,7 +109,7 @@ def write_instances(
     count = write_nuclei(
         partial, nuclei, about=about, unique=unique, as_csv=as_csv, geojson=geojson
     )
-    write_overlay(partial / OVERLAY, overlay)
+    write_picture(partial / OVERLAY, overlay)
     write_json(partial / CERTIFICATE, certificate)
     if build_report is not None:
         (partial / REPORT).write_text(build_report(), encoding="utf-8", newline="\n")
@@ -119,13 +120,6 @@ def write_instances(
     with suppress(OSError):  # another image is at work there
         work.parent.rmdir()
     return count
-
-
-def write_overlay(path: Path, overlay: npt.NDArray[np.uint8]) -> None:
-    """Write an (h, w, 3) picture as PNG."""
-    from PIL import Image
-
-    Image.fromarray(overlay).save(path)
 
 
 def missing_images(out: Path) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ import yaml
 from nucleipel import __version__
 from nucleipel.core.atomic import read_sealed_json, sync, write_sealed_json, write_text
 from nucleipel.core.choices import OLD_WORDS
+from nucleipel.core.flatten import flatten
 from nucleipel.core.locks import PREFIX, HeldError, Lock
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import OutputError, StoreError
@@ -344,7 +345,7 @@ def _found_record(folder: Path) -> dict[str, Any]:
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    was, now = _flat(found), _flat(wanted)
+    was, now = flatten(found), flatten(wanted)
     for setting, renamed in OLD_WORDS.items():
         if (key := f"config.{setting}") in was:
             was[key] = renamed.get(was[key], was[key])
@@ -356,12 +357,3 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         for key in sorted(was.keys() | now.keys())
         if was.get(key) != now.get(key)
     ]
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix.rstrip("."): value}
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= _flat(inner, f"{prefix}{key}.")
-    return flat

@@ -50,11 +50,3 @@ def write_annotation(path: Path, instance_map: npt.NDArray[np.integer]) -> None:
             predictor=True,
             photometric="minisblack",
         )
-
-
-def write_picture(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write an (H, W) or (H, W, 3) uint8 picture as PNG."""
-    from PIL import Image
-
-    with replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, "PNG")

@@ -11,7 +11,6 @@ patches, so that a file system sees few files; a checksum on each chunk, so
 that a flipped bit is an error. A shard is written once, whole, by one writer.
 """
 
-import csv
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
@@ -24,13 +23,13 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
-from nucleipel.core.atomic import replacing
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.locks import PREFIX, Lock
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopping import in_steps
 from nucleipel.core.threads import behind
 from nucleipel.errors import StoreError
+from nucleipel.io.csv_table import read_table, write_table
 from nucleipel.io.records.checksums import JOURNAL, Written, count_present, require_whole
 from nucleipel.io.records.output import CLAIM_SECONDS, holding, identity, read_record, read_written
 
@@ -230,26 +229,18 @@ def _array(
 
 def write_rows(path: Path, rows: Iterable[PatchRow]) -> None:
     """Write where each patch of the store `path` comes from."""
-    with (
-        replacing(path / ROWS) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.DictWriter(
-            stream, [field.name for field in fields(PatchRow)], lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    columns = [field.name for field in fields(PatchRow)]
+    write_table(path / ROWS, map(asdict, rows), columns=columns)
 
 
 def _read_rows(path: Path) -> Iterator[PatchRow]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        for cells in csv.DictReader(stream):
-            yield PatchRow(
-                index=int(cells["index"]),
-                image_id=cells["image_id"],
-                split=cells["split"],
-                source_id=cells["source_id"],
-                y0_px=int(cells["y0_px"]),
-                x0_px=int(cells["x0_px"]),
-                mpp=float(cells["mpp"]) if cells["mpp"] else None,
-            )
+    for cells in read_table(path):
+        yield PatchRow(
+            index=int(cells["index"]),
+            image_id=cells["image_id"],
+            split=cells["split"],
+            source_id=cells["source_id"],
+            y0_px=int(cells["y0_px"]),
+            x0_px=int(cells["x0_px"]),
+            mpp=float(cells["mpp"]) if cells["mpp"] else None,
+        )

@@ -23,9 +23,10 @@ import numpy.typing as npt
 from nucleipel.config import AblateConfig, ArmConfig
 from nucleipel.core.atomic import write_text
 from nucleipel.figures.ablation import draw_differences, draw_grid, draw_saturation
-from nucleipel.io.evaluation_report import read_report, write_table
-from nucleipel.io.figure import write_figure
+from nucleipel.io.csv_table import write_table
+from nucleipel.io.evaluation_report import read_report
 from nucleipel.io.manifest import Manifest
+from nucleipel.io.pictures import write_figure
 from nucleipel.metrics.bootstrap import Interval, paired_bootstrap
 from nucleipel.stages.experiments.ablation_runs import FINETUNE, JUDGED_BY, Run
 from nucleipel.training.training_log import read_journal

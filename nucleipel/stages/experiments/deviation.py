@@ -19,9 +19,9 @@ from nucleipel.figures.deviation import Moment, draw_deviation, draw_histograms
 from nucleipel.inference.probability_map import choose_device, predict_probabilities
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.training_targets import CLASSES, class_targets, one_hot
-from nucleipel.io.evaluation_report import write_table
-from nucleipel.io.figure import write_figure
+from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest, Row
+from nucleipel.io.pictures import write_figure
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.losses import PELoss, pull_towards_annotation

@@ -9,8 +9,8 @@ from nucleipel.config import CitationConfig, ExportConfig
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ConfigError
-from nucleipel.figures.crops import png
 from nucleipel.io.exported_files import require_free, write_exported, write_package
+from nucleipel.io.pictures import encode_png
 from nucleipel.model.bioimageio import Words, build_package, least_side_px
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, read_checkpoint, read_notes
 from nucleipel.model.export import build_onnx, predict_once
@@ -98,4 +98,4 @@ def _example(
     inputs = np.ascontiguousarray(normalized.transpose(2, 0, 1)[None])
     probabilities = predict_once(model, inputs)
     shown = np.rint(255 * probabilities[0, 1:4]).astype(np.uint8).transpose(1, 2, 0)
-    return image, probabilities, png(np.concatenate([picture, shown], axis=1))
+    return image, probabilities, encode_png(np.concatenate([picture, shown], axis=1))

@@ -1,7 +1,5 @@
 """Turn another tool's annotations into label TIFFs and a manifest."""
 
-import csv
-import io
 import logging
 import os
 import shutil
@@ -10,14 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nucleipel.config import ImportConfig
-from nucleipel.core.atomic import write_text
 from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations import FORMATS, AnnotatedSource, Asked
+from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import names_a_folder
+from nucleipel.io.pictures import write_picture
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.records.output import claim_output
-from nucleipel.io.slides.write_slide import write_annotation, write_picture
+from nucleipel.io.slides.write_slide import write_annotation
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def import_annotations(
         if new:
             shutil.rmtree(out)
         raise
-    _write_manifest(out / MANIFEST, rows)
+    write_table(out / MANIFEST, rows, columns=COLUMNS)
     output.commit(images=len(rows))
     log.info("%s: %d images", out / MANIFEST, len(rows))
     return out / MANIFEST
@@ -113,11 +112,3 @@ def _require_distinct(ids: list[str], source: Path) -> None:
         if key in seen:
             raise ImageError(f"{source}: two images are named '{name}'; import them apart")
         seen[key] = name
-
-
-def _write_manifest(path: Path, rows: list[dict[str, str]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

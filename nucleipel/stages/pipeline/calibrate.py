@@ -8,7 +8,7 @@ from typing import Any
 
 from nucleipel.config import CalibrateConfig, PredictConfig
 from nucleipel.core.progress import track
-from nucleipel.io.evaluation_report import write_table
+from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.stores.predictions import open_predictions

@@ -11,7 +11,7 @@ from nucleipel.data.patches import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.training_targets import CLASSES
-from nucleipel.io.evaluation_report import read_table, write_table
+from nucleipel.io.csv_table import read_table, write_table
 from nucleipel.io.stores.patches import PatchStore, open_patch_store
 from nucleipel.losses import (
     ClassesAndDistance,

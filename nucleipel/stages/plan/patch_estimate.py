@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from nucleipel.config import PlanConfig, TileConfig
 from nucleipel.core.machine import bytes_below
+from nucleipel.core.thinning import thin
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.slides.slide import WHOLE_READ_LIMIT_PX
 from nucleipel.io.stores.patches import all_shards, write_patches
@@ -86,12 +86,12 @@ def tile_need(tiling: TilePlan, config: PlanConfig, folder: Path, start_seconds:
 
 def _sample(plan: TilePlan, config: TileConfig, folder: Path) -> _Cost:
     """Cut and store some patches of some images, as `tile` does."""
-    chosen = evenly(range(len(plan.images)), TILED_IMAGES)
+    chosen = thin(range(len(plan.images)), TILED_IMAGES)
     firsts = np.cumsum([0, *(len(image.tiles) for image in plan.images)]).tolist()
     wanted = [
         index
         for place in chosen
-        for index in evenly(range(firsts[place], firsts[place + 1]), TILED_PATCHES)
+        for index in thin(range(firsts[place], firsts[place + 1]), TILED_PATCHES)
     ]
     folder.mkdir()
     start = time.perf_counter()
@@ -114,10 +114,3 @@ def _sample(plan: TilePlan, config: TileConfig, folder: Path) -> _Cost:
         patch_seconds=(cut - start) / len(wanted),
         image_seconds=(end - cut) / len(chosen),
     )
-
-
-def evenly(items: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the items, the first and the last among them, evenly spread."""
-    if len(items) <= count:
-        return list(items)
-    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]

@@ -18,6 +18,7 @@ from nucleipel.config import PlanConfig
 from nucleipel.core import machine
 from nucleipel.core.progress import track
 from nucleipel.core.stopwatch import Stopwatch
+from nucleipel.core.thinning import thin
 from nucleipel.errors import ResourceError
 from nucleipel.inference.probability_map import choose_device, place_network
 from nucleipel.instances.block_memory import BYTES_PER_PIXEL, needed_bytes
@@ -33,7 +34,6 @@ from nucleipel.stages.plan.image_survey import Look, look_at
 from nucleipel.stages.plan.patch_estimate import (
     START_WITHOUT_TORCH,
     Need,
-    evenly,
     tile_need,
     tiling_of,
 )
@@ -184,8 +184,8 @@ def _choose(looks: Sequence[Look]) -> list[Look]:
     fitting = SMALL_IMAGES_PX * len(small) // max(1, sum(look.px for look in small))
     count = min(max(fitting, least), most)
     return [
-        *(small[place] for place in evenly(range(len(small)), count)),
-        *(large[place] for place in evenly(range(len(large)), LARGE_IMAGES)),
+        *(small[place] for place in thin(range(len(small)), count)),
+        *(large[place] for place in thin(range(len(large)), LARGE_IMAGES)),
     ]
 
 

@@ -24,7 +24,8 @@ from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
 from nucleipel.instances.training_targets import BACKGROUND, INTERIOR
-from nucleipel.io.nuclei.image_output import OVERLAY, REPORT, create_working_map, write_overlay
+from nucleipel.io.nuclei.image_output import OVERLAY, REPORT, create_working_map
+from nucleipel.io.pictures import write_picture
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.formats import Level, StoredImage
@@ -179,7 +180,7 @@ class Sampling:
         """What the overlay of a picture takes, without nuclei."""
         start = time.perf_counter()
         overlay = draw_overlay(picture, np.zeros(picture.shape[:2], np.uint32))
-        write_overlay(self._folder / OVERLAY, overlay)
+        write_picture(self._folder / OVERLAY, overlay)
         seconds = time.perf_counter() - start
         size = (self._folder / OVERLAY).stat().st_size
         return _Drawn(size, len(overview(overlay)), seconds)
