@@ -1,8 +1,10 @@
-"""All commands, in the order in which they are needed.
+"""All commands, by the rooms of the package, each in the order in which they are needed.
 
 Each is one shell: read the settings, call the stage, name the result. Imports
 inside the commands are late on purpose: torch takes seconds, `--help` must not.
 """
+
+import click
 
 from nucleipel.cli.cluster import submit
 from nucleipel.cli.demo import demo
@@ -21,23 +23,22 @@ from nucleipel.cli.pipeline import (
 )
 from nucleipel.cli.plan import plan
 
-COMMANDS = (
-    info,
-    plan,
-    import_annotations,
-    train,
-    tile,
-    finetune_patches,
-    average,
-    calibrate,
-    predict,
-    stitch,
-    segment,
-    evaluate,
-    deviation,
-    ablate,
-    verify,
-    submit,
-    export,
-    demo,
-)
+COMMANDS: dict[str, tuple[click.Command, ...]] = {
+    "Pipeline, in this order": (
+        train,
+        tile,
+        finetune_patches,
+        average,
+        calibrate,
+        predict,
+        stitch,
+        segment,
+        evaluate,
+    ),
+    "Before a run": (plan,),
+    "On a cluster": (submit,),
+    "Files": (info, import_annotations, verify, export),
+    "Experiments with losses": (deviation, ablate),
+    "A first try": (demo,),
+}
+"""The commands under the headings of `--help`."""

@@ -12,11 +12,11 @@ from nucleipel.cli import options
 @options.out("Folder for the slide, the runs and the result.")
 @options.settings
 @options.device
-def demo(out: Path, overwrite: bool, **given: Any) -> None:
-    """Run every stage on a slide that is made for it; takes minutes."""
+def demo(out: Path, overwrite: bool, **values: Any) -> None:
+    """Run every stage on a generated slide; takes minutes."""
     from nucleipel.config import DemoConfig
 
-    config = options.load(DemoConfig, given)
+    config = options.load(DemoConfig, values)
     from nucleipel.stages.demo import demo as run
 
     click.echo(f"look at {run(out, config, overwrite=overwrite)}")

@@ -1,4 +1,4 @@
-"""The commands that ask what a loss does: where a network is wrong, and which arm wins."""
+"""The commands that compare losses: where a network is wrong, and which loss helps."""
 
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,16 @@ def deviation(
     ids: str | None,
     out: Path,
     overwrite: bool,
-    **given: Any,
+    **values: Any,
 ) -> None:
-    """Draw where a network deviates from the annotation, and what each PEL makes of it."""
+    """Draw where a network deviates from the annotation.
+
+    And which pixels each form of PEL pulls on.
+    """
     from nucleipel.config import DeviationConfig
 
-    config = options.load(DeviationConfig, given)
-    rows = options.read_rows({**given, "manifest": manifest, "images": ()})
+    config = options.load(DeviationConfig, values)
+    rows = options.read_rows({**values, "manifest": manifest, "images": ()})
     if ids is not None:
         rows = rows.of_ids([name.strip() for name in ids.split(",")])
     from nucleipel.stages.experiments.deviation import deviation as run
@@ -46,8 +49,8 @@ def deviation(
 @options.out("Folder for the runs, the tables and the report.")
 @options.settings
 @options.device
-def ablate(out: Path, overwrite: bool, **given: Any) -> None:
-    """Compare losses for fine-tuning from one checkpoint; takes long.
+def ablate(out: Path, overwrite: bool, **values: Any) -> None:
+    """Compare losses for fine-tuning; takes long.
 
     Runs a grid on val, chooses finalists by it, scores them on test, and ends
     in report.md. The same command continues; more arms and seeds may be added.
@@ -55,7 +58,7 @@ def ablate(out: Path, overwrite: bool, **given: Any) -> None:
     from nucleipel.config import AblateConfig
 
     inputs = {"checkpoint": "base", "manifest": "manifest", "data_root": "data_root"}
-    config = options.load(AblateConfig, given, shorts=inputs)
+    config = options.load(AblateConfig, values, shorts=inputs)
     from nucleipel.stages.experiments.ablate import ablate as run
 
     click.echo(run(out, config, overwrite=overwrite))

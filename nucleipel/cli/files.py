@@ -1,4 +1,4 @@
-"""The commands about files: what one is, annotations in, networks out, outputs checked."""
+"""The commands about files: info, import, verify, export."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -11,36 +11,36 @@ from nucleipel.core.choices import Split
 IMPORT_FORMATS = (
     "dsb2018", "monuseg", "qupath", "coco", "pannuke", "hovernet", "labels", "stardist",
 )  # fmt: skip
-"""Named here too, so that --help need not import the readers; a test compares."""
+"""Those of `nucleipel.io.annotations`, which --help does not import; a test compares the two."""
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=options.PATH, metavar="FILE...")
-@click.option("--checkpoint", type=options.PATH, help="Tell what this checkpoint would do.")
+@click.option("--checkpoint", type=options.PATH, help="Also print what this checkpoint would do.")
 @options.settings
 @options.reading
 @options.at_mpp
-def info(files: tuple[Path, ...], checkpoint: Path | None, **given: Any) -> None:
-    """Show what images and slides are, and what would be done with them.
+def info(files: tuple[Path, ...], checkpoint: Path | None, **values: Any) -> None:
+    """Show what images and slides are and how they are read.
 
-    Format, size, levels, mpp and where it stands, channels, pixels; and how
+    Format, size, levels, mpp and its source, channels, pixels; and how
     predict and segment would read the file.
     """
     from nucleipel.config import InfoConfig
 
-    config = options.load(InfoConfig, given)
+    config = options.load(InfoConfig, values)
     from nucleipel.errors import ImageError
     from nucleipel.stages.files.info import info as run
 
     faults = []
     for file in files:
         try:
-            told = run(file, config, checkpoint=checkpoint)
+            facts = run(file, config, checkpoint=checkpoint)
         except ImageError as error:
             faults.append(str(error))
             continue
         click.echo(f"{file}")
-        for name, value in told.items():
+        for name, value in facts.items():
             click.echo(f"  {name:10}{value}")
     if faults:
         raise ImageError("; ".join(faults))
@@ -59,8 +59,8 @@ def info(files: tuple[Path, ...], checkpoint: Path | None, **given: Any) -> None
     type=click.Choice(get_args(Split)),
     help="Split of images whose source has none; --set split=...",
 )
-def import_annotations(kind: str, source: Path, out: Path, overwrite: bool, **given: Any) -> None:
-    """Turn another tool's annotations into label TIFFs and a manifest.
+def import_annotations(kind: str, source: Path, out: Path, overwrite: bool, **values: Any) -> None:
+    """Import annotations as label TIFFs and a manifest.
 
     FORMAT is dsb2018, monuseg (Aperio XML), qupath (GeoJSON), coco, pannuke
     (npy), hovernet (mat), labels (paired folders) or stardist; SOURCE its
@@ -68,7 +68,7 @@ def import_annotations(kind: str, source: Path, out: Path, overwrite: bool, **gi
     """
     from nucleipel.config import ImportConfig
 
-    config = options.load(ImportConfig, given)
+    config = options.load(ImportConfig, values)
     from nucleipel.stages.files.import_annotations import import_annotations as run
 
     click.echo(run(kind, source, out, config, overwrite=overwrite))
@@ -76,11 +76,12 @@ def import_annotations(kind: str, source: Path, out: Path, overwrite: bool, **gi
 
 @click.command()
 @click.argument("path", type=options.PATH)
-@click.option("--repair", is_flag=True, help="Take out what is broken; the same command makes it.")
+@click.option("--repair", is_flag=True, help="Remove what is broken; its stage makes it again.")
 def verify(path: Path, repair: bool) -> None:
-    """Hash again what was written at and below PATH, and name what is broken.
+    """Check that outputs are still what was written.
 
-    Works on the outputs of every stage. Exits with 1 if something is broken.
+    Hashes all outputs at and below PATH, of every stage, and names what is
+    broken. Exits with 1 if something is broken.
     """
     from nucleipel.stages.files.verify import verify as run
 
@@ -91,12 +92,12 @@ def verify(path: Path, repair: bool) -> None:
 @click.argument("checkpoint", type=options.PATH, metavar="RUN")
 @click.option("--onnx", type=options.PATH, help="ONNX file to write.")
 @click.option("--bioimageio", type=options.PATH, help="bioimage.io model package (.zip) to write.")
-@click.option("--overwrite", is_flag=True, help="Replace a file found there.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @options.settings
 def export(
-    checkpoint: Path, onnx: Path | None, bioimageio: Path | None, overwrite: bool, **given: Any
+    checkpoint: Path, onnx: Path | None, bioimageio: Path | None, overwrite: bool, **values: Any
 ) -> None:
-    """Write a checkpoint for other programs: as ONNX, as a bioimage.io package.
+    """Export a checkpoint: ONNX, bioimage.io package.
 
     RUN is a run folder, or 'default' for the weights that come with the
     package. Needs: pip install 'nucleipel[export]'.
@@ -105,7 +106,7 @@ def export(
         raise click.UsageError("give --onnx FILE, --bioimageio FILE.zip, or both")
     from nucleipel.config import ExportConfig
 
-    config = options.load(ExportConfig, given)
+    config = options.load(ExportConfig, values)
     from nucleipel.stages.files.export import export as run
 
     for path in run(checkpoint, config, onnx=onnx, bioimageio=bioimageio, overwrite=overwrite):

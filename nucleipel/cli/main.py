@@ -1,9 +1,10 @@
-"""The `nucleipel` command: logging, and errors told in one line."""
+"""The `nucleipel` command: its help, its log, and errors in one line."""
 
 import errno
 import logging
 import re
 import sys
+from itertools import chain
 
 import click
 
@@ -15,8 +16,22 @@ from nucleipel.errors import NucleipelError
 INTERRUPTED = 130
 
 
-class _OneLineErrors(click.Group):
-    """A user's mistake ends with one line and exit code 1; a bug keeps its traceback."""
+class _Commands(click.Group):
+    """Commands under headings; a user's mistake ends with one line and exit code 1.
+
+    A bug keeps its traceback.
+    """
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(name) for name in self.commands)
+        for heading, commands in COMMANDS.items():
+            limit = formatter.width - width - 6
+            lines = [
+                (f"{command.name:{width}}", command.get_short_help_str(limit))
+                for command in commands
+            ]
+            with formatter.section(heading):
+                formatter.write_dl(lines)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -28,7 +43,7 @@ class _OneLineErrors(click.Group):
         except OSError as error:
             if not _is_full_disk(error):
                 raise
-            click.echo(f"error: {_told_of_full_disk(error)}", err=True)
+            click.echo(f"error: {_full_disk_message(error)}", err=True)
             ctx.exit(1)
         except Stopped as stop:
             click.echo(f"stopped by {stop}: the same command continues", err=True)
@@ -45,7 +60,7 @@ def _is_full_disk(error: OSError) -> bool:
     )
 
 
-def _told_of_full_disk(error: OSError) -> str:
+def _full_disk_message(error: OSError) -> str:
     where = f"{_in_one_line(str(error.filename))}: " if error.filename else ""
     return (
         f"{where}no space left on the disk, or over quota; what is finished stays:"
@@ -58,16 +73,15 @@ def _in_one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-@click.group(cls=_OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-v", "--verbose", is_flag=True, help="Tell more.")
-@click.option("-q", "--quiet", is_flag=True, help="Tell only warnings; no progress bars.")
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", is_flag=True, help="Print more.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only warnings; no progress bars.")
 @click.version_option(__version__)
 def cli(verbose: bool, quiet: bool) -> None:
     """Segment nuclei: train, tile, fine-tune with PEL, predict and stitch whole slides.
 
-    The stages in order: train, tile, finetune-patches, predict, stitch,
-    evaluate; segment is predict and stitch in one go; demo runs it all. plan
-    tells first what they will take.
+    segment is predict and stitch in one go; demo runs all stages; plan
+    estimates what a run will take.
     """
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logger = logging.getLogger("nucleipel")
@@ -76,7 +90,7 @@ def cli(verbose: bool, quiet: bool) -> None:
     logger.propagate = False
 
 
-for command in COMMANDS:
+for command in chain.from_iterable(COMMANDS.values()):
     cli.add_command(command)
 
 

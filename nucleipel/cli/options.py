@@ -93,7 +93,7 @@ outputs = _stack(
     click.option(
         "--geojson",
         type=click.Choice(get_args(GeoJson)),
-        help="How nuclei.geojson for QuPath is written; --set geojson=...",
+        help="Write nuclei.geojson for QuPath plain, gzipped or not; --set geojson=...",
     ),
 )
 reading = _stack(
@@ -129,12 +129,12 @@ class _StainedAs(click.Choice[str]):
 stained_as = click.option(
     "--stained-as",
     type=_StainedAs(get_args(StainedAs)),
-    help="Show the network stained slides in color, or as the gray of their nuclear dye.",
+    help="Stained slides in color, or as the gray of their nuclear dye.",
 )
 tissue = click.option(
     "--tissue",
     metavar="auto|off|FILE",
-    help="Skip empty glass, found or as a GeoJSON or TIFF mask (or a folder of them) says.",
+    help="Skip empty glass: detect it, or take a GeoJSON or TIFF mask or a folder of them.",
 )
 
 
@@ -142,7 +142,7 @@ def out(what: str) -> Callable[[Command], Command]:
     """`--out` and `--overwrite`."""
     return _stack(
         click.option("--out", type=PATH, required=True, help=what),
-        click.option("--overwrite", is_flag=True, help="Replace another run found there."),
+        click.option("--overwrite", is_flag=True, help="Replace another run that is there."),
     )
 
 
@@ -195,7 +195,9 @@ cluster = _stack(
     ),
 )
 allow_missing = click.option(
-    "--allow-missing", is_flag=True, help="Score what is there; the report names what is not."
+    "--allow-missing",
+    is_flag=True,
+    help="Score what is there; the report names what is missing.",
 )
 
 
@@ -211,71 +213,71 @@ settings = _stack(
 )
 
 
-def load(kind: type[C], given: Mapping[str, Any], *, shorts: Mapping[str, str] = {}) -> C:
-    """The settings of a command, from what `settings` and the short options were given.
+def load(kind: type[C], values: Mapping[str, Any], *, shorts: Mapping[str, str] = {}) -> C:
+    """Load the settings of a command from the values of `settings` and of the short options.
 
     `shorts` names further options that stand for a setting: {option: setting}.
     """
     from nucleipel.config import load_config
 
-    assignments = list(given["assignments"])
+    assignments = list(values["assignments"])
     for option, key in {**SHORT_FOR, **shorts}.items():
-        value = given.get(option)
+        value = values.get(option)
         if value is not None:
             # quoted, a path or a channel named "a: b" is still text
             plain = int(value) if option in INDEX_OR_NAME and value.isdecimal() else value
             assignments.append(f"{key}={json.dumps(plain, default=str)}")
-    return load_config(kind, file=given["config_file"], assignments=assignments)
+    return load_config(kind, file=values["config_file"], assignments=assignments)
 
 
-def read_rows(given: Mapping[str, Any]) -> "Manifest":
-    """The images of a command, from what `rows` was given.
+def read_rows(values: Mapping[str, Any]) -> "Manifest":
+    """Read the images of a command from the values of `rows`.
 
     Raises
     ------
     ManifestError
-        If neither images nor a manifest was given, or both.
+        If there are neither images nor a manifest, or both.
     """
     from nucleipel.io.manifest import manifest_of_images, read_manifest
 
-    images, manifest, split = given["images"], given["manifest"], given["split"]
+    images, manifest, split = values["images"], values["manifest"], values["split"]
     if bool(images) == (manifest is not None):
         raise ManifestError("name images, or give a --manifest: one of the two")
     if manifest is None:
-        if split or given["data_root"]:
+        if split or values["data_root"]:
             raise ManifestError("--split and --data-root go with a --manifest")
         return manifest_of_images(images)
-    # what cannot be read is for its own shard to tell
-    shared = given.get("workers") or given.get("cluster") or given.get("shard", WHOLE) != WHOLE
-    apart = bool(given.get("allow_missing", False) or shared)
+    # what cannot be read is reported by its own shard
+    shared = values.get("workers") or values.get("cluster") or values.get("shard", WHOLE) != WHOLE
+    apart = bool(values.get("allow_missing", False) or shared)
     needed = () if apart else (split,) if split else None
-    found = read_manifest(manifest, data_root=given["data_root"], needed=needed)
-    return found.of_split(split) if split else found
+    rows = read_manifest(manifest, data_root=values["data_root"], needed=needed)
+    return rows.of_split(split) if split else rows
 
 
-def read_run_options(given: Mapping[str, Any]) -> RunOptions:
-    """What a run does with its output and which part is its own, from `out`, `shard` and so on."""
+def read_run_options(values: Mapping[str, Any]) -> RunOptions:
+    """Read the options of a run from the values of `out`, `shard` and `complete_anyway`."""
     return RunOptions(
-        overwrite=given["overwrite"],
-        shard=given.get("shard", WHOLE),
-        allow_missing=given.get("allow_missing", False),
+        overwrite=values["overwrite"],
+        shard=values.get("shard", WHOLE),
+        allow_missing=values.get("allow_missing", False),
     )
 
 
-def read_cluster(given: Mapping[str, Any]) -> "Cluster | None":
-    """Where the work is done, from what `cluster` was given; None for this process.
+def read_cluster(values: Mapping[str, Any]) -> "Cluster | None":
+    """Read where the work is done from the values of `cluster`; None for this process.
 
     Raises
     ------
     UsageError
         If the options do not go together.
     """
-    workers, scheduler, file = given["workers"], given["cluster"], given["cluster_config"]
+    workers, scheduler, file = values["workers"], values["cluster"], values["cluster_config"]
     if file and not scheduler:
         raise click.UsageError("--cluster-config goes with --cluster slurm, lsf, pbs or sge")
     if not workers and not scheduler:
         return None
-    if given.get("shard", WHOLE) != WHOLE:
+    if values.get("shard", WHOLE) != WHOLE:
         raise click.UsageError("--shard is for tasks that share the work without Dask")
     from nucleipel.config import ClusterConfig, load_config
     from nucleipel.stages.cluster.dask_workers import BATCH_SYSTEMS, Cluster

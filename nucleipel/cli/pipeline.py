@@ -26,7 +26,7 @@ def train(
     checkpoint: Path | None,
     out: Path,
     overwrite: bool,
-    **given: Any,
+    **values: Any,
 ) -> None:
     """Train a network on whole images and slides.
 
@@ -35,7 +35,7 @@ def train(
     """
     from nucleipel.config import TrainConfig
 
-    config = options.load(TrainConfig, given)
+    config = options.load(TrainConfig, values)
     from nucleipel.stages.pipeline.train import train as run
 
     click.echo(
@@ -58,14 +58,14 @@ def tile(
     manifest: Path,
     data_root: Path | None,
     out: Path,
-    **given: Any,
+    **values: Any,
 ) -> None:
-    """Cut annotated images into overlapping patches, stored in zarr."""
+    """Cut annotated images into overlapping patches in zarr."""
     from nucleipel.config import TileConfig
 
-    config = options.load(TileConfig, given)
-    run_options = options.read_run_options(given)
-    cluster = options.read_cluster(given)
+    config = options.load(TileConfig, values)
+    run_options = options.read_run_options(values)
+    cluster = options.read_cluster(values)
     from nucleipel.stages.pipeline.tile import share_tile
     from nucleipel.stages.pipeline.tile import tile as run
 
@@ -85,12 +85,15 @@ def tile(
 @options.settings
 @options.device
 def finetune_patches(
-    checkpoint: Path, patches: Path, out: Path, overwrite: bool, **given: Any
+    checkpoint: Path, patches: Path, out: Path, overwrite: bool, **values: Any
 ) -> None:
-    """Fine-tune a checkpoint on patches with PEL and cross-entropy."""
+    """Fine-tune a checkpoint on patches with PEL.
+
+    Cross-entropy goes with it; --set region_loss=... takes other losses.
+    """
     from nucleipel.config import FinetunePatchesConfig
 
-    config = options.load(FinetunePatchesConfig, given)
+    config = options.load(FinetunePatchesConfig, values)
     from nucleipel.stages.pipeline.finetune_patches import finetune_patches as run
 
     click.echo(run(checkpoint, patches, out, config, overwrite=overwrite))
@@ -111,9 +114,9 @@ def calibrate(
     data_root: Path | None,
     out: Path,
     overwrite: bool,
-    **given: Any,
+    **values: Any,
 ) -> None:
-    """Choose how a checkpoint's maps become nuclei, by PQ on annotated images.
+    """Choose how maps become nuclei, by PQ on val images.
 
     Give it the split that was not trained on and will not be reported: val.
     --set 'measures=[pq, aji, dice]' seeks the best mean of the three.
@@ -121,7 +124,7 @@ def calibrate(
     from nucleipel.config import CalibrateConfig
     from nucleipel.io.manifest import read_manifest
 
-    config = options.load(CalibrateConfig, given)
+    config = options.load(CalibrateConfig, values)
     rows = read_manifest(manifest, data_root=data_root, needed=(split,) if split else None)
     rows = rows.of_split(split) if split else rows
     from nucleipel.stages.pipeline.calibrate import calibrate as run
@@ -133,10 +136,11 @@ def calibrate(
 @click.argument("checkpoints", nargs=-1, type=options.PATH, metavar="RUN RUN...", required=True)
 @options.out("Folder for the mean checkpoint.")
 def average(checkpoints: tuple[Path, ...], out: Path, overwrite: bool) -> None:
-    """Average the weights of runs that were trained on from one checkpoint.
+    """Average the weights of runs with one origin.
 
-    One network that is often better than each, and forgets less. One that is
-    named twice counts twice; 'default' comes with the package. Calibrate it.
+    The runs were trained on from one checkpoint; their mean is often better
+    than each, and forgets less. A run that is named twice counts twice;
+    'default' comes with the package. Calibrate the mean.
     """
     from nucleipel.stages.pipeline.average import average as run
 
@@ -156,17 +160,17 @@ def average(checkpoints: tuple[Path, ...], out: Path, overwrite: bool) -> None:
 @options.shard("image")
 @options.complete_anyway
 @options.cluster
-def predict(checkpoint: Path, out: Path, **given: Any) -> None:
-    """Predict class probabilities of whole images and slides.
+def predict(checkpoint: Path, out: Path, **values: Any) -> None:
+    """Predict class probabilities of images and slides.
 
     Give IMAGES one by one, or a --manifest.
     """
     from nucleipel.config import PredictConfig
 
-    config = options.load(PredictConfig, given)
-    run_options = options.read_run_options(given)
-    cluster = options.read_cluster(given)
-    rows = options.read_rows(given)
+    config = options.load(PredictConfig, values)
+    run_options = options.read_run_options(values)
+    cluster = options.read_cluster(values)
+    rows = options.read_rows(values)
     from nucleipel.stages.pipeline.predict import predict as run
     from nucleipel.stages.pipeline.predict import share_predict
 
@@ -188,13 +192,13 @@ def predict(checkpoint: Path, out: Path, **given: Any) -> None:
 @options.shard("image")
 @options.complete_anyway
 @options.cluster
-def stitch(predictions: Path, out: Path, **given: Any) -> None:
-    """Turn probability maps into full-size instance maps, tables and overlays."""
+def stitch(predictions: Path, out: Path, **values: Any) -> None:
+    """Turn probability maps into instance maps and tables."""
     from nucleipel.config import StitchConfig
 
-    config = options.load(StitchConfig, given)
-    run_options = options.read_run_options(given)
-    cluster = options.read_cluster(given)
+    config = options.load(StitchConfig, values)
+    run_options = options.read_run_options(values)
+    cluster = options.read_cluster(values)
     from nucleipel.stages.pipeline.stitch import share_stitch
     from nucleipel.stages.pipeline.stitch import stitch as run
 
@@ -221,17 +225,17 @@ def stitch(predictions: Path, out: Path, **given: Any) -> None:
 @options.resources
 @options.complete_anyway
 @options.cluster
-def segment(checkpoint: Path, out: Path, **given: Any) -> None:
+def segment(checkpoint: Path, out: Path, **values: Any) -> None:
     """Predict and stitch in one go.
 
     Give IMAGES one by one, or a --manifest.
     """
     from nucleipel.config import SegmentConfig
 
-    config = options.load(SegmentConfig, given)
-    run_options = options.read_run_options(given)
-    cluster = options.read_cluster(given)
-    rows = options.read_rows(given)
+    config = options.load(SegmentConfig, values)
+    run_options = options.read_run_options(values)
+    cluster = options.read_cluster(values)
+    rows = options.read_rows(values)
     from nucleipel.stages.pipeline.segment import segment as run
     from nucleipel.stages.pipeline.segment import share_segment
 
@@ -264,12 +268,12 @@ def evaluate(
     out: Path,
     overwrite: bool,
     allow_missing: bool,
-    **given: Any,
+    **values: Any,
 ) -> None:
-    """Score instance maps against annotations: Dice, AJI, PQ, AP."""
+    """Score instance maps by annotations: Dice, AJI, PQ, AP."""
     from nucleipel.config import EvaluateConfig
 
-    config = options.load(EvaluateConfig, given)
+    config = options.load(EvaluateConfig, values)
     from nucleipel.stages.pipeline.evaluate import evaluate as run
 
     report = run(

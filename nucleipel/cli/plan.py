@@ -10,7 +10,7 @@ from nucleipel.cli import options
 from nucleipel.core.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from nucleipel.stages.plan.patch_estimate import Need
+    from nucleipel.stages.plan.patch_estimate import StageEstimate
     from nucleipel.stages.plan.plan import Plan
 
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 @options.device
 @options.outputs
 @options.resources
-@click.option("--by-image", is_flag=True, help="Also tell it for each image.")
+@click.option("--by-image", is_flag=True, help="Also print it for each image.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
-def plan(checkpoint: Path, out: Path | None, by_image: bool, as_json: bool, **given: Any) -> None:
-    """Tell what a run will take before it starts: patches, disk, memory, time.
+def plan(checkpoint: Path, out: Path | None, by_image: bool, as_json: bool, **values: Any) -> None:
+    """Estimate patches, disk, memory and time of a run.
 
     Samples a few windows of a few images with the stages themselves, for tile
     (the annotated rows of its splits), predict and stitch, or segment.
@@ -38,25 +38,25 @@ def plan(checkpoint: Path, out: Path | None, by_image: bool, as_json: bool, **gi
     from nucleipel.config import PlanConfig
 
     clock = Stopwatch()
-    config = options.load(PlanConfig, given)
-    rows = options.read_rows(given)
+    config = options.load(PlanConfig, values)
+    rows = options.read_rows(values)
     from nucleipel.stages.plan.plan import plan as run
 
-    found = run(checkpoint, rows, config, out=out, clock=clock)
+    estimate = run(checkpoint, rows, config, out=out, clock=clock)
     if as_json:
-        click.echo(json.dumps(found.to_json(), indent=1))
+        click.echo(json.dumps(estimate.to_json(), indent=1))
     else:
-        for line in table(found, by_image=by_image):
+        for line in table(estimate, by_image=by_image):
             click.echo(line)
-    found.require_fit()
+    estimate.require_fit()
 
 
 def table(plan: "Plan", *, by_image: bool) -> list[str]:
-    """The lines that tell a plan to people."""
+    """Format a plan for people, line by line."""
     from nucleipel.stages.plan.plan import in_bytes
 
     lines = [f"{'stage':10}{'patches':>12}{'disk':>12}{'memory':>12}{'time':>12}"]
-    lines += [_row(need) for need in (*plan.stages, plan.total)]
+    lines += [_row(estimate) for estimate in (*plan.stages, plan.total)]
     fits = plan.total.memory_bytes <= plan.memory_bytes < plan.segment.memory_bytes
     apart = " (it does not fit here: run one after the other)" if fits else ""
     lines += ["", f"predict and stitch in one go{apart}:", _row(plan.segment), ""]
@@ -87,17 +87,17 @@ def table(plan: "Plan", *, by_image: bool) -> list[str]:
     return lines
 
 
-def _row(need: "Need") -> str:
+def _row(estimate: "StageEstimate") -> str:
     from nucleipel.stages.plan.plan import in_bytes
 
     return (
-        f"{need.stage:10}{need.patches:12,}{in_bytes(need.disk_bytes):>12}"
-        f"{in_bytes(need.memory_bytes):>12}{in_seconds(need.seconds):>12}"
+        f"{estimate.stage:10}{estimate.patches:12,}{in_bytes(estimate.disk_bytes):>12}"
+        f"{in_bytes(estimate.memory_bytes):>12}{in_seconds(estimate.seconds):>12}"
     )
 
 
 def in_seconds(seconds: float) -> str:
-    """Seconds for people."""
+    """Write seconds for people."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.3g} {unit}"

@@ -162,6 +162,13 @@ def test_the_old_spelling_of_stained_as_is_taken(ran: Path, tiny_set, tmp_path: 
     assert "'coloured' is not one of 'color', 'dye'" in " ".join(refused.stderr.split())
 
 
+def test_help_shows_every_command_once_with_a_whole_sentence() -> None:
+    shown = _ok("--help").stdout
+    for command in cli.commands:
+        assert re.findall(rf"^  {command}  +[A-Z].*[^.]\.$", shown, flags=re.M), command
+    assert shown.index("Pipeline, in this order:") < shown.index("  train ")
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from nucleipel.cli import cli;"

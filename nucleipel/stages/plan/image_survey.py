@@ -1,4 +1,4 @@
-"""What a plan knows of an image before a window of it is read: size, grid, what is glass."""
+"""Survey an image for a plan before its windows are read: size, grid of windows, empty glass."""
 
 import dataclasses
 import math
@@ -24,22 +24,33 @@ from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 WHOLE_WINDOWS = 4
 """Images of so many windows are sampled whole."""
 SAMPLED_PX = 512
-"""Side of what is sampled in windows of others: many small pieces tell more than few large ones."""
+"""Side of the pieces that are sampled from other images: many small ones are more typical than few
+large ones."""
 LEAST_PIECES, MOST_PIECES = 12, 64
 PYRAMID_PX = 4200
-"""So wide is the sample of an image whose instance map becomes a pyramid, so that its does too."""
+"""Least width of the sample of an image whose instance map becomes a pyramid: its own does too."""
 MANY_WINDOWS = 16
-"""Of an image with so many, two of full size time the network, of others one."""
+"""Images of so many windows time the network with two of full size, others with one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One image as its header and, where one is asked for, its tissue mask tell it.
+class ImageSurvey:
+    """What is known of one image from its header and from its tissue mask, if it has one.
 
-    Of its `cores`, `windows` are predicted, in `batches` of the network; `timed`
-    are some of them. `sampled` are cores of the `sampled_grid`: all of the
-    image, or pieces of windows, with tissue in them. Without a mask all pixels
-    are tissue. `tissue_seconds` are those that the mask took.
+    Parameters
+    ----------
+    cores, windows, batches : int
+        Cores of the grid, those that are predicted, and batches of the network.
+    timed : tuple of Box
+        Windows of full size that time the network.
+    sampled : tuple of Box
+        Cores of the `sampled_grid`, all of the image or pieces with tissue.
+    tissue_px, sampled_tissue_px : int
+        Pixels of tissue in all windows and in the sample; without a mask, all.
+    is_whole : bool
+        Whether the sample is the whole image.
+    tissue_seconds : float
+        Time that the mask took.
     """
 
     row: Row
@@ -66,12 +77,12 @@ class Look:
 
     @property
     def glass_px(self) -> int:
-        """Those without tissue, where nothing is found: skipped or not."""
+        """Pixels without tissue, skipped or not: nothing is segmented there."""
         return self.px - self.tissue_px
 
     @property
     def sampled_px(self) -> int:
-        """Those of the sample, glass between its tissue included."""
+        """Pixels of the sample, including glass between its tissue."""
         return _area(self.sampled)
 
     @property
@@ -89,13 +100,13 @@ class Look:
         return pixels * len(self.channels) * self.dtype.itemsize
 
 
-def look_at(model: Checkpoint, row: Row, reading: Reading, config: PlanConfig) -> Look:
-    """How an image will be predicted, by the functions that `predict` uses.
+def survey_image(model: Checkpoint, row: Row, reading: Reading, config: PlanConfig) -> ImageSurvey:
+    """Survey how an image will be predicted, with the functions that `predict` uses.
 
     Raises
     ------
     ImageError
-        If it cannot be read so.
+        If it cannot be read.
     """
     description = model.description
     with reading.open(row.image, mpp=row.mpp) as slide:
@@ -119,7 +130,7 @@ def look_at(model: Checkpoint, row: Row, reading: Reading, config: PlanConfig) -
             return math.prod(box.shape) if tissue is None else tissue.px(box)
 
         sampled = windows if whole else _pieces(windows, fine.core_px, slide, tissue_px)
-        return Look(
+        return ImageSurvey(
             row=row,
             resolution=slide.resolution,
             container=slide.image.container,
@@ -158,7 +169,7 @@ def _finer(grid: WindowGrid, *, stride: int) -> WindowGrid:
 def _pieces(
     windows: Sequence[Box], side_px: int, slide: Slide, tissue_px: Callable[[Box], int]
 ) -> list[Box]:
-    """Squares on the finer grid within the windows: one anywhere in each of equal stretches."""
+    """Squares of the finer grid within the windows: a random one from each of equal stretches."""
     pieces = [
         Box(y, x, y + side_px, x + side_px)
         for core in windows
@@ -167,7 +178,7 @@ def _pieces(
     ]
     if not pieces:  # an image that is lower or narrower than one: its windows, all of one height
         pieces = [core for core in windows if core.shape[0] == windows[0].shape[0]]
-    # more than half of tissue, if there are such, or any tissue
+    # pieces that are mostly tissue if there are any, else pieces with some tissue
     for least in (side_px**2 // 2, 0):
         pieces = [piece for piece in pieces if tissue_px(piece) > least] or pieces
     wanted = SAMPLED_PX**2 * LEAST_PIECES // side_px**2

@@ -1,4 +1,4 @@
-"""What a plan tells of `tile`: the tiles that it lays, and some of them cut as it cuts them."""
+"""Estimate what `tile` will take: its tiles are counted, and some of them are cut and timed."""
 
 import logging
 import math
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 TILED_IMAGES, TILED_PATCHES = 6, 8
 """Images that patches are sampled from, and patches of each."""
 START_WITHOUT_TORCH = 0.4
-"""Of a start of `predict`, `tile` and `stitch` take so much: 1.6 of 4.1 s were measured."""
+"""Share of the start of `predict` that `tile` and `stitch` take: 1.6 of 4.1 s were measured."""
 TILE_BASE_BYTES = 180 * 2**20
 PATCH_COPIES = 3
 """A shard's patches are held one by one, put together, and compressed."""
 RANGE_BYTES = 9
-"""Of a value whose percentiles are taken, beside the value itself."""
+"""Bytes that the percentiles of one value take, besides the value itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """What a stage needs: `patches` are those of `tile`, or windows of the network."""
+class StageEstimate:
+    """What one stage will take; `patches` are those of `tile`, or windows of the network."""
 
     stage: str
     patches: int
@@ -41,16 +41,16 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cost:
-    """What a patch took, and an image beside its patches."""
+class _PatchCost:
+    """What one patch took, and one image besides its patches."""
 
     patch_bytes: float
     patch_seconds: float
     image_seconds: float
 
 
-def tiling_of(rows: Manifest, config: PlanConfig) -> TilePlan | None:
-    """The tiles of the rows that `tile` would take; None if there are none."""
+def plan_tiling(rows: Manifest, config: PlanConfig) -> TilePlan | None:
+    """Lay the tiles of the rows that `tile` would take; None if there are no such rows."""
     tiled = config.tiling()
     splits = tuple(
         split
@@ -65,15 +65,17 @@ def tiling_of(rows: Manifest, config: PlanConfig) -> TilePlan | None:
     return lay_tiles(rows, tiled.model_copy(update={"splits": splits}))
 
 
-def tile_need(tiling: TilePlan, config: PlanConfig, folder: Path, start_seconds: float) -> Need:
-    """What the tiles need, by some that are cut into `folder`."""
+def estimate_tile(
+    tiling: TilePlan, config: PlanConfig, folder: Path, start_seconds: float
+) -> StageEstimate:
+    """Estimate what all tiles take from some that are cut into `folder`."""
     tiled = config.tiling()
-    cost = _sample(tiling, tiled, folder)
+    cost = _time_patches(tiling, tiled, folder)
     values = tiled.patch_px**2 * min(tiled.shard_patches, tiling.patches)
     shard_bytes = values * (tiled.channels * tiling.dtype.itemsize + 4)
     largest = max(math.prod(image.shape) for image in tiling.images)
     ranges = min(largest, WHOLE_READ_LIMIT_PX) * tiled.channels * RANGE_BYTES
-    return Need(
+    return StageEstimate(
         "tile",
         tiling.patches,
         round(cost.patch_bytes * tiling.patches),
@@ -84,7 +86,7 @@ def tile_need(tiling: TilePlan, config: PlanConfig, folder: Path, start_seconds:
     )
 
 
-def _sample(plan: TilePlan, config: TileConfig, folder: Path) -> _Cost:
+def _time_patches(plan: TilePlan, config: TileConfig, folder: Path) -> _PatchCost:
     """Cut and store some patches of some images, as `tile` does."""
     chosen = thin(range(len(plan.images)), TILED_IMAGES)
     firsts = np.cumsum([0, *(len(image.tiles) for image in plan.images)]).tolist()
@@ -109,7 +111,7 @@ def _sample(plan: TilePlan, config: TileConfig, folder: Path) -> _Cost:
     for place in chosen:
         describe_intensity(plan.images[place], plan.reading)
     end = time.perf_counter()
-    return _Cost(
+    return _PatchCost(
         patch_bytes=bytes_below(folder) / len(wanted),
         patch_seconds=(cut - start) / len(wanted),
         image_seconds=(end - cut) / len(chosen),

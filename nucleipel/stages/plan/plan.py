@@ -1,9 +1,9 @@
-"""Tell before the start what tiling, predicting and stitching will take, and whether it fits.
+"""Estimate what tiling, predicting and stitching will take, and whether it fits the machine.
 
-Headers give sizes, a tissue mask gives what is skipped: so patches are counted,
-not guessed. Seconds and bytes are those of a few windows that the stages' own
-functions were run on, taken for all pixels of the images that are like them in
-size. Nothing is written but into a folder for temporary files, which goes away.
+Patches are counted: headers give sizes, a tissue mask gives what is skipped.
+Seconds and bytes are measured on a few windows, with the stages' own functions,
+and scaled to all pixels of images of similar size. Files are written into a
+temporary folder only, which is removed.
 """
 
 import logging
@@ -30,27 +30,28 @@ from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.concurrent_stitch import is_worth_it
 from nucleipel.stages.pipeline.predict import THUMBNAIL_PX, reading_of
 from nucleipel.stages.pipeline.stitch import choose_block_px
-from nucleipel.stages.plan.image_survey import Look, look_at
+from nucleipel.stages.plan.image_survey import ImageSurvey, survey_image
 from nucleipel.stages.plan.patch_estimate import (
     START_WITHOUT_TORCH,
-    Need,
-    tile_need,
-    tiling_of,
+    StageEstimate,
+    estimate_tile,
+    plan_tiling,
 )
-from nucleipel.stages.plan.timed_samples import FIXED, GLASS, Cost, Sampling
+from nucleipel.stages.plan.timed_samples import FIXED, GLASS, SampleCost, TimedSamples
 
 log = logging.getLogger(__name__)
 
 GB = 2**30
 SMALL_IMAGES, SMALL_IMAGES_PX, LARGE_IMAGES = (6, 32), 2**23, 4
-"""Of images that are sampled whole, from 6 to 32 with about so many pixels; 4 of the others."""
+"""How many images are sampled: from 6 to 32 whole ones of about so many pixels together, and 4
+others."""
 PART_COPIES = 3
 """Parts of a map that are held at a time: one is made, one waits, one is compressed."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageNeed:
-    """What one image needs of `predict` and `stitch`; `work_bytes` are gone in the end."""
+class ImageEstimate:
+    """What one image takes in `predict` and `stitch`; `work_bytes` are freed at the end."""
 
     id: str
     cores: int
@@ -65,12 +66,12 @@ class ImageNeed:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All needs, and what there is. `free_bytes` of `folder` are None where no output was named."""
+    """All estimates, and what the machine has; without an output, `free_bytes` is None."""
 
-    stages: tuple[Need, ...]
-    total: Need
-    segment: Need
-    images: tuple[ImageNeed, ...]
+    stages: tuple[StageEstimate, ...]
+    total: StageEstimate
+    segment: StageEstimate
+    images: tuple[ImageEstimate, ...]
     sampled_images: int
     sampled_windows: int
     folder: Path | None
@@ -82,11 +83,11 @@ class Plan:
 
     @property
     def windows(self) -> int:
-        """Of the network, in all images."""
+        """Windows of the network in all images."""
         return sum(image.windows for image in self.images)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Convert to plain JSON types."""
         return {**asdict(self), "folder": self.folder and str(self.folder)}
 
     def require_fit(self) -> None:
@@ -99,13 +100,15 @@ class Plan:
         """
         faults = []
         if self.free_bytes is not None and self.total.disk_bytes > self.free_bytes:
-            parts = ", ".join(f"{need.stage} {in_bytes(need.disk_bytes)}" for need in self.stages)
+            parts = ", ".join(
+                f"{estimate.stage} {in_bytes(estimate.disk_bytes)}" for estimate in self.stages
+            )
             faults.append(
                 f"{self.folder}: {in_bytes(self.free_bytes)} are free on its disk, about"
                 f" {in_bytes(self.total.disk_bytes)} are needed ({parts}); free some, give another"
                 " --out, or do fewer images at a time"
             )
-        most = max(self.stages, key=lambda need: need.memory_bytes)
+        most = max(self.stages, key=lambda estimate: estimate.memory_bytes)
         if most.memory_bytes > self.memory_bytes:
             faults.append(
                 f"{self.memory_set_by} is {in_bytes(self.memory_bytes)}, {most.stage} needs about"
@@ -125,9 +128,8 @@ def plan(
 ) -> Plan:
     """Estimate what it takes to tile the annotated rows, and to predict and stitch all of them.
 
-    `out` is where outputs would go: its disk is looked at, nothing is made
-    there. `clock` was started with the process, so that it knows how long a
-    start takes.
+    `out` is where outputs would go: only the free space of its disk is read.
+    `clock` was started with the process and knows how long a start takes.
 
     Raises
     ------
@@ -139,17 +141,19 @@ def plan(
     reading = reading_of(model, config)
     rows.require_readable(reading)
     require_tissue_files(config.tissue, [row.id for row in rows.rows])
-    tiling = tiling_of(rows, config)
+    tiling = plan_tiling(rows, config)
     device = choose_device(config.device)
     place_network(model.network, device)
     start_seconds = clock.elapsed
     machine.forget_peak()
-    looks = [look_at(model, row, reading, config) for row in track(rows.rows, "looking at images")]
-    chosen = _choose(looks)
+    surveys = [
+        survey_image(model, row, reading, config) for row in track(rows.rows, "surveying images")
+    ]
+    chosen = _choose_samples(surveys)
     with tempfile.TemporaryDirectory(prefix="nucleipel-plan-") as folder:
-        sampling = Sampling(
+        sampling = TimedSamples(
             Path(folder), model, reading, config, chosen,
-            glass_px=max(look.glass_px for look in looks), device=device, block_px=block_px,
+            glass_px=max(survey.glass_px for survey in surveys), device=device, block_px=block_px,
         )  # fmt: skip
         sampling.predict()
         predict_peak = machine.peak_bytes()
@@ -157,31 +161,31 @@ def plan(
         costs = sampling.stitch()
         segment_peak = max(predict_peak, machine.peak_bytes())
         patches = Path(folder) / "patches.zarr"
-        tile = () if tiling is None else (tile_need(tiling, config, patches, start_seconds),)
-    images = tuple(_need_of(look, chosen, costs) for look in looks)
+        tile = () if tiling is None else (estimate_tile(tiling, config, patches, start_seconds),)
+    images = tuple(_estimate_image(survey, chosen, costs) for survey in surveys)
     maps = len(model.description.maps)
-    # what compiles now, does not then
+    # what compiles now is compiled in a later run
     stitch_start = START_WITHOUT_TORCH * start_seconds + min(sampling.load_seconds, start_seconds)
     stages = (
         *tile,
-        _predict_need(looks, chosen, images, predict_peak, maps, start_seconds),
-        _stitch_need(looks, images, config, block_px, stitch_start),
+        _estimate_predict(surveys, chosen, images, predict_peak, maps, start_seconds),
+        _estimate_stitch(surveys, images, config, block_px, stitch_start),
     )
-    return _summed(stages, images, chosen, out, config, segment_peak, block_px, str(device))
+    return _sum_up(stages, images, chosen, out, config, segment_peak, block_px, str(device))
 
 
-def _choose(looks: Sequence[Look]) -> list[Look]:
-    """The images that are sampled, evenly spread over all sizes."""
+def _choose_samples(surveys: Sequence[ImageSurvey]) -> list[ImageSurvey]:
+    """Choose the images that are sampled, at even distances over all sizes."""
     alike = {
         whole: sorted(
-            (look for look in looks if look.windows and look.is_whole == whole),
-            key=lambda look: (look.px, look.row.id),
+            (survey for survey in surveys if survey.windows and survey.is_whole == whole),
+            key=lambda survey: (survey.px, survey.row.id),
         )
         for whole in (True, False)
     }
     small, large = alike[True], alike[False]
     least, most = SMALL_IMAGES
-    fitting = SMALL_IMAGES_PX * len(small) // max(1, sum(look.px for look in small))
+    fitting = SMALL_IMAGES_PX * len(small) // max(1, sum(survey.px for survey in small))
     count = min(max(fitting, least), most)
     return [
         *(small[place] for place in thin(range(len(small)), count)),
@@ -189,77 +193,79 @@ def _choose(looks: Sequence[Look]) -> list[Look]:
     ]
 
 
-def _need_of(look: Look, chosen: Sequence[Look], costs: Mapping[str, Cost]) -> ImageNeed:
-    """The costs of the sampled image that is nearest in size, for the pixels of this one."""
+def _estimate_image(
+    survey: ImageSurvey, chosen: Sequence[ImageSurvey], costs: Mapping[str, SampleCost]
+) -> ImageEstimate:
+    """Scale the costs of the sampled image that is nearest in size to the pixels of this one."""
     fixed, glass = costs[FIXED], costs[GLASS]
-    near = _nearest(look, chosen)
+    near = _nearest(survey, chosen)
     cost = fixed if near is None else costs[near.row.id]
-    share, glass_share = look.tissue_px / cost.px, look.glass_px / glass.px
-    pictures = _picture_px(look) / cost.picture_px if cost.picture_px else 0.0
-    again = 0.0 if near is None else _preparing(look, near)
+    share, glass_share = survey.tissue_px / cost.px, survey.glass_px / glass.px
+    pictures = _picture_px(survey) / cost.picture_px if cost.picture_px else 0.0
+    again = 0.0 if near is None else _preparation_ratio(survey, near)
 
-    def all_of(name: str) -> float:
+    def scaled(name: str) -> float:
         once: float = getattr(fixed, name)
         predicted, skipped = getattr(cost, name) - once, getattr(glass, name) - once
         return once + max(0.0, predicted) * share + max(0.0, skipped) * glass_share
 
-    network = cost.network_seconds * look.batches / max(cost.batches, 1)
-    return ImageNeed(
-        id=look.row.id,
-        cores=look.cores,
-        windows=look.windows,
+    network = cost.network_seconds * survey.batches / max(cost.batches, 1)
+    return ImageEstimate(
+        id=survey.row.id,
+        cores=survey.cores,
+        windows=survey.windows,
         nuclei=round(cost.nuclei * share),
-        map_bytes=round(all_of("map_bytes") + cost.thumbnail_bytes * pictures),
-        instance_bytes=round(all_of("instance_bytes") + cost.picture_bytes * pictures),
-        work_bytes=round(all_of("work_bytes")),
-        predict_seconds=cost.prepare_seconds * again + network + all_of("write_seconds"),
+        map_bytes=round(scaled("map_bytes") + cost.thumbnail_bytes * pictures),
+        instance_bytes=round(scaled("instance_bytes") + cost.picture_bytes * pictures),
+        work_bytes=round(scaled("work_bytes")),
+        predict_seconds=cost.prepare_seconds * again + network + scaled("write_seconds"),
         stitch_seconds=cost.reopen_seconds * again
-        + all_of("stitch_seconds")
+        + scaled("stitch_seconds")
         + cost.picture_seconds * pictures,
     )
 
 
-def _nearest(look: Look, chosen: Sequence[Look]) -> Look | None:
+def _nearest(survey: ImageSurvey, chosen: Sequence[ImageSurvey]) -> ImageSurvey | None:
     """The image itself, if it was sampled; else one of its kind and size; None without windows."""
-    if not look.windows:
+    if not survey.windows:
         return None
-    kind = [near for near in chosen if near.is_whole == look.is_whole]
+    kind = [near for near in chosen if near.is_whole == survey.is_whole]
     return min(
         kind,
         key=lambda near: (
-            near.row.id != look.row.id,
-            abs(math.log(near.px / look.px)),
+            near.row.id != survey.row.id,
+            abs(math.log(near.px / survey.px)),
         ),
     )
 
 
-def _picture_px(look: Look) -> float:
-    """Of the thumbnail of an image."""
-    step = -(-look.resolution.shape[1] // THUMBNAIL_PX)
-    return look.px / step**2
+def _picture_px(survey: ImageSurvey) -> float:
+    """Pixels of the thumbnail of an image."""
+    step = -(-survey.resolution.shape[1] // THUMBNAIL_PX)
+    return survey.px / step**2
 
 
-def _preparing(look: Look, near: Look) -> float:
-    """How many times as long as the other one an image takes before its first window."""
-    if look is near:
+def _preparation_ratio(survey: ImageSurvey, near: ImageSurvey) -> float:
+    """Time of an image before its first window, in units of that of the other one."""
+    if survey is near:
         return 1.0
-    if min(look.tissue_seconds, near.tissue_seconds) > 0.1:
-        return look.tissue_seconds / near.tissue_seconds
-    return min(look.px, WHOLE_READ_LIMIT_PX) / min(near.px, WHOLE_READ_LIMIT_PX)
+    if min(survey.tissue_seconds, near.tissue_seconds) > 0.1:
+        return survey.tissue_seconds / near.tissue_seconds
+    return min(survey.px, WHOLE_READ_LIMIT_PX) / min(near.px, WHOLE_READ_LIMIT_PX)
 
 
-def _predict_need(
-    looks: Sequence[Look],
-    chosen: Sequence[Look],
-    images: Sequence[ImageNeed],
+def _estimate_predict(
+    surveys: Sequence[ImageSurvey],
+    chosen: Sequence[ImageSurvey],
+    images: Sequence[ImageEstimate],
     peak: int,
     maps: int,
     start_seconds: float,
-) -> Need:
-    """Memory is the peak that was seen, and the parts of maps that no sample was as large as."""
-    sampled = max((look.sampled_px for look in chosen), default=0)
-    part = max(look.part_px for look in looks)
-    return Need(
+) -> StageEstimate:
+    """Memory is the measured peak, plus parts of maps that are larger than every sample."""
+    sampled = max((survey.sampled_px for survey in chosen), default=0)
+    part = max(survey.part_px for survey in surveys)
+    return StageEstimate(
         "predict",
         sum(image.windows for image in images),
         sum(image.map_bytes for image in images),
@@ -268,19 +274,20 @@ def _predict_need(
     )
 
 
-def _stitch_need(
-    looks: Sequence[Look],
-    images: Sequence[ImageNeed],
+def _estimate_stitch(
+    surveys: Sequence[ImageSurvey],
+    images: Sequence[ImageEstimate],
     config: PlanConfig,
     block_px: int,
     start_seconds: float,
-) -> Need:
-    """Memory by the rule that `--max-ram` goes by, and what is held of images."""
+) -> StageEstimate:
+    """Memory follows the rule of `--max-ram`, plus pixels of images that stay in memory."""
     memory = max(
-        needed_bytes(min(block_px, max(look.resolution.shape)), config.threads) + look.held_bytes
-        for look in looks
+        needed_bytes(min(block_px, max(survey.resolution.shape)), config.threads)
+        + survey.held_bytes
+        for survey in surveys
     )
-    return Need(
+    return StageEstimate(
         "stitch",
         sum(image.windows for image in images),
         sum(image.instance_bytes for image in images) + max(image.work_bytes for image in images),
@@ -289,10 +296,10 @@ def _stitch_need(
     )
 
 
-def _summed(
-    stages: tuple[Need, ...],
-    images: tuple[ImageNeed, ...],
-    chosen: Sequence[Look],
+def _sum_up(
+    stages: tuple[StageEstimate, ...],
+    images: tuple[ImageEstimate, ...],
+    chosen: Sequence[ImageSurvey],
     out: Path | None,
     config: PlanConfig,
     segment_peak: int,
@@ -301,7 +308,7 @@ def _summed(
 ) -> Plan:
     *_, predict, stitch = stages
     larger_blocks = config.threads * BYTES_PER_PIXEL * max(0, block_px**2 - BLOCK_PX**2)
-    segment = Need(
+    segment = StageEstimate(
         "segment",
         predict.patches,
         predict.disk_bytes + stitch.disk_bytes,
@@ -309,12 +316,12 @@ def _summed(
         + (stitch.memory_bytes if is_worth_it(len(images)) else larger_blocks),
         predict.seconds + stitch.seconds,
     )
-    total = Need(
+    total = StageEstimate(
         "total",
-        sum(need.patches for need in stages if need.stage != "stitch"),
-        sum(need.disk_bytes for need in stages),
-        max(need.memory_bytes for need in stages),
-        sum(need.seconds for need in stages),
+        sum(estimate.patches for estimate in stages if estimate.stage != "stitch"),
+        sum(estimate.disk_bytes for estimate in stages),
+        max(estimate.memory_bytes for estimate in stages),
+        sum(estimate.seconds for estimate in stages),
     )
     memory, set_by = machine.memory_limit()
     if config.max_ram_gb is not None and config.max_ram_gb * GB < memory:
@@ -326,7 +333,7 @@ def _summed(
         segment=segment,
         images=images,
         sampled_images=len(chosen),
-        sampled_windows=sum(len(look.sampled) + len(look.timed) for look in chosen),
+        sampled_windows=sum(len(survey.sampled) + len(survey.timed) for survey in chosen),
         folder=folder,
         free_bytes=free,
         memory_bytes=memory,
@@ -337,7 +344,7 @@ def _summed(
 
 
 def in_bytes(count: float) -> str:
-    """Bytes for people: three digits, and GB of 2**30."""
+    """Write bytes for people: three digits, and GB of 2**30."""
     for unit, size in (("TB", 2**40), ("GB", GB), ("MB", 2**20)):
         if count >= size:
             return f"{count / size:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""What a plan measures: the stages' own work on a few windows, in a folder that goes away."""
+"""Time the stages' own work on samples of some images, in a temporary folder."""
 
 import math
 import time
@@ -41,21 +41,21 @@ from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.stages.pipeline.image_report import report_of_image
 from nucleipel.stages.pipeline.predict import THUMBNAIL_PX
 from nucleipel.stages.pipeline.stitch import frame_of, stitch_map
-from nucleipel.stages.plan.image_survey import Look
+from nucleipel.stages.plan.image_survey import ImageSurvey
 
 FIXED, GLASS = "fixed", "glass"
 FIXED_PX, NUCLEUS_PX = 16, 12
-"""Sides of the image that tells what an image costs beside its pixels, and of its one nucleus."""
+"""Sides of the image that shows what an image costs besides its pixels, and of its one nucleus."""
 PINK = (0.9, 0.7, 0.85)
-"""Of an image that passes for stained tissue, as a share of white."""
+"""Color of a generated image that counts as stained tissue, as a share of white."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What so many pixels of tissue took; seconds are those of the clock.
+class SampleCost:
+    """What `px` pixels of tissue took, in seconds of wall time and bytes.
 
-    `prepare_seconds` come before the first window. These, `reopen_seconds`, the
-    thumbnail and the pictures (the report, and the overlay, also apart) grow
+    `prepare_seconds` pass before the first window. These, `reopen_seconds`, the
+    thumbnail and the pictures (report and overlay, `overlay_bytes` of them) grow
     with the image's thumbnail, of `picture_px`, and not with its pixels.
     """
 
@@ -78,22 +78,22 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Drawn:
-    """An overlay, and what it takes of the report."""
+class _OverlayCost:
+    """What an overlay takes, as a file and within the report."""
 
     overlay_bytes: int
     report_bytes: int
     seconds: float
 
 
-class Sampling:
-    """Maps and instances of samples, below `folder`.
+class TimedSamples:
+    """Samples that are predicted and stitched below `folder`.
 
-    All are predicted first and stitched then, as a run does it: so the peak of
-    memory in between is that of predicting. Both give a `Cost` for each image
-    of `looks`, by its id, and `stitch` for one that is hardly there (`FIXED`)
-    and one of `GLASS` too, of which an image has `glass_px` at most.
-    `load_seconds` are those of the first stitching.
+    All are predicted before any is stitched, so that the peak of memory in
+    between is that of predicting. Both methods return a `SampleCost` for each
+    image of `surveys`, by its id; `stitch` adds one of a tiny image (`FIXED`) and
+    one of an image of `GLASS`, of which images have `glass_px` at most.
+    `load_seconds` is the time of the first stitching.
     """
 
     def __init__(
@@ -102,25 +102,25 @@ class Sampling:
         model: Checkpoint,
         reading: Reading,
         config: PlanConfig,
-        looks: Sequence[Look],
+        surveys: Sequence[ImageSurvey],
         *,
         glass_px: int,
         device: torch.device,
         block_px: int,
     ) -> None:
         self._folder, self._model, self._reading = folder, model, reading
-        self._config, self._looks = config, looks
+        self._config, self._surveys = config, surveys
         self._device, self._block_px = device, block_px
         self._glass_px = glass_px
         self.load_seconds = 0.0
-        self._costs: dict[str, Cost] = {}
+        self._costs: dict[str, SampleCost] = {}
         self._pictures: dict[str, npt.NDArray[np.uint8]] = {}
         self._maps = folder / "maps.zarr"
 
-    def predict(self) -> dict[str, Cost]:
+    def predict(self) -> dict[str, SampleCost]:
         """Predict and store the samples."""
         instances = self._model.description.instances
-        names = [*map(str, range(len(self._looks))), FIXED, GLASS]
+        names = [*map(str, range(len(self._surveys))), FIXED, GLASS]
         output = claim_output(
             self._maps,
             stage="predict",
@@ -128,94 +128,94 @@ class Sampling:
             inputs={},
             plan={"images": names, "instances": instances},
         )
-        if self._looks:  # the first pass of a network takes longer
-            smallest = min(self._looks, key=lambda look: look.px)
+        if self._surveys:  # the first pass of a network takes longer
+            smallest = min(self._surveys, key=lambda survey: survey.px)
             with self._open(smallest) as slide:
                 self._parts(slide, smallest.sampled[:1], smallest.sampled_grid)
-        for index, look in enumerate(self._looks):
-            self._costs[look.row.id] = self._predict(str(index), look)
+        for index, survey in enumerate(self._surveys):
+            self._costs[survey.row.id] = self._predict(str(index), survey)
         output.release()
         return self._costs
 
-    def stitch(self) -> dict[str, Cost]:
-        """Stitch what was predicted; the costs with those of stitching."""
+    def stitch(self) -> dict[str, SampleCost]:
+        """Stitch what was predicted, and add its costs."""
         for name in (FIXED, GLASS):
             self._costs[name] = self._write_empty(name)
         store = open_predictions(self._maps, unfinished=True)
         rule = InstanceRule(**self._config.instances.over(store.instances))
         for name in (FIXED, GLASS):
             prediction = store.image(name)
-            slide = _blank(prediction.resolution, self._looks)
+            slide = _blank(prediction.resolution, self._surveys)
             start = time.perf_counter()
             if name == FIXED:  # the first time it loads what was compiled, or compiles
-                self._stitched(prediction, slide, rule, "warm")
+                self._stitch_and_report(prediction, slide, rule, "warm")
                 self.load_seconds = time.perf_counter() - start
             self._costs[name] = self._stitch(prediction, slide, rule, self._costs[name])
-        for index, look in enumerate(self._looks):
-            with self._open(look) as slide:
+        for index, survey in enumerate(self._surveys):
+            with self._open(survey) as slide:
                 start = time.perf_counter()
-                fingerprint(look.row.image)
+                fingerprint(survey.row.image)
                 prediction = store.image(str(index))
-                if look.is_whole:
+                if survey.is_whole:
                     framed = Slide(slide.image, frame_of(slide.resolution, self._config))
                 else:
-                    mosaic = self._mosaic(slide, look)
+                    mosaic = self._mosaic(slide, survey)
                     framed = Slide(mosaic.image, frame_of(mosaic.resolution, self._config))
                     Slide(slide.image, frame_of(slide.resolution, self._config)).shown_range()
                 reopened = time.perf_counter() - start
-                cost = self._stitch(prediction, framed, rule, self._costs[look.row.id])
-            if not look.is_whole:  # its pictures are not those of the image
-                own = self._draw(self._pictures[look.row.id])
-                drawn = self._draw(prediction.read_thumbnail())
+                cost = self._stitch(prediction, framed, rule, self._costs[survey.row.id])
+            if not survey.is_whole:  # its pictures are not those of the image
+                own = self._time_overlay(self._pictures[survey.row.id])
+                drawn = self._time_overlay(prediction.read_thumbnail())
                 cost = replace(
                     cost,
                     picture_bytes=cost.picture_bytes - cost.overlay_bytes - drawn.report_bytes
                     + own.overlay_bytes + own.report_bytes,
                     picture_seconds=cost.picture_seconds - drawn.seconds + own.seconds,
                 )  # fmt: skip
-            self._costs[look.row.id] = replace(cost, reopen_seconds=reopened)
+            self._costs[survey.row.id] = replace(cost, reopen_seconds=reopened)
         return self._costs
 
-    def _draw(self, picture: npt.NDArray[np.uint8]) -> "_Drawn":
-        """What the overlay of a picture takes, without nuclei."""
+    def _time_overlay(self, picture: npt.NDArray[np.uint8]) -> "_OverlayCost":
+        """Time the overlay of a picture without nuclei."""
         start = time.perf_counter()
         overlay = draw_overlay(picture, np.zeros(picture.shape[:2], np.uint32))
         write_picture(self._folder / OVERLAY, overlay)
         seconds = time.perf_counter() - start
         size = (self._folder / OVERLAY).stat().st_size
-        return _Drawn(size, len(overview(overlay)), seconds)
+        return _OverlayCost(size, len(overview(overlay)), seconds)
 
     @contextmanager
-    def _open(self, look: Look) -> Iterator[Slide]:
-        with self._reading.open(look.row.image, mpp=look.row.mpp) as slide:
+    def _open(self, survey: ImageSurvey) -> Iterator[Slide]:
+        with self._reading.open(survey.row.image, mpp=survey.row.mpp) as slide:
             yield slide
 
-    def _predict(self, name: str, look: Look) -> Cost:
+    def _predict(self, name: str, survey: ImageSurvey) -> SampleCost:
         start = time.perf_counter()
-        with self._open(look) as slide:
+        with self._open(survey) as slide:
             intensity = slide.intensity_range()
-            tissue_of(slide, self._config.tissue, image_id=look.row.id)
+            tissue_of(slide, self._config.tissue, image_id=survey.row.id)
             thumbnail = slide.thumbnail(THUMBNAIL_PX)
             prepared = time.perf_counter()
-            self._parts(slide, look.timed, look.grid, intensity)
+            self._parts(slide, survey.timed, survey.grid, intensity)
             timed = time.perf_counter()
-            maps = self._map(slide, look, intensity)
+            maps = self._map(slide, survey, intensity)
             predicted = time.perf_counter()
             resolution, picture = slide.resolution, thumbnail
-            if not look.is_whole:
-                mosaic = self._mosaic(slide, look)
+            if not survey.is_whole:
+                mosaic = self._mosaic(slide, survey)
                 resolution = mosaic.resolution
                 seen = Slide(mosaic.image, resolution, channel=slide.channel)
                 picture = seen.thumbnail(THUMBNAIL_PX)
-        written = self._write(name, look, resolution, maps, picture, channel=slide.channel)
-        self._pictures[look.row.id] = thumbnail
+        written = self._write(name, survey, resolution, maps, picture, channel=slide.channel)
+        self._pictures[survey.row.id] = thumbnail
         once = self._model.description.grid.whole_image_px is not None
         return replace(
             written,
-            px=look.sampled_tissue_px,
-            batches=look.batches if once else len(look.timed) or len(look.sampled),
+            px=survey.sampled_tissue_px,
+            batches=survey.batches if once else len(survey.timed) or len(survey.sampled),
             prepare_seconds=prepared - start,
-            network_seconds=timed - prepared if look.timed else predicted - timed,
+            network_seconds=timed - prepared if survey.timed else predicted - timed,
             thumbnail_bytes=written.thumbnail_bytes * thumbnail.size // picture.size,
             picture_px=thumbnail.size // 3,
         )
@@ -227,7 +227,7 @@ class Sampling:
         grid: WindowGrid,
         intensity: IntensityRange | None = None,
     ) -> list[tuple[Box, npt.NDArray[np.uint8]]]:
-        """Cores of a grid and their maps."""
+        """Predict cores of a grid: each with its map."""
         description = self._model.description
         network, _ = show(self._model, slide, stained_as=self._config.stained_as)
         made = predict_parts(
@@ -242,21 +242,23 @@ class Sampling:
         with closing(made):
             return list(made)
 
-    def _map(self, slide: Slide, look: Look, intensity: IntensityRange) -> npt.NDArray[np.uint8]:
-        """The map of a whole image, or of the sampled pieces from left to right."""
-        parts = self._parts(slide, look.sampled, look.sampled_grid, intensity)
-        if not look.is_whole:
+    def _map(
+        self, slide: Slide, survey: ImageSurvey, intensity: IntensityRange
+    ) -> npt.NDArray[np.uint8]:
+        """Predict the map of a whole image, or of the sampled pieces from left to right."""
+        parts = self._parts(slide, survey.sampled, survey.sampled_grid, intensity)
+        if not survey.is_whole:
             return np.concatenate([values for _, values in parts], axis=2)
         maps = np.empty((len(parts[0][1]), *slide.shape), np.uint8)
         for box, values in parts:
             maps[(slice(None), *box.slices)] = values
         return maps
 
-    def _mosaic(self, slide: Slide, look: Look) -> Mosaic:
+    def _mosaic(self, slide: Slide, survey: ImageSurvey) -> Mosaic:
         level = 0 if self._config.map_frame == "level0" else slide.resolution.level
-        return build_mosaic(slide, look.sampled, level=level)
+        return build_mosaic(slide, survey.sampled, level=level)
 
-    def _write_empty(self, name: str) -> Cost:
+    def _write_empty(self, name: str) -> SampleCost:
         core_px = self._model.description.grid.core_px
         side = FIXED_PX
         if name == GLASS:  # as much as there is in one part: of less the seconds are not sure
@@ -277,15 +279,15 @@ class Sampling:
     def _write(
         self,
         name: str,
-        look: Look | None,
+        survey: ImageSurvey | None,
         resolution: Resolution,
         maps: npt.NDArray[np.uint8],
         picture: npt.NDArray[np.uint8],
         *,
         channel: int | None = None,
-    ) -> Cost:
-        grid = self._model.description.grid if look is None else look.sampled_grid
-        image = self._maps / "zarr.json" if look is None else look.row.image
+    ) -> SampleCost:
+        grid = self._model.description.grid if survey is None else survey.sampled_grid
+        image = self._maps / "zarr.json" if survey is None else survey.row.image
         parts = shard_boxes(resolution.shape, core_px=grid.core_px)
         start = time.perf_counter()
         write_prediction(
@@ -299,15 +301,17 @@ class Sampling:
         )
         seconds = time.perf_counter() - start
         thumbnail = bytes_below(self._maps / name / THUMBNAIL)
-        return Cost(
+        return SampleCost(
             px=math.prod(maps.shape[1:]),
             write_seconds=seconds,
             map_bytes=bytes_below(self._maps / name) - thumbnail,
             thumbnail_bytes=thumbnail,
         )
 
-    def _stitch(self, prediction: Prediction, slide: Slide, rule: InstanceRule, cost: Cost) -> Cost:
-        """The same cost with that of stitching."""
+    def _stitch(
+        self, prediction: Prediction, slide: Slide, rule: InstanceRule, cost: SampleCost
+    ) -> SampleCost:
+        """Stitch a sample; returns its cost with that of stitching."""
         work = self._folder / "work" / prediction.id
         segment_instances(
             prediction.open_map(),
@@ -320,9 +324,9 @@ class Sampling:
             scratch=work / "scratch",
         )
         start = time.perf_counter()
-        nuclei, reported = self._stitched(prediction, slide, rule, "instances")
+        nuclei, reported = self._stitch_and_report(prediction, slide, rule, "instances")
         seconds = time.perf_counter() - start
-        drawn = self._draw(prediction.read_thumbnail()).seconds
+        drawn = self._time_overlay(prediction.read_thumbnail()).seconds
         done = self._folder / "instances" / prediction.id
         overlay = (done / OVERLAY).stat().st_size
         pictures = overlay + (done / REPORT).stat().st_size
@@ -337,10 +341,10 @@ class Sampling:
             overlay_bytes=overlay,
         )
 
-    def _stitched(
+    def _stitch_and_report(
         self, prediction: Prediction, slide: Slide, rule: InstanceRule, folder: str
     ) -> tuple[int, float]:
-        """How many nuclei there are, and the seconds of the report."""
+        """Stitch and report; returns the number of nuclei and the seconds of the report."""
         config = self._config.part(StitchConfig)
         output = claim_output(
             self._folder / folder, stage="stitch", config=config.identity(), inputs={}
@@ -365,13 +369,13 @@ class Sampling:
         return count, seconds
 
 
-def _blank(resolution: Resolution, looks: Sequence[Look]) -> Slide:
-    """Pixels of one colour with the channels of the images."""
-    channels = looks[0].channels if looks else ("red", "green", "blue")
-    dtype = looks[0].dtype if looks else np.dtype(np.uint8)
-    colour = np.array(PINK if len(channels) == len(PINK) else [1.0] * len(channels))
+def _blank(resolution: Resolution, surveys: Sequence[ImageSurvey]) -> Slide:
+    """Make an image of one color with the channels of the images."""
+    channels = surveys[0].channels if surveys else ("red", "green", "blue")
+    dtype = surveys[0].dtype if surveys else np.dtype(np.uint8)
+    color = np.array(PINK if len(channels) == len(PINK) else [1.0] * len(channels))
     white = 2 ** (8 * dtype.itemsize) - 1
-    pixels = np.broadcast_to((colour * white).astype(dtype), (*resolution.shape, len(channels)))
+    pixels = np.broadcast_to((color * white).astype(dtype), (*resolution.shape, len(channels)))
     level = Level(resolution.shape, 1.0, lambda box: pixels[box.slices])
     image = StoredImage(Path("blank"), "none", (level,), dtype, channels, "blank")
     return Slide(image, resolution)
