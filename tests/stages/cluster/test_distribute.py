@@ -250,16 +250,22 @@ def test_an_unknown_option_of_a_batch_system_is_told(tmp_path: Path, monkeypatch
     (tmp_path / "sbatch").touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     config = ClusterConfig(jobs=1, options={"memory": "1GB", "quue": "cpu"})
-    with pytest.raises(ClusterError, match=r"slurm: no workers can be had: .*quue"):
-        Cluster(scheduler="slurm", config=config).run(print, {})
+    with (
+        pytest.raises(ClusterError, match=r"slurm: no workers can be had: .*quue"),
+        Cluster(scheduler="slurm", config=config).open(),
+    ):
+        pytest.fail("it was opened")
     gc.collect()  # what Dask leaves half-made tells of itself
 
 
 def test_no_batch_system_is_told(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     config = ClusterConfig(jobs=1, options={"memory": "1GB"})
-    with pytest.raises(ClusterError, match="sbatch: no such command; run on a login node"):
-        Cluster(scheduler="slurm", config=config).run(print, {})
+    with (
+        pytest.raises(ClusterError, match="sbatch: no such command; run on a login node"),
+        Cluster(scheduler="slurm", config=config).open(),
+    ):
+        pytest.fail("it was opened")
 
 
 def test_no_scheduler_is_told() -> None:
@@ -272,5 +278,6 @@ def test_no_scheduler_is_told() -> None:
         with (
             dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
             pytest.raises(ClusterError, match=told),
+            Cluster(scheduler=address).open(),
         ):
-            Cluster(scheduler=address).run(print, {})
+            pytest.fail("it was opened")

@@ -12,9 +12,7 @@ import pytest
 
 from nucleipel.config import SegmentConfig
 from nucleipel.core.run_options import RunOptions
-from nucleipel.core.shard import Shard
 from nucleipel.core.stopwatch import Stopwatch
-from nucleipel.errors import ImageError
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.stages.pipeline import concurrent_stitch
 from nucleipel.stages.pipeline.segment import segment
@@ -78,7 +76,7 @@ def test_the_bytes_are_those_of_one_process(
     assert f"{clock.beside:.1f} s of them in a second process" in caplog.messages[-1]
 
 
-def test_shards_and_a_bad_slide_set_aside(
+def test_a_bad_slide_is_set_aside(
     alone, random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
     _cores(monkeypatch, 2)
@@ -88,13 +86,10 @@ def test_shards_and_a_bad_slide_set_aside(
     rows = read_manifest(tmp_path / "set" / "manifest.csv", needed=())
     out, clock = tmp_path / "out", Stopwatch()
     segment(
-        random_checkpoint, rows, out, CONFIG, options=RunOptions(shard=Shard(1, 2)), clock=clock
+        random_checkpoint, rows, out, CONFIG, options=RunOptions(allow_missing=True), clock=clock
     )
     assert clock.beside > 0
     assert clock.mpx * 1e6 == PIXELS["train"] + PIXELS["test"]
-    with pytest.raises(ImageError, match=r"val\.ome\.tif: truncated"):
-        segment(random_checkpoint, rows, out, CONFIG, options=RunOptions(shard=Shard(2, 2)))
-    segment(random_checkpoint, rows, out, CONFIG, options=RunOptions(allow_missing=True))
     assert json.loads((out / "nucleipel.json").read_text())["missing"] == ["val"]
     assert not list(out.glob("val*"))
     ours = _contents(out)
