@@ -1,11 +1,13 @@
 """From stored pixel values to what the network sees, once per image or slide.
 
-The range of each channel is taken from the whole image, never from a window:
+The range of each channel is taken once for the whole image, never from a window:
 windows normalized one by one would give a nucleus on a seam two appearances.
-The same range serves training and prediction.
+The same range serves training and prediction. Where its pixels come from is in
+`nucleipel.io.slides.intensity`.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,13 +50,63 @@ class IntensityRange:
         return np.clip((pixels.astype(np.float32) - low) / (high - low), 0, 1)
 
 
+class ValueCounts:
+    """How often each stored value occurs in each channel, of any number of pixels.
+
+    `counts` is (C, values), with 256 values of uint8 and 65,536 of uint16.
+    Counts are added, so that no pixel is kept and no order matters.
+    """
+
+    def __init__(self, channels: int, dtype: npt.DTypeLike) -> None:
+        values = np.iinfo(np.dtype(dtype)).max + 1
+        self.counts: npt.NDArray[Any] = np.zeros((channels, values), np.int64)
+
+    def add(self, pixels: npt.NDArray[np.integer]) -> None:
+        """Count the pixels (..., C)."""
+        for channel, counts in enumerate(self.counts):
+            counts += np.bincount(pixels[..., channel].ravel(), minlength=len(counts))
+
+    def __add__(self, other: "ValueCounts") -> "ValueCounts":
+        return self._holding(self.counts + other.counts)
+
+    def at_most(self, pixels: float) -> "ValueCounts":
+        """These counts, scaled down so that they stand for no more pixels than that."""
+        return self._holding(self.counts * min(1, pixels / max(self.pixels, 1)))
+
+    @staticmethod
+    def _holding(counts: npt.NDArray[Any]) -> "ValueCounts":
+        held = ValueCounts.__new__(ValueCounts)
+        held.counts = counts
+        return held
+
+    @property
+    def pixels(self) -> float:
+        """Number of pixels that were counted."""
+        return float(self.counts[0].sum())
+
+    def percentile(self, percent: float) -> npt.NDArray[np.float64]:
+        """A percentile (C,) of each channel, interpolated as `np.percentile` does.
+
+        >>> counts = ValueCounts(1, np.uint8)
+        >>> counts.add(np.array([[10], [20], [30]], np.uint8))
+        >>> counts.percentile(75).tolist()
+        [25.0]
+        """
+        place = percent / 100 * max(self.pixels - 1, 0)
+        below, above = int(np.floor(place)), int(np.ceil(place))
+        ranks = np.cumsum(self.counts, axis=1)
+        values = [np.searchsorted(rank, [below, above], side="right") for rank in ranks]
+        low, high = np.array(values, np.float64).T
+        return np.asarray(low + (place - below) * (high - low))
+
+
 def to_channels(pixels: npt.NDArray[np.generic], channels: int) -> npt.NDArray[np.generic]:
-    """Give (H, W, C) pixels the network's channel count: gray is repeated, colour is kept.
+    """Give (H, W, C) pixels the network's channel count: gray is repeated, color is kept.
 
     Raises
     ------
     ValueError
-        If a colour image is asked to become gray: that is a choice of channel
+        If a color image is asked to become gray: that is a choice of channel
         or of weights which nobody but the user can make.
     """
     if pixels.shape[-1] == channels:

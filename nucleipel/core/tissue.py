@@ -12,16 +12,12 @@ a single pixel of tissue is neither cut nor lost.
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box, core_tiles
 
 LARGEST_NUCLEUS_PX = 128
-ON_BRIGHT, ON_DARK = (5, 20), (3, 10)
-"""How far above the ground, of 255, Otsu's threshold may lie: without tissue it cuts through noise,
-without glass between pale and dark tissue."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,14 @@ class Tissue:
         part = self.mask[y0 : -(-box.y1 // self.step_px), x0 : -(-box.x1 // self.step_px)]
         height, width = box.shape
         return round(float(part.mean()) * height * width)
+
+    def pixels(self, box: Box) -> npt.NDArray[np.bool_]:
+        """The mask of a box on the image: one value a working pixel."""
+        rows, columns = (
+            np.arange(start, stop) // self.step_px
+            for start, stop in ((box.y0, box.y1), (box.x0, box.x1))
+        )
+        return self.mask[np.ix_(rows, columns)]
 
     @property
     def share(self) -> float:
@@ -95,29 +99,3 @@ def describe_skipped(
         "skipped_um2": skipped_px * mpp**2 if mpp else None,
         "skipped_percent": round(100 * skipped_px / (height * width), 2),
     }
-
-
-def tissue_signal(shown: npt.NDArray[np.float32], *, bright: bool) -> npt.NDArray[np.uint8]:
-    """How much each pixel of (h, w, C), 0 to 1 in the slide's range, differs from glass; (h, w).
-
-    On bright ground: saturation, as the distance between the largest and the
-    smallest channel, or darkness if that is more. On dark ground: the
-    brightest channel.
-    """
-    if bright:
-        signal = np.maximum(np.ptp(shown, axis=-1), 1 - shown.mean(axis=-1))
-    else:
-        signal = shown.max(axis=-1)
-    return np.rint(signal * 255).astype(np.uint8)
-
-
-def otsu_threshold(signal: npt.NDArray[np.uint8], *, bright: bool) -> int:
-    """Otsu's threshold (1979) of a (h, w) `tissue_signal`, kept within bounds; tissue lies above.
-
-    On bright ground glass is white in the slide's own range, so its signal is
-    0. Dark ground has a level of its own: the median of what Otsu calls ground.
-    """
-    found = int(cv2.threshold(signal, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
-    ground = 0 if bright else int(np.median(signal[signal <= found]))
-    low, high = ON_BRIGHT if bright else ON_DARK
-    return min(max(found, ground + low), ground + high)

@@ -13,19 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.tissue import Tissue, otsu_threshold, tissue_signal
+from nucleipel.core.tissue import Tissue
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.qupath import read_outlines
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.slide import Slide
+from nucleipel.io.slides.tissue import cell_px
 
 AUTO, OFF = "auto", "off"
 SMALLEST_SLIDE_PX = 2048
 """Smaller images are predicted whole: there is little to gain."""
-STEP_UM, STEP_PX = 8.0, 16
-"""Side of a mask's pixel, and what stands for it where the mpp is not known."""
-LARGEST_MASK_PX = 4096
 ROWS_AT_A_TIME = 256
 FILE_SUFFIXES = (".geojson", ".tif", ".tiff", ".png")
 
@@ -40,9 +38,9 @@ def tissue_of(slide: Slide, asked: str, *, image_id: str) -> Tissue | None:
     """
     if asked == OFF or (asked == AUTO and max(slide.shape) < SMALLEST_SLIDE_PX):
         return None
-    step = _step_px(slide)
     if asked == AUTO:
-        return find_tissue(slide, step_px=step)
+        return slide.tissue()[1]
+    step = cell_px(slide)
     path = mask_file(Path(asked), image_id)
     how: dict[str, str | int] = {"mask": path.name, "sha256": fingerprint(path)}
     drawn = path.suffix.lower() == ".geojson"
@@ -90,37 +88,6 @@ def mask_file(asked: Path, image_id: str) -> Path:
     if asked.suffix.lower() not in FILE_SUFFIXES:
         raise ImageError(f"{asked}: a tissue mask is {wanted}")
     return asked
-
-
-def find_tissue(slide: Slide, *, step_px: int) -> Tissue:
-    """Tissue by Otsu's threshold on saturation and darkness, or on brightness where ground is dark.
-
-    Which of the two is told by the mean of the slide in its own range: over a
-    half means bright ground. If that errs, nearly all is taken as tissue.
-    """
-    coarse = slide.coarse(step_px)
-    intensity = slide.intensity_range()
-    bands = [
-        Box(y, 0, y + ROWS_AT_A_TIME, coarse.shape[1]).clip(coarse.shape)
-        for y in range(0, coarse.shape[0], ROWS_AT_A_TIME)
-    ]
-    shown = [
-        np.rint(intensity.normalize(coarse.read(band)) * 255).astype(np.uint8) for band in bands
-    ]
-    total = sum(int(part.sum(dtype=np.int64)) for part in shown)
-    bright = total > 127.5 * sum(part.size for part in shown)
-    signal = np.concatenate(
-        [tissue_signal((part / 255).astype(np.float32), bright=bright) for part in shown]
-    )
-    threshold = otsu_threshold(signal, bright=bright)
-    ground = "bright" if bright else "dark"
-    how: dict[str, str | int] = {"mask": AUTO, "ground": ground, "threshold": threshold}
-    return Tissue(signal > threshold, step_px, how)
-
-
-def _step_px(slide: Slide) -> int:
-    step = max(1, round(STEP_UM / slide.mpp)) if slide.mpp else STEP_PX
-    return max(step, -(-max(slide.shape) // LARGEST_MASK_PX))
 
 
 def _of_outlines(path: Path, slide: Slide, step: int) -> npt.NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nucleipel.core.intensity import IntensityRange, to_channels
+from nucleipel.core.intensity import IntensityRange, ValueCounts, to_channels
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -78,3 +78,20 @@ def test_range_follows_its_image_from_gray_to_color() -> None:
     assert before.repeated(1) == before
     assert before.repeated(3) == IntensityRange.of_pixels(to_channels(gray, 3))
     assert before.repeated(3).repeated(3) == before.repeated(3)
+
+
+@PATIENT
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.uint16]),
+        st.tuples(st.integers(1, 40), st.sampled_from([1, 3])),
+    ),
+    st.floats(0, 100),
+)
+def test_percentiles_of_counts_are_those_of_the_pixels(pixels: np.ndarray, percent: float) -> None:
+    half = len(pixels) // 2
+    counts, others = (ValueCounts(pixels.shape[1], pixels.dtype) for _ in range(2))
+    counts.add(pixels[:half])
+    others.add(pixels[half:])
+    found = (others + counts).percentile(percent)
+    assert np.allclose(found, np.percentile(pixels.astype(np.float64), percent, axis=0))

@@ -1,9 +1,6 @@
 """Which cores are skipped, on masks drawn by hand."""
 
-from collections.abc import Sequence
-
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,8 +10,6 @@ from nucleipel.core.tissue import (
     Tissue,
     describe_skipped,
     glass_cores,
-    otsu_threshold,
-    tissue_signal,
 )
 
 
@@ -80,28 +75,3 @@ def test_tissue_never_lies_within_the_ring_of_a_skipped_core(
         assert not (near and core in skipped)
         if core not in skipped:  # and no core is kept for tissue that is further than a mask pixel
             assert fine[core.grow(ring + step).clip(shape).slices].any()
-
-
-def test_signal_of_stained_tissue_and_of_fluorescence() -> None:
-    glass, pink, pen = (1.0, 1.0, 0.99), (0.9, 0.6, 0.8), (0.1, 0.1, 0.1)
-    shown = np.array([[glass, pink, pen]], np.float32)
-    assert tissue_signal(shown, bright=True).tolist() == [[3, 76, 230]]
-    dark = np.array([[(0.0, 0.0), (0.2, 0.0), (0.1, 1.0)]], np.float32)
-    assert tissue_signal(dark, bright=False).tolist() == [[0, 51, 255]]
-
-
-@pytest.mark.parametrize(
-    ("values", "bright", "threshold"),
-    [
-        ([3, 10], True, 5),  # noise on glass stays glass
-        ([2, 40], True, 5),
-        ([30, 200], True, 20),  # no glass: pale tissue is tissue
-        ([10, 11, 12, 30, 31, 32], True, 12),  # Otsu's own
-        ([27, 31], False, 30),
-        ([27, 28, 60, 61], False, 30),
-        (range(27, 227), False, 86),  # Otsu's 126 is far above 76, the level of the ground
-    ],
-)
-def test_otsu_within_bounds(values: Sequence[int], bright: bool, threshold: int) -> None:
-    signal = np.repeat(np.array(values, np.uint8), 50).reshape(10, -1)
-    assert otsu_threshold(signal, bright=bright) == threshold

@@ -15,14 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box, reflected_indices
+from nucleipel.core.ground import Ground
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.resample import centers, resample, taps
+from nucleipel.core.tissue import Tissue
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.formats.channels import as_rgb
+from nucleipel.io.slides.intensity import measure_range
 from nucleipel.io.slides.resolution import Resolution, agreed_mpp, choose_resolution
+from nucleipel.io.slides.tissue import cell_px, find_tissue
 
-WHOLE_READ_LIMIT_PX = 16 * 2**20
 BRIGHTNESS_PX = 512
 ALL_AS_RGB = "rgb"
 BAND_PX = 2**24
@@ -68,6 +71,8 @@ class Slide(_Opened):
         self.dtype = image.dtype
         self.channel = channel
         self.channels = len(image.channels) if channel is None else 1
+        self._intensity: IntensityRange | None = None
+        self._tissue: tuple[Ground, Tissue] | None = None
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Pixels (H, W, C) of a box; where it overhangs, the image is mirrored."""
@@ -94,21 +99,24 @@ class Slide(_Opened):
         return pixels if self.channel is None else pixels[..., self.channel : self.channel + 1]
 
     def intensity_range(self) -> IntensityRange:
-        """The slide's own normalization, from all its pixels or, if large, a fixed sample.
+        """The slide's own normalization: percentiles of its pixels where tissue is.
 
-        The sample is a regular grid of 16 x 16 regions of 256 px; it depends on
-        nothing but the slide and the working mpp.
+        It depends on nothing but the slide and the working mpp.
         """
-        height, width = self.shape
-        if height * width <= WHOLE_READ_LIMIT_PX:
-            return IntensityRange.of_pixels(self.read(Box.of_shape(self.shape)))
-        side = 256
-        regions = [
-            self.read(Box(y, x, y + side, x + side).clip(self.shape)).reshape(-1, self.channels)
-            for y in np.linspace(0, max(height - side, 0), 16).astype(int).tolist()
-            for x in np.linspace(0, max(width - side, 0), 16).astype(int).tolist()
-        ]
-        return IntensityRange.of_pixels(np.concatenate(regions))
+        if self._intensity is None:
+            self._intensity = measure_range(self, *self.tissue())
+        return self._intensity
+
+    def tissue(self) -> tuple[Ground, Tissue]:
+        """The slide's ground, and where on it tissue lies."""
+        if self._tissue is None:
+            self._tissue = find_tissue(self, step_px=cell_px(self))
+        return self._tissue
+
+    @property
+    def is_color(self) -> bool:
+        """Whether its channels are the red, green and blue of an image in color."""
+        return self.image.is_color and self.channels == len(self.image.channels)
 
     def thumbnail(self, max_px: int) -> npt.NDArray[np.uint8]:
         """An RGB picture (h, w, 3) uint8, at most `max_px` wide, in the `shown_range`.

@@ -178,16 +178,6 @@ def test_an_annotation_is_one_integer_channel(tmp_path: Path) -> None:
         open_annotation(tmp_path / "gone.tif")
 
 
-def test_a_large_slide_is_sampled_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = np.zeros((600, 700), np.uint8)
-    pixels[:, 350:] = 200
-    write_slide(tmp_path / "a.ome.tif", pixels, mpp=None)
-    monkeypatch.setattr("nucleipel.io.slides.slide.WHOLE_READ_LIMIT_PX", 1000)
-    with open_slide(tmp_path / "a.ome.tif") as slide:
-        assert slide.intensity_range().low == (0.0,)
-        assert slide.intensity_range().high == (200.0,)
-
-
 def test_a_constant_image_is_normalized_to_zero(tmp_path: Path) -> None:
     write_slide(tmp_path / "a.ome.tif", np.full((20, 20), 7, np.uint8), mpp=None)
     with open_slide(tmp_path / "a.ome.tif") as slide:

@@ -18,7 +18,7 @@ from nucleipel.errors import OutputError
 from nucleipel.io.manifest import manifest_of_images
 from nucleipel.io.slides.slide import open_slide
 from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.io.tissue_mask import find_tissue, tissue_of
+from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.segment import segment
 
@@ -153,7 +153,7 @@ def test_fluorescence_on_dark_ground(tmp_path: Path, dtype: type) -> None:
         cv2.circle(pixels, (x, 100 + 3 * index), 5, ground[1] + 40 + 3 * index, -1)
     tifffile.imwrite(tmp_path / "a.tif", pixels.astype(dtype))
     with open_slide(tmp_path / "a.tif") as opened:
-        tissue = find_tissue(opened, step_px=16)
+        tissue = opened.tissue()[1]
     assert tissue.how["ground"] == "dark"
     for index, x in enumerate(range(20, 1100, 40)):
         assert tissue.mask[(100 + 3 * index) // 16, x // 16], index
