@@ -19,6 +19,7 @@ not vary at all are no ground: scanners fill with them what they did not see.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,6 +50,7 @@ USUAL = 2.5
 """Ground varies among neighbors at most so many times as much as most of it."""
 SQUARE = np.ones((3, 3), np.uint8)
 
+Cells = npt.NDArray[Any]
 Plane = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
@@ -62,7 +64,7 @@ class Ground:
 
 
 def find_ground_and_tissue(
-    cells: npt.NDArray[np.generic], *, is_color: bool, pixel_noise: npt.NDArray[np.floating]
+    cells: Cells, *, is_color: bool, pixel_noise: npt.NDArray[np.floating]
 ) -> tuple[Ground, Mask]:
     """The ground of a picture (h, w, C) of cells, and which cells (h, w) are tissue.
 
@@ -74,7 +76,7 @@ def find_ground_and_tissue(
     return _on_dark(cells, pixel_noise)
 
 
-def is_on_bright_ground(cells: npt.NDArray[np.generic], *, is_color: bool) -> bool:
+def is_on_bright_ground(cells: Cells, *, is_color: bool) -> bool:
     """Whether a picture (h, w, C) shows transmitted light: most of it is light, not dark.
 
     Gray ones are told by where between the darkest and the lightest cell the median lies.
@@ -92,7 +94,7 @@ def is_on_bright_ground(cells: npt.NDArray[np.generic], *, is_color: bool) -> bo
     return median - darkest > (lightest - darkest) / 2
 
 
-def noise_of_pixels(regions: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+def noise_of_pixels(regions: Cells) -> npt.NDArray[np.float64]:
     """Standard deviation (C,) of the noise in regions (n, h, w, C).
 
     From the median difference of neighbors, which edges and structures hardly change.
@@ -104,7 +106,7 @@ def noise_of_pixels(regions: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]
 # --- bright ground ---------------------------------------------------------------------
 
 
-def _on_bright(cells: npt.NDArray[np.generic]) -> tuple[Ground, Mask]:
+def _on_bright(cells: Cells) -> tuple[Ground, Mask]:
     uneven = np.max([_contrast(_plane(cells, c)) for c in range(cells.shape[-1])], axis=0)
     white, lightest = _white(cells, uneven)
     light = np.maximum(cells.astype(np.float32), np.float32(1e-3 * lightest))
@@ -120,7 +122,7 @@ def _on_bright(cells: npt.NDArray[np.generic]) -> tuple[Ground, Mask]:
     return Ground(True, tuple(map(float, white))), tissue
 
 
-def _white(cells: npt.NDArray[np.generic], uneven: Plane) -> tuple[npt.NDArray[np.float32], float]:
+def _white(cells: Cells, uneven: Plane) -> tuple[npt.NDArray[np.float32], float]:
     """White (C,) of the glass, and the light of the lightest cells."""
     light = _light(cells)
     seen = ~_void(cells)
@@ -145,9 +147,7 @@ def _absorbs_little(density: Plane, most: float, most_hue: float) -> Mask:
 # --- dark ground -----------------------------------------------------------------------
 
 
-def _on_dark(
-    cells: npt.NDArray[np.generic], pixel_noise: npt.NDArray[np.floating]
-) -> tuple[Ground, Mask]:
+def _on_dark(cells: Cells, pixel_noise: npt.NDArray[np.floating]) -> tuple[Ground, Mask]:
     tissue = np.zeros(cells.shape[:2], bool)
     levels = []
     for channel, noise in enumerate(pixel_noise):
@@ -195,20 +195,20 @@ def _noise(values: Plane) -> float:
 # --- both ------------------------------------------------------------------------------
 
 
-def _light(cells: npt.NDArray[np.generic]) -> Plane:
+def _light(cells: Cells) -> Plane:
     return cells.mean(axis=-1, dtype=np.float32)
 
 
-def _plane(cells: npt.NDArray[np.generic], channel: int) -> Plane:
+def _plane(cells: Cells, channel: int) -> Plane:
     return np.ascontiguousarray(cells[..., channel], np.float32)
 
 
-def _pure(cells: npt.NDArray[np.generic]) -> Mask:
+def _pure(cells: Cells) -> Mask:
     """Cells of pure black or white."""
     return (cells == 0).all(axis=-1) | (cells == np.iinfo(cells.dtype).max).all(axis=-1)
 
 
-def _void(cells: npt.NDArray[np.generic]) -> Mask:
+def _void(cells: Cells) -> Mask:
     """Pure cells whose neighbors are pure, too."""
     return cv2.erode(_pure(cells).astype(np.uint8), SQUARE) > 0
 

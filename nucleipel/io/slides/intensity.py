@@ -31,6 +31,8 @@ MOST_AROUND = 12
 """What lies around tissue counts at most as so many times the tissue's own pixels."""
 REGION_PX = 256
 MOST_REGIONS = 256
+MOST_READ_PX = MOST_REGIONS * REGION_PX**2
+"""Working pixels that the range of any slide is read from, at most."""
 STANDS_OUT = 10.0
 """A channel stands out if its range has so many deviations of the ground's noise."""
 ENOUGH_AROUND = 0.05

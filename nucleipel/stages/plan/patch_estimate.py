@@ -12,7 +12,7 @@ from nucleipel.config import PlanConfig, TileConfig
 from nucleipel.core.machine import bytes_below
 from nucleipel.core.thinning import thin
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.slides.slide import WHOLE_READ_LIMIT_PX
+from nucleipel.io.slides.intensity import MOST_READ_PX
 from nucleipel.io.stores.patches import all_shards, write_patches
 from nucleipel.stages.pipeline.tile import TilePlan, describe_intensity, lay_tiles, read_patches
 
@@ -74,7 +74,7 @@ def estimate_tile(
     values = tiled.patch_px**2 * min(tiled.shard_patches, tiling.patches)
     shard_bytes = values * (tiled.channels * tiling.dtype.itemsize + 4)
     largest = max(math.prod(image.shape) for image in tiling.images)
-    ranges = min(largest, WHOLE_READ_LIMIT_PX) * tiled.channels * RANGE_BYTES
+    ranges = min(largest, MOST_READ_PX) * tiled.channels * RANGE_BYTES
     return StageEstimate(
         "tile",
         tiling.patches,

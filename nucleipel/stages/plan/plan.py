@@ -24,7 +24,7 @@ from nucleipel.inference.probability_map import choose_device, place_network
 from nucleipel.instances.block_memory import BYTES_PER_PIXEL, needed_bytes
 from nucleipel.instances.segment import BLOCK_PX
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.slides.slide import WHOLE_READ_LIMIT_PX
+from nucleipel.io.slides.intensity import MOST_READ_PX
 from nucleipel.io.tissue_mask import require_tissue_files
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.concurrent_stitch import is_worth_it
@@ -251,7 +251,7 @@ def _preparation_ratio(survey: ImageSurvey, near: ImageSurvey) -> float:
         return 1.0
     if min(survey.tissue_seconds, near.tissue_seconds) > 0.1:
         return survey.tissue_seconds / near.tissue_seconds
-    return min(survey.px, WHOLE_READ_LIMIT_PX) / min(near.px, WHOLE_READ_LIMIT_PX)
+    return min(survey.px, MOST_READ_PX) / min(near.px, MOST_READ_PX)
 
 
 def _estimate_predict(
