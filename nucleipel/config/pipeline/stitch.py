@@ -28,6 +28,12 @@ class StitchConfig(Settings):
     never the result."""
     instances: InstanceOverrides = InstanceOverrides()
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Formats of the nuclei, by their names in `nucleipel.io.nuclei.tables`."""
+        geojson = {"plain": ("geojson",), "gz": ("geojson.gz",), "none": ()}[self.geojson]
+        return ("parquet", *(("csv",) if self.csv else ()), *geojson)
+
     def identity(self) -> dict[str, object]:
         """What shapes the result; here the threads do not."""
         return {key: value for key, value in super().identity().items() if key != "threads"}

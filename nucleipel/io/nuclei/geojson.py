@@ -1,4 +1,4 @@
-"""The nuclei of one image as QuPath's detection objects: `nuclei.geojson`, or `.geojson.gz`.
+"""The nuclei of one image as QuPath's detection objects, in GeoJSON, plain or gzipped.
 
 A FeatureCollection with one feature a line. A feature has QuPath's own
 members: `id` (a UUID, the same for the same nuclei), `objectType` and
@@ -19,14 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.nucleus_rows import NucleusRows, Outline, Write, closed_xy
+from nucleipel.io.nuclei.table_format import TableHeader
 
-GEOJSON, GEOJSON_GZ = "nuclei.geojson", "nuclei.geojson.gz"
 DECIMALS = 4
 
 
 @contextmanager
-def open_geojson(path: Path, *, unique: uuid.UUID) -> Iterator[Write]:
-    """A function that writes some nuclei more; compressed if `path` ends in .gz."""
+def open_geojson(path: Path, header: TableHeader) -> Iterator[Write]:
+    """Open a GeoJSON file, compressed if `path` ends in .gz."""
     with ExitStack() as stack:
         stream = _open(path, stack)
         separator = '{"type":"FeatureCollection","features":[\n'
@@ -34,7 +34,7 @@ def open_geojson(path: Path, *, unique: uuid.UUID) -> Iterator[Write]:
         def write(rows: NucleusRows) -> None:
             nonlocal separator
             for row, outline in zip(_records(rows.columns), rows.outlines, strict=True):
-                stream.write(separator + _feature(row, outline, unique))
+                stream.write(separator + _feature(row, outline, header.unique))
                 separator = ",\n"
 
         yield write
@@ -53,7 +53,7 @@ def _open(path: Path, stack: ExitStack) -> TextIO:
 
 
 def _records(columns: dict[str, npt.NDArray[np.generic]]) -> Iterator[dict[str, Any]]:
-    """Each row as plain JSON types, floats rounded, NaN left out."""
+    """Convert each row to plain JSON types, floats rounded, NaN left out."""
     values = []
     for column in columns.values():
         if column.dtype.kind == "f":

@@ -19,7 +19,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.atomic import sync, sync_tree, write_json
-from nucleipel.core.choices import GeoJson
 from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.errors import StoreError
 from nucleipel.io.nuclei.label_pyramid import LABELS, write_label_pyramid
+from nucleipel.io.nuclei.table_format import TableHeader
 from nucleipel.io.nuclei.tables import write_nuclei
 from nucleipel.io.pictures import write_picture
 from nucleipel.io.records.checksums import require_whole
@@ -80,8 +80,7 @@ def write_instances(
     overlay: npt.NDArray[np.uint8],
     certificate: dict[str, Any],
     frame: Resolution,
-    as_csv: bool = False,
-    geojson: GeoJson = "none",
+    tables: Sequence[str] = ("parquet",),
     build_report: Callable[[], str] | None = None,
 ) -> int:
     """Write the files of one image, and remove its intermediate results.
@@ -106,9 +105,7 @@ def write_instances(
         "series": frame.source.series,
         "offset_px": list(frame.source.offset_px),
     }
-    count = write_nuclei(
-        partial, nuclei, about=about, unique=unique, as_csv=as_csv, geojson=geojson
-    )
+    count = write_nuclei(partial, nuclei, TableHeader(about, unique), tables=tables)
     write_picture(partial / OVERLAY, overlay)
     write_json(partial / CERTIFICATE, certificate)
     if build_report is not None:

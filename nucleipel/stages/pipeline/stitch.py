@@ -223,8 +223,7 @@ def stitch_map(
             overlay=overlay,
             certificate=certificate,
             frame=frame,
-            as_csv=config.csv,
-            geojson=config.geojson,
+            tables=config.tables,
             build_report=partial(
                 build_report,
                 prediction,

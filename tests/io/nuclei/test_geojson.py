@@ -17,6 +17,7 @@ from nucleipel.instances.output_frame import FramedMap
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.annotations import FORMATS, Asked
 from nucleipel.io.nuclei.geojson import open_geojson
+from nucleipel.io.nuclei.table_format import TableHeader
 
 UNIQUE = uuid.UUID(int=7)
 RING = np.array([[0.0, 0.5], [0.0, 8.5], [8.0, 8.5], [8.0, 0.5]])
@@ -24,7 +25,7 @@ HOLE = np.array([[2.0, 2.0], [3.0, 2.0], [3.0, 3.0], [2.0, 3.0]])
 
 
 def _write(path: Path, parts: list[NucleusRows]) -> bytes:
-    with open_geojson(path, unique=UNIQUE) as write:
+    with open_geojson(path, TableHeader({}, UNIQUE)) as write:
         for part in parts:
             write(part)
     return path.read_bytes()

@@ -12,12 +12,14 @@ import pytest
 
 from nucleipel.core.nucleus_rows import NucleusRows, Outline
 from nucleipel.core.wkb import to_wkb
-from nucleipel.io.nuclei.tables import ROWS_PER_GROUP, write_nuclei
+from nucleipel.io.nuclei.geoparquet import ROWS_PER_GROUP
+from nucleipel.io.nuclei.table_format import TableHeader
+from nucleipel.io.nuclei.tables import TABLES, write_nuclei
 
 SQUARE = np.array([[0.0, 0.5], [0.0, 8.5], [8.0, 8.5], [8.0, 0.5]])
 HOLE = np.array([[2.0, 2.0], [3.0, 2.0], [3.0, 3.0], [2.0, 3.0]])
 ABOUT = {"image": "a", "shape_px": [9, 9], "mpp": 0.5}
-UNIQUE = uuid.UUID(int=1)
+HEADER = TableHeader(ABOUT, uuid.UUID(int=1))
 
 
 def _rows(start: int, stop: int, outline: Outline) -> NucleusRows:
@@ -66,7 +68,7 @@ def test_outlines_as_well_known_binary() -> None:
 
 def test_a_table_of_parts(tmp_path: Path) -> None:
     parts = [_rows(1, 3, [[SQUARE, HOLE]]), _rows(3, 3, []), _rows(3, 4, [[SQUARE]])]
-    assert write_nuclei(tmp_path, parts, about=ABOUT, unique=UNIQUE, as_csv=True) == 3
+    assert write_nuclei(tmp_path, parts, HEADER, tables=["parquet", "csv"]) == 3
     table = pq.read_table(tmp_path / "nuclei.parquet")
     assert table.column_names == ["id", "area_um2", "geometry"]
     assert table["id"].to_pylist() == [1, 2, 3]
@@ -85,7 +87,7 @@ def test_a_table_of_parts(tmp_path: Path) -> None:
 
 
 def test_no_csv_unless_asked_for_and_no_rows(tmp_path: Path) -> None:
-    assert write_nuclei(tmp_path, [_rows(1, 1, [])], about=ABOUT, unique=UNIQUE) == 0
+    assert write_nuclei(tmp_path, [_rows(1, 1, [])], HEADER) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["nuclei.parquet"]
     table = pq.read_table(tmp_path / "nuclei.parquet")
     assert (len(table), table.column_names) == (0, ["id", "area_um2", "geometry"])
@@ -101,9 +103,22 @@ def test_row_groups_do_not_tell_the_parts(tmp_path: Path, step: int) -> None:
             _rows(start, min(start + size, total + 1), [[SQUARE]])
             for start in range(1, total + 1, size)
         )
-        write_nuclei(tmp_path / folder, parts, about=ABOUT, unique=UNIQUE)
+        write_nuclei(tmp_path / folder, parts, HEADER)
     one, other = (tmp_path / name / "nuclei.parquet" for name in ("one", "other"))
     metadata = pq.read_metadata(one)
     groups = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
     assert groups == [ROWS_PER_GROUP, ROWS_PER_GROUP, 5]
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_every_table_that_settings_name_is_there_under_its_file_name(tmp_path: Path) -> None:
+    from nucleipel.config import StitchConfig
+
+    named = {
+        name
+        for geojson in ("plain", "gz", "none")
+        for name in StitchConfig(csv=True, geojson=geojson).tables
+    }
+    assert named == TABLES.keys()
+    write_nuclei(tmp_path, [_rows(1, 3, [[SQUARE]])], HEADER, tables=list(TABLES))
+    assert {path.name for path in tmp_path.iterdir()} == {kind.file for kind in TABLES.values()}
