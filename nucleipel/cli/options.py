@@ -230,8 +230,8 @@ def load(kind: type[C], values: Mapping[str, Any], *, shorts: Mapping[str, str] 
     return load_config(kind, file=values["config_file"], assignments=assignments)
 
 
-def read_rows(values: Mapping[str, Any]) -> "Manifest":
-    """Read the images of a command from the values of `rows`.
+def read_rows(values: Mapping[str, Any], *, series: int | str | None = None) -> "Manifest":
+    """Read the images of a command from the values of `rows`; `series` where a row names none.
 
     Raises
     ------
@@ -246,12 +246,12 @@ def read_rows(values: Mapping[str, Any]) -> "Manifest":
     if manifest is None:
         if split or values["data_root"]:
             raise ManifestError("--split and --data-root go with a --manifest")
-        return manifest_of_images(images)
+        return manifest_of_images(images, series=series)
     # what cannot be read is reported by its own shard
     shared = values.get("workers") or values.get("cluster") or values.get("shard", WHOLE) != WHOLE
     apart = bool(values.get("allow_missing", False) or shared)
     needed = () if apart else (split,) if split else None
-    rows = read_manifest(manifest, data_root=values["data_root"], needed=needed)
+    rows = read_manifest(manifest, data_root=values["data_root"], needed=needed, series=series)
     return rows.of_split(split) if split else rows
 
 

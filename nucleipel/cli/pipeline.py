@@ -170,7 +170,7 @@ def predict(checkpoint: Path, out: Path, **values: Any) -> None:
     config = options.load(PredictConfig, values)
     run_options = options.read_run_options(values)
     cluster = options.read_cluster(values)
-    rows = options.read_rows(values)
+    rows = options.read_rows(values, series=config.series)
     from nucleipel.stages.pipeline.predict import predict as run
     from nucleipel.stages.pipeline.predict import share_predict
 
@@ -235,7 +235,7 @@ def segment(checkpoint: Path, out: Path, **values: Any) -> None:
     config = options.load(SegmentConfig, values)
     run_options = options.read_run_options(values)
     cluster = options.read_cluster(values)
-    rows = options.read_rows(values)
+    rows = options.read_rows(values, series=config.series)
     from nucleipel.stages.pipeline.segment import segment as run
     from nucleipel.stages.pipeline.segment import share_segment
 

@@ -39,7 +39,7 @@ def plan(checkpoint: Path, out: Path | None, by_image: bool, as_json: bool, **va
 
     clock = Stopwatch()
     config = options.load(PlanConfig, values)
-    rows = options.read_rows(values)
+    rows = options.read_rows(values, series=config.series)
     from nucleipel.stages.plan.plan import plan as run
 
     estimate = run(checkpoint, rows, config, out=out, clock=clock)

@@ -40,12 +40,13 @@ T = TypeVar("T")
 class AnnotatedImage:
     """Where an annotated image lies, and how it is read and normalized.
 
-    `shape` is (height, width) in the working frame, `mpp` what the manifest says.
+    `shape` is (height, width) in the working frame, `mpp` and `series` what the manifest says.
     """
 
     image: Path
     annotation: Annotation
     mpp: float | None
+    series: int | str | None
     reading: Reading
     shape: tuple[int, int]
     intensity: IntensityRange
@@ -54,7 +55,7 @@ class AnnotatedImage:
         """Normalized (H, W, C) pixels and the (H, W) instance map of a box."""
         # opened anew for each window: handles shared by forked workers would share their position
         with (
-            self.reading.open(self.image, mpp=self.mpp) as slide,
+            self.reading.open(self.image, mpp=self.mpp, series=self.series) as slide,
             self.annotation.open(slide.resolution) as annotation,
         ):
             return self.intensity.normalize(slide.read(box)), annotation.read(box)
@@ -70,12 +71,13 @@ def annotated_images(manifest: Manifest, reading: Reading) -> list[AnnotatedImag
     """
     images = []
     for row in track(manifest.annotated().rows, "reading intensities"):
-        with reading.open(row.image, mpp=row.mpp) as slide:
+        with row.open(reading) as slide:
             images.append(
                 AnnotatedImage(
                     image=row.image,
                     annotation=row.load_annotation(slide.resolution.source_shape),
                     mpp=row.mpp,
+                    series=row.series,
                     reading=reading,
                     shape=slide.shape,
                     intensity=slide.intensity_range(),

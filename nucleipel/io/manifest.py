@@ -100,7 +100,7 @@ class Manifest:
         faults = []
         for row in self.rows:
             try:
-                reading.open(row.image, mpp=row.mpp).close()
+                row.open(reading).close()
             except ImageError as error:
                 faults.append(str(error))
         if len(faults) > 1:
@@ -125,17 +125,22 @@ class Manifest:
         for row in self.rows:
             label = fingerprint(row.label) if row.label else ""
             fields = (row.id, row.split, row.source_id, row.mpp, fingerprint(row.image), label)
-            digest.update(repr(fields).encode())
+            digest.update(repr(fields if row.series is None else (*fields, row.series)).encode())
             if row.region:
                 digest.update(fingerprint(row.region).encode())
         return digest.hexdigest()
 
 
 def read_manifest(
-    path: Path, *, data_root: Path | None = None, needed: Collection[str] | None = None
+    path: Path,
+    *,
+    data_root: Path | None = None,
+    needed: Collection[str] | None = None,
+    series: int | str | None = None,
 ) -> Manifest:
     """Read and check a manifest; relative paths start at `data_root` or the CSV's folder.
 
+    `series` is that of images whose row names none.
     Of splits that are not `needed` (None: all are), a file that is there but
     cannot be read is only warned of: whoever needs its pixels will fail, and
     nobody else.
@@ -153,7 +158,7 @@ def read_manifest(
     faults: list[str] = []
     rows = {}
     for line, record in records:
-        row, row_faults = check_record(record, root, needed=needed)
+        row, row_faults = check_record(record, root, needed=needed, series=series)
         faults += [f"line {line}: {fault}" for fault in row_faults]
         rows[line] = row
     faults += _repeated_rows(rows) + _repeated_ids(rows)
@@ -165,7 +170,9 @@ def read_manifest(
     return Manifest(path, tuple(rows.values()))
 
 
-def manifest_of_images(images: Sequence[Path], *, mpp: float | None = None) -> Manifest:
+def manifest_of_images(
+    images: Sequence[Path], *, mpp: float | None = None, series: int | str | None = None
+) -> Manifest:
     """A manifest for images named one by one; each takes its stem as id.
 
     Raises
@@ -175,9 +182,11 @@ def manifest_of_images(images: Sequence[Path], *, mpp: float | None = None) -> M
     ImageError
         If an image is missing, or cannot be read.
     """
-    rows = tuple(Row(image_stem(image), image, None, "", "", mpp, {}) for image in images)
+    rows = tuple(
+        Row(image_stem(image), image, None, "", "", mpp, {}, series=series) for image in images
+    )
     for row in rows:
-        open_image(row.image).close()  # says what is wrong, before any work
+        open_image(row.image, series=series).close()  # says what is wrong, before any work
     faults = [f"{row.image}: {fault}" for row in rows for fault in check_id(row.id)]
     faults += _repeated_ids(dict(enumerate(rows)), tell_lines=False)
     if faults:
@@ -186,10 +195,10 @@ def manifest_of_images(images: Sequence[Path], *, mpp: float | None = None) -> M
 
 
 def _repeated_rows(rows: Mapping[int, Row]) -> list[str]:
-    seen: dict[tuple[Path, Path | None], int] = {}
+    seen: dict[tuple[object, ...], int] = {}
     faults = []
     for line, row in rows.items():
-        key = (row.image.resolve(), row.label and row.label.resolve())
+        key = (row.image.resolve(), row.series, row.label and row.label.resolve())
         if key in seen:
             faults.append(f"lines {seen[key]} and {line}: the same image {row.image}; drop one")
         seen[key] = line

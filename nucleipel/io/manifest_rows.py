@@ -14,7 +14,8 @@ from nucleipel.errors import ImageError, ManifestError
 from nucleipel.io.annotations.annotation import Annotation, load_annotation
 from nucleipel.io.annotations.class_maps import describe_classes, ids_of_classes
 from nucleipel.io.annotations.region import is_polygon_file
-from nucleipel.io.slides.slide import image_stem, open_annotation, open_slide
+from nucleipel.io.slides.slide import Slide, image_stem, open_annotation, open_slide
+from nucleipel.io.slides.slide_reader import Reading
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class Row:
 
     `columns` holds every cell as it stands, also those of columns that mean
     nothing here. `region` is the file of what was annotated completely; without
-    one, that is all of the image.
+    one, that is all of the image. `series` is the index or name of one of several images in
+    the file.
     """
 
     id: str
@@ -41,6 +43,11 @@ class Row:
     mpp: float | None
     columns: Mapping[str, str]
     region: Path | None = None
+    series: int | str | None = None
+
+    def open(self, reading: Reading) -> Slide:
+        """Open the image in its working frame; errors as `Reading.open`."""
+        return reading.open(self.image, mpp=self.mpp, series=self.series)
 
     def load_annotation(self, shape: tuple[int, int]) -> Annotation:
         """The annotation of the image, whose level 0 is (height, width).
@@ -70,12 +77,16 @@ class Row:
 
 
 def check_record(
-    record: dict[str, str], root: Path, *, needed: Collection[str] | None
+    record: dict[str, str],
+    root: Path,
+    *,
+    needed: Collection[str] | None,
+    series: int | str | None = None,
 ) -> tuple[Row, list[str]]:
     """Make a row of its cells, and say what is wrong with it.
 
     Relative paths start at `root`; of splits that are not `needed`, a file that
-    is there but cannot be read is only warned of.
+    is there but cannot be read is only warned of. `series` is that of a row which names none.
     """
     cells = {column: value.strip() for column, value in record.items()}
     faults = []
@@ -91,7 +102,9 @@ def check_record(
     mpp, mpp_fault = _read_mpp(cells.get("mpp", ""))
     if region and not label:
         faults.append("a region, but no label; name the nuclei that were annotated in it")
-    file_faults = _check_files(image, label, region, mpp)
+    name = cells.get("series", "")
+    series = (int(name) if name.isdecimal() else name) if name else series
+    file_faults = _check_files(image, label, region, mpp, series)
     spared = needed is not None and cells["split"] not in needed
     if spared and all(is_there(path) for path in (image, label, region) if path):
         for fault in file_faults:
@@ -99,7 +112,7 @@ def check_record(
         file_faults = []
     faults += mpp_fault + file_faults
     split, source_id = cells["split"], cells["source_id"]
-    return Row(row_id, image, label, split, source_id, mpp, cells, region), faults
+    return Row(row_id, image, label, split, source_id, mpp, cells, region, series), faults
 
 
 def is_there(path: Path) -> bool:
@@ -145,10 +158,14 @@ def _read_mpp(text: str) -> tuple[float | None, list[str]]:
 
 
 def _check_files(
-    image: Path, label: Path | None, region: Path | None, mpp: float | None
+    image: Path,
+    label: Path | None,
+    region: Path | None,
+    mpp: float | None,
+    series: int | str | None,
 ) -> list[str]:
     try:
-        with open_slide(image, mpp=mpp) as slide:
+        with open_slide(image, mpp=mpp, series=series) as slide:
             shape = slide.shape
         if label is None:
             return []

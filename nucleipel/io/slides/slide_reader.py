@@ -24,8 +24,6 @@ class Reading:
         The mpp of images for which the manifest has none.
     channel : int or str, optional
         Index (from 0) or name of the only channel that is used; "rgb" for three as color.
-    series : int or str, optional
-        Index (from 0) or name of one of the images that each file holds.
     enlarge : bool
         Whether images coarser than `at_mpp` may be enlarged, at most 2x.
     whole_image_px : int, optional
@@ -37,12 +35,11 @@ class Reading:
     at_mpp: float | None = None
     source_mpp: float | None = None
     channel: int | str | None = None
-    series: int | str | None = None
     enlarge: bool = False
     whole_image_px: int | None = None
 
-    def open(self, image: Path, *, mpp: float | None) -> Slide:
-        """Open an image, whose manifest row says `mpp`, in its working frame.
+    def open(self, image: Path, *, mpp: float | None, series: int | str | None = None) -> Slide:
+        """Open an image, whose manifest row says `mpp` and `series`, in its working frame.
 
         Raises
         ------
@@ -55,7 +52,7 @@ class Reading:
             at_mpp=self.at_mpp,
             enlarge=self.enlarge,
             channel=self.channel,
-            series=self.series,
+            series=series,
         )
         try:
             require_channels(slide, self.channels)

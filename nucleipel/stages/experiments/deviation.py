@@ -101,7 +101,7 @@ def _draw_image(
         at_mpp=description.mpp,
         whole_image_px=description.grid.whole_image_px,
     )
-    with reading.open(row.image, mpp=row.mpp) as slide:
+    with row.open(reading) as slide:
         intensity = slide.intensity_range()
         maps = {
             name: predict_probabilities(

@@ -62,7 +62,7 @@ def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> st
         whole_px = description.grid.whole_image_px
     reading = build_reading(config, at_mpp=at_mpp, channels=channels, whole_image_px=whole_px)
     try:
-        with reading.open(path, mpp=None) as slide:
+        with reading.open(path, mpp=None, series=config.series) as slide:
             what = slide.resolution.describe()
             gray = f", gray repeated to {channels} channels" if slide.channels < channels else ""
             only = "" if slide.channel is None else f", channel {slide.channel} alone"

@@ -29,7 +29,6 @@ def build_reading(
         at_mpp=at_mpp,
         source_mpp=config.source_mpp,
         channel=config.channel,
-        series=config.series,
         enlarge=config.enlarge,
         whole_image_px=whole_image_px,
     )

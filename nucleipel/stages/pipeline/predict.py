@@ -125,7 +125,7 @@ def parts_of_images(model: Checkpoint, rows: Manifest, reading: Reading) -> list
     counts = {}
     for row in rows.rows:
         counts[row.id] = 1
-        with suppress(ImageError), reading.open(row.image, mpp=row.mpp) as slide:
+        with suppress(ImageError), row.open(reading) as slide:
             if grid.whole_image_px is None:
                 counts[row.id] = MapLayout(slide.shape, maps, grid.core_px).parts()
     return parts_of(counts)
@@ -200,7 +200,7 @@ def inputs_of(
     """
     masks = require_tissue_files(config.tissue, [row.id for row in rows.rows])
     for row in rows.rows if masks else ():
-        with reading.open(row.image, mpp=row.mpp) as slide:
+        with row.open(reading) as slide:
             tissue_of(slide, config.tissue, image_id=row.id)
     return {"checkpoint": model.fingerprint, "images": rows.fingerprint(), **masks}
 
@@ -218,7 +218,7 @@ class _Predictor:
 
     def predict(self, row: Row, work: ImageWork) -> None:
         """Predict parts of an image; complete it once all its shards are there."""
-        with self.reading.open(row.image, mpp=row.mpp) as slide:
+        with row.open(self.reading) as slide:
             seen = self._see(slide, row)
             layout = MapLayout(slide.shape, len(self.model.description.maps), seen.grid.core_px)
             writer = MapWriter(

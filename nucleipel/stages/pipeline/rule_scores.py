@@ -61,7 +61,7 @@ class Judge:
 
 def _read_annotation(row: Row, reading: Reading) -> npt.NDArray[np.integer]:
     """A row's instance map in the frame that its image was predicted in."""
-    with reading.open(row.image, mpp=row.mpp) as slide:
+    with row.open(reading) as slide:
         known = row.load_annotation(slide.resolution.source_shape)
         with known.open(slide.resolution) as annotation:
             return annotation.read(Box.of_shape(slide.shape))

@@ -107,7 +107,7 @@ def plan_tiles(manifest: Path, config: TileConfig, *, data_root: Path | None = N
     ImageError
         With every image that cannot be used.
     """
-    rows = read_manifest(manifest, data_root=data_root, needed=config.splits)
+    rows = read_manifest(manifest, data_root=data_root, needed=config.splits, series=config.series)
     plan = lay_tiles(rows, config)
     return replace(plan, inputs={"images": plan.rows.fingerprint()})
 
@@ -204,7 +204,7 @@ def _rows_to_tile(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
 
 
 def _plan_image(row: Row, config: TileConfig, reading: Reading) -> PlannedImage:
-    with reading.open(row.image, mpp=row.mpp) as slide:
+    with row.open(reading) as slide:
         return PlannedImage(row, slide.shape, slide.dtype, config.patch_px, config.overlap_px)
 
 
@@ -225,7 +225,7 @@ def read_patches(
         first += len(boxes)
         if not tiles:
             continue
-        with plan.reading.open(image.row.image, mpp=image.row.mpp) as slide:
+        with image.row.open(plan.reading) as slide:
             known = image.row.load_annotation(slide.resolution.source_shape)
             with known.open(slide.resolution) as annotation:
                 for box in tiles:
@@ -234,6 +234,6 @@ def read_patches(
 
 def describe_intensity(image: PlannedImage, reading: Reading) -> dict[str, Any]:
     """Shape and intensity range of an image, for the record of its patches."""
-    with reading.open(image.row.image, mpp=image.row.mpp) as slide:
+    with image.row.open(reading) as slide:
         shown = slide.intensity_range().repeated(reading.channels)
     return {"shape": list(image.shape), "low": list(shown.low), "high": list(shown.high)}

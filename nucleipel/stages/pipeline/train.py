@@ -55,7 +55,9 @@ def train(
     Writes the checkpoint, `metrics.csv`, `curves.png`, TensorBoard events and
     the resolved config into `out`, and returns it.
     """
-    rows = read_manifest(manifest, data_root=data_root, needed=("train", "val"))
+    rows = read_manifest(
+        manifest, data_root=data_root, needed=("train", "val"), series=config.series
+    )
     train_rows, val_rows = rows.of_split("train").annotated(), rows.of_split("val").annotated()
     start = read_checkpoint(checkpoint) if checkpoint else None
     if start:

@@ -109,7 +109,7 @@ def survey_image(model: Checkpoint, row: Row, reading: Reading, config: PlanConf
         If it cannot be read.
     """
     description = model.description
-    with reading.open(row.image, mpp=row.mpp) as slide:
+    with row.open(reading) as slide:
         start = time.perf_counter()
         tissue = tissue_of(slide, config.tissue, image_id=row.id)
         seconds = time.perf_counter() - start

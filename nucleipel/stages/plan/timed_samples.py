@@ -187,7 +187,7 @@ class TimedSamples:
 
     @contextmanager
     def _open(self, survey: ImageSurvey) -> Iterator[Slide]:
-        with self._reading.open(survey.row.image, mpp=survey.row.mpp) as slide:
+        with survey.row.open(self._reading) as slide:
             yield slide
 
     def _predict(self, name: str, survey: ImageSurvey) -> SampleCost:

@@ -17,6 +17,7 @@ from nucleipel.errors import ImageError
 log = logging.getLogger(__name__)
 
 MOST_LISTED = 8
+ELSEWHERE = "in another file"
 PICTURE = re.compile(
     r"(?<![a-z])(label|macro|thumb|thumbnail|overview|barcode|preview)([ _-]?image)?(?![a-z])",
     re.IGNORECASE,
@@ -72,9 +73,10 @@ def choose_series(path: Path, held: Sequence[Series], wanted: int | str | None) 
     alone = sum(held[index].pixels == held[largest].pixels for index in images) == 1
     if len(images) > 1 and not (held[0].aside and alone):
         raise ImageError(
-            f"{path}: holds {len(images)} images; choose one with --series: {listed(held)}"
+            f"{path}: holds {len(images)} images; choose one with --series (or the manifest's"
+            f" column series): {listed(held)}"
         )
-    if largest > 0:
+    if any(series.aside != ELSEWHERE for series in held[:largest]):
         _say_once(f"{path}: series {largest} is read, of {listed(held)}")
     return largest
 

@@ -20,8 +20,9 @@ from nucleipel.io.slides.formats.channels import name_channels
 from nucleipel.io.slides.formats.ome_xml import OmeImage, read_ome_xml
 from nucleipel.io.slides.formats.orientation import require_upright
 from nucleipel.io.slides.formats.pixel_size import PixelSizes
-from nucleipel.io.slides.formats.series import Series, choose_series, picture_of_slide
+from nucleipel.io.slides.formats.series import ELSEWHERE, Series, choose_series, picture_of_slide
 from nucleipel.io.slides.formats.stored_image import (
+    RGB,
     WHOLE_LEVEL_BYTES,
     Level,
     Pixels,
@@ -69,6 +70,7 @@ def _read_header(path: Path, tiff: Any, *, wanted: int | str | None, ids: bool) 
     ome = _ome_of_series(tiff, ome_images or ())[chosen]
     decoder = decoder_of(path, series, ids=ids)
     channels = decoder.channels or name_channels(_channel_names(tiff, series, ome), decoder.planes)
+    planes = decoder.channels is None and channels == RGB
     sizes = tiff_pixel_sizes(tiff, page, ome)
     if ome_images is None:
         sizes += PixelSizes(unread=("its OME-XML cannot be parsed",))
@@ -78,7 +80,7 @@ def _read_header(path: Path, tiff: Any, *, wanted: int | str | None, ids: bool) 
         levels=_levels(series, decoder),
         dtype=decoder.dtype or np.dtype(series.dtype),
         channels=channels,
-        photometric=decoder.meaning,
+        photometric="planes named red, green and blue, read as RGB" if planes else decoder.meaning,
         pixel_sizes=sizes,
         series=tuple(held),
         source=SourceFrame(series=chosen),
@@ -98,7 +100,7 @@ def _describe(series: Any, tiff: Any) -> Series:
     if series.kind == "ome" and not any(
         page is not None and page.parent is tiff for page in series.pages
     ):
-        aside = "in another file"
+        aside = ELSEWHERE
     return Series(series.name, _shape(series), aside)
 
 
