@@ -5,8 +5,8 @@ r"""Score several sets of instance maps on the same images, in one table.
 
 A set is a folder as `nucleipel segment` writes it (OUT/<id>/instances.ome.tif), or one with a
 label TIFF an image (PEER/<id>.tif). Scores are pooled over all nuclei of all images: Dice, AJI, PQ,
-and AP = TP / (TP + FP + FN) at IoU .50 to .90. With --intervals, what 95 of 100 draws of the
-images' sources (fields of view, patients) give, and the same of each set's lead on the next ones.
+and AP = TP / (TP + FP + FN) at IoU .50 to .90. With --intervals, also 95 % intervals of the scores,
+and of each set's lead over the next ones, by draws of the sources (fields of view, patients).
 """
 
 import argparse
@@ -32,13 +32,13 @@ COLUMNS = ("dice", "aji", "pq", *(f"ap@{threshold:.2f}" for threshold in THRESHO
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table; with --csv, write it too."""
-    given = _parse(arguments)
+    options = _parse(arguments)
     try:
-        rows = _chosen(given)
-        scores = {name: _scores(rows, folder) for name, folder in given.sets}
+        rows = _chosen(options)
+        scores = {name: _scores(rows, folder) for name, folder in options.sets}
     except NucleipelError as error:
         sys.exit(f"error: {error}")
-    if given.intervals:
+    if options.intervals:
         table = _with_intervals(scores, [row.source_id for row in rows])
     else:
         table = {name: pool(of_set) for name, of_set in scores.items()}
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, of_set in table.items():
         cells = "".join(f"{of_set[column]:9.4f}" for column in COLUMNS)
         sys.stdout.write(f"{name:{width}}{cells}\n")
-    if given.csv:
-        with given.csv.open("w", newline="", encoding="utf-8") as stream:
+    if options.csv:
+        with options.csv.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["set", "images", *COLUMNS])
             for name, of_set in table.items():
@@ -80,22 +80,22 @@ def _set(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def _chosen(given: argparse.Namespace) -> list[Row]:
-    manifest = read_manifest(given.manifest, data_root=given.data_root)
-    manifest = manifest.of_split(given.split).annotated()
-    if not given.where:
+def _chosen(options: argparse.Namespace) -> list[Row]:
+    manifest = read_manifest(options.manifest, data_root=options.data_root)
+    manifest = manifest.of_split(options.split).annotated()
+    if not options.where:
         return list(manifest.rows)
-    column, value = given.where
+    column, value = options.where
     groups = manifest.grouped(column)
     if value not in groups:
-        sys.exit(f"error: {given.manifest}: no {column} is '{value}'; found {', '.join(groups)}")
+        sys.exit(f"error: {options.manifest}: no {column} is '{value}'; found {', '.join(groups)}")
     return [manifest.rows[place] for place in groups[value]]
 
 
 def _with_intervals(
     scores: dict[str, list[ImageScore]], sources: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """A row for each set, for what it leads the later ones by, and for both ends of each."""
+    """Rows of each set, of its leads over the later ones, and of both ends of their intervals."""
     pairs = list(itertools.combinations(scores, 2))
 
     def rows_of(places: Sequence[int]) -> npt.NDArray[np.float64]:

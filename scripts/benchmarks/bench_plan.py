@@ -1,14 +1,14 @@
-"""How near a plan comes to what the run then takes: patches, disk, memory, seconds.
+"""Compare the estimates of `nucleipel plan` with the run: patches, disk, memory, seconds.
 
     python scripts/benchmarks/bench_plan.py --manifest dsb2018/manifest.csv --split test
     python scripts/benchmarks/bench_plan.py SLIDE.svs --checkpoint RUN --stages predict stitch
     python scripts/benchmarks/bench_plan.py --side 8192 --tissue 0.3  # generated, with glass
 
-`nucleipel plan` first, then each stage, every one in a process of its own, as a
-user runs them. Disk is the most that the output's files held at a time, looked
-at twice a second; memory the largest resident set (Linux), a second process of
-`segment` not counted; seconds are those of the clock, from the start of Python
-to its end. A ratio is estimate by measured: above 1 the plan asked for too much.
+Runs `nucleipel plan` first, then each stage, every one in a process of its own, as a
+user does. Disk is the most that the files of the output held at a time, measured
+twice a second. Memory is the largest resident set (Linux), without the second process
+of `segment`. Seconds are those of the clock, from the start of Python to its end. A
+ratio is the estimate divided by the measured value: above 1 the plan was too high.
 Patches must be equal.
 """
 
@@ -43,14 +43,14 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="default")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--scratch", type=Path, help="folder for the slide and the outputs")
-    given = parser.parse_args()
-    if not given.images and not given.side and not given.manifest:
+    options = parser.parse_args()
+    if not options.images and not options.side and not options.manifest:
         parser.error("give images, --manifest or --side")
-    with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
-        images = [*map(str, given.images)]
-        if given.side:
-            images.append(str(generate(Path(folder), given.side, given.tissue)))
-        for line in compare(rows_of(images, given, Path(folder)), given, Path(folder)):
+    with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
+        images = [*map(str, options.images)]
+        if options.side:
+            images.append(str(generate(Path(folder), options.side, options.tissue)))
+        for line in compare(rows_of(images, options, Path(folder)), options, Path(folder)):
             click.echo(line)
 
 
@@ -66,36 +66,36 @@ def generate(folder: Path, side: int, tissue: float) -> Path:
     return path
 
 
-def rows_of(images: list[str], given: argparse.Namespace, folder: Path) -> list[str]:
+def rows_of(images: list[str], options: argparse.Namespace, folder: Path) -> list[str]:
     """The options that name the images: the rows of a split are a manifest of their own.
 
-    `given.tiled` are then the splits of it that are tiled.
+    `options.tiled` are then the splits of it that are tiled.
     """
-    if not given.manifest:
+    if not options.manifest:
         return images
-    with given.manifest.open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if given.split in (None, row["split"])]
-    given.tiled = [name for name in ("train", "val") if name in {row["split"] for row in rows}]
+    with options.manifest.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if options.split in (None, row["split"])]
+    options.tiled = [name for name in ("train", "val") if name in {row["split"] for row in rows}]
     manifest = folder / "manifest.csv"
     with manifest.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    return ["--manifest", str(manifest), "--data-root", str(given.manifest.parent)]
+    return ["--manifest", str(manifest), "--data-root", str(options.manifest.parent)]
 
 
-def compare(rows: list[str], given: argparse.Namespace, folder: Path) -> list[str]:
-    """Run it all; the lines of the table."""
-    told, run = measured(["plan", *rows, "--checkpoint", given.checkpoint, "--json"], None)
-    plan = json.loads(told)
+def compare(rows: list[str], options: argparse.Namespace, folder: Path) -> list[str]:
+    """Run plan and stages; return the lines of the table."""
+    output, run = measured(["plan", *rows, "--checkpoint", options.checkpoint, "--json"], None)
+    plan = json.loads(output)
     needs = {need["stage"]: need for need in (*plan["stages"], plan["segment"])}
     lines = [f"plan: {run['seconds']:.1f} s, {plan['sampled_windows']} windows sampled"]
     lines.append(f"{'stage':9} {'figure':13} {'estimate':>12} {'measured':>12} {'ratio':>6}")
-    for stage in given.stages:
+    for stage in options.stages:
         if stage not in needs:
             continue
         out = folder / stage
-        _, found = measured(command(stage, rows, given, folder), out)
+        _, found = measured(command(stage, rows, options, folder), out)
         found["patches"] = patches(stage, out, plan)
         for figure in FIGURES:
             estimate, truth = needs[stage][figure], found[figure]
@@ -110,14 +110,14 @@ def compare(rows: list[str], given: argparse.Namespace, folder: Path) -> list[st
     return lines
 
 
-def command(stage: str, rows: list[str], given: argparse.Namespace, folder: Path) -> list[str]:
-    """A stage's command, its output named as it is."""
+def command(stage: str, rows: list[str], options: argparse.Namespace, folder: Path) -> list[str]:
+    """The command line of a stage; its output has the name of the stage."""
     out = ["--out", str(folder / stage)]
     if stage == "tile":
-        return ["tile", *rows, *out, "--set", f"splits={json.dumps(given.tiled)}"]
+        return ["tile", *rows, *out, "--set", f"splits={json.dumps(options.tiled)}"]
     if stage == "stitch":
         return ["stitch", "--predictions", str(folder / "predict"), *out]
-    return [stage, *rows, "--checkpoint", given.checkpoint, *out]
+    return [stage, *rows, "--checkpoint", options.checkpoint, *out]
 
 
 # ru_maxrss would count what the parent held when it forked
@@ -125,20 +125,20 @@ RUN = """
 import sys
 from pathlib import Path
 from nucleipel.cli.main import main
-told = Path(sys.argv.pop(1))
+peak = Path(sys.argv.pop(1))
 try:
     main()
 finally:
-    told.write_text(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    peak.write_text(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
 
 
 def measured(command: list[str], out: Path | None) -> tuple[str, dict[str, Any]]:
-    """What a command printed, and its disk, memory and seconds."""
+    """The output of a command, and its disk, memory and seconds."""
     start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as told, tempfile.NamedTemporaryFile("r") as peak_kib:
+    with tempfile.TemporaryFile("w+") as printed, tempfile.NamedTemporaryFile("r") as peak_kib:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", RUN, peak_kib.name, "-q", *command], stdout=told
+            [sys.executable, "-c", RUN, peak_kib.name, "-q", *command], stdout=printed
         )
         disk = 0
         while process.poll() is None:
@@ -147,16 +147,16 @@ def measured(command: list[str], out: Path | None) -> tuple[str, dict[str, Any]]
         if process.returncode:
             sys.exit(f"{' '.join(command)}: failed, see above")
         seconds = time.perf_counter() - start
-        told.seek(0)
+        printed.seek(0)
         memory = 1024 * int(peak_kib.read())
         disk = max(disk, bytes_below(out) if out else 0)
-        return told.read(), {"disk_bytes": disk, "memory_bytes": memory, "seconds": seconds}
+        return printed.read(), {"disk_bytes": disk, "memory_bytes": memory, "seconds": seconds}
 
 
 def bytes_below(folder: Path) -> int:
-    """Of all files there at the moment; some go while they are counted."""
+    """Bytes of all files of a folder now; some may be removed while they are counted."""
     total = 0
-    for path, _, names in os.walk(folder):  # a folder that has gone counts nothing
+    for path, _, names in os.walk(folder):  # a folder that was removed counts nothing
         for name in names:
             with suppress(OSError):
                 total += Path(path, name).lstat().st_size
@@ -164,14 +164,14 @@ def bytes_below(folder: Path) -> int:
 
 
 def patches(stage: str, out: Path, plan: dict[str, Any]) -> int | None:
-    """Those that a stage made; of `predict`, the windows that it did not skip."""
+    """Patches that a stage made; for `predict`, the windows that it did not skip."""
     if stage == "tile":
         return json.loads((out / "nucleipel.json").read_text())["patches"]
     if stage != "predict":
         return None
     cores = sum(image["cores"] for image in plan["images"])
     tissue = [json.loads(path.read_text())["tissue"] for path in out.glob("*/image.json")]
-    return cores - sum(told.get("skipped_cores", 0) for told in tissue)
+    return cores - sum(image.get("skipped_cores", 0) for image in tissue)
 
 
 def count_nuclei(out: Path) -> int:

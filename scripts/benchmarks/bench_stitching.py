@@ -1,4 +1,4 @@
-"""How fast probability maps become nuclei: ours against scikit-image's chain, side by side.
+"""Time how probability maps become nuclei, beside scikit-image's chain.
 
     python scripts/benchmarks/bench_stitching.py    # the table, and docs/stitching.png
     python scripts/benchmarks/bench_stitching.py --sizes 2048
@@ -10,12 +10,13 @@ Every figure comes from a process of its own with one thread, so that peak
 memory is that of one method. The map is generated (`build_probability_map`).
 scikit-image's chain: `distance_transform_edt`, `peak_local_max`, `watershed`,
 `regionprops_table` for area, centroid and box. Seconds are CPU seconds, which
-other work on the machine disturbs less; of `--threads`, seconds of the clock.
+other work on the machine disturbs less; with `--threads`, seconds of the clock.
+
 `--peer-python` measures StarDist's or Cellpose's own post-processing, whichever
-its environment has, on its own kind of map of the same scene of `--peer-side`
-(`bench_stitching_stardist.py` and `bench_stitching_cellpose.py` say how). `--sparse` makes a
-map of that side, block by block on disk, with 200 nuclei a megapixel, and
-stitches it between stores.
+is installed there, on its own kind of map of a scene of `--peer-side` px
+(see `bench_stitching_stardist.py` and `bench_stitching_cellpose.py`). `--sparse`
+makes a map of that side on disk, block by block, with 200 nuclei a megapixel,
+and stitches it from store to store.
 """
 
 import argparse
@@ -56,41 +57,45 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, help="folder for maps on disk")
     parser.add_argument("--plot", type=Path, default=PLOT)
     parser.add_argument("--child", nargs=2, metavar=("METHOD", "MAP"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        method, path = given.child
-        click.echo(json.dumps(METHODS[method](Path(path), given)))
+    options = parser.parse_args()
+    if options.child:
+        method, path = options.child
+        click.echo(json.dumps(METHODS[method](Path(path), options)))
         return
     click.echo(f"{platform.platform()}, {_processor()}, {os.cpu_count()} CPUs")
-    with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
-        if given.sparse:
-            bench_sparse(given, Path(folder))
+    with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
+        if options.sparse:
+            bench_sparse(options, Path(folder))
             return
-        if given.threads:
-            bench_threads(given, Path(folder))
+        if options.threads:
+            bench_threads(options, Path(folder))
             return
-        if given.peer_python:
-            bench_peer(given, Path(folder))
+        if options.peer_python:
+            bench_peer(options, Path(folder))
             return
-        rows = bench_sizes(given, Path(folder))
-        plot(rows, given.plot)
+        rows = bench_sizes(options, Path(folder))
+        plot(rows, options.plot)
 
 
 # --- in the parent -------------------------------------------------------------------
 
 
-def bench_sizes(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """One row a size and method; printed as they come."""
+def bench_sizes(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Print one row for each size and method, when it is measured."""
     rows = []
     path = folder / "map.npy"
     click.echo(
         f"{'side':>6} {'method':>14} {'Mpx/s':>8} {'nuclei/s':>9} {'nuclei':>8} {'peak MB':>8}"
     )
-    for side in given.sizes:
+    for side in options.sizes:
         write_map(path, side)
-        methods = ["ours", "ours, 4 maps", *(["scikit-image"] if side <= given.chain_up_to else [])]
+        methods = [
+            "ours",
+            "ours, 4 maps",
+            *(["scikit-image"] if side <= options.chain_up_to else []),
+        ]
         for method in methods:
-            row = {"side": side, "method": method, **child(method, path, given)}
+            row = {"side": side, "method": method, **child(method, path, options)}
             row["mpx_s"] = side**2 / 1e6 / row["seconds"]
             rows.append(row)
             click.echo(
@@ -100,7 +105,7 @@ def bench_sizes(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]
         if "scikit-image" in methods:
             click.echo(f"{side:6} {'ratio':>14} {rows[-3]['mpx_s'] / rows[-1]['mpx_s']:8.1f}")
     click.echo(
-        f"compiling, once after installation: {child('compile', path, given)['seconds']:.1f} s"
+        f"compiling, once after installation: {child('compile', path, options)['seconds']:.1f} s"
     )
     return rows
 
@@ -116,16 +121,16 @@ def write_map(path: Path, side: int) -> None:
     stored.flush()
 
 
-def child(method: str, path: Path, given: argparse.Namespace) -> dict[str, Any]:
+def child(method: str, path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Run a method in a process of its own."""
     command = [sys.executable, __file__, "--child", method, str(path)]
-    command += ["--block-px", str(given.block_px), "--workers", str(given.workers)]
+    command += ["--block-px", str(options.block_px), "--workers", str(options.workers)]
     with tempfile.TemporaryDirectory() as cache:
         return run_json(command, **({"NUMBA_CACHE_DIR": cache} if method == "compile" else {}))
 
 
 def run_json(command: list[str], **env: str) -> dict[str, Any]:
-    """What a command with one thread prints on its last line."""
+    """The last line that a command with one thread prints."""
     done = subprocess.run(  # noqa: S603
         command, env={**os.environ, **ONE_THREAD, **env}, capture_output=True, text=True
     )
@@ -158,13 +163,13 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def bench_threads(given: argparse.Namespace, folder: Path) -> None:
-    """How many times as fast more threads are."""
+def bench_threads(options: argparse.Namespace, folder: Path) -> None:
+    """Print how many times as fast more threads are."""
     write_map(folder / "map.npy", THREADS_SIDE)
     alone = 0.0
-    for workers in given.threads:
-        given.workers = workers
-        row = child("threads", folder / "map.npy", given)
+    for workers in options.threads:
+        options.workers = workers
+        row = child("threads", folder / "map.npy", options)
         alone = alone or row["seconds"]
         click.echo(
             f"{workers} threads: {THREADS_SIDE**2 / 1e6 / row['seconds']:.1f} Mpx/s,"
@@ -172,16 +177,16 @@ def bench_threads(given: argparse.Namespace, folder: Path) -> None:
         )
 
 
-def bench_peer(given: argparse.Namespace, folder: Path) -> None:
-    """A peer's post-processing beside ours, and what its tiles change."""
+def bench_peer(options: argparse.Namespace, folder: Path) -> None:
+    """Print a peer's post-processing and ours, and how many nuclei its tiles change."""
     from nucleipel.core.geometry import Box
     from nucleipel.data.synthetic.probability_map import build_instance_map
 
-    script, side = peer_script(given.peer_python), given.peer_side
+    script, side = peer_script(options.peer_python), options.peer_side
     np.save(folder / "nuclei.npy", build_instance_map(Box(0, 0, side, side)))
     write_map(folder / "map.npy", side)
-    ours = child("ours, 4 maps", folder / "map.npy", given)
-    row = run_json([str(given.peer_python), str(script), str(folder / "nuclei.npy")])
+    ours = child("ours, 4 maps", folder / "map.npy", options)
+    row = run_json([str(options.peer_python), str(script), str(folder / "nuclei.npy")])
     for name, found in (("ours", ours), (row["name"], row)):
         click.echo(
             f"{name}: {side} px, {side**2 / 1e6 / found['seconds']:.2f} Mpx/s,"
@@ -194,7 +199,7 @@ def bench_peer(given: argparse.Namespace, folder: Path) -> None:
 
 
 def peer_script(python: Path) -> Path:
-    """The script for the peer that an environment has: the first of `PEERS` that it finds."""
+    """The script for the first of `PEERS` that is installed in an environment."""
     find = "import importlib.util, json; print(json.dumps([n for n in {0} if {1}(n)]))"
     code = find.format(PEERS, "importlib.util.find_spec")
     found = run_json([str(python), "-c", code])
@@ -203,14 +208,14 @@ def peer_script(python: Path) -> Path:
     return Path(__file__).with_name(f"bench_stitching_{found[0]}.py")
 
 
-def bench_sparse(given: argparse.Namespace, folder: Path) -> None:
-    """A sparse map of billions of pixels, from store to store."""
+def bench_sparse(options: argparse.Namespace, folder: Path) -> None:
+    """Stitch a sparse map of billions of pixels, from store to store."""
     import zarr
 
     from nucleipel.core.geometry import Box
     from nucleipel.data.synthetic.probability_map import build_probability_map
 
-    side = given.sparse
+    side = options.sparse
     stored = zarr.create_array(
         folder / "map.zarr", shape=(4, side, side), chunks=(4, 1024, 1024), dtype=np.uint8,
         compressors=[zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")],
@@ -221,9 +226,9 @@ def bench_sparse(given: argparse.Namespace, folder: Path) -> None:
             stored[(slice(None), *box.slices)] = build_probability_map(
                 box, nuclei_per_cell=SPARSE_PER_CELL
             )
-    row = child("sparse", folder / "map.zarr", given)
+    row = child("sparse", folder / "map.zarr", options)
     click.echo(
-        f"{side} x {side} px, blocks of {given.block_px} px, {given.workers} workers:"
+        f"{side} x {side} px, blocks of {options.block_px} px, {options.workers} workers:"
         f" {row['nuclei']} nuclei, {row['seconds']:.0f} s,"
         f" {side**2 / 1e6 / row['seconds']:.1f} Mpx/s, peak {row['peak_mb']:.0f} MB,"
         f" {row['seams']} components on seams, scratch {row['scratch_mb']:.0f} MB"
@@ -233,8 +238,8 @@ def bench_sparse(given: argparse.Namespace, folder: Path) -> None:
 # --- in the child --------------------------------------------------------------------
 
 
-def run_ours(path: Path, given: argparse.Namespace, maps: int = 3) -> dict[str, Any]:
-    """Our instances and table, in memory, compiled before."""
+def run_ours(path: Path, options: argparse.Namespace, maps: int = 3) -> dict[str, Any]:
+    """Time our instances and table, in memory, after compilation."""
     import cv2
 
     from nucleipel.instances import segment_instances
@@ -243,15 +248,15 @@ def run_ours(path: Path, given: argparse.Namespace, maps: int = 3) -> dict[str, 
     stored = np.load(path, mmap_mode="r")[:maps]
     segment_instances(np.ascontiguousarray(stored[:, :200, :200]), block_px=64)
     start = time.process_time()
-    found = segment_instances(stored, block_px=given.block_px)
+    found = segment_instances(stored, block_px=options.block_px)
     table = found.table
     known = (table.area_px, table.centroid_px, table.box_px, table.mean_probability)
     seconds = time.process_time() - start
     return {"seconds": seconds, "nuclei": len(known[0]), "peak_mb": _peak_mb()}
 
 
-def run_threads(path: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Our instances with several threads, in memory, by the clock."""
+def run_threads(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Time our instances with several threads, in memory, by the clock."""
     import cv2
 
     from nucleipel.instances import segment_instances
@@ -262,12 +267,12 @@ def run_threads(path: Path, given: argparse.Namespace) -> dict[str, Any]:
     out = np.ones(stored.shape[1:], np.uint32)
     int(stored.max())  # read once, so that the disk is not measured
     start = time.perf_counter()
-    segment_instances(stored, block_px=given.block_px, workers=given.workers, out=out)
+    segment_instances(stored, block_px=options.block_px, workers=options.workers, out=out)
     return {"seconds": time.perf_counter() - start, "peak_mb": _peak_mb()}
 
 
-def run_chain(path: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """scikit-image's peaks, watershed and regionprops, as its gallery has them."""
+def run_chain(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Time scikit-image's peaks, watershed and regionprops, as its gallery uses them."""
     from scipy.ndimage import distance_transform_edt
     from skimage.feature import peak_local_max
     from skimage.measure import regionprops_table
@@ -291,8 +296,8 @@ def run_chain(path: Path, given: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": seconds, "nuclei": len(table["label"]), "peak_mb": _peak_mb()}
 
 
-def run_sparse(path: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Our instances between stores, with scratch on disk."""
+def run_sparse(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Time our instances from store to store, with scratch on disk."""
     import cv2
     import zarr
 
@@ -305,7 +310,7 @@ def run_sparse(path: Path, given: argparse.Namespace) -> dict[str, Any]:
     scratch = path.parent / "scratch"
     start = time.process_time()
     found = segment_instances(
-        stored, block_px=given.block_px, workers=given.workers, out=out, scratch=scratch
+        stored, block_px=options.block_px, workers=options.workers, out=out, scratch=scratch
     )
     return {
         "seconds": time.process_time() - start,
@@ -316,8 +321,8 @@ def run_sparse(path: Path, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def run_compile(path: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """The first call of all, with an empty cache."""
+def run_compile(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Time the very first call, with an empty cache of compiled code."""
     from nucleipel.instances import segment_instances
 
     stored = np.ascontiguousarray(np.load(path, mmap_mode="r")[:3, :200, :200])
@@ -342,7 +347,7 @@ def _processor() -> str:
 
 METHODS = {
     "ours": run_ours,
-    "ours, 4 maps": lambda path, given: run_ours(path, given, maps=4),
+    "ours, 4 maps": lambda path, options: run_ours(path, options, maps=4),
     "scikit-image": run_chain,
     "threads": run_threads,
     "sparse": run_sparse,

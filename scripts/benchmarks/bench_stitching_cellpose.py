@@ -1,4 +1,4 @@
-"""What Cellpose's own post-processing takes on a generated scene, and what its tiles change.
+"""Time Cellpose's own post-processing on a generated scene, and count what its tiles change.
 
     PEER_PYTHON scripts/benchmarks/bench_stitching_cellpose.py NUCLEI.npy
 
@@ -57,7 +57,7 @@ def instances(flows: np.ndarray, logits: np.ndarray, shape: tuple[int, ...]) -> 
 
 
 def tiled_instances(flows: np.ndarray, logits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The same in blocks: `distributed_eval` and its `process_block`, without network and dask."""
+    """(H, W) instance map, in blocks: `distributed_eval`, without network and dask."""
     block, overlap = (BLOCK_PX, BLOCK_PX), 2 * DIAMETER_PX
     indices, crops = distributed.get_block_crops(shape, block, overlap, None)
     blocks = distributed.get_nblocks(shape, block)

@@ -1,4 +1,4 @@
-"""What the peers' post-processing is measured by, the same for each; needs NumPy only."""
+"""Measure a peer's post-processing, in the same way for each; needs NumPy only."""
 
 import json
 import resource
@@ -17,7 +17,7 @@ def measure(
     instances: Callable[..., np.ndarray],
     tiled_instances: Callable[..., np.ndarray],
 ) -> None:
-    """Make the peer's map of the nuclei in the file of the command line; time, tile, count, print.
+    """Make the peer's map of the nuclei in the file that the command line names; time, tile, print.
 
     Both functions of instances take the arrays of `build_map`, then the shape
     of the scene, and give its (H, W) instance map.
@@ -42,7 +42,7 @@ def measure(
 
 
 def changed(whole: np.ndarray, tiled: np.ndarray) -> int:
-    """How many nuclei of one map have no nucleus of exactly the same pixels in the other."""
+    """How many nuclei of one map have no nucleus with exactly the same pixels in the other."""
     pairs, counts = np.unique(
         np.stack([whole[whole > 0], tiled[whole > 0]]), axis=1, return_counts=True
     )

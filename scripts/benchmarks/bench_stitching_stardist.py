@@ -1,4 +1,4 @@
-"""What StarDist's own post-processing takes on a generated scene, and what its tiles change.
+"""Time StarDist's own post-processing on a generated scene, and count what its tiles change.
 
     PEER_PYTHON scripts/benchmarks/bench_stitching_stardist.py NUCLEI.npy
 
@@ -72,7 +72,7 @@ def instances(
 def tiled_instances(
     probability: np.ndarray, distances: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """The same in blocks: the loop of `predict_instances_big`, without the network."""
+    """Instance map, in blocks: the loop of `predict_instances_big`, without the network."""
     out = np.zeros(shape, np.int32)
     offset = 1
     for block in BlockND.cover(shape, "YX", BLOCK_PX, OVERLAP_PX, CONTEXT_PX, GRID):

@@ -1,11 +1,11 @@
-"""How fast the networks train here, by optimizer and precision, side by side.
+"""Time training steps of the networks on this machine, by optimizer and precision.
 
     python scripts/benchmarks/bench_training.py
     python scripts/benchmarks/bench_training.py --threads 2 --batch 4 --rounds 5
 
-Steps of the training that `train` does (forward, cross-entropy plus soft Dice and the distance,
-backward, a step of AdamW or Muon) on random windows, in turns, so that a busy machine slows all. A
-figure is the best round of each, in windows a second; what prepares windows is not counted.
+Steps of training as in `train` (forward, cross-entropy plus soft Dice and the distance, backward, a
+step of AdamW or Muon) on random windows, in turns, so that other work on the machine slows all. A
+figure is the best round of each, in windows a second, without the preparation of windows.
 """
 
 import argparse
@@ -46,13 +46,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--window-px", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    click.echo(f"{torch.backends.cpu.get_cpu_capability()}, {given.threads} threads")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    click.echo(f"{torch.backends.cpu.get_cpu_capability()}, {options.threads} threads")
     click.echo("| network | optimizer | float32, windows/s | bfloat16, windows/s | ratio |")
     click.echo("|---|---|---|---|---|")
     for name, fields in NETWORKS.items():
-        speeds = measure(fields, batch=given.batch, window_px=given.window_px, rounds=given.rounds)
+        speeds = measure(
+            fields, batch=options.batch, window_px=options.window_px, rounds=options.rounds
+        )
         for optimizer in OPTIMIZERS:
             slow, fast = (speeds[optimizer, precision] for precision in PRECISIONS)
             click.echo(f"| {name} | {optimizer} | {slow:.2f} | {fast:.2f} | {fast / slow:.2f} |")
@@ -73,13 +75,13 @@ def measure(
         for way, step in trainings.items():
             begun = time.perf_counter()
             step(windows, onehot, distance)
-            if number:  # the first is for warming up
+            if number:  # the first round is a warm-up
                 best[way] = min(best[way], time.perf_counter() - begun)
     return {way: batch / seconds for way, seconds in best.items()}
 
 
 def training(fields: dict[str, object], optimizer_name: str, precision: str) -> Step:
-    """A function that does one step of a training that has just begun."""
+    """A function that does one step of a new training."""
     fabric = build_fabric("cpu", 0, precision)
     config = TrainConfig.model_validate({"network": fields})
     network: nn.Module = build_network(network_spec(config))

@@ -8,10 +8,10 @@ In an environment of its own that has StarDist and not nucleipel (`pip install s
 defaults (32 rays on a grid of 2 px, patches of 256 px in batches of 4, 100 steps an epoch) and the
 augmentation of its example notebook; the learning rate halves after --patience epochs without a
 better loss on `val`, where StarDist would wait for 40. Thresholds are chosen on `val` by StarDist's
-own optimizer. Writes what it then finds in the images of --split to PEER/<id>/instances.ome.tif,
-labels 1..n, 0 background.
+own optimizer. Writes the instance maps of the images of --split to PEER/<id>/instances.ome.tif,
+1..n, 0 background.
 
-Killed, the same command goes on from the last epoch's weights, with the learning rate it had.
+After a kill the same command continues from the last epoch's weights and learning rate.
 """
 
 import argparse
@@ -32,18 +32,18 @@ STEPS_PER_EPOCH = 100
 
 
 def main() -> None:
-    """Train or go on, choose thresholds, and write instance maps."""
-    given = _parse()
-    rows = _rows(given.manifest, given.where)
-    model = build_model(given.out, patience=given.patience)
-    images, labels = _read(rows, "train", given.data_root)
-    val_images, val_labels = _read(rows, "val", given.data_root)
-    train(model, images, labels, val_images, val_labels, epochs=given.epochs, seed=given.seed)
+    """Train or continue, choose thresholds, and write instance maps."""
+    options = _parse()
+    rows = _rows(options.manifest, options.where)
+    model = build_model(options.out, patience=options.patience)
+    images, labels = _read(rows, "train", options.data_root)
+    val_images, val_labels = _read(rows, "val", options.data_root)
+    train(model, images, labels, val_images, val_labels, epochs=options.epochs, seed=options.seed)
     model.load_weights("weights_least.h5")
     model.optimize_thresholds(val_images, val_labels)
-    for row in (row for row in rows if row["split"] == given.split):
-        found, _ = model.predict_instances(_image(given.data_root / row["image"]))
-        folder = given.out / Path(row["image"]).stem
+    for row in (row for row in rows if row["split"] == options.split):
+        found, _ = model.predict_instances(_image(options.data_root / row["image"]))
+        folder = options.out / Path(row["image"]).stem
         folder.mkdir(exist_ok=True)
         imwrite(folder / "instances.ome.tif", found.astype(np.uint32), compression="zlib")
 
@@ -74,7 +74,7 @@ def train(
     epochs: int,
     seed: int,
 ) -> None:
-    """Train up to `epochs` in all; what was done before counts."""
+    """Train until `epochs` epochs are done, those of earlier runs included."""
     journal = _Journal(Path(model.logdir) / "epochs.json")
     if journal.rows:
         model.load_weights("weights_last.h5")
@@ -110,7 +110,7 @@ def augmented(
 
 
 class _Journal(keras.callbacks.Callback):
-    """The epochs that are done, in a file; beside it the weights of the last one and of the best.
+    """A file of the finished epochs, and the weights of the last and of the best one.
 
     StarDist's own `weights_best.h5` knows only the epochs since the training was started again.
     """
@@ -121,7 +121,7 @@ class _Journal(keras.callbacks.Callback):
         self.rows: list[dict[str, float]] = json.loads(path.read_text()) if path.is_file() else []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note an epoch once its weights are written."""
+        """Write down an epoch once its weights are written."""
         logs = logs or {}
         self.model.save_weights(self.path.with_name("weights_last.h5"))
         if all(logs["val_loss"] < row["val_loss"] for row in self.rows):

@@ -1,17 +1,17 @@
-"""Does a map depend on how an image is cut? The same image in cores of other sizes, and in one.
+"""Compare the probability maps of an image cut into cores of several sizes, and of one core.
 
     python scripts/checks/check_canonical.py IMAGE ...
     python scripts/checks/check_canonical.py --checkpoint RUN --cores 256 512 1024 SLIDE.svs
 
-Compares each tiled map with that of one window around the whole image (which
-takes memory: 4 GB for 7 Mpx in float32, twice that in float64): in float64 the
-greatest difference of a probability, and how many of the stored uint8 values
-differ; in float32, as `predict` computes, the greatest difference in levels,
-the share of pixels with one, and the PQ of the nuclei of one against the other.
+Each tiled map is compared with that of one window around the whole image, which
+takes memory: 4 GB for 7 Mpx in float32, twice that in float64. In float64: the
+greatest difference of a probability, and the number of stored uint8 values that
+differ. In float32, as `predict` computes: the greatest difference in levels, the
+share of pixels that differ, and the PQ of the nuclei of one map against the other.
 
-Exits with 1 where float64 differs by more than 1e-9 or in a stored value, or
-float32 by more than a level, in more than 0.1 % of the pixels, or with a PQ
-below 0.999.
+Exits with 1 if float64 differs by more than 1e-9 or in a stored value, or if
+float32 differs by more than a level, in more than 0.1 % of the pixels, or with
+a PQ below 0.999.
 """
 
 import argparse
@@ -38,26 +38,26 @@ ROW = "{:32} {:>6} {:>12} {:>8} {:>8} {:>12} {:>8} {:>8}"
 
 
 def main() -> int:
-    """Check each image of the command line; a line for each size of cores."""
+    """Check each image of the command line; print a line for each size of cores."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--checkpoint", type=Path, default=Path(DEFAULT))
     parser.add_argument("--cores", type=int, nargs="+", default=[256, 512, 1024])
-    given = parser.parse_args()
-    checkpoint = read_checkpoint(given.checkpoint)
+    options = parser.parse_args()
+    checkpoint = read_checkpoint(options.checkpoint)
     click.echo(ROW.format("image", "core", "float64", "uint8", "levels", "share", "PQ", "nuclei"))
     failed = False
-    for image in given.images:
+    for image in options.images:
         with open_slide(image) as slide:
             # a core that holds the image is the un-tiled pass itself
-            cores = [core_px for core_px in given.cores if core_px < max(slide.shape)]
+            cores = [core_px for core_px in options.cores if core_px < max(slide.shape)]
         doubles = float64_differences(checkpoint, image, cores)
         singles = float32_differences(checkpoint, image, cores)
         for core_px, double, single in zip(cores, doubles, singles, strict=True):
             worst, changed = double
             levels, share, pq, nuclei = single
-            told = (f"{worst:.1e}", changed, levels, f"{share:.1e}", f"{pq:.5f}", nuclei)
-            click.echo(ROW.format(image.stem[:32], core_px, *told))
+            cells = (f"{worst:.1e}", changed, levels, f"{share:.1e}", f"{pq:.5f}", nuclei)
+            click.echo(ROW.format(image.stem[:32], core_px, *cells))
             failed |= worst > FLOAT64_LIMIT or changed > 0
             failed |= levels > 1 or share > FLOAT32_SHARE or pq < FLOAT32_PQ
     click.echo("a map depends on how it was cut" if failed else "no map depends on how it was cut")
@@ -67,7 +67,7 @@ def main() -> int:
 def float64_differences(
     checkpoint: Checkpoint, image: Path, cores: list[int], *, within: Box | None = None
 ) -> list[tuple[float, int]]:
-    """For each size, against the un-tiled pass: of a probability, and of how many uint8 values."""
+    """Greatest difference of a probability, and number of different uint8 values, for each size."""
     network, grid = checkpoint.network.double(), checkpoint.description.grid
     stride = checkpoint.description.network.stride
     with open_slide(image) as slide:
@@ -85,7 +85,7 @@ def float64_differences(
 def float32_differences(
     checkpoint: Checkpoint, image: Path, cores: list[int]
 ) -> list[tuple[int, float, float, int]]:
-    """For each size, against the un-tiled pass: levels, share of pixels, PQ, nuclei there."""
+    """Difference in levels, share of pixels, PQ and number of nuclei, for each size of cores."""
     whole = stored_map(checkpoint, image, UNTILED_PX)
     rule = InstanceRule(**checkpoint.description.instances)
     expected = segment_instances(whole, rule=rule)
@@ -122,7 +122,7 @@ def float64_map(
 
 
 def stored_map(checkpoint: Checkpoint, image: Path, core_px: int) -> npt.NDArray[np.uint8]:
-    """The (4, H, W) uint8 map that `predict` stores, but for the size of the cores."""
+    """The (4, H, W) uint8 map that `predict` would store with cores of another size."""
     description = checkpoint.description
     with open_slide(image) as slide:
         grid = WindowGrid(core_px=core_px, halo_px=description.grid.halo_px, batch=1)

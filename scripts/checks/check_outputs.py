@@ -1,13 +1,13 @@
-"""Open every output of `stitch` or `segment` with a reader that is not ours; compare the nuclei.
+"""Open every output of `stitch` or `segment` with other libraries, and compare the nuclei.
 
     python scripts/checks/check_outputs.py OUT ...
 
 Each OUT holds a folder for each image. The instance map as TIFF, the label
 pyramid, the table and the outlines must hold the same ids; outlines must be
 valid polygons. Needs NumPy, tifffile, zarr, pyarrow and Pillow, and not nucleipel,
-so that it runs in any environment; where that has ome-zarr-py, napari-ome-zarr,
-geopandas or shapely, they read too. The last line names who did. Exits with 1
-if anything differs or cannot be read.
+so that it runs in any environment. If ome-zarr-py, napari-ome-zarr, geopandas or
+shapely are installed, they read the outputs too. The last line names the libraries
+that read. Exits with 1 if anything differs or cannot be read.
 """
 
 import csv
@@ -27,7 +27,7 @@ Reader = Callable[[Path], Ids]
 
 
 def main() -> int:
-    """Check each folder of the command line; a line an image."""
+    """Check each folder of the command line; print a line for each image."""
     folders = [path for out in sys.argv[1:] for path in sorted(Path(out).glob("*/"))]
     images = [path for path in folders if (path / "instances.ome.tif").is_file()]
     if not images:
@@ -38,8 +38,8 @@ def main() -> int:
     for image in images:
         faults, counts = check(image, readers)
         failed += bool(faults)
-        told = "; ".join(faults) or "all ids equal"
-        say(f"{image}: {', '.join(f'{name} {n}' for name, n in counts.items())}: {told}")
+        verdict = "; ".join(faults) or "all ids equal"
+        say(f"{image}: {', '.join(f'{name} {n}' for name, n in counts.items())}: {verdict}")
     missing = [name for name in READERS if name not in readers]
     say(f"read by: {', '.join(readers)}" + (f"; not here: {', '.join(missing)}" * bool(missing)))
     return min(failed, 1)
@@ -52,7 +52,7 @@ def check(image: Path, readers: dict[str, Reader]) -> tuple[list[str], dict[str,
         try:
             found = sorted(map(int, read(image)))
         except FileNotFoundError:
-            continue  # an output that was not asked for
+            continue  # an output that was switched off
         except Exception as error:
             faults.append(f"{name}: {type(error).__name__}: {error}")
             continue
@@ -69,7 +69,7 @@ def read_tiff(image: Path) -> Ids:
 
     with tifffile.TiffFile(image / "instances.ome.tif") as tiff:
         levels = tiff.series[0].levels
-        if max(levels[-1].shape) > 4096:  # from there on QuPath asks for a pyramid
+        if max(levels[-1].shape) > 4096:  # QuPath wants a pyramid for larger images
             raise ValueError(f"its smallest level is {levels[-1].shape}")
         return _ids(levels[0].asarray())
 
@@ -84,7 +84,7 @@ def read_zarr(image: Path) -> Ids:
 
 
 def read_ome_zarr(image: Path) -> Ids:
-    """ome-zarr-py, which must take it for labels."""
+    """ome-zarr-py, which must recognize labels."""
     from ome_zarr import reader
     from ome_zarr.io import parse_url
 
@@ -99,7 +99,7 @@ def read_napari(image: Path) -> Ids:
     from napari_ome_zarr import napari_get_reader
 
     labels = _there(image / "instances.zarr").resolve()
-    # it looks for an image two folders up, and makes a zarr group there where there is none
+    # it searches an image two folders up, and makes a zarr group there if there is none
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "image", "labels", labels.name)
         path.parent.mkdir(parents=True)
@@ -109,7 +109,7 @@ def read_napari(image: Path) -> Ids:
 
 
 def read_parquet(image: Path) -> Ids:
-    """Of pyarrow, the table as it is."""
+    """pyarrow: the table as it is stored."""
     from pyarrow import parquet
 
     return parquet.read_table(image / "nuclei.parquet").column("id").to_pylist()
@@ -150,7 +150,7 @@ def read_geojson_shapes(image: Path) -> Ids:
 
 
 def read_csv(image: Path) -> Ids:
-    """The csv of Python."""
+    """Python's csv."""
     with (image / "nuclei.csv").open(newline="") as stream:
         return [int(row["id"]) for row in csv.DictReader(stream)]
 

@@ -1,4 +1,4 @@
-"""Faults on purpose: commands killed at random, bits flipped; what is lost or silently wrong.
+"""Cause faults on purpose (kills, flipped bits, full disks) and count what is lost or wrong.
 
     python scripts/checks/fault_harness.py --work DIR --results faults.jsonl kills --trials 200
     python scripts/checks/fault_harness.py --work DIR --results faults.jsonl calls --last 40
@@ -10,20 +10,22 @@
     python scripts/checks/fault_harness.py --work DIR --results faults.jsonl cost --side 4096
     python scripts/checks/fault_harness.py --results faults.jsonl summary
 
-`kills`: each trial starts one stage on small generated slides, kills its process
-group with SIGKILL at a random moment, every tenth one up to five times in a
-row, gives the same command again, and compares what can be read (pixels, table
-rows, weights) with an undisturbed run; files that were committed before a kill
-must not be written again. `calls`: the same at each of a stage's first writes,
-fsyncs, renames and removals, by strace. `starts`: a stage started twice. `shards`:
-all shards of a stage started together. `full`: a stage on a disk that is too
-small, and then grows (root only). `flips`: one bit
-of one file of a finished output; `verify` must name the file, and who reads it
-must refuse it or get the same. `plain`: a script that only calls zarr and
-tifffile, under the same kills. `cost`: which share of a stage's time goes into
-hashes, fsync, journals and saved states.
+- `kills`: each trial starts one stage on small generated slides and kills its process
+  group with SIGKILL at a random moment, every tenth trial up to five times in a row. It
+  runs the same command again, and compares what can be read (pixels, table rows, weights)
+  with an undisturbed run. Files that were committed before a kill must not be written again.
+- `calls`: the same at each of a stage's first writes, fsyncs, renames and removals, by strace.
+- `starts`: a stage started twice.
+- `shards`: all shards of a stage started together.
+- `full`: a stage on a disk that is too small, and then on a larger one (root only).
+- `flips`: one bit flipped in one file of a finished output. `verify` must name the file, and
+  a reader must refuse it or get the same.
+- `plain`: the same kills for a script that only calls zarr and tifffile.
+- `cost`: the share of a stage's time that hashes, fsync, journals and saved states take.
+- `summary`: counts of all results in the file.
 
-Results are appended, so that trials can be run in batches.
+Results are appended, so that trials can be run in batches. The trials are in `faults/`, one
+file a kind.
 """
 
 import argparse
@@ -50,7 +52,7 @@ from faults.starts import shard_trials, start_trials
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one kind of trials, or tell what all of them gave."""
+    """Run one kind of trials, or print a summary of all of them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,56 +74,58 @@ def main(arguments: list[str] | None = None) -> int:
     cost.add_argument("--side", type=int, default=4096)
     cost.add_argument("--turns", type=int, default=5)
     kinds.add_parser("summary")
-    given = parser.parse_args(arguments)
-    if given.kind == "summary":
-        return summarize(given.results)
-    given.work.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args(arguments)
+    if options.kind == "summary":
+        return summarize(options.results)
+    options.work.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for row in _trials(given):
-        with given.results.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"kind": given.kind, **row}) + "\n")
-        failed += not row["right"] and given.kind != "plain"
+    for row in _trials(options):
+        with options.results.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"kind": options.kind, **row}) + "\n")
+        failed += not row["right"] and options.kind != "plain"
     return min(failed, 1)
 
 
-def _trials(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    draw = random.Random(given.seed)  # noqa: S311
-    if given.kind == "plain":
-        return plain_trials(given.work / "plain", given.trials, draw)
-    if given.kind == "cost":
-        return cost_trials(given.work / "cost", given.side, given.turns)
-    whole, seconds = undisturbed(given.work)
-    if given.kind == "kills":
+def _trials(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    draw = random.Random(options.seed)  # noqa: S311
+    if options.kind == "plain":
+        return plain_trials(options.work / "plain", options.trials, draw)
+    if options.kind == "cost":
+        return cost_trials(options.work / "cost", options.side, options.turns)
+    whole, seconds = undisturbed(options.work)
+    if options.kind == "kills":
         return kill_trials(
-            given.work, whole, seconds, given.trials, draw, stages=given.stage or STAGES
+            options.work, whole, seconds, options.trials, draw, stages=options.stage or STAGES
         )
-    if given.kind == "starts":
-        return start_trials(given.work, whole, seconds, given.trials, draw)
-    if given.kind == "shards":
-        return shard_trials(given.work, whole, given.trials)
-    if given.kind == "calls":
-        return call_trials(given.work, whole, given.first, given.last, stages=given.stage or STAGES)
-    if given.kind == "full":
-        return full_trials(given.work, whole, given.sizes)
-    return flip_trials(given.work, whole, given.flips, draw)
+    if options.kind == "starts":
+        return start_trials(options.work, whole, seconds, options.trials, draw)
+    if options.kind == "shards":
+        return shard_trials(options.work, whole, options.trials)
+    if options.kind == "calls":
+        return call_trials(
+            options.work, whole, options.first, options.last, stages=options.stage or STAGES
+        )
+    if options.kind == "full":
+        return full_trials(options.work, whole, options.sizes)
+    return flip_trials(options.work, whole, options.flips, draw)
 
 
 def summarize(results: Path) -> int:
-    """Tell what all trials so far gave, as Markdown tables."""
+    """Print how many trials of each kind and stage ended right."""
     rows = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
-    tell = print
+    say = print
     for row in rows:
         if row["kind"] == "cost":
             waited = row.get("waited", row["safety"])  # older rows hold the sum only
-            told = f"{row['safety']} s in all threads, {waited} of {row['seconds']} s waited for,"
-            told += f" {waited / row['seconds']:.1%}"
+            line = f"{row['safety']} s in all threads, {waited} of {row['seconds']} s waited for,"
+            line += f" {waited / row['seconds']:.1%}"
             if "with" in row:
-                told += f"; medians of turns: {row['with']} s, {row['without']} s without"
-            tell(f"cost   {row['stage']:17}", told)
+                line += f"; medians of turns: {row['with']} s, {row['without']} s without"
+            say(f"cost   {row['stage']:17}", line)
     for kind in ("kills", "calls", "starts", "shards", "full", "flips", "plain"):
-        those = [row for row in rows if row["kind"] == kind]
-        for stage in dict.fromkeys(row["stage"] for row in those):
-            here = [row for row in those if row["stage"] == stage]
+        trials = [row for row in rows if row["kind"] == kind]
+        for stage in dict.fromkeys(row["stage"] for row in trials):
+            here = [row for row in trials if row["stage"] == stage]
             facts = {"trials": len(here), "right": sum(row["right"] for row in here)}
             if kind == "kills":
                 facts["kills that landed"] = sum(row["kills"] for row in here)
@@ -138,9 +142,7 @@ def summarize(results: Path) -> int:
                 facts |= Counter(f"reader: {row['reader']}" for row in here)
             if kind == "flips":
                 facts["named by verify"] = sum(row["verify"] for row in here)
-            tell(
-                f"{kind:6} {stage:17}", ", ".join(f"{key} {value}" for key, value in facts.items())
-            )
+            say(f"{kind:6} {stage:17}", ", ".join(f"{key} {value}" for key, value in facts.items()))
     return 0
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The packaged weights: a network of DSB2018 labels a slide of H&E by the dye of its nuclei, goes on with
-# both, and is averaged with itself fine-tuned on patches; then all of that once more, from the result.
+# Make the packaged weights. A network trained on DSB2018 labels a slide of H&E by its nuclear dye, is trained
+# on both, and is averaged with itself after fine-tuning on patches; then all of this once more, from the result.
 #   scripts/reproduce/default.sh DATA_ROOT [OUT]
 # DATA_ROOT holds dsb2018 and slides/CMU-1-Small-Region.svs (see data_manifests/README.md).
-# Killed at any point, the same command continues. PRECISION=bfloat16, on processors made for it, took about
-# three and a half hours on two busy CPU cores; float32, the default, takes twice as long by estimate.
+# After a kill the same command continues. PRECISION=bfloat16, on processors made for it, took about three and
+# a half hours on two busy CPU cores; float32, the default, takes twice as long by estimate.
 set -euo pipefail
 
 data_root=${1:?usage: scripts/reproduce/default.sh DATA_ROOT [OUT]}
@@ -20,7 +20,7 @@ if [ ! -f "$slide" ]; then
 fi
 mkdir -p "$out"
 
-with_slide() { # DATA CHECKPOINT [OPTION...]: the rows of DSB2018 and the slide as a checkpoint labels it
+with_slide() { # DATA CHECKPOINT [OPTION...]: the rows of DSB2018, and the slide, labeled by the checkpoint
     local data=$1
     if [ ! -f "$data/manifest.csv" ]; then
         mkdir -p "$data"
@@ -34,11 +34,11 @@ with_slide() { # DATA CHECKPOINT [OPTION...]: the rows of DSB2018 and the slide 
     both=(--manifest "$data/manifest.csv" --data-root "$data")
 }
 
-go_on() { # FROM TO [OPTION...]: on both, then fine-tuned on patches with PEL
+continue_from() { # FROM TO [OPTION...]: train on both, then fine-tune on patches with PEL
     nucleipel train "${both[@]}" --config "$here/configs/recipes/train_dsb2018_stained.yaml" \
         "${precision[@]}" "${@:3}" --checkpoint "$1" --out "$2"
     nucleipel tile "${both[@]}" --config "$here/configs/recipes/tile_dsb2018.yaml" --out "$2.zarr"
-    # from the trained network as it is: numbers calibrated for it would judge its successors unfairly
+    # from the network before calibration: a rule calibrated for it would not fit the fine-tuned one
     nucleipel finetune-patches --checkpoint "$2" --patches "$2.zarr" \
         --config "$here/configs/recipes/finetune_patches_dsb2018.yaml" --set pel.form=jaccard --set pel.n=2 \
         "${precision[@]}" --out "$2_finetuned"
@@ -54,12 +54,12 @@ nucleipel train "${rows[@]}" --config "$here/configs/recipes/train_dsb2018.yaml"
     --out "$out/first"
 
 with_slide "$out/data_second" "$out/first"
-go_on "$out/first" "$out/second"
+continue_from "$out/first" "$out/second"
 nucleipel calibrate --checkpoint "$out/second" "${rows[@]}" --split val --out "$out/second_calibrated"
 mean "$out/before" "$out/second_calibrated" "$out/second_finetuned"
 
-with_slide "$out/data_third" "$out/before" --colour
-go_on "$out/before" "$out/third" --set epochs=36 --set seed=3
+with_slide "$out/data_third" "$out/before" --color
+continue_from "$out/before" "$out/third" --set epochs=36 --set seed=3
 mean "$out/default" "$out/before" "$out/third" "$out/third_finetuned"
 
 nucleipel segment --checkpoint "$out/default" "${rows[@]}" --split test --out "$out/instances"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Train, calibrate, tile, fine-tune, average, calibrate again, predict, stitch and score on DSB2018, with
-# the committed settings: the trained network, and its mean with the fine-tuned one.
+# the settings in configs/: the trained network, and its mean with the fine-tuned one.
 #   scripts/reproduce/dsb2018.sh DATA_ROOT [OUT]
 # DATA_ROOT holds dsb2018/images and dsb2018/labels (see data_manifests/README.md).
-# Killed at any point, the same command continues. About two hours on two CPU cores, by estimate.
+# After a kill the same command continues. About two hours on two CPU cores, by estimate.
 set -euo pipefail
 
 data_root=${1:?usage: scripts/reproduce/dsb2018.sh DATA_ROOT [OUT]}
@@ -21,7 +21,7 @@ nucleipel train "${rows[@]}" --config "$here/configs/recipes/train_dsb2018.yaml"
 nucleipel calibrate --checkpoint "$out/train" "${rows[@]}" --split val --out "$out/base"
 
 nucleipel tile "${rows[@]}" --config "$here/configs/recipes/tile_dsb2018.yaml" --out "$out/patches.zarr"
-# from the trained network as it is: numbers calibrated for it would judge its successors unfairly
+# from the network before calibration: a rule calibrated for it would not fit the fine-tuned one
 nucleipel finetune-patches --checkpoint "$out/train" --patches "$out/patches.zarr" \
     --config "$here/configs/recipes/finetune_patches_dsb2018.yaml" --set pel.form=jaccard --set pel.n=2 \
     --out "$out/finetune"

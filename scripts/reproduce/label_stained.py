@@ -1,18 +1,18 @@
 """Label the nuclei of a stained slide with a network that learned them from fluorescence.
 
-    python scripts/reproduce/label_stained.py SLIDE --checkpoint RUN --out DIR [--mpp UM] [--colour]
+    python scripts/reproduce/label_stained.py SLIDE --checkpoint RUN --out DIR [--mpp UM] [--color]
 
-The dye of nuclei, told from the other one by its colour (Ruifrok and Johnston
-2001), looks like fluorescence: bright nuclei on a dark ground. Dense tissue
-takes up some of it too, so the slide is shown four times: as it is, and above
-the mean of its surroundings in three ways; with --colour, for a network that
-has seen stained slides, also in its colours. Of nuclei that overlap, the most
-probable one stays. No nucleus is one that hardly absorbs more than the ring
-around it, or has a ragged outline.
+The nuclear dye, separated from the other one by its color (Ruifrok and Johnston
+2001), looks like fluorescence: bright nuclei on a dark background. Dense tissue
+takes up some of it too, so the network gets four views of the dye: as it is, and
+relative to the mean of its surroundings in three ways. With --color it also gets
+the slide in color, for a network that was trained on stained slides. Of nuclei
+that overlap, the most probable one stays. Nuclei that hardly absorb more than
+the ring around them, or have a ragged outline, are dropped.
 
-DIR gets image.png, label.tif and manifest.csv, to train on with
-`nucleipel train --manifest`. What it labels is a guess: on 13 H&E tiles with
-annotations see docs/accuracy.md. The whole slide is held in memory.
+Writes DIR/image.png, label.tif and manifest.csv, for `nucleipel train --manifest`.
+The labels are guesses: docs/accuracy.md compares them with annotations of 13 H&E
+tiles. The whole slide is held in memory.
 """
 
 import argparse
@@ -22,10 +22,10 @@ import sys
 from pathlib import Path
 
 import cv2
-import imageio.v3 as iio
 import numpy as np
 import pyarrow.parquet as pq
 import tifffile
+from PIL import Image
 from skimage.color import rgb2hed
 
 from nucleipel.core.geometry import Box
@@ -45,7 +45,7 @@ RING_PX = 4
 DARKER = 0.15
 """Mean absorbance (natural logarithm) of a nucleus above that of its ring."""
 DARK = 0.35
-"""Its own."""
+"""Least mean absorbance of the nucleus itself."""
 
 
 def views(rgb: np.ndarray) -> dict[str, np.ndarray]:
@@ -73,8 +73,8 @@ def _gray(plane: np.ndarray, white: float) -> np.ndarray:
     return (255 * np.clip(plane / max(white, 1e-6), 0, 1)).astype(np.uint8)
 
 
-def one_of_each(rgb: np.ndarray, folders: list[Path]) -> np.ndarray:
-    """Ids (H, W) of the nuclei found in any view, the most probable first."""
+def merge_views(rgb: np.ndarray, folders: list[Path]) -> np.ndarray:
+    """Ids (H, W) of the nuclei of all views; where they overlap, the most probable one stays."""
     absorbance = -np.log((rgb.astype(np.float32) + 1) / 256).mean(axis=-1)
     maps = [read_instance_map(folder.parent, folder.name) for folder in folders]
     found = []
@@ -99,18 +99,19 @@ def one_of_each(rgb: np.ndarray, folders: list[Path]) -> np.ndarray:
     return ids
 
 
-def label(rgb: np.ndarray, *, checkpoint: str, out: Path, colour: bool) -> np.ndarray:
-    """Ids (H, W) of an (H, W, 3) uint8 image; `out` keeps the views and what was found in them."""
+def label(rgb: np.ndarray, *, checkpoint: str, out: Path, color: bool) -> np.ndarray:
+    """Ids (H, W) of an (H, W, 3) uint8 image; `out` keeps the views and their nuclei."""
     out.mkdir(parents=True, exist_ok=True)
-    shown = views(rgb) | ({"colour": rgb} if colour else {})
+    shown = views(rgb) | ({"color": rgb} if color else {})
     for name, gray in shown.items():
-        iio.imwrite(out / f"{name}.png", gray)
+        Image.fromarray(gray).save(out / f"{name}.png")
     images = [str(out / f"{name}.png") for name in shown]
     settings = [f"--set=instances.{key}={value}" for key, value in SETTINGS.items()]
-    how = [f"--checkpoint={checkpoint}", f"--out={out / 'found'}", "--overwrite", "--geojson=none"]
-    command = [sys.executable, "-m", "nucleipel", "segment", *images, *how, *settings]
+    arguments = ["--checkpoint", checkpoint, "--out", str(out / "nuclei"), "--overwrite"]
+    arguments += ["--geojson=none"]
+    command = [sys.executable, "-m", "nucleipel", "segment", *images, *arguments, *settings]
     subprocess.run(command, check=True)  # noqa: S603
-    return one_of_each(rgb, [out / "found" / name for name in shown])
+    return merge_views(rgb, [out / "nuclei" / name for name in shown])
 
 
 def main() -> None:
@@ -120,25 +121,26 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="default")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--mpp", type=float, help="work at this um per pixel (default: level 0)")
-    parser.add_argument("--colour", action="store_true", help="let the network see colours too")
-    given = parser.parse_args()
+    parser.add_argument(
+        "--color", action="store_true", help="show the network the slide in color too"
+    )
+    options = parser.parse_args()
     try:
-        with open_slide(given.slide, at_mpp=given.mpp) as slide:
+        with open_slide(options.slide, at_mpp=options.mpp) as slide:
             rgb = slide.read(Box.of_shape(slide.shape))
     except NucleipelError as error:
         sys.exit(f"error: {error}")
     if rgb.dtype != np.uint8 or rgb.shape[-1] != 3:
         found = f"{rgb.shape[-1]} channel(s) of {rgb.dtype}"
-        sys.exit(f"error: {given.slide}: {found}; expected a stained slide, RGB of 8 bit")
-    beside = given.out / "views"
-    ids = label(rgb, checkpoint=given.checkpoint, out=beside, colour=given.colour)
-    iio.imwrite(given.out / "image.png", rgb)
-    tifffile.imwrite(given.out / "label.tif", ids.astype(np.uint16), compression="zlib")
-    with (given.out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        sys.exit(f"error: {options.slide}: {found}; expected a stained slide, RGB of 8 bit")
+    ids = label(rgb, checkpoint=options.checkpoint, out=options.out / "views", color=options.color)
+    Image.fromarray(rgb).save(options.out / "image.png")
+    tifffile.imwrite(options.out / "label.tif", ids.astype(np.uint16), compression="zlib")
+    with (options.out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "label", "split", "source_id", "modality"])
-        rows.writerow(["image.png", "label.tif", "train", given.slide.stem, "histology_he"])
-    sys.stdout.write(f"{given.out}: {ids.max()} nuclei\n")
+        rows.writerow(["image.png", "label.tif", "train", options.slide.stem, "histology_he"])
+    sys.stdout.write(f"{options.out}: {ids.max()} nuclei\n")
 
 
 if __name__ == "__main__":

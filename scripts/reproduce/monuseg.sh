@@ -3,8 +3,8 @@
 #   scripts/reproduce/monuseg.sh DATA_ROOT [OUT]
 # DATA_ROOT holds monuseg/images and monuseg/labels (see data_manifests/README.md). The data is
 # CC BY-NC-SA: neither it nor weights trained on it may be used commercially.
-# Killed at any point, the same command continues. PRECISION=bfloat16, on processors made for it, took 70
-# minutes on one core of a Xeon with another training beside it.
+# After a kill the same command continues. PRECISION=bfloat16, on processors made for it, took 70 minutes on
+# one core of a Xeon while the other core ran another training.
 # START=none trains from random weights. TTA=true predicts the mean over flips and turns: better PQ on
 # val and test (docs/accuracy.md), eight times the work.
 set -euo pipefail
@@ -25,7 +25,7 @@ start=(--checkpoint default)
 tta=(--set "tta=${TTA:-false}")
 nucleipel train "${start[@]}" "${rows[@]}" --config "$here/configs/recipes/train_monuseg.yaml" \
     --set "precision=${PRECISION:-auto}" --out "$out/train"
-# not fine-tuned on patches: after muon that gave nothing on val (docs/accuracy.md)
+# not fine-tuned on patches: after training with Muon it gained nothing on val (docs/accuracy.md)
 nucleipel calibrate --checkpoint "$out/train" --config "$here/configs/recipes/calibrate_monuseg.yaml" \
     "${tta[@]}" "${rows[@]}" --split val --out "$out/calibrated"
 nucleipel predict --checkpoint "$out/calibrated" "${tta[@]}" "${rows[@]}" --split test \

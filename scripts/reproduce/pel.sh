@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# What PEL gives: the whole ablation, from training the bases to one table of the answer.
+# Measure what PEL gains: the whole ablation, from training the bases to one table of the answer.
 #   scripts/reproduce/pel.sh DATA_ROOT [OUT]
 # DATA_ROOT holds dsb2018 and, if MoNuSeg is to be run too, monuseg (see data_manifests/README.md).
-# Killed at any point, the same command continues. JOBS sets how many runs go on at a time (2), each
-# on one core.
+# After a kill the same command continues. JOBS sets the number of runs at a time (2), each on one core.
 #
 # Hours on two CPU cores, estimated from measured speeds, not measured as a whole. One core trains
 # 3.6 windows of 256 px a second with the default network and 1.7 with BasicUNet, so a run of an arm
@@ -11,7 +10,7 @@
 #   1. the default network on windows, then its saturation           2
 #   2. the grid on val, 50 runs, and finalists on test, 24 more      8
 #   3. the author's base and its finalists, 30 runs                  5
-#   4. what may help beside the form, 17 runs and about 12 more      3.5
+#   4. further ideas (sampling, teacher, ...), 17 runs, about 12 more 3.5
 #   5. BasicUNet, its saturation, three arms with three seeds        4.5
 #   6. MoNuSeg, its saturation, three arms with three seeds          2.5
 # A day in all. STEPS="1 2" runs those steps only.
@@ -32,10 +31,10 @@ if [ ! -d "$data_root/dsb2018/images" ]; then
 fi
 mkdir -p "$out"
 
-asked() { [[ $steps == *" $1 "* ]]; }
+wanted() { [[ $steps == *" $1 "* ]]; }
 
-# saturate NAME RUN PATCHES CONFIG: go on with the loss of RUN, an arm's steps at a time, until they
-# gain less than 0.2 Dice points on the val patches; $OUT/NAME then names the run to start from.
+# saturate NAME RUN PATCHES CONFIG: train RUN with its own loss, as many steps as an arm at a time, until
+# they gain less than 0.2 Dice points on the val patches; $OUT/NAME then names the run to start from.
 saturate() {
     local name=$1 run=$2 patches=$3 config=$4 round gain
     for round in 1 2 3 4 5 6 7 8; do
@@ -54,7 +53,7 @@ saturate() {
     echo "$run" > "$out/$name"
 }
 
-# arms KEY: the arms that the grid has chosen, as a list for --set.
+# arms KEY: the arms that the grid chose, as a list for --set.
 arms() {
     python - "$out/ablation/selection.json" "$1" <<'PYTHON'
 import json, sys
@@ -62,7 +61,7 @@ print(json.dumps(json.load(open(sys.argv[1]))[sys.argv[2]]))
 PYTHON
 }
 
-if asked 1; then
+if wanted 1; then
     nucleipel train "${dsb[@]}" --config "$configs/train_dsb2018.yaml" --set optimizer=adamw \
         --out "$out/train_first"
     nucleipel train "${dsb[@]}" --config "$configs/train_dsb2018_on.yaml" \
@@ -71,24 +70,24 @@ if asked 1; then
     saturate windows "$out/train" "$out/patches.zarr" "$configs/finetune_patches_dsb2018.yaml"
 fi
 
-if asked 2; then
+if wanted 2; then
     nucleipel ablate "${dsb[@]}" --config "$configs/ablation_dsb2018.yaml" "${jobs[@]}" \
         --checkpoint "$(cat "$out/windows")" --out "$out/ablation"
 fi
 
-if asked 3; then
+if wanted 3; then
     nucleipel train "${dsb[@]}" --config "$configs/train_whole_dsb2018.yaml" --out "$out/train_whole"
     nucleipel ablate "${dsb[@]}" --config "$configs/ablation_dsb2018.yaml" "${jobs[@]}" \
         --set "finalists.arms=$(arms finalists)" \
         --checkpoint "$out/train_whole" --out "$out/ablation_whole"
 fi
 
-if asked 4; then
+if wanted 4; then
     nucleipel ablate "${dsb[@]}" --config "$configs/ablation_further_dsb2018.yaml" "${jobs[@]}" \
         --checkpoint "$(cat "$out/windows")" --out "$out/ablation_further"
 fi
 
-if asked 5; then
+if wanted 5; then
     nucleipel train "${dsb[@]}" --config "$configs/train_basic_unet_dsb2018.yaml" \
         --out "$out/train_basic_unet"
     saturate basic_unet "$out/train_basic_unet" "$out/patches.zarr" \
@@ -98,7 +97,7 @@ if asked 5; then
         --checkpoint "$(cat "$out/basic_unet")" --out "$out/ablation_basic_unet"
 fi
 
-if asked 6 && [ -d "$data_root/monuseg/images" ]; then
+if wanted 6 && [ -d "$data_root/monuseg/images" ]; then
     nucleipel train "${monuseg[@]}" --checkpoint "$out/train" \
         --config "$configs/train_monuseg.yaml" --set optimizer=adamw --set learning_rate=2e-3 \
         --out "$out/train_monuseg"

@@ -1,4 +1,4 @@
-"""More seeds from more ablations: the same arms, each ablation from a base of its own.
+"""Pool the seeds of several ablations of the same arms, each from a base of its own.
 
     python scripts/reproduce/pel_pool.py --out DIR ABLATION ABLATION ...
     python scripts/reproduce/pel_pool.py --out DIR --arms control,jaccard-n2-a1 ABLATION ...
@@ -7,7 +7,7 @@ ABLATION is a finished folder of `nucleipel ablate`, at least its `images.csv`
 and `results.csv`. An arm is compared within its ablation and seed only, where
 it had the same base, patches and machine as its reference; the differences of
 all seeds of all ablations are then averaged (paired bootstrap over sources and
-seeds). Writes what an ablation does, of the test split: `results.csv` and
+seeds). Writes the files of an ablation, for the test split: `results.csv` and
 `images.csv` with the ablation's name, `differences.csv` and its plot.
 """
 
@@ -38,21 +38,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("ablations", nargs="+", type=Path, metavar="ABLATION")
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables and the plot")
     parser.add_argument("--arms", help="by name, with commas between; all that every one has")
-    given = parser.parse_args(arguments)
-    images = {folder: read(folder / "images.csv") for folder in given.ablations}
+    options = parser.parse_args(arguments)
+    images = {folder: read(folder / "images.csv") for folder in options.ablations}
     held = [{row["arm"] for row in rows} for rows in images.values()]
     arms = set.intersection(*held)
-    if given.arms is not None:
-        asked = {BASE, *given.arms.split(",")}
-        if missing := sorted(asked - arms):
+    if options.arms is not None:
+        chosen = {BASE, *options.arms.split(",")}
+        if missing := sorted(chosen - arms):
             sys.exit(f"error: {', '.join(missing)}: not on test in every ablation; leave it out")
-        arms = asked
+        arms = chosen
     try:
         scores = pool(list(images.values()), arms)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    given.out.mkdir(parents=True, exist_ok=True)
-    results = [(folder, read(folder / "results.csv")) for folder in given.ablations]
+    options.out.mkdir(parents=True, exist_ok=True)
+    results = [(folder, read(folder / "results.csv")) for folder in options.ablations]
     for name, tables in (("results.csv", results), ("images.csv", list(images.items()))):
         rows = [
             {"ablation": folder.name, **row}
@@ -62,13 +62,15 @@ def main(arguments: list[str] | None = None) -> None:
         ]
         # an ablation of an earlier version has fewer columns
         columns = dict.fromkeys(column for row in rows for column in row)
-        write_table(given.out / name, [{key: row.get(key, "") for key in columns} for row in rows])
-    write_table(given.out / "differences.csv", difference_rows(scores))
-    write_difference_plot(given.out / f"differences_{SPLIT}.png", scores)
+        write_table(
+            options.out / name, [{key: row.get(key, "") for key in columns} for row in rows]
+        )
+    write_table(options.out / "differences.csv", difference_rows(scores))
+    write_difference_plot(options.out / f"differences_{SPLIT}.png", scores)
 
 
 def read(file: Path) -> Rows:
-    """The rows of one table that tell of the test split."""
+    """The rows of one table that belong to the test split."""
     if not file.is_file():
         sys.exit(f"error: {file}: no such file; expected a finished ablation")
     with file.open(newline="", encoding="utf-8") as stream:
@@ -79,7 +81,7 @@ def read(file: Path) -> Rows:
 
 
 def pool(ablations: list[Rows], arms: set[str]) -> SplitScores:
-    """Scores of (seeds of all ablations, images); the base's stand once for each seed.
+    """Scores of (seeds of all ablations, images); those of the base are repeated for each seed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One table of several ablations: what patches give, and what the loss gives, apart.
+"""Put several ablations into one table: the gain from patches, and the gain from the loss.
 
     python scripts/reproduce/pel_table.py --out answer NAME=DIR ...
 
@@ -27,9 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ablations", nargs="+", metavar="NAME=DIR")
     parser.add_argument("--out", type=Path, required=True, help="path of both files, no suffix")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     rows = []
-    for ablation in given.ablations:
+    for ablation in options.ablations:
         name, equals, folder = ablation.partition("=")
         file = Path(folder) / "differences.csv"
         if not equals or not file.is_file():
@@ -37,11 +37,11 @@ def main(arguments: list[str] | None = None) -> None:
         rows += table_of(name, file)
     if not rows:
         sys.exit("error: no arm was scored on test; let the ablations have finalists")
-    with given.out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as stream:
+    with options.out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    given.out.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
+    options.out.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
 
 
 def table_of(name: str, file: Path) -> list[dict[str, str]]:
@@ -76,15 +76,15 @@ def markdown(rows: list[dict[str, str]]) -> str:
             for other in rows
             if (other["ablation"], other["arm"]) == (row["ablation"], row["arm"])
         }
-        cells = [told(same[measure], part) for measure in SHOWN for part in PARTS]
+        cells = [interval(same[measure], part) for measure in SHOWN for part in PARTS]
         lines.append(
             f"| {row['ablation']} | `{row['arm']}` | {row['seeds']} | " + " | ".join(cells) + " |"
         )
     return "\n".join(lines) + "\n"
 
 
-def told(row: dict[str, str], part: str) -> str:
-    """A difference and its interval, in points; nothing where there is none."""
+def interval(row: dict[str, str], part: str) -> str:
+    """A difference and its interval, in points; empty if it was not measured."""
     if not row[f"{part} points"]:
         return ""
     points, low, high = (float(row[f"{part} {key}"]) for key in ("points", "low", "high"))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Submits the whole pipeline to Slurm, in plain sbatch; `nucleipel submit` does it from a profile.
+# Submit the whole pipeline to Slurm with plain sbatch; `nucleipel submit` does it from a profile.
 #   MANIFEST=M.csv OUT=/shared/out TASKS=8 scripts/slurm/chain.sh
-# Adapt partitions, accounts and limits in the *.sbatch files beside this one.
+# Adapt partitions, accounts and limits in the *.sbatch files of this folder.
 set -euo pipefail
 : "${MANIFEST:?a CSV of images}" "${OUT:?a folder on a shared disk}"
 export MANIFEST OUT SPLIT="${SPLIT:-test}" TASKS="${TASKS:-8}"

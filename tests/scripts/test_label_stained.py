@@ -12,7 +12,7 @@ from skimage.color import hed2rgb
 from support import ROOT
 
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "reproduce" / "label_stained.py"))
-views, one_of_each = SCRIPT["views"], SCRIPT["one_of_each"]
+views, merge_views = SCRIPT["views"], SCRIPT["merge_views"]
 
 DISC = np.hypot(*(np.mgrid[:96, :96] - 48)) <= 9
 
@@ -63,7 +63,7 @@ def test_of_two_that_overlap_the_more_probable_one_stays(tmp_path: Path) -> None
         _found(tmp_path / "other", smaller.astype(int), [0.7]),
     ]
     for order in (found, found[::-1]):
-        assert np.array_equal(one_of_each(rgb, order) > 0, DISC)
+        assert np.array_equal(merge_views(rgb, order) > 0, DISC)
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_of_two_that_overlap_the_more_probable_one_stays(tmp_path: Path) -> None
 def test_what_is_no_nucleus(tmp_path: Path, dye: float, solidity: float, kept: int) -> None:
     rgb = _stained(np.where(DISC, dye, 0.01), 0.02)
     found = _found(tmp_path / "view", DISC.astype(int), [0.9], solidity)
-    assert one_of_each(rgb, [found]).max() == kept
+    assert merge_views(rgb, [found]).max() == kept

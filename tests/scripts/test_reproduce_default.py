@@ -45,7 +45,7 @@ def test_each_part_goes_on_with_the_slide_as_the_part_before_labels_it(
         assert rows[-1] == "slide/image.png,slide/label.tif,train,S,histology_he"
         assert rows[:-1] == (ROOT / "data_manifests" / "dsb2018.csv").read_text().splitlines()
     # only the second time the network has seen stained slides
-    assert ["--colour" in line for line in labels] == [False, True]
+    assert ["--color" in line for line in labels] == [False, True]
 
 
 def test_the_packaged_weights_are_the_mean_of_three(start) -> None:

@@ -1,6 +1,6 @@
-"""SIGKILL at the n-th system call that changes a file, injected by strace, then the same again.
+"""Kill a stage at the n-th system call that changes a file (by strace), then run it again.
 
-A kill before a call is one after the call before it, so each place between two is seen.
+A kill before a call is a kill after the previous call, so every place between two is tried.
 """
 
 import os
@@ -33,14 +33,14 @@ def call_trials(
         for number in range(first, last + 1):
             out = empty_place(work / "called", stage)
             killed = _run_until(number, ["-q", *command(stage, whole, out)])
-            code, told = run(["-q", *command(stage, whole, out)])
+            code, output = run(["-q", *command(stage, whole, out)])
             right = code == 0 and digest_in_child(stage, out) == expected
             row = {"stage": stage, "call": number, "kills": int(killed), "right": right}
-            yield row if right else {**row, "told": told[-500:]}
+            yield row if right else {**row, "output": output[-500:]}
 
 
 def _run_until(number: int, arguments: list[str]) -> bool:
-    """Whether the command came to its n-th call and was killed there."""
+    """Whether the command reached its n-th call and was killed there."""
     child = Child(lambda: cli(arguments), held=True)
     child.wait_until_held()
     injected = f"inject={CALLS}:signal=SIGKILL:when={number}"

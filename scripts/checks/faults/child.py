@@ -1,4 +1,4 @@
-"""Commands in forked children, which saves the imports: the start of Python is not under test."""
+"""Run commands in forked children, which saves the imports: the start of Python is not tested."""
 
 import os
 import signal
@@ -11,9 +11,9 @@ from nucleipel.cli.main import cli
 
 
 class Child:
-    """Work in a forked child, the leader of its own process group.
+    """A forked child that does some work, the leader of its own process group.
 
-    With `held` it stops itself before the work, until it may `go_on`.
+    With `held` it stops itself before the work, until `go_on` is called.
     """
 
     def __init__(self, work: Callable[[], None], *, held: bool = False) -> None:
@@ -29,29 +29,29 @@ class Child:
         os.close(write)
 
     def wait_until_held(self) -> None:
-        """Until it has stopped itself."""
+        """Wait until the child has stopped itself."""
         os.waitpid(self.pid, os.WUNTRACED)
 
     def go_on(self) -> None:
-        """Let it begin the work that it was held before."""
+        """Let a held child begin its work."""
         os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL for the whole group."""
+        """Send SIGKILL to the whole group."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:  # it has not made its group yet, or has ended
             os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> tuple[int, str]:
-        """Its exit code (-9 if it was killed) and what it told."""
+        """Wait for the end; return the exit code (-9 if it was killed) and the output."""
         with os.fdopen(self._read, errors="replace") as stream:
-            told = stream.read()
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), told
+            output = stream.read()
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), output
 
 
 def in_child(work: Callable[[], None], *, kill_after: float | None = None) -> tuple[int, str]:
-    """Do it in a child, which is killed after so many seconds; exit code and what it told."""
+    """Do the work in a child, killed after `kill_after` seconds; return exit code and output."""
     child = Child(work)
     if kill_after is not None:
         time.sleep(kill_after)
@@ -60,7 +60,7 @@ def in_child(work: Callable[[], None], *, kill_after: float | None = None) -> tu
 
 
 def run(arguments: list[str], *, kill_after: float | None = None) -> tuple[int, str]:
-    """A command of nucleipel in a child."""
+    """Run a command of nucleipel in a child."""
     return in_child(lambda: cli(arguments), kill_after=kill_after)
 
 

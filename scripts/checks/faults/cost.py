@@ -1,10 +1,10 @@
-"""Which share of a stage's time goes into hashes, fsync, journals and saved states.
+"""Measure the share of a stage's time that hashes, fsync, journals and saved states take.
 
-The clock is stopped around them: `safety` is the sum over all threads. Of it the
-stage loses at most what its own thread does, or waits for in `tile` and
-`predict`, whose shards are brought to the disk behind it: `waited`. Where even
-that is above `BOUND`, the stage is also run with and without fsync and hashes
-of what it writes, in turns.
+A clock runs around them: `safety` is the sum over all threads. The stage loses at
+most `waited`: what its own thread does and, in `tile` and `predict`, whose shards
+are written to the disk by another thread, what it waits for. Where even `waited` is
+above `BOUND`, the stage also runs with and without fsync and hashes of what it
+writes, in turns.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ def cost_trials(work: Path, side: int, turns: int) -> Iterator[dict[str, Any]]:
 def _measure(
     prepare: Callable[[list[float]], None], words: list[str], out: Path
 ) -> tuple[float, float, float]:
-    """Seconds of a command in a child that is prepared, and the two that it put into a list."""
+    """Seconds of a command in a prepared child, and the `safety` and `waited` that it measured."""
 
     def work() -> None:
         spent = [0.0, 0.0]
@@ -80,10 +80,10 @@ def _measure(
 
     shutil.rmtree(out, ignore_errors=True)
     os.sync()
-    code, told = in_child(work)
+    code, output = in_child(work)
     if code:
-        raise SystemExit(f"{words[0]} failed: {told}")
-    seconds, safe, waited = map(float, told.split("cost")[-1].split()[:3])
+        raise SystemExit(f"{words[0]} failed: {output}")
+    seconds, safe, waited = map(float, output.split("cost")[-1].split()[:3])
     return round(seconds, 2), round(safe, 3), round(waited, 3)
 
 
@@ -92,7 +92,7 @@ def _safe(_: list[float]) -> None:
 
 
 def _bare(_: list[float]) -> None:
-    """Without fsync, and with zeros for the hashes of what is written."""
+    """Switch fsync off, and write zeros in place of hashes."""
     zeros = "0" * 64
 
     def add(self: Written, names: Iterable[str]) -> None:
@@ -105,12 +105,12 @@ def _bare(_: list[float]) -> None:
 
 
 def _clocked(spent: list[float]) -> None:
-    """Stop the time of all that makes a stage safe: of all threads, and what the stage waits."""
+    """Time all that makes a stage safe: over all threads, and what the stage waits for."""
     within = threading.local()
 
     @contextmanager
     def clock(*counts: int) -> Iterator[None]:
-        if getattr(within, "one", False):  # its time is counted by what called it
+        if getattr(within, "one", False):  # the caller counts this time
             yield
             return
         within.one = True

@@ -1,4 +1,4 @@
-"""One bit of one file of a finished output flipped: `verify` names it, readers refuse it."""
+"""Flip one bit of one file of a finished output: `verify` names the file, readers refuse it."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""A disk that gets full: a clear line, earlier results intact; on it goes once there is space."""
+"""Fill the disk: one clear line, earlier results intact; the run continues once there is space."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ ENOUGH_KIB = 256 * 1024
 
 
 def full_trials(work: Path, whole: Path, sizes: int) -> Iterator[dict[str, Any]]:
-    """Each stage on disks of `sizes` sizes, from next to nothing to hardly enough."""
+    """Run each stage on disks of `sizes` sizes, from almost nothing to almost enough."""
     if os.geteuid() != 0:
         raise SystemExit("error: only root may mount a small disk (tmpfs); run this as root")
     for stage in STAGES:
@@ -27,17 +27,17 @@ def full_trials(work: Path, whole: Path, sizes: int) -> Iterator[dict[str, Any]]
                 shutil.copy(whole / "val.ome.tif", disk)
                 earlier = (disk / "val.ome.tif").read_bytes()
                 out = disk / OUT[stage]
-                code, told = run(["-q", *command(stage, whole, out)])
+                code, output = run(["-q", *command(stage, whole, out)])
                 silent = code != 0 and digest_in_child(stage, out) == expected
-                clear = code == 0 or (told.count("\n") == 1 and "no space left" in told)
+                clear = code == 0 or (output.count("\n") == 1 and "no space left" in output)
                 subprocess.run(
                     ["mount", "-o", f"remount,size={ENOUGH_KIB}k", str(disk)], check=True
                 )
-                again, told_again = run(["-q", *command(stage, whole, out)])
+                again, output_again = run(["-q", *command(stage, whole, out)])
                 right = clear and again == 0 and digest_in_child(stage, out) == expected
                 right &= (disk / "val.ome.tif").read_bytes() == earlier and not silent
             row = {"stage": stage, "kib": kib, "full": code != 0, "clear": clear, "right": right}
-            yield row if right else {**row, "told": told[-800:] + told_again[-800:]}
+            yield row if right else {**row, "output": output[-800:] + output_again[-800:]}
 
 
 @contextmanager

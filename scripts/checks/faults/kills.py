@@ -1,4 +1,4 @@
-"""A stage killed at random moments, then given again: the same result, and nothing done twice."""
+"""Kill a stage at random moments and run it again: the same result, and nothing done twice."""
 
 import json
 import random
@@ -33,13 +33,13 @@ def kill_trials(
         for _ in range(kills):
             before = _committed(out)
             moments.append(round(draw.uniform(0, seconds[stage]), 3))
-            code, told = run(command(stage, whole, out), kill_after=moments[-1])
+            code, output = run(command(stage, whole, out), kill_after=moments[-1])
             landed += code == -signal.SIGKILL
-            again += _changed(out, before, told)
+            again += _changed(out, before, output)
         before = _committed(out)
         committed = len(before)
-        code, told = run(command(stage, whole, out))
-        again += _changed(out, before, told)
+        code, output = run(command(stage, whole, out))
+        again += _changed(out, before, output)
         right = code == 0 and digest_in_child(stage, out) == expected[stage]
         row = {
             "stage": stage,
@@ -49,7 +49,7 @@ def kill_trials(
             "done_again": again,
             "right": right and not again,
         }
-        yield row if row["right"] else {**row, "told": told[-500:]}
+        yield row if row["right"] else {**row, "output": output[-500:]}
 
 
 def _committed(out: Path) -> dict[str, tuple[int, int]]:
@@ -64,14 +64,14 @@ def _committed(out: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _changed(out: Path, before: dict[str, tuple[int, int]], told: str) -> int:
-    """How much of what was committed the next go made again, by its files and by what it told."""
+def _changed(out: Path, before: dict[str, tuple[int, int]], output: str) -> int:
+    """How much committed work the next run did again, by its files and its output."""
     changed = 0
     for name, was in before.items():
         if name == "step":
-            found = re.search(r"continuing after epoch (\d+) of \d+ and (\d+) batches", told)
+            found = re.search(r"continuing after epoch (\d+) of \d+ and (\d+) batches", output)
             changed += found is not None and (int(found[1]), int(found[2])) != was
-        elif not name.endswith(".json"):  # a few bytes, written whenever an image goes on
+        elif not name.endswith(".json"):  # a few bytes, written again whenever an image continues
             changed += _stamp(out / name) != was
     return changed
 

@@ -1,4 +1,4 @@
-"""The same kills for scripts that only call zarr and tifffile."""
+"""Kill scripts that only call zarr and tifffile, for comparison."""
 
 import random
 import shutil
@@ -14,7 +14,7 @@ from faults.child import in_child
 
 
 def plain_trials(work: Path, trials: int, draw: random.Random) -> Iterator[dict[str, Any]]:
-    """The same kills for a script that writes a map with zarr, or a mask with tifffile."""
+    """Kill a script that writes a map with zarr, or a mask with tifffile."""
     pixels = np.random.default_rng(0).integers(0, 255, (4, 2048, 2048), np.uint8)
 
     def write_zarr() -> None:
@@ -47,6 +47,6 @@ def plain_trials(work: Path, trials: int, draw: random.Random) -> Iterator[dict[
             shutil.rmtree(work)
             work.mkdir()
             in_child(write, kill_after=draw.uniform(0, took))
-            code, told = in_child(check)
-            found = told.split()[-1] if code == 0 else "refused"
+            code, output = in_child(check)
+            found = output.split()[-1] if code == 0 else "refused"
             yield {"stage": name, "reader": found, "right": found == "same"}

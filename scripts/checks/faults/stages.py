@@ -1,4 +1,4 @@
-"""The stages on small slides: their commands, a run that nobody disturbs, what readers get."""
+"""Stages on small slides: their commands, an undisturbed run, and hashes of what readers get."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ OUT = {
 
 
 def undisturbed(work: Path) -> tuple[Path, dict[str, float]]:
-    """Slides, a run of all stages that nobody disturbs, and how long each took."""
+    """Make slides, run all stages undisturbed; return the folder and the seconds of each stage."""
     whole, times = work / "whole", work / "seconds.json"
     if times.is_file():
         return whole, json.loads(times.read_text())
@@ -44,12 +44,12 @@ def undisturbed(work: Path) -> tuple[Path, dict[str, float]]:
     write_slides(whole, SLIDES)
     seconds = {}
     for stage in STAGES:
-        for timed in (False, True):  # the first go may compile
+        for timed in (False, True):  # the first run may compile
             shutil.rmtree(whole / OUT[stage], ignore_errors=True)
             start = time.monotonic()
-            code, told = run(command(stage, whole, whole / OUT[stage]))
+            code, output = run(command(stage, whole, whole / OUT[stage]))
             if code:
-                raise SystemExit(f"{stage} failed undisturbed: {told}")
+                raise SystemExit(f"{stage} failed undisturbed: {output}")
             if timed:
                 seconds[stage] = time.monotonic() - start
     times.write_text(json.dumps(seconds))
@@ -68,7 +68,7 @@ def write_slides(folder: Path, shapes: dict[str, tuple[int, int]]) -> None:
 
 
 def command(stage: str, whole: Path, out: Path) -> list[str]:
-    """The command line of a stage on what the undisturbed stages before it made."""
+    """The command line of a stage, with the undisturbed outputs as its input."""
     arguments = {
         "train": ["--manifest", whole / "manifest.csv", *set_each(TRAIN)],
         "tile": ["--manifest", whole / "manifest.csv", *set_each(TILE)],
@@ -93,7 +93,7 @@ def set_each(assignments: Iterable[str]) -> list[str]:
 
 
 def empty_place(folder: Path, stage: str) -> Path:
-    """Where a stage may write anew below a folder of trials; what lay there is gone."""
+    """The output path of a stage below a folder of trials, emptied."""
     out = folder / OUT[stage]
     shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(exist_ok=True)
@@ -101,18 +101,18 @@ def empty_place(folder: Path, stage: str) -> Path:
 
 
 def digests(whole: Path, stages: Iterable[str]) -> dict[str, str]:
-    """What readers get from each of the stages that nobody disturbed."""
+    """Hash of what readers get from each undisturbed stage."""
     return {stage: digest_in_child(stage, whole / OUT[stage]) for stage in stages}
 
 
 def digest_in_child(stage: str, out: Path) -> str:
-    """Hash of what a reader gets; empty or a traceback's last line if it gets nothing."""
+    """Hash of what a reader gets; the last line of the traceback, or nothing, if it fails."""
 
     def work() -> None:
         print("digest", digest(stage, out))  # noqa: T201
 
-    _, told = in_child(work)  # zarr starts threads, which a later fork would lose
-    return told.strip().splitlines()[-1] if told.strip() else ""
+    _, output = in_child(work)  # zarr starts threads, which a later fork would lose
+    return output.strip().splitlines()[-1] if output.strip() else ""
 
 
 def digest(stage: str, out: Path) -> str:

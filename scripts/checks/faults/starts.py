@@ -1,4 +1,4 @@
-"""Commands that start at the same moment: twice the same one, or all shards of one output."""
+"""Start commands at the same moment: the same one twice, or all shards of one output."""
 
 import random
 import time
@@ -17,24 +17,24 @@ SHARDED = ("tile", "predict", "stitch")
 def start_trials(
     work: Path, whole: Path, seconds: dict[str, float], trials: int, draw: random.Random
 ) -> Iterator[dict[str, Any]]:
-    """Start a stage twice; one does it, the other is told who does, or finds it done."""
+    """Start a stage twice; one does the work, the other names who does, or finds it done."""
     expected = digests(whole, STAGES)
     for trial in range(trials):
         stage = STAGES[trial % len(STAGES)]
         out = empty_place(work / "twice", stage)
         arguments = ["-q", *command(stage, whole, out)]
-        # half of them at once, the others while the first is at work
+        # half of them at once, the others while the first one works
         apart = draw.choice([0.0, draw.uniform(0, seconds[stage])])
         one = Child(lambda words=arguments: cli(words))
         time.sleep(apart)
         two = Child(lambda words=arguments: cli(words))
         ends = [one.wait(), two.wait()]
-        refused = [told for code, told in ends if code == 1]
-        named = all("is at work on" in told and told.count("\n") == 1 for told in refused)
+        refused = [output for code, output in ends if code == 1]
+        named = all("is at work on" in output and output.count("\n") == 1 for output in refused)
         right = len(refused) < 2 and named and {code for code, _ in ends} <= {0, 1}
         right = right and digest_in_child(stage, out) == expected[stage]
         row = {"stage": stage, "apart": round(apart, 3), "refused": len(refused), "right": right}
-        yield row if right else {**row, "told": "".join(told[-500:] for _, told in ends)}
+        yield row if right else {**row, "output": "".join(output[-500:] for _, output in ends)}
 
 
 def shard_trials(
@@ -56,4 +56,4 @@ def shard_trials(
         right = all(code == 0 for code, _ in ends)
         right = right and digest_in_child(stage, out) == expected[stage]
         row = {"stage": stage, "shards": shards, "right": right}
-        yield row if right else {**row, "told": "".join(told[-500:] for _, told in ends)}
+        yield row if right else {**row, "output": "".join(output[-500:] for _, output in ends)}
