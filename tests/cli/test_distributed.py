@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.processes import SECONDS, TRAIN, settings
 
 from nucleipel.training.training_log import read_journal
+
+pytestmark = pytest.mark.slow
 
 
 def _torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -26,6 +26,8 @@ from nucleipel.io.slides.write_slide import write_slide
 from nucleipel.io.stores.stored_map import shard_boxes
 from nucleipel.io.stores.write_predictions import PredictedImage, write_prediction
 
+pytestmark = pytest.mark.slow
+
 
 def _kill_when(reached: Callable[[], bool], out: Path, *arguments: object) -> None:
     for _ in range(5):  # on a busy machine the end may outrun the kill: then once more

@@ -15,6 +15,8 @@ from nucleipel.core.machine import core_count
 from nucleipel.io.manifest import read_manifest
 from nucleipel.stages.pipeline.segment import segment
 
+pytestmark = pytest.mark.slow
+
 
 def _second(process: subprocess.Popen[bytes], out: Path) -> int | None:
     """The process that holds an image of `out`, if `process` itself does not."""

@@ -18,6 +18,8 @@ from support.processes import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 75}
 
 

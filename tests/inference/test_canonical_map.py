@@ -83,6 +83,7 @@ def test_in_float64_only_rounding_differs(
     assert np.abs(short - whole).max() > 1e-3, "without a halo it would show"
 
 
+@pytest.mark.slow
 def test_in_float32_hardly_a_level_differs(
     network: tuple[nn.Module, int, int], image: np.ndarray, tmp_path: Path
 ) -> None:

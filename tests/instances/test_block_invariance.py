@@ -435,6 +435,7 @@ def test_blocks_out_of_range_are_refused(side: int) -> None:
 # --- whole slides --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nuclei_are_as_dense_at_seams_as_elsewhere() -> None:
     """Chi-square over the distance from a nucleus' center to the nearest seam, on 67 Mpx."""
     length, block_px = 8192, 512

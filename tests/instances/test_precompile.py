@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import numpy as np
 from nucleipel.instances.precompile import _is_compiled, compiling_ahead
@@ -25,6 +27,7 @@ for kernel in (solve_components, foreground_and_digest, connected_components):
 """
 
 
+@pytest.mark.slow
 def test_what_was_compiled_ahead_is_found(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", SCRIPT], env=environment, check=True, timeout=600)

@@ -718,6 +718,7 @@ def test_classes_that_the_logits_do_not_have() -> None:
         loss.n = 5
 
 
+@pytest.mark.slow
 def test_it_is_imported_without_the_rest_of_the_package() -> None:
     heavy = ("nucleipel.stages", "nucleipel.data", "nucleipel.io", "albumentations")
     code = (

@@ -61,6 +61,7 @@ def _run(payload: bytes, image: np.ndarray) -> np.ndarray:
     return session.run([OUTPUT], {INPUT: image})[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 4, 6), (3, 2, 5), (1, 17, 1)])
 def test_it_gives_what_torch_gives(
     checkpoint: Checkpoint, payload: bytes, shape: tuple[int, int, int]
@@ -104,6 +105,7 @@ def test_nothing_of_the_machine_is_in_the_file(payload: bytes) -> None:
     assert str(ROOT).encode() not in payload
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_gives_the_same_bytes() -> None:
     checkpoint = _checkpoint(SPECS["unet of single pixels, gray"])
     assert build_onnx(checkpoint) == build_onnx(checkpoint)
@@ -120,6 +122,7 @@ def test_a_missing_package_is_named() -> None:
         require_exporters("onnx", "no_such_package")
 
 
+@pytest.mark.slow
 def test_the_packaged_weights_come_out_as_torch_has_them() -> None:
     checkpoint = read_checkpoint(Path("default"))
     image = np.random.default_rng(1).random((1, 3, 64, 96), np.float32)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "scripts" / "benchmarks" / "bench_slides.py"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "scripts" / "checks" / "fault_harness.py"
 STAGES = {"train", "tile", "finetune-patches", "predict", "stitch"}
 

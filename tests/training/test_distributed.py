@@ -58,6 +58,7 @@ def _losses(out: Path) -> list[float]:
     return [row["loss"] for row in read_journal(out)]
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does_and_go_on_when_one_was_killed(tmp_path: Path) -> None:
     for name in ("alone", "two", "killed"):
         (tmp_path / name).mkdir()

@@ -28,6 +28,8 @@ from nucleipel.stages.pipeline.segment import segment, share_segment
 from nucleipel.stages.pipeline.stitch import share_stitch, stitch
 from nucleipel.stages.pipeline.tile import share_tile, tile
 
+pytestmark = pytest.mark.slow
+
 PREDICT = PredictConfig(device="cpu")
 STITCH = StitchConfig(threads=1)
 SEGMENT = SegmentConfig(device="cpu", threads=1, keep_predictions=True)

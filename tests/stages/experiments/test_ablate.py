@@ -27,6 +27,8 @@ from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.stages.experiments.ablate import ablate, select_finalists, select_transfer
 from nucleipel.stages.pipeline.train import train
 
+pytestmark = pytest.mark.slow
+
 STEPS = FinetunePatchesConfig(epochs=1, patches_per_epoch=4, batch_size=4, warmup_steps=1)
 MEASURES = ("dice", "aji", "pq", "ap@0.50", "ap@0.75")
 

@@ -59,6 +59,7 @@ def _listen(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -
     caplog.set_level(logging.INFO, logger="nucleipel")
 
 
+@pytest.mark.slow
 def test_the_bytes_are_those_of_one_process(
     rows, alone, random_checkpoint: Path, tmp_path: Path, monkeypatch, caplog
 ) -> None:

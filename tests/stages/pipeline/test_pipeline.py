@@ -433,6 +433,7 @@ def test_training_again_gives_the_same_bytes(ran: Path, tiny_set, tmp_path: Path
     assert read_checkpoint(again).sha256 == read_checkpoint(ran / "train").sha256
 
 
+@pytest.mark.slow
 def test_twice_the_pixels_at_half_the_mpp_change_nothing(ran, tiny_set, tmp_path) -> None:
     """Slides of 0.25 um under a working mpp of 0.5: the same weights, patches, maps and nuclei."""
     lines = ["image,label,split,source_id,mpp"]

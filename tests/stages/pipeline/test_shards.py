@@ -41,6 +41,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_shards_in_any_order_give_the_same_bytes(
     random_checkpoint: Path, whole: Path, tiny_set, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_another_holder_is_told(
         predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(2, 3)))
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_shard(
     random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:

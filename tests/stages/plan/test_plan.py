@@ -116,6 +116,7 @@ def test_disk_of_whole_images(tiny_set, checkpoint: Path, tmp_path: Path) -> Non
         _require_near(plan["of"][stage]["disk_bytes"], truth)
 
 
+@pytest.mark.slow
 def test_windows_and_disk_of_a_slide_with_glass(
     slide: Path, checkpoint: Path, network: Darkness, tmp_path: Path
 ) -> None:
@@ -156,6 +157,7 @@ def test_one_channel_of_two(checkpoint: Path, tmp_path: Path) -> None:
     _require_near(image["instance_bytes"], machine.bytes_below(tmp_path / "out" / "two"))
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_counts(slide: Path, checkpoint: Path) -> None:
     plain = _plan(slide, "--checkpoint", checkpoint)["images"][0]
     lean = _plan(slide, "--checkpoint", checkpoint, "--geojson", "none")["images"][0]
