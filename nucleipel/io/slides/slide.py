@@ -22,6 +22,7 @@ from nucleipel.core.tissue import Tissue
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.formats.channels import as_rgb
+from nucleipel.io.slides.formats.suffixes import ZARR_SUFFIX
 from nucleipel.io.slides.intensity import measure_range
 from nucleipel.io.slides.resolution import Resolution, agreed_mpp, choose_resolution
 from nucleipel.io.slides.tissue import cell_px, find_tissue
@@ -297,7 +298,13 @@ def as_picture(pixels: npt.NDArray[Any], intensity: IntensityRange | None) -> np
 
 
 def image_stem(path: Path) -> str:
-    """The file's name without its image suffix (`a.ome.tif` gives `a`)."""
+    """The file's name without its image suffix (`a.ome.tif` gives `a`).
+
+    Of an image inside a zarr folder, with the names on the way: `a.zarr/B/1/0` gives `a_B_1_0`.
+    """
+    for folder in path.parents:
+        if folder.suffix.lower() == ZARR_SUFFIX:
+            return "_".join((image_stem(folder), *path.relative_to(folder).parts))
     return re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)
 
 

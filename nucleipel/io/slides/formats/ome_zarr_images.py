@@ -8,6 +8,7 @@ from typing import Any
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats.ome_xml import read_ome_xml
 from nucleipel.io.slides.formats.series import Series, picture_of_slide
+from nucleipel.io.slides.formats.suffixes import is_zarr
 
 MOST_MEASURED = 16
 """Of more images than that the sizes are not looked up."""
@@ -47,17 +48,16 @@ def find_images(path: Path) -> list[HeldImage]:
         If there is none.
     """
     import zarr
-    from zarr.errors import ContainsArrayError, NodeTypeValidationError
 
-    try:
-        root = zarr.open_group(path, mode="r")
-    except (ContainsArrayError, NodeTypeValidationError) as error:
+    root = zarr.open(path, mode="r")
+    if not isinstance(root, zarr.Group):
         raise ImageError(
             f"{path}: a zarr array without OME-Zarr metadata; name the image that holds it:"
             f" {path.parent}"
-        ) from error
-    found = [(name, group) for name, group in _groups(root)]
-    names = _names_of_bioformats(path) if "bioformats2raw.layout" in ome_attributes(root) else ()
+        )
+    by_bioformats = "bioformats2raw.layout" in ome_attributes(root)
+    names = _names_of_bioformats(path) if by_bioformats else ()
+    found = list(_groups(root, path))
     measured = len(found) <= MOST_MEASURED
     images = []
     for number, (name, group) in enumerate(found):
@@ -76,43 +76,50 @@ def ome_attributes(group: Any) -> dict[str, Any]:
     return attributes.get("ome", attributes)
 
 
-def _groups(root: Any) -> Iterator[tuple[str, Any]]:
-    """The groups that are images, by their path below `root`."""
+def _groups(root: Any, path: Path) -> Iterator[tuple[str, Any]]:
+    """The groups that are images, by their path below `root`, which lies at `path`."""
     attributes = ome_attributes(root)
     if attributes.get("multiscales"):
         yield "", root
     elif "plate" in attributes:
         for well in attributes["plate"]["wells"]:
-            for name, group in _groups(root[well["path"]]):
+            for name, group in _groups(root[well["path"]], path / well["path"]):
                 yield f"{well['path']}/{name}", group
     elif "well" in attributes:
         for image in attributes["well"]["images"]:
             yield image["path"], root[image["path"]]
     elif "bioformats2raw.layout" in attributes:
-        for name in _series_of_bioformats(root):
+        for name in _listed_by_bioformats(path):
             yield name, root[name]
     else:
-        yield from _groups_below(root, depth=DEPTH)
+        yield from _groups_below(path, depth=DEPTH)
 
 
-def _series_of_bioformats(root: Any) -> list[str]:
-    listed = ome_attributes(root["OME"]).get("series") if "OME" in root else None
-    if listed:
-        return [str(name) for name in listed]
-    return sorted((name for name in root.group_keys() if name.isdecimal()), key=int)
+def _groups_below(path: Path, *, depth: int) -> Iterator[tuple[str, Any]]:
+    import zarr
 
-
-def _groups_below(group: Any, *, depth: int) -> Iterator[tuple[str, Any]]:
-    if depth == 0:
-        return
-    for name, below in sorted(group.groups()):
-        if name in NO_IMAGES:
+    # by folders: zarr refuses to list a group that holds anything else
+    for folder in sorted(path.iterdir()) if depth else ():
+        if folder.name in NO_IMAGES or not is_zarr(folder):
             continue
-        if ome_attributes(below).get("multiscales"):
-            yield name, below
-        else:
-            for rest, image in _groups_below(below, depth=depth - 1):
-                yield f"{name}/{rest}", image
+        below = zarr.open(folder, mode="r")
+        if isinstance(below, zarr.Group) and ome_attributes(below).get("multiscales"):
+            yield folder.name, below
+        elif isinstance(below, zarr.Group):
+            for rest, image in _groups_below(folder, depth=depth - 1):
+                yield f"{folder.name}/{rest}", image
+
+
+def _listed_by_bioformats(path: Path) -> list[str]:
+    """The groups of bioformats2raw's series in their order, as it lists or numbers them."""
+    import zarr
+
+    if is_zarr(path / "OME"):
+        listed = ome_attributes(zarr.open_group(path / "OME", mode="r")).get("series")
+        if listed:
+            return [str(name) for name in listed]
+    numbers = [folder.name for folder in path.iterdir() if folder.name.isdecimal()]
+    return sorted(numbers, key=int)
 
 
 def _names_of_bioformats(path: Path) -> tuple[str, ...]:
