@@ -1,4 +1,4 @@
-"""Every figure of the pages on PEL stands in the tables beside them, at the arm it is told of."""
+"""Every figure of the pages on PEL is in the linked tables, at the arm that its line names."""
 
 import csv
 import re
