@@ -1,6 +1,7 @@
-"""The benchmark measures a run that happened: its row holds the nuclei and the split."""
+"""The benchmark measures runs that happened: its tables hold their nuclei, seconds and memory."""
 
-import runpy
+import csv
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,30 +13,69 @@ pytestmark = pytest.mark.slow
 SCRIPT = ROOT / "scripts" / "benchmarks" / "bench_slides.py"
 
 
-def test_one_row_a_slide(
-    tiny_set, random_checkpoint: Path, tmp_path: Path, capsys, monkeypatch
-) -> None:
-    arguments = [tiny_set.image("test"), "--checkpoint", random_checkpoint, "--threads", 1]
-    arguments += ["--device", "cpu", "--scratch", tmp_path, "--side", 300, "--tissue", 1]
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments), "--memory"])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
-    _, names, *rows = capsys.readouterr().out.splitlines()
-    assert names.split()[:3] == ["slide", "mask", "Mpx"]
-    table = [
-        dict(zip(names.replace("peak MB", "peak").split(), row.split(), strict=True))
-        for row in rows
-    ]
-    assert [row["slide"] for row in table] == ["test.ome.tif", "generated-300.ome.tif"]
-    assert [float(row["Mpx"]) for row in table] == [0.0, 0.1]
-    for row in table:
+def _table(tmp_path: Path, checkpoint: Path, part: str, *arguments: object) -> list[dict[str, str]]:
+    """The rows of a part, as CSV; the same is on the terminal."""
+    scratch, results = tmp_path / "scratch", tmp_path / "results"
+    scratch.mkdir(exist_ok=True)
+    general = ["--checkpoint", checkpoint, "--threads", 1, "--device", "cpu"]
+    general += ["--scratch", scratch, "--results", results]
+    command = [sys.executable, SCRIPT, *general, part, *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not list(scratch.iterdir()), "nothing is left behind"
+    rows = _read(results / f"{part}.csv")
+    for row in rows:
+        assert "| " + " | ".join(row.values()) + " |" in done.stdout.splitlines()
+    return rows
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.slow
+def test_a_piece_alone_and_in_a_slide(tiny_set, random_checkpoint: Path, tmp_path: Path) -> None:
+    pieces = ["--pieces", f"{tiny_set.image('test')}", "--piece-px", 200]
+    options = ["--shares", 25, "--places", "middle"]
+    alone, placed = _table(tmp_path, random_checkpoint, "same", *pieces, *options)
+    assert alone["place"] == "alone"
+    assert alone["PQ"] == "1"
+    assert alone["nuclei alone"] == alone["in the slide"]
+    assert alone["outside"] == "0"
+    assert placed["slide px"] == "200 x 340", "twice the sides of the piece"
+    assert 0 <= float(placed["PQ"]) <= 1
+    assert 100 < float(placed["peak MB"]) < 5000
+    (summary,) = _read(tmp_path / "results" / "same_summary.csv")
+    assert summary["lowest PQ"] == placed["PQ"]
+
+
+@pytest.mark.slow
+def test_costs(tiny_set, random_checkpoint: Path, tmp_path: Path) -> None:
+    options = ["--slides", tiny_set.image("test"), "--piece-side", 0, "--sides", 300]
+    given, islands = _table(tmp_path, random_checkpoint, "cost", *options, "--share", 50)
+    assert given["slide"] == "test.ome.tif"
+    assert (islands["slide"], islands["px"], islands["tissue %"]) == ("islands", "300 x 300", "50")
+    for row in (given, islands):
         assert int(row["nuclei"]) > 0
-        assert 100 < float(row["peak"]) < 5000
-        assert 0 <= float(row["idle"].rstrip("%")) <= 100
-    assert not list(tmp_path.iterdir()), "nothing is left behind"
+        assert float(row["s"]) > 0
+        assert 100 < float(row["peak MB"]) < 5000
+        assert 0 <= float(row["idle %"]) <= 100
 
 
-def test_something_must_be_given(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT)])
-    with pytest.raises(SystemExit):
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert "give slides, or --side" in capsys.readouterr().err
+def test_masks(random_checkpoint: Path, tmp_path: Path) -> None:
+    options = ["--kinds", "h&e", "fluorescence", "--side", 2304, "--cases", 1]
+    bright, dark = _table(tmp_path, random_checkpoint, "mask", *options)
+    assert (bright["kind"], bright["case"]) == ("h&e", "clean")
+    assert (dark["kind"], dark["case"]) == ("fluorescence", "clean")
+    for row in (bright, dark):
+        assert int(row["bare cores"]) > 0
+        assert float(row["skipped %"]) > 90
+        assert int(row["nuclei"]) > 50
+        assert row["lost"] == "0"
+
+
+def test_a_part_must_be_named() -> None:
+    done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "required: part" in done.stderr

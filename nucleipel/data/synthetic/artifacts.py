@@ -149,6 +149,12 @@ class PlacedVoid:
         columns = np.arange(box.x0, box.x1) // self.side
         return self.fields[np.ix_(rows, columns)]
 
+    def holds_points(
+        self, y: npt.NDArray[np.integer], x: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.bool_]:
+        """Which of so many points (n,) on the slide are void."""
+        return self.fields[y // self.side, x // self.side]
+
 
 class Strokes:
     """The strokes of a slide, to be asked for by box."""

@@ -131,17 +131,31 @@ class SyntheticSlide:
         """A key for a box of bare ground or void: boxes of one key and shape have equal pixels."""
         if self._void is not None and (void := self._void.holds(box)).any():
             return "void" if void.all() and not self._lies_piece(box) else None
-        if not self.ground.repeats or self.holds_tissue(box) or self._strokes.touch(box):
+        if not self.ground.repeats or not self.is_bare(box):
             return None
         return box.y0 % PERIOD_PX, box.x0 % PERIOD_PX
+
+    def is_bare(self, box: Box) -> bool:
+        """Whether a box holds nothing but ground: no tissue, artifact or void; it may say no."""
+        if self._void is not None and self._void.holds(box).any():
+            return False
+        return not self.holds_tissue(box) and not self._strokes.touch(box)
 
     def holds_tissue(self, box: Box) -> bool:
         """Whether a piece or generated tissue reaches into a box; it may err towards tissue."""
         return self._lies_piece(box) or (self._tissue is not None and self._tissue.touches(box))
 
     def centers(self) -> npt.NDArray[np.float64]:
-        """Center (y, x) of every nucleus, (n, 2); those that a void or a piece hides count too."""
+        """Center (y, x) of every annotated nucleus, (n, 2).
+
+        One whose center a void or a piece hides is left out.
+        """
         found = [np.zeros((0, 2)) if self._tissue is None else self._tissue.centers()]
+        y, x = np.rint(found[0]).astype(int).T
+        hidden = np.zeros(len(y), bool) if self._void is None else self._void.holds_points(y, x)
+        for box in (piece.box for piece in self._pieces):
+            hidden |= (y >= box.y0) & (y < box.y1) & (x >= box.x0) & (x < box.x1)
+        found[0] = found[0][~hidden]
         for piece in self._pieces:
             ids = piece.ids.ravel()
             areas = np.bincount(ids)[1:]

@@ -89,14 +89,17 @@ def write_tiled_annotation(
     import tifffile
 
     level = _Levels([shape], np.zeros((1, 1, 1), np.uint32), False)
+    read_once: dict[Box, Pixels] = {}
 
-    def empty(box: Box) -> Hashable:
-        return None
+    def repeats(box: Box) -> Hashable:
+        read_once.clear()
+        read_once[box] = read(box)[..., None]
+        return None if read_once[box].any() else "empty"
 
     with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
-            level.pass_over(lambda box: read(box)[..., None], empty),
+            level.pass_over(read_once.__getitem__, repeats),
             shape=shape,
             dtype=np.uint32,
             tile=(TILE_PX, TILE_PX),

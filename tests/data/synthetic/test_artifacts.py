@@ -12,10 +12,12 @@ from nucleipel.data.synthetic import (
     DarkGround,
     Dust,
     Hair,
+    Islands,
     Pen,
     Piece,
     SyntheticSlide,
     Void,
+    build_tissue,
 )
 from nucleipel.data.synthetic.artifacts import Stroke
 from nucleipel.data.synthetic.ground import FRAME_PX
@@ -111,6 +113,18 @@ def test_padding_is_void_and_exact() -> None:
     found = _pixels(shape=(1000, 1200), void=around)
     assert (found[200:800, 300:900] == 243).all()
     assert found[found != 243].size == (1000 * 1200 - 600 * 600) * 3
+
+
+def test_a_void_hides_nuclei() -> None:
+    """Of a tissue that covers all, those in the upper left quarter remain."""
+    tissue = build_tissue("ihc", side_px=256)
+    void = Void(padding=0.5, field_px=128)
+    slide = SyntheticSlide((1024, 1024), CLEAN, tissue=tissue, layout=Islands(1), void=void)
+    centers, nuclei = slide.centers(), slide.annotation(Box(0, 0, 1024, 1024))
+    assert 40 < len(centers) == len(np.unique(nuclei)) - 1 == 4 * len(tissue.centers)
+    assert centers.max() < 512
+    assert not nuclei[512:].any()
+    assert slide.is_bare(Box(0, 0, 9, 9)) is slide.is_bare(Box(600, 600, 609, 609)) is False
 
 
 def test_only_fields_at_tissue_are_scanned() -> None:

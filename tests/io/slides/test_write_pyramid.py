@@ -78,5 +78,6 @@ def test_what_repeats_is_read_once(tmp_path: Path) -> None:
 
 def test_annotation(tmp_path: Path) -> None:
     ids = np.random.default_rng(0).integers(0, 2**32, (700, 301)).astype(np.uint32)
+    ids[:256, :256] = ids[256:512, :256] = 0
     write_tiled_annotation(tmp_path / "a.tif", ids.shape, lambda box: ids[box.slices])
     assert np.array_equal(read_annotation(tmp_path / "a.tif"), ids)
