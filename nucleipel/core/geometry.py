@@ -84,21 +84,29 @@ def core_tiles(
             yield Tile(core=full.clip(shape), window=full.grow(halo_px))
 
 
-def overlapping_tiles(shape: tuple[int, int], *, side_px: int, overlap_px: int) -> list[Box]:
+def overlapping_tiles(
+    shape: tuple[int, int], *, side_px: int, overlap_px: int, within: Box | None = None
+) -> list[Box]:
     """Squares of `side_px` that share at least `overlap_px` and cover the whole image.
 
     In raster order. The last square of each row and column is moved inwards to
-    stay on the image; only an image smaller than `side_px` is overhung.
+    stay on the image; only an image smaller than `side_px` is overhung. Squares
+    cover `within`, a part of the image, alone; around a part smaller than
+    `side_px` they are centered, as far as the image reaches.
     """
-    starts = [_starts(length, side_px=side_px, stride_px=side_px - overlap_px) for length in shape]
-    return [Box(y, x, y + side_px, x + side_px) for y in starts[0] for x in starts[1]]
+    part = within or Box.of_shape(shape)
+    rows, columns = (
+        _starts(start, stop, length, side_px=side_px, stride_px=side_px - overlap_px)
+        for start, stop, length in zip((part.y0, part.x0), (part.y1, part.x1), shape, strict=True)
+    )
+    return [Box(y, x, y + side_px, x + side_px) for y in rows for x in columns]
 
 
-def _starts(length: int, *, side_px: int, stride_px: int) -> list[int]:
-    if length <= side_px:
-        return [0]
-    last = length - side_px
-    return [*range(0, last, stride_px), last]
+def _starts(start: int, stop: int, length: int, *, side_px: int, stride_px: int) -> list[int]:
+    if stop - start <= side_px:
+        return [max(min((start + stop - side_px) // 2, length - side_px), 0)]
+    last = stop - side_px
+    return [*range(start, last, stride_px), last]
 
 
 def reflected_indices(start: int, stop: int, length: int) -> npt.NDArray[np.int64]:

@@ -18,6 +18,7 @@ import cv2
 
 from nucleipel.data.artificial_staining import as_nuclear_dye, as_stained, is_gray
 from nucleipel.data.crowding import crowded
+from nucleipel.data.sample import AnnotatedPixels
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,14 @@ class Augment:
     as_dye: float = 0.0
 
     def __call__(
-        self, image: npt.NDArray[np.float32], instance_map: npt.NDArray[np.integer], *, seed: int
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]:
-        """One variant of an (H, W, C) float32 image in [0, 1] and its (H, W) instance map.
+        self,
+        image: npt.NDArray[np.float32],
+        instance_map: npt.NDArray[np.integer],
+        counted: npt.NDArray[np.bool_] | None = None,
+        *,
+        seed: int,
+    ) -> AnnotatedPixels:
+        """Give one variant of what `AnnotatedPixels` hold, all moved alike.
 
         Ids may be renumbered; which pixels share an instance is what is kept.
         """
@@ -74,8 +80,11 @@ class Augment:
                 image, colour = as_nuclear_dye(image), False
         pipeline = self._pipeline(colour=colour)
         pipeline.set_random_seed(seed)
-        moved = pipeline(image=image, mask=ids.astype(np.uint16))
-        return moved["image"], moved["mask"]
+        further = {} if counted is None else {"masks": [counted.astype(np.uint8)]}
+        moved = pipeline(image=image, mask=ids.astype(np.uint16), **further)
+        if counted is not None:
+            counted = moved["masks"][0] > 0
+        return AnnotatedPixels(moved["image"], moved["mask"], counted)
 
     def _pipeline(self, *, colour: bool) -> A.Compose:
         steps: list[A.BasicTransform | A.BaseCompose] = [A.D4(p=1)]

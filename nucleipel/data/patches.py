@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from nucleipel.data.augment import Augment
-from nucleipel.data.sample import Sample, build_sample
+from nucleipel.data.sample import AnnotatedPixels, Sample, build_sample
 from nucleipel.data.sampling_order import drawn_item_of, item_of
 from nucleipel.io.stores.patches import PatchRow, PatchStore
 
@@ -42,12 +42,9 @@ class TrainingPatches(Dataset[Sample]):
 
     def __getitem__(self, number: int) -> Sample:
         row = self.rows[self._item(number)]
-        pixels, instance_map = self.store.read(row)
         draw = np.random.default_rng([self.seed, number])
-        pixels, moved = self.augment(pixels, instance_map, seed=int(draw.integers(2**31)))
-        return build_sample(
-            pixels, moved, channels=self.store.channels, boundary_px=self.boundary_px
-        )
+        shown = self.augment(*self.store.read(row), seed=int(draw.integers(2**31)))
+        return build_sample(shown, channels=self.store.channels, boundary_px=self.boundary_px)
 
     def _item(self, number: int) -> int:
         if self.weights is None:
@@ -67,7 +64,5 @@ class ValidationPatches(Dataset[Sample]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Sample:
-        pixels, instance_map = self.store.read(self.rows[index])
-        return build_sample(
-            pixels, instance_map, channels=self.store.channels, boundary_px=self.boundary_px
-        )
+        shown = AnnotatedPixels(*self.store.read(self.rows[index]))
+        return build_sample(shown, channels=self.store.channels, boundary_px=self.boundary_px)

@@ -13,11 +13,24 @@ from nucleipel.core.intensity import to_channels
 from nucleipel.instances.training_targets import class_targets, distance_target, one_hot
 
 
+class AnnotatedPixels(NamedTuple):
+    """A part of an image, normalized, with what is known of it.
+
+    `pixels` (H, W, C) float32 in [0, 1], `instance_map` (H, W) of any integers,
+    `counted` (H, W) bool, whether a pixel was annotated: all were if it is None.
+    """
+
+    pixels: npt.NDArray[np.float32]
+    instance_map: npt.NDArray[np.integer[Any]]
+    counted: npt.NDArray[np.bool_] | None = None
+
+
 class Sample(NamedTuple):
     """What a network sees and is asked for, and the annotation that it comes from.
 
     `image` (C, H, W), `onehot` (classes, H, W) and `distance` (1, H, W)
-    float32, `instance_map` (H, W) int32.
+    float32, `instance_map` (H, W) int32. A pixel that was not annotated has no
+    class: its `onehot` is 0. Losses and scores leave it out.
     """
 
     image: torch.Tensor
@@ -26,20 +39,18 @@ class Sample(NamedTuple):
     instance_map: torch.Tensor
 
 
-def build_sample(
-    image: npt.NDArray[np.float32],
-    instance_map: npt.NDArray[np.integer[Any]],
-    *,
-    channels: int,
-    boundary_px: int,
-) -> Sample:
-    """Make the tensors of a normalized (H, W, C) image and its (H, W) instance map."""
-    targets = class_targets(instance_map, boundary_px=boundary_px)
+def build_sample(shown: AnnotatedPixels, *, channels: int, boundary_px: int) -> Sample:
+    """Make the tensors that a network takes and is trained on."""
+    counted = None if shown.counted is None or shown.counted.all() else shown.counted
+    targets = class_targets(shown.instance_map, boundary_px=boundary_px, counted=counted)
+    onehot = one_hot(targets)
+    if counted is not None:
+        onehot *= counted
     return Sample(
-        to_network_input(image, channels=channels),
-        torch.from_numpy(one_hot(targets)),
-        torch.from_numpy(distance_target(instance_map)[None]),
-        torch.from_numpy(_small_ids(instance_map)),
+        to_network_input(shown.pixels, channels=channels),
+        torch.from_numpy(onehot),
+        torch.from_numpy(distance_target(shown.instance_map, counted=counted)[None]),
+        torch.from_numpy(_small_ids(shown.instance_map)),
     )
 
 

@@ -17,7 +17,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.resample import centers
 from nucleipel.core.thinning import thin
 from nucleipel.data.augment import Augment
-from nucleipel.data.sample import Sample, build_sample
+from nucleipel.data.sample import AnnotatedPixels, Sample, build_sample
 from nucleipel.data.sampling_order import item_of
 from nucleipel.data.windows import AnnotatedImage
 
@@ -49,12 +49,10 @@ class WholeTrainingImages(Dataset[Sample]):
 
     def __getitem__(self, number: int) -> Sample:
         image = self.images[item_of(number, count=len(self.images), seed=self.seed)]
-        pixels, instance_map = _read_square(image, self.side_px)
         draw = np.random.default_rng([self.seed, number])
-        pixels, instance_map = self.augment(pixels, instance_map, seed=int(draw.integers(2**31)))
-        return build_sample(
-            pixels, instance_map, channels=self.channels, boundary_px=self.boundary_px
-        )
+        whole = _read_square(image, self.side_px)
+        shown = self.augment(*whole, seed=int(draw.integers(2**31)))
+        return build_sample(shown, channels=self.channels, boundary_px=self.boundary_px)
 
 
 class WholeValidationImages(Dataset[Sample]):
@@ -78,10 +76,8 @@ class WholeValidationImages(Dataset[Sample]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        pixels, instance_map = _read_square(self.images[index], self.side_px)
-        return build_sample(
-            pixels, instance_map, channels=self.channels, boundary_px=self.boundary_px
-        )
+        shown = _read_square(self.images[index], self.side_px)
+        return build_sample(shown, channels=self.channels, boundary_px=self.boundary_px)
 
 
 def resize(pixels: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -100,10 +96,8 @@ def resize(pixels: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArr
     return pixels
 
 
-def resize_ids(
-    instance_map: npt.NDArray[np.integer[Any]], shape: tuple[int, int]
-) -> npt.NDArray[np.integer[Any]]:
-    """An (H, W) instance map in another shape: the id under the center of each pixel."""
+def resize_ids(instance_map: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """An (H, W) instance map, or mask, in another shape: what lies under each pixel's center."""
     rows, columns = (
         centers(0, length, ratio=before / length, length=before)
         for length, before in zip(shape, instance_map.shape, strict=True)
@@ -111,9 +105,11 @@ def resize_ids(
     return instance_map[np.ix_(rows, columns)]
 
 
-def _read_square(
-    image: AnnotatedImage, side_px: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.integer[Any]]]:
-    pixels, instance_map = image.read(Box.of_shape(image.shape))
+def _read_square(image: AnnotatedImage, side_px: int) -> AnnotatedPixels:
+    pixels, instance_map, counted = image.read(Box.of_shape(image.shape))
     square = (side_px, side_px)
-    return resize(pixels, square), resize_ids(instance_map, square)
+    return AnnotatedPixels(
+        resize(pixels, square),
+        resize_ids(instance_map, square),
+        None if counted is None else resize_ids(counted, square),
+    )

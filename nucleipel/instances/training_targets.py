@@ -21,13 +21,17 @@ MAPS = (*CLASSES, "distance")
 
 
 def class_targets(
-    instance_map: npt.NDArray[np.integer], *, boundary_px: int
+    instance_map: npt.NDArray[np.integer],
+    *,
+    boundary_px: int,
+    counted: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Class of each pixel, (H, W) uint8, from an (H, W) instance map.
 
     A pixel of a nucleus is boundary if a pixel within `boundary_px` (in a
     disc, clipped at the image edges) belongs to anything else. A nucleus cut by
-    the image edge has no boundary there: what lies beyond is not known.
+    the image edge has no boundary there: what lies beyond is not known. So it is
+    where `counted` (H, W) is False; the class of such a pixel says nothing.
 
     >>> class_targets(np.array([[0, 1, 1, 1, 2, 2, 2]]), boundary_px=1).tolist()
     [[0, 2, 1, 2, 2, 1, 1]]
@@ -35,16 +39,23 @@ def class_targets(
     # cv2 dilates and erodes no int32, but a float32 holds every id below 2**24
     ids = np.unique(instance_map, return_inverse=True)[1].reshape(instance_map.shape)
     picture = ids.astype(np.float32)
-    different = cv2.dilate(picture, _disc(boundary_px)) != cv2.erode(picture, _disc(boundary_px))
+    disc, low, high = _disc(boundary_px), picture, picture
+    if counted is not None:  # as beyond the image, where OpenCV takes what changes nothing
+        low = np.where(counted, picture, np.float32(-1))
+        high = np.where(counted, picture, np.float32(np.inf))
+    different = cv2.dilate(low, disc) != cv2.erode(high, disc)
     targets = np.where(different, BOUNDARY, INTERIOR)
     return np.where(instance_map == 0, BACKGROUND, targets).astype(np.uint8)
 
 
-def distance_target(instance_map: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+def distance_target(
+    instance_map: npt.NDArray[np.integer], *, counted: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float32]:
     """Distance to the edge of the own nucleus, over the greatest in it; 0 in the background.
 
     (H, W) instance map to (H, W) float32. A nucleus cut by the image edge has
-    no edge there: what lies beyond is not known.
+    no edge there: what lies beyond is not known. So it is where `counted` (H, W)
+    is False, where the distance is 0.
 
     >>> distance_target(np.array([[0, 1, 1, 1, 0, 2, 2, 2]])).tolist()
     [[0.0, 0.5, 1.0, 0.5, 0.0, 0.3333333432674408, 0.6666666865348816, 1.0]]
@@ -60,14 +71,17 @@ def distance_target(instance_map: npt.NDArray[np.integer]) -> npt.NDArray[np.flo
         # one pixel more on each side, so that the nucleus' own edge is seen
         rows = slice(max(place[0].start - 1, 0), min(place[0].stop + 1, height))
         columns = slice(max(place[1].start - 1, 0), min(place[1].stop + 1, width))
-        own = (ids[rows, columns] == index).astype(np.uint8)
-        if own.all():
-            distance[rows, columns] = 1
+        own = ids[rows, columns] == index
+        known = np.True_ if counted is None else counted[rows, columns]
+        if (own | ~known).all():
+            distance[rows, columns][own & known] = 1
             continue
-        found = cv2.distanceTransform(own, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        found = cv2.distanceTransform(
+            (own | ~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+        )
         # OpenCV's square root differs in the last bit from run to run; the squares are integers
-        squared = np.rint(found**2)
-        distance[rows, columns] += np.sqrt(squared / squared.max())
+        squared = np.where(own & known, np.rint(found**2), 0)
+        distance[rows, columns] += np.sqrt(squared / max(squared.max(), 1))
     return distance
 
 

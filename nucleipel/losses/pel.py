@@ -27,6 +27,10 @@ With `block_px` a patch is cut into squares, each a patch of its own to the loss
 (nucleipel's own addition too). In a sum over a whole patch large nuclei drown
 small ones; in a square that holds one small nucleus the sums are that nucleus'.
 
+A pixel whose annotation is 0 in every class counts nowhere (what lies outside of
+an annotated region): sums leave it out. Squares then weigh as many of their
+pixels count, the patch they are cut from as any other.
+
 Gradients with respect to p on an annotated pixel (g = 1), with D the
 denominator, N = sum(p**n * g) and S = sum(|p-g|**n):
 
@@ -47,6 +51,8 @@ from typing import Literal, get_args
 
 import torch
 from torch import nn
+
+from nucleipel.losses.counted import counted_pixels
 
 Form = Literal["jaccard", "dice", "original", "deviation"]
 FORMS: tuple[str, ...] = get_args(Form)
@@ -179,12 +185,17 @@ class PELoss(nn.Module):
             p = precise.softmax(dim=1)
             chosen = self._chosen(p.shape[1])
             g = onehot.to(p.dtype)
+            counted = counted_pixels(g)
+            if counted is not None:
+                p = p * counted
             weights = None if self.boundary_weight == 1 else self._weights(g)
             p, g = p[:, chosen], g[:, chosen]
             if self.block_px is not None:
                 p, g = _blocks(p, self.block_px), _blocks(g, self.block_px)
                 weights = None if weights is None else _blocks(weights, self.block_px)
             values = self._per_class(p, g, weights)
+            if counted is not None:
+                values = values * self._shares(counted.to(p.dtype))
             if self._factors is not None:
                 values = values * values.new_tensor(self._factors)
         if self.reduction == "none":
@@ -209,8 +220,18 @@ class PELoss(nn.Module):
         side = 2 * self.boundary_px + 1
         # likeliest class, so that a soft annotation has boundaries too
         hard = nn.functional.one_hot(g.argmax(dim=1), g.shape[1]).movedim(-1, 1).to(g.dtype)
+        hard = hard * (g.sum(dim=1, keepdim=True) > 0)
         classes_near = pool(hard, side, stride=1, padding=self.boundary_px).sum(dim=1, keepdim=True)
         return torch.where(classes_near > 1, g.new_tensor(self.boundary_weight), g.new_tensor(1))
+
+    def _shares(self, counted: torch.Tensor) -> torch.Tensor:
+        """(rows, 1) weights of the values: 0 where nothing counts, of squares by what counts."""
+        if self.batch:
+            return counted.amax().reshape(1, 1)
+        if self.block_px is None:
+            return counted.flatten(1).amax(dim=1, keepdim=True)
+        sums = _blocks(counted, self.block_px).flatten(1).sum(dim=1).reshape(len(counted), -1)
+        return (sums / sums.mean(dim=1, keepdim=True).clamp_min(EPSILON)).reshape(-1, 1)
 
     def _per_class(
         self, p: torch.Tensor, g: torch.Tensor, weights: torch.Tensor | None = None

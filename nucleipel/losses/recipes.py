@@ -6,6 +6,7 @@ import torch
 from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 from torch import nn
 
+from nucleipel.losses.counted import counted_pixels, mean_of_counted, mean_of_pixels
 from nucleipel.losses.pel import EPSILON, PELoss
 
 
@@ -34,11 +35,11 @@ class CrossEntropyDice(nn.Module):
         super().__init__()
         self.cross_entropy_weight = cross_entropy_weight
         self.dice_weight = dice_weight
-        self.dice = DiceLoss(softmax=True)
+        self.dice = Dice()
 
     def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
         """Weighted sum for (B, C, H, W) logits and one-hot annotation."""
-        entropy = nn.functional.cross_entropy(logits.float(), onehot)
+        entropy = _cross_entropy(logits, onehot)
         dice: torch.Tensor = self.dice(logits.float(), onehot)
         return self.cross_entropy_weight * entropy + self.dice_weight * dice
 
@@ -85,9 +86,7 @@ class CrossEntropyRegion(nn.Module):
 
     def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
         """Weighted sum for (B, C, H, W) logits and one-hot annotation."""
-        # patches have one size, so the mean over all pixels is the mean of the patches' means
-        entropy = nn.functional.cross_entropy(logits.float(), onehot)
-        total = self.cross_entropy_weight * entropy
+        total = self.cross_entropy_weight * _cross_entropy(logits, onehot)
         if self.region is None:
             return total
         region: torch.Tensor = self.region(logits.float(), onehot)
@@ -112,10 +111,24 @@ class ClassesAndDistance(nn.Module):
     ) -> torch.Tensor:
         """Weighted sum; outputs (B, C + 1, H, W), onehot (B, C, H, W), distance (B, 1, H, W)."""
         of_classes: torch.Tensor = self.classes(outputs[:, :-1], onehot)
-        of_distance = nn.functional.binary_cross_entropy_with_logits(
-            outputs[:, -1:].float(), distance
-        )
+        of_distance = mean_of_pixels(
+            nn.functional.binary_cross_entropy_with_logits,
+            outputs[:, -1:].float(), distance, counted_pixels(onehot),
+        )  # fmt: skip
         return of_classes + self.distance_weight * of_distance
+
+
+class Dice(nn.Module):
+    """Soft Dice loss of the softmax (MONAI's), the mean over classes and patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dice = DiceLoss()
+
+    def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
+        """Mean over classes and patches for (B, C, H, W) logits and one-hot annotation."""
+        loss: torch.Tensor = self.dice(_probabilities(logits, onehot), onehot)
+        return loss
 
 
 class DiceFocal(nn.Module):
@@ -127,13 +140,13 @@ class DiceFocal(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.dice = DiceLoss(softmax=True)
+        self.dice = Dice()
         self.focal = FocalLoss(gamma=2.0, use_softmax=True, reduction="none")
 
     def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
         """Sum of both for (B, C, H, W) logits and one-hot annotation."""
         # over classes the sum, as cross-entropy has it; over pixels and patches the mean
-        focal: torch.Tensor = self.focal(logits, onehot).sum(dim=1).mean()
+        focal = mean_of_counted(self.focal(logits, onehot).sum(dim=1), counted_pixels(onehot))
         dice: torch.Tensor = self.dice(logits, onehot)
         return dice + focal
 
@@ -146,12 +159,13 @@ class FocalTversky(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tversky = TverskyLoss(softmax=True, alpha=0.3, beta=0.7, reduction="none")
+        self.tversky = TverskyLoss(alpha=0.3, beta=0.7, reduction="none")
 
     def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
         """Mean over classes and patches for (B, C, H, W) logits and one-hot annotation."""
         # the slope is infinite at 0, which rounding may even fall short of
-        return (self.tversky(logits, onehot).clamp_min(EPSILON) ** 0.75).mean()
+        index = self.tversky(_probabilities(logits, onehot), onehot)
+        return (index.clamp_min(EPSILON) ** 0.75).mean()
 
 
 def build_region_loss(name: str) -> nn.Module | None:
@@ -165,9 +179,22 @@ def build_region_loss(name: str) -> nn.Module | None:
     if name == "none":
         return None
     if name == "dice":
-        return DiceLoss(softmax=True)
+        return Dice()
     if name == "dice_focal":
         return DiceFocal()
     if name == "focal_tversky":
         return FocalTversky()
     raise ValueError(f"region loss '{name}'; expected dice, dice_focal, focal_tversky or none")
+
+
+def _cross_entropy(logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
+    return mean_of_pixels(
+        nn.functional.cross_entropy, logits.float(), onehot, counted_pixels(onehot)
+    )
+
+
+def _probabilities(logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
+    """(B, C, ...) softmax, 0 where nothing counts: a sum then leaves it out, as the annotation."""
+    p = logits.softmax(dim=1)
+    counted = counted_pixels(onehot)
+    return p if counted is None else p * counted

@@ -9,6 +9,7 @@ somebody drew.
 import torch
 from torch import nn
 
+from nucleipel.losses.counted import counted_pixels
 from nucleipel.model.network import to_probabilities
 
 
@@ -24,6 +25,11 @@ def mixed_targets(
     """The targets of a batch, (B, C, H, W) and (B, 1, H, W), `share` of them as the teacher has it.
 
     The teacher is put in eval mode: its map of a sample does not depend on the batch.
+    Pixels that do not count stay without a class.
     """
     expected = to_probabilities(teacher.eval()(image))
-    return onehot.lerp(expected[:, :-1], share), distance.lerp(expected[:, -1:], share)
+    classes = onehot.lerp(expected[:, :-1], share)
+    counted = counted_pixels(onehot)
+    if counted is not None:
+        classes = classes * counted
+    return classes, distance.lerp(expected[:, -1:], share)

@@ -17,13 +17,15 @@ def summed_deviations(
 ) -> list[float]:
     """For each sample the sum over pixels of 1 - p of the annotated class, in pixels.
 
-    Half the sum over classes of |p - g|. The network is left on `device` and in
-    eval mode. Batches have one size, so that a sum does not depend on settings.
+    Half the sum over classes of |p - g|, over the pixels that count. The network
+    is left on `device` and in eval mode. Batches have one size, so that a sum
+    does not depend on settings.
     """
     network = network.to(device).eval()
     sums: list[float] = []
     for batch in track(DataLoader(samples, batch_size=BATCH), "summing deviations"):
         onehot = batch.onehot.to(device)
         p = to_probabilities(network(batch.image.to(device)))[:, : onehot.shape[1]]
+        p = p * (onehot.sum(dim=1, keepdim=True) > 0)
         sums += ((p - onehot).abs().double().sum(dim=(1, 2, 3)) / 2).tolist()
     return sums

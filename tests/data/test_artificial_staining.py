@@ -65,8 +65,8 @@ def test_colour_is_shown_as_the_gray_of_its_dye_and_gray_is_left_alone() -> None
     ids = scene.instance_map[:96, :128]
     for image, changed in ((colour, True), (colour[..., :1].repeat(3, axis=2), False)):
         window = np.ascontiguousarray(image[:96, :128])
-        plain, _ = Augment(**none)(window, ids, seed=7)
-        dyed, moved = Augment(**none, as_dye=1.0)(window, ids, seed=7)
+        plain, *_ = Augment(**none)(window, ids, seed=7)
+        dyed, moved, _ = Augment(**none, as_dye=1.0)(window, ids, seed=7)
         assert np.array_equal(plain, dyed) != changed
         assert is_gray(dyed)
         assert len(np.unique(moved)) == len(np.unique(ids))
@@ -77,7 +77,7 @@ def test_fluorescence_shown_as_stained_may_be_shown_as_its_dye() -> None:
     nuclei = scene.instance_map > 0
     gray = np.repeat(np.where(nuclei, 0.9, 0.05).astype(np.float32)[..., None], 3, axis=2)
     augment = Augment(0.0, 0.0, 0.0, gray_stained=1.0, as_dye=1.0)
-    shown, ids = augment(gray, scene.instance_map, seed=1)
+    shown, ids, _ = augment(gray, scene.instance_map, seed=1)
     assert is_gray(shown)
     assert np.median(shown[ids > 0]) > 0.3
     assert np.median(shown[ids == 0]) < 0.1

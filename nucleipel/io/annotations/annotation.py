@@ -35,6 +35,8 @@ from nucleipel.io.slides.slide import open_annotation, read_mirrored
 
 log = logging.getLogger(__name__)
 
+ReadIds = Callable[[Box], npt.NDArray[np.integer]]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DrawnNuclei:
@@ -62,8 +64,11 @@ class Annotation:
     shape: tuple[int, int]
 
     @contextmanager
-    def open(self, resolution: Resolution) -> Iterator["AnnotationReader"]:
-        """Give a reader in the working frame of `resolution`, that of the image.
+    def open(self, resolution: Resolution) -> Iterator[ReadIds]:
+        """Give a function that reads ids (H, W), 0 for background, in the frame of `resolution`.
+
+        Nuclei outside of the region are among them. Where a box overhangs the
+        image, both are mirrored.
 
         Raises
         ------
@@ -72,18 +77,28 @@ class Annotation:
         """
         if isinstance(self.label, Path):
             with open_annotation(self.label, resolution=resolution) as instance_map:
-                yield AnnotationReader(resolution, instance_map.read, self.region)
+                yield instance_map.read
             return
         nuclei = self.label
 
-        def read(box: Box) -> npt.NDArray[np.integer]:
-            rows, columns = _under_centers(box, resolution)
-            return draw_ids(nuclei.polygons, nuclei.sizes, rows, columns)
+        def draw(box: Box) -> npt.NDArray[np.integer]:
+            return draw_ids(nuclei.polygons, nuclei.sizes, *_under_centers(box, resolution))
 
-        def read_overhanging(box: Box) -> npt.NDArray[np.integer]:
-            return read_mirrored(box, resolution.shape, read)
+        yield lambda box: read_mirrored(box, resolution.shape, draw)
 
-        yield AnnotationReader(resolution, read_overhanging, self.region)
+    def counted(self, box: Box, resolution: Resolution) -> npt.NDArray[np.bool_] | None:
+        """Whether each pixel (H, W) of a box was annotated; None if all of the image was.
+
+        Where the box overhangs the image, the region is mirrored as pixels are.
+        """
+        if self.region is None:
+            return None
+        region = self.region
+
+        def cover(part: Box) -> npt.NDArray[np.bool_]:
+            return covered(region, *_under_centers(part, resolution))
+
+        return read_mirrored(box, resolution.shape, cover)
 
     def pieces(self, resolution: Resolution) -> list[Box]:
         """Disjoint boxes of the working frame that together hold all that was annotated."""
@@ -91,30 +106,6 @@ class Annotation:
             return [Box.of_shape(resolution.shape)]
         boxes = [_in_frame(box, resolution) for box in piece_boxes(self.region, self.shape)]
         return [box for box in boxes if min(box.shape) > 0]
-
-
-@dataclass(frozen=True, slots=True)
-class AnnotationReader:
-    """Nuclei and region in a working frame; what overhangs the image is mirrored like its pixels.
-
-    `read` gives the ids (H, W) of a box, 0 for background; also those of nuclei
-    outside of the region.
-    """
-
-    resolution: Resolution
-    read: Callable[[Box], npt.NDArray[np.integer]]
-    region: Polygons | None
-
-    def counted(self, box: Box) -> npt.NDArray[np.bool_] | None:
-        """Whether each pixel (H, W) of a box was annotated; None if all of the image was."""
-        if self.region is None:
-            return None
-        region = self.region
-
-        def read(part: Box) -> npt.NDArray[np.bool_]:
-            return covered(region, *_under_centers(part, self.resolution))
-
-        return read_mirrored(box, self.resolution.shape, read)
 
 
 def load_annotation(label: Path, region: Path | None, shape: tuple[int, int]) -> Annotation:

@@ -118,8 +118,8 @@ def _draw_image(
             for name, model in models.items()
         }
         known = row.load_annotation(slide.resolution.source_shape)
-        with known.open(slide.resolution) as annotation:
-            ids = annotation.read(Box.of_shape(slide.shape))
+        with known.open(slide.resolution) as read_ids:
+            ids = read_ids(Box.of_shape(slide.shape))
         targets = class_targets(ids, boundary_px=description.boundary_px)
         onehot = one_hot(targets)
         box = _patch(next(iter(maps.values())), onehot, side_px=config.patch_px)

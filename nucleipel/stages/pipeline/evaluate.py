@@ -96,8 +96,8 @@ def _score(row: Row, instances: Path, ap_thresholds: Sequence[float]) -> ImageSc
     with open_slide(row.image, mpp=row.mpp) as slide:
         frame = slide.resolution
     prediction = read_instance_map(instances, row.id)
-    with row.load_annotation(frame.shape).open(frame) as reader:
-        annotation = reader.read(Box.of_shape(frame.shape))
+    with row.load_annotation(frame.shape).open(frame) as read_ids:
+        annotation = read_ids(Box.of_shape(frame.shape))
     if annotation.shape != prediction.shape:
         raise ImageError(
             f"{instances / row.id}: the instance map is {prediction.shape[0]} x"

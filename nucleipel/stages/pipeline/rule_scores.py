@@ -63,5 +63,5 @@ def _read_annotation(row: Row, reading: Reading) -> npt.NDArray[np.integer]:
     """A row's instance map in the frame that its image was predicted in."""
     with row.open(reading) as slide:
         known = row.load_annotation(slide.resolution.source_shape)
-        with known.open(slide.resolution) as annotation:
-            return annotation.read(Box.of_shape(slide.shape))
+        with known.open(slide.resolution) as read_ids:
+            return read_ids(Box.of_shape(slide.shape))

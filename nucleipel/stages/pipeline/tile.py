@@ -227,9 +227,9 @@ def read_patches(
             continue
         with image.row.open(plan.reading) as slide:
             known = image.row.load_annotation(slide.resolution.source_shape)
-            with known.open(slide.resolution) as annotation:
+            with known.open(slide.resolution) as read_ids:
                 for box in tiles:
-                    yield to_channels(slide.read(box), plan.reading.channels), annotation.read(box)
+                    yield to_channels(slide.read(box), plan.reading.channels), read_ids(box)
 
 
 def describe_intensity(image: PlannedImage, reading: Reading) -> dict[str, Any]:
