@@ -14,6 +14,9 @@ Empty sides: when neither has a nucleus every score is 1 (nothing was to be
 found and nothing was); when one side alone is empty every score is 0. `pool`
 adds up pixels, intersections and counts before dividing, so an empty image
 then has no weight.
+
+Of an image that was annotated in a region only, all of these are of what counts
+there: see `nucleipel.metrics.overlap`.
 """
 
 from collections.abc import Sequence
@@ -49,17 +52,25 @@ class ImageScore:
         cls,
         annotation: npt.NDArray[np.integer],
         prediction: npt.NDArray[np.integer],
+        counted: npt.NDArray[np.bool_] | None = None,
         *,
         ap_thresholds: Sequence[float] = AP_THRESHOLDS,
     ) -> "ImageScore":
-        """Compare two (H, W) instance maps of one shape."""
-        overlap = Overlap.of(annotation, prediction)
+        """Compare two (H, W) instance maps, where `counted` (H, W) says so if it is given."""
+        overlap = Overlap.of(annotation, prediction, counted)
+        return cls.of_overlap(overlap, ap_thresholds=ap_thresholds)
+
+    @classmethod
+    def of_overlap(
+        cls, overlap: Overlap, *, ap_thresholds: Sequence[float] = AP_THRESHOLDS
+    ) -> "ImageScore":
+        """Score what two maps share."""
         at_half = overlap.matched_ious(0.5)
         intersection, union = _aji_sums(overlap)
         return cls(
-            truth_px=int(overlap.truth_area.sum()),
-            found_px=int(overlap.found_area.sum()),
-            shared_px=int(overlap.intersection.sum()),
+            truth_px=overlap.truth_px,
+            found_px=overlap.found_px,
+            shared_px=overlap.shared_px,
             truth_count=len(overlap.truth_area),
             found_count=len(overlap.found_area),
             aji_intersection_px=intersection,

@@ -25,7 +25,10 @@ def validator(
     workers: int,
     batch_size: int,
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """A function that scores a network: mean loss, and Dice and PQ pooled over all windows."""
+    """A function that scores a network: mean loss, and Dice and PQ pooled over all windows.
+
+    Pixels without a class are left out of all of them.
+    """
 
     @torch.inference_mode()
     def validate(network: nn.Module) -> dict[str, float]:
@@ -38,10 +41,12 @@ def validator(
             outputs = network(batch.image.to(device))
             targets = batch.onehot.to(device), batch.distance.to(device)
             losses.append(float(loss(outputs, *targets)) * len(outputs))
+            counted = (batch.onehot.sum(dim=1) > 0).numpy()
             maps = quantize(to_probabilities(outputs).cpu().numpy())
             for index, probabilities in enumerate(maps):
                 found = segment_instances(probabilities, rule=rule).map
-                scores.append(ImageScore.of(batch.instance_map[index].numpy(), found))
+                annotation = batch.instance_map[index].numpy()
+                scores.append(ImageScore.of(annotation, found, counted[index]))
         pooled = pool(scores)
         return {
             "loss": sum(losses) / len(scores),
