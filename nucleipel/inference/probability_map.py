@@ -35,6 +35,9 @@ from nucleipel.model.network import fold_batch_norm, to_probabilities
 
 BACKGROUND = 0
 """The map's first channel, all that a skipped core has."""
+NARROWEST_CHANNELS_LAST = 16
+"""torch 2.13 was seen to corrupt the heap on CPUs when a network with stages of 4, 8 or 12 channels
+learned from channels_last tensors; 16 and more were sound. No fault was seen in prediction."""
 BATCHES_AHEAD = 2
 """So many are read before the network asks for them."""
 
@@ -51,15 +54,23 @@ def choose_device(device: str) -> torch.device:
 
 
 def place_network(network: nn.Module, device: torch.device) -> None:
-    """Move a network to where it will predict, and make it what is fastest there.
+    """Move a network to where it will predict, with the memory layout that is fastest there.
 
-    It is for prediction only from then on (`fold_batch_norm`).
+    It is for prediction only from then on (`fold_batch_norm`). A network with a
+    stage of fewer than `NARROWEST_CHANNELS_LAST` channels stays contiguous on CPUs.
     """
-    if device.type == "cuda":
-        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    else:
-        network.to(device)
+    network.to(device)
+    if device.type != "cuda":
         fold_batch_norm(network)
+        widths = [
+            layer.out_channels
+            for layer in list(network.modules())
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        ]
+        # the last layer's outputs, a few channels, are read and not convolved
+        if min(widths[:-1], default=0) < NARROWEST_CHANNELS_LAST:
+            return
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def predict_parts(
@@ -202,7 +213,7 @@ def _read_batch(
 ) -> torch.Tensor:
     """The windows of some tiles, filled up with zeros to `count`: (count, channels, h, w) float32.
 
-    Contiguous: channels_last tensors corrupt torch 2.13's heap with narrow stages on the CPU.
+    Contiguous; the network's first convolution brings them into the layout of its weights.
     """
     shape = (count, channels, *tiles[0].window.shape)
     windows = torch.empty(shape, dtype=torch.float32, pin_memory=pinned)

@@ -12,7 +12,7 @@ from nucleipel.core.geometry import Box, core_tiles, reflected_indices
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import PredictionError
-from nucleipel.inference.probability_map import BATCHES_AHEAD, predict_parts
+from nucleipel.inference.probability_map import BATCHES_AHEAD, place_network, predict_parts
 from nucleipel.instances.quantize import quantize
 from nucleipel.model.checkpoint import WindowGrid
 from nucleipel.model.network import NetworkSpec, build_network, to_probabilities
@@ -156,3 +156,26 @@ def test_phases_are_counted(network: nn.Module) -> None:
     elapsed = clock.elapsed
     assert list(clock.seconds) == ["read", "predict"]
     assert all(0 < seconds <= elapsed for seconds in clock.seconds.values())
+
+
+@pytest.mark.parametrize(
+    ("features", "block_px", "last"),
+    [((16, 24), 2, True), ((16, 24), 1, False), ((8, 24), 2, False)],
+)
+def test_on_cpus_wide_networks_alone_compute_in_channels_last(features, block_px, last) -> None:
+    spec = NetworkSpec("unet", features, 1, in_channels=3, classes=3, block_px=block_px)
+    network = build_network(spec).eval()
+    windows = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        before = network(windows)
+        place_network(network, torch.device("cpu"))
+        after = network(windows)
+    kernels = [
+        weight
+        for weight in network.parameters()
+        if weight.dim() == 4 and weight[0, 0].numel() > 1 and weight.shape[1] > 1
+    ]
+    assert all(
+        weight.is_contiguous(memory_format=torch.channels_last) == last for weight in kernels
+    )
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
