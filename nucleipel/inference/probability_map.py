@@ -22,10 +22,10 @@ from torch import nn
 
 from nucleipel.core.geometry import Box, Tile, core_tiles
 from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.resize import resize
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.core.threads import in_order, threads
 from nucleipel.data.sample import to_network_input
-from nucleipel.data.whole_images import resize
 from nucleipel.errors import PredictionError
 from nucleipel.instances.quantize import quantize
 from nucleipel.io.slides.slide import Slide

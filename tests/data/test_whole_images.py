@@ -7,13 +7,9 @@ from torch import nn
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.resize import resize
 from nucleipel.data.augment import Augment
-from nucleipel.data.whole_images import (
-    WholeTrainingImages,
-    WholeValidationImages,
-    resize,
-    resize_ids,
-)
+from nucleipel.data.whole_images import WholeTrainingImages, WholeValidationImages
 from nucleipel.data.windows import annotated_images
 from nucleipel.errors import ImageError
 from nucleipel.inference.probability_map import predict_part, predict_probabilities
@@ -24,26 +20,6 @@ from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import WindowGrid
 
 STILL = Augment(rotate_degrees=0, intensity=0, stain=0)
-
-
-def test_an_axis_that_shrinks_takes_means_and_one_that_grows_interpolates() -> None:
-    pixels = np.arange(24, dtype=np.float32).reshape(4, 6, 1)
-    small = resize(pixels, (2, 3))
-    assert np.allclose(small, pixels.reshape(2, 2, 3, 2, 1).mean(axis=(1, 3)))
-    mixed = resize(pixels, (2, 12))
-    assert mixed.shape == (2, 12, 1)
-    # an odd column 2k + 1 lies a quarter of a pixel after column k
-    between = pixels.reshape(2, 2, 6).mean(axis=1)[:, :5] + 0.25
-    assert np.allclose(mixed[:, 1:11:2, 0], between)
-    assert pixels.min() <= mixed.min() <= mixed.max() <= pixels.max()
-    assert resize(pixels, (4, 6)) is pixels
-
-
-def test_ids_are_those_under_the_centers() -> None:
-    ids = np.array([[1, 1, 2, 2, 0, 0], [1, 1, 2, 2, 0, 7]], np.uint32)
-    assert resize_ids(ids, (2, 3)).tolist() == [[1, 2, 0], [1, 2, 7]]
-    assert resize_ids(ids, (4, 3)).tolist() == [[1, 2, 0]] * 2 + [[1, 2, 7]] * 2
-    assert resize_ids(ids, (2, 6)).tolist() == ids.tolist()
 
 
 @pytest.fixture
