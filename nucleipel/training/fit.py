@@ -1,4 +1,4 @@
-"""fit(): epochs of steps, EMA of weights, validation, best weights, early stopping, resume."""
+"""The training loop: steps, EMA of weights, validation, weights kept, early stopping, resume."""
 
 import logging
 import math
@@ -22,27 +22,53 @@ from nucleipel.errors import TrainingError
 from nucleipel.training.distributed import Ranks
 from nucleipel.training.mean_teacher import mixed_targets
 from nucleipel.training.muon import Muon
-from nucleipel.training.training_log import Journal
+from nucleipel.training.training_log import TrainingLog
 from nucleipel.training.training_state import TrainingState
 
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 600.0
-"""A training that dies without a warning loses at most so much, however long its epochs are."""
+"""Longest time between two saves: what a training that is killed loses at most."""
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "muon": Muon,
 }
 Validate = Callable[[nn.Module], dict[str, float]]
-"""Scores of a network in eval mode; `pq` decides which weights are best."""
+"""Scores a network in eval mode; `pq` decides which weights are best."""
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """How long, how fast, by which optimizer: warm-up, cosine decay, EMA, clipping, patience.
+class FitOptions:
+    """How a network is fitted: length, optimizer, learning rate, validation, weights kept.
 
-    `patience` counts validations without a better PQ before training stops.
+    Parameters
+    ----------
+    epochs, steps_per_epoch, batch_size : int
+        Length of the training; a batch is shared by all processes.
+    optimizer : {"adamw", "muon"}
+        Which optimizer takes the steps.
+    learning_rate, weight_decay : float
+        The learning rate after warm-up; it then falls to 0 along half a cosine.
+    warmup_steps : int
+        Steps in which the learning rate rises from 0.
+    ema_decay : float
+        Decay of the running mean of the weights, in [0, 1).
+    clip_norm : float
+        Largest norm of the gradient of all weights.
+    validate_every : int
+        Epochs between validations.
+    patience : int
+        Validations without a better PQ after which the training stops.
+    workers : int
+        Processes that prepare samples; 0 for none.
+    start_counts : bool
+        Whether the weights that came in are validated as epoch 0, and may be kept.
+    keep_last : bool
+        Whether the weights of the last epoch are kept, whatever their PQ; the
+        training then never stops early.
+    teacher_share : float
+        Share of the targets that the EMA weights predict (`mixed_targets`).
     """
 
     epochs: int
@@ -56,6 +82,10 @@ class Schedule:
     clip_norm: float
     validate_every: int
     patience: int
+    workers: int = 0
+    start_counts: bool = False
+    keep_last: bool = False
+    teacher_share: float = 0.0
 
     @property
     def samples(self) -> int:
@@ -76,8 +106,8 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Best:
-    """The weights that a training keeps, their validation PQ, and the epoch they come from."""
+class KeptWeights:
+    """The weights that a training ends with, their validation PQ, and the epoch they come from."""
 
     weights: dict[str, torch.Tensor]
     pq: float
@@ -91,182 +121,189 @@ def fit(
     samples: Dataset[Sample],
     validate: Validate,
     *,
-    schedule: Schedule,
-    workers: int,
+    options: FitOptions,
     out: Path,
-    start_counts: bool = False,
-    keep_last: bool = False,
-    teacher_share: float = 0.0,
-    set_progress: Callable[[float], None] | None = None,
-) -> Best:
-    """Train `network` and return the EMA weights that scored the best validation PQ.
+) -> KeptWeights:
+    """Train a network; return its EMA weights that scored the best validation PQ, or the last.
 
-    Under `torchrun` and `srun` several processes do it together (`Ranks`).
+    Several processes train together under `torchrun` and `srun` (`Ranks`).
 
-    `samples` is numbered from 0 to epochs x steps x batch; a run killed at any
-    time continues from where it last saved and ends with the same weights (on
-    the CPU, with the same libraries and thread count). It saves after each
-    epoch, every ten minutes, and when it is asked to stop. With `start_counts`
-    the weights that came in are validated first, as epoch 0, and may stay best.
-    With `keep_last` the weights of the last epoch are returned, whatever they
-    score, and nothing ends the training early. `teacher_share` of the targets are
-    what the EMA weights predict (`mixed_targets`). `set_progress` is told before
-    each step which share of all steps lies behind: for a loss with a schedule.
+    A run killed at any time continues from where it last saved and ends with
+    the same weights (on the CPU, with the same libraries and thread count). It
+    saves after each epoch, every ten minutes, and when a signal stops it.
+
+    Parameters
+    ----------
+    fabric : Fabric
+        Device, precision and processes (`build_fabric`).
+    network : Module
+        (B, C, H, W) images to (B, classes + 1, H, W) outputs; trained in place.
+    loss : Module
+        Takes outputs, (B, classes, H, W) one-hot annotation, (B, 1, H, W)
+        distance. If it has a method `set_progress`, that is called before each
+        step with the share, 0 to 1, of all steps that is done.
+    samples : Dataset
+        Numbered from 0 to `options.samples` - 1.
+    validate : callable
+        Scores of a network, `pq` among them.
+    options : FitOptions
+        How the network is fitted.
+    out : Path
+        The folder of the state, `metrics.csv`, `curves.png` and `tensorboard/`.
 
     Raises
     ------
     TrainingError
         If the loss is no longer finite.
     Stopped
-        If a signal asked to stop; what was done is saved.
+        If a signal stopped it; what was done is saved.
     """
-    ranks = Ranks(fabric)
-    average = AveragedModel(network, avg_fn=_ema(schedule.ema_decay), use_buffers=True)
-    optimizer = OPTIMIZERS[schedule.optimizer](
-        network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
-    )
-    network_, optimizer_ = fabric.setup(network, optimizer)
-    average = average.to(fabric.device)
-    state = TrainingState.continued(out, network, average, optimizer, fabric.strategy.precision)
-    journal = Journal(out, state.rows) if ranks.first else None
+    training = _Training.start(fabric, network, loss, options, out)
+    ranks, state = training.ranks, training.state
+    training_log = TrainingLog(out, state.rows) if ranks.first else None
 
-    def judge() -> dict[str, float]:
-        return ranks.on_first(lambda: validate(average.module.eval()))
+    def score() -> dict[str, float]:
+        return ranks.on_first(lambda: validate(state.average.module.eval()))
 
-    with journal or nullcontext(), ranks.together():
+    with training_log or nullcontext(), ranks.together():
         if state.epoch or state.batches:
             log.info(
                 "continuing after epoch %d of %d and %d batches",
-                state.epoch, schedule.epochs, state.batches,
+                state.epoch, options.epochs, state.batches,
             )  # fmt: skip
-        elif start_counts and not state.rows:
-            _note(judge(), {"epoch": 0}, state, journal, whatever=keep_last)
+        elif options.start_counts and not state.rows:
+            training.record(score(), {"epoch": 0}, training_log)
         try:
-            while not _finished(state, schedule):
-                _run_epoch(
-                    fabric, ranks, network_, average, optimizer_, loss,
-                    _rest_of_epoch(samples, ranks, state, schedule, workers),
-                    state=state, schedule=schedule, teacher_share=teacher_share,
-                    set_progress=set_progress, out=out,
-                )  # fmt: skip
-                row = _row_of_epoch(state, schedule)
-                ends = row["epoch"] % schedule.validate_every == 0 or (
-                    row["epoch"] == schedule.epochs
-                )
-                scores = judge() if ends else {}
+            while not training.finished:
+                training.run_epoch(samples)
+                row = training.row_of_epoch()
+                scores = score() if training.validates(state.epoch + 1) else {}
                 with step():
                     state.end_epoch()
-                    _note(scores, row, state, journal, whatever=keep_last)
+                    training.record(scores, row, training_log)
                     if ranks.first:
                         state.save(out)
                 ranks.stop_together()
         except Stopped:
-            if not state.torn:  # the others wait: what started them takes the end of one for all
+            if not state.in_step:  # the others wait: what started them ends all if one ends
                 ranks.on_first(lambda: state.save(out))
             raise
-    return Best(state.best_weights, state.best_pq, state.best_epoch)
+    return KeptWeights(state.best_weights, state.best_pq, state.best_epoch)
 
 
-def _finished(state: TrainingState, schedule: Schedule) -> bool:
-    return state.epoch >= schedule.epochs or state.validations_without_gain >= schedule.patience
+@dataclass(frozen=True)
+class _Training:
+    """The live objects of one training; `network` and `optimizer` are those of Fabric."""
 
+    fabric: Fabric
+    ranks: Ranks
+    network: Any
+    optimizer: Any
+    loss: nn.Module
+    state: TrainingState
+    options: FitOptions
+    out: Path
 
-def _row_of_epoch(state: TrainingState, schedule: Schedule) -> dict[str, float]:
-    factor = schedule.factor(state.epoch * schedule.steps_per_epoch)
-    return {
-        "epoch": state.epoch + 1,
-        "learning_rate": factor * schedule.learning_rate,
-        "loss": state.loss_sum / schedule.steps_per_epoch,
-    }
+    @classmethod
+    def start(
+        cls, fabric: Fabric, network: nn.Module, loss: nn.Module, options: FitOptions, out: Path
+    ) -> "_Training":
+        """Set up a new training, or one that continues from its last save in `out`."""
+        average = AveragedModel(network, avg_fn=_ema(options.ema_decay), use_buffers=True)
+        optimizer = OPTIMIZERS[options.optimizer](
+            network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        network_, optimizer_ = fabric.setup(network, optimizer)
+        average = average.to(fabric.device)
+        state = TrainingState.continued(out, network, average, optimizer, fabric.strategy.precision)
+        return cls(fabric, Ranks(fabric), network_, optimizer_, loss, state, options, out)
 
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or patience has ended."""
+        state, options = self.state, self.options
+        return state.epoch >= options.epochs or state.validations_without_gain >= options.patience
 
-def _note(
-    scores: dict[str, float],
-    row: dict[str, float],
-    state: TrainingState,
-    journal: Journal | None,
-    *,
-    whatever: bool,
-) -> None:
-    """Judge the epoch that has just ended by its validation, if it had one, and tell it."""
-    if scores:
-        state.note_validation(scores["pq"], state.average.module, whatever=whatever)
-    if journal:
-        journal.write({**row, **{f"val_{name}": value for name, value in scores.items()}})
+    def validates(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 1, ends with a validation."""
+        return epoch % self.options.validate_every == 0 or epoch == self.options.epochs
 
+    def row_of_epoch(self) -> dict[str, float]:
+        """Row of the training log of the epoch whose steps are all done, without scores."""
+        factor = self.options.factor(self.state.epoch * self.options.steps_per_epoch)
+        return {
+            "epoch": self.state.epoch + 1,
+            "learning_rate": factor * self.options.learning_rate,
+            "loss": self.state.loss_sum / self.options.steps_per_epoch,
+        }
 
-def _run_epoch(
-    fabric: Fabric,
-    ranks: Ranks,
-    network: Any,
-    average: AveragedModel,
-    optimizer: Any,
-    loss: nn.Module,
-    loader: DataLoader[Sample],
-    *,
-    state: TrainingState,
-    schedule: Schedule,
-    teacher_share: float,
-    set_progress: Callable[[float], None] | None,
-    out: Path,
-) -> None:
-    """Do the steps that are left of the current epoch."""
-    network.train()
-    saved = time.monotonic()
-    label = f"epoch {state.epoch + 1}/{schedule.epochs}"
-    batches = track(begun(loader), label, total=schedule.steps_per_epoch, done=state.batches)
-    for batch in batches:
-        with step():
-            state.torn = True
-            number = state.epoch * schedule.steps_per_epoch + state.batches
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.learning_rate * schedule.factor(number)
-            if set_progress:
-                set_progress(number / schedule.steps)
-            image, onehot, distance = (tensor.to(fabric.device) for tensor in batch[:3])
-            if teacher_share:
-                with fabric.autocast():
-                    onehot, distance = mixed_targets(
-                        average.module, image, onehot, distance, share=teacher_share
-                    )
-            value = loss(network(image), onehot, distance)
-            mean = ranks.mean(value.detach())
-            if not math.isfinite(mean):
-                raise TrainingError(
-                    f"the loss is {mean} at step {number + 1};"
-                    " lower learning_rate or check the annotations"
+    def record(
+        self, scores: dict[str, float], row: dict[str, float], training_log: TrainingLog | None
+    ) -> None:
+        """Record the epoch that has just ended, and its validation if it had one."""
+        if scores:
+            self.state.record_validation(scores["pq"], keep=self.options.keep_last)
+        if training_log:
+            training_log.write({**row, **{f"val_{name}": value for name, value in scores.items()}})
+
+    def run_epoch(self, samples: Dataset[Sample]) -> None:
+        """Do the steps that are left of the current epoch."""
+        state, options = self.state, self.options
+        self.network.train()
+        saved = time.monotonic()
+        label = f"epoch {state.epoch + 1}/{options.epochs}"
+        batches = begun(self._rest_of_epoch(samples))
+        for batch in track(batches, label, total=options.steps_per_epoch, done=state.batches):
+            with step():
+                self._step(batch)
+                if self.ranks.first and time.monotonic() - saved > SAVE_SECONDS:
+                    state.save(self.out)
+                    saved = time.monotonic()
+            self.ranks.stop_together()
+
+    def _step(self, batch: Sample) -> None:
+        """Take one optimizer step."""
+        state, options, fabric = self.state, self.options, self.fabric
+        state.in_step = True
+        number = state.epoch * options.steps_per_epoch + state.batches
+        for group in self.optimizer.param_groups:
+            group["lr"] = options.learning_rate * options.factor(number)
+        if set_progress := getattr(self.loss, "set_progress", None):
+            set_progress(number / options.steps)
+        image, onehot, distance = (tensor.to(fabric.device) for tensor in batch[:3])
+        if options.teacher_share:
+            with fabric.autocast():
+                onehot, distance = mixed_targets(
+                    state.average.module, image, onehot, distance, share=options.teacher_share
                 )
-            optimizer.zero_grad()
-            fabric.backward(value)
-            fabric.clip_gradients(network, optimizer, max_norm=schedule.clip_norm)
-            optimizer.step()
-            average.update_parameters(network.module)
-            state.batches += 1
-            state.loss_sum += mean
-            state.torn = False
-            if ranks.first and time.monotonic() - saved > SAVE_SECONDS:
-                state.save(out)
-                saved = time.monotonic()
-        ranks.stop_together()
+        value = self.loss(self.network(image), onehot, distance)
+        mean = self.ranks.mean(value.detach())
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"the loss is {mean} at step {number + 1};"
+                " lower learning_rate or check the annotations"
+            )
+        self.optimizer.zero_grad()
+        fabric.backward(value)
+        fabric.clip_gradients(self.network, self.optimizer, max_norm=options.clip_norm)
+        self.optimizer.step()
+        state.average.update_parameters(self.network.module)
+        state.batches += 1
+        state.loss_sum += mean
+        state.in_step = False
 
-
-def _rest_of_epoch(
-    samples: Dataset[Sample],
-    ranks: Ranks,
-    state: TrainingState,
-    schedule: Schedule,
-    workers: int,
-) -> DataLoader[Sample]:
-    count = schedule.steps_per_epoch * schedule.batch_size
-    first = state.epoch * count
-    return DataLoader(
-        samples,
-        batch_size=ranks.share_size(schedule.batch_size),
-        sampler=ranks.share(range(first + state.batches * schedule.batch_size, first + count)),
-        num_workers=workers,
-        collate_fn=_collate,
-        worker_init_fn=ignore_in_worker,
-    )
+    def _rest_of_epoch(self, samples: Dataset[Sample]) -> DataLoader[Sample]:
+        count = self.options.steps_per_epoch * self.options.batch_size
+        first = self.state.epoch * count
+        done = self.state.batches * self.options.batch_size
+        return DataLoader(
+            samples,
+            batch_size=self.ranks.share_size(self.options.batch_size),
+            sampler=self.ranks.share(range(first + done, first + count)),
+            num_workers=self.options.workers,
+            collate_fn=_collate,
+            worker_init_fn=ignore_in_worker,
+        )
 
 
 def _collate(samples: list[Sample]) -> Sample:
@@ -274,7 +311,7 @@ def _collate(samples: list[Sample]) -> Sample:
 
 
 def _ema(decay: float) -> Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]:
-    """Averaging that follows closely at first: a random start must not linger."""
+    """Average weights, with less decay in the first steps: a random start must not linger."""
 
     def average(kept: torch.Tensor, new: torch.Tensor, count: Any) -> torch.Tensor:
         if not kept.is_floating_point():

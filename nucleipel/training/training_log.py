@@ -1,4 +1,4 @@
-"""What a training tells while it runs: a CSV, TensorBoard events, and the curves as a picture."""
+"""The log of a training: a CSV, TensorBoard events, and the curves as a picture."""
 
 import logging
 from pathlib import Path
@@ -13,19 +13,19 @@ log = logging.getLogger(__name__)
 COLUMNS = ("epoch", "learning_rate", "loss", "val_loss", "val_dice", "val_pq")
 
 
-def read_journal(folder: Path) -> list[dict[str, float]]:
-    """The rows of a run's `metrics.csv`, one an epoch; cells that are empty are left out."""
+def read_training_log(folder: Path) -> list[dict[str, float]]:
+    """Read the rows of a run's `metrics.csv`, one an epoch; empty cells are left out."""
     return [
         {key: float(value) for key, value in row.items() if value}
         for row in read_table(folder / "metrics.csv")
     ]
 
 
-class Journal:
+class TrainingLog:
     """Rows of `metrics.csv`, mirrored to `tensorboard/` and drawn in `curves.png`."""
 
     def __init__(self, folder: Path, rows: list[dict[str, float]]) -> None:
-        """`rows` are those of an earlier go; new ones are appended to that list."""
+        """Continue the `rows` of an earlier run; new ones are appended to that list."""
         self.folder = folder
         self.rows = rows
         self._events = SummaryWriter(folder / "tensorboard")
@@ -37,18 +37,18 @@ class Journal:
         for name, value in row.items():
             if name != "epoch":
                 self._events.add_scalar(name, value, epoch)
-        shown = ", ".join(f"{name} {row[name]:.4f}" for name in COLUMNS[2:] if name in row)
-        log.info("epoch %d: %s", epoch, shown)
+        values = ", ".join(f"{name} {row[name]:.4f}" for name in COLUMNS[2:] if name in row)
+        log.info("epoch %d: %s", epoch, values)
         self._write_table()
 
     def _write_table(self) -> None:
         write_table(self.folder / "metrics.csv", self.rows, columns=COLUMNS)
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "TrainingLog":
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Flush the events and draw the curves, also of a training that broke off."""
+        """Flush the events and draw the curves, also if the training ended early."""
         self._events.close()
         self._write_table()
         with replacing(self.folder / "curves.png") as temporary:

@@ -1,10 +1,10 @@
-"""Where a training stands, on disk: enough to continue and end with the same weights.
+"""The state of a training on disk: enough to continue and end with the same weights.
 
 Samples are numbered and the schedule is a function of the step, so the place in
-the stream is two numbers, epoch and batch, and there is no generator to keep.
-Beside them: weights, EMA, the optimizer's moments, the loss scaler of mixed precision,
-the best weights, and the rows of the journal. Safetensors and JSON; each save
-is a new file, and a small JSON written last says which one counts, and hashes it.
+the stream is two numbers, epoch and batch, and there is no generator to keep. The
+rest: weights, EMA, the optimizer's moments, the loss scaler of mixed precision, the
+weights kept so far, and the rows of the training log. Safetensors and JSON; each save
+is a new file, and a small JSON, written last, names the one that counts, with its hash.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ class TrainingState:
     """Progress of one training; `network`, `average` and the others are the live objects.
 
     `epoch` epochs are finished; of the next one, `batches` steps are done, with
-    losses of `loss_sum` together. `rows` are those of the journal. `torn` is set
-    while a step changes the live objects: they must not be saved then.
+    losses of `loss_sum` together. `rows` are those of the training log. `in_step` is
+    set while a step changes the live objects: they must not be saved then.
     """
 
     network: nn.Module
@@ -49,7 +49,7 @@ class TrainingState:
     batches: int = 0
     loss_sum: float = 0.0
     rows: list[dict[str, float]] = field(default_factory=list)
-    torn: bool = False
+    in_step: bool = False
     best_pq: float = -1.0
     best_epoch: int = 0
     validations_without_gain: int = 0
@@ -64,7 +64,7 @@ class TrainingState:
         optimizer: torch.optim.Optimizer,
         precision: Any = None,
     ) -> "TrainingState":
-        """The state last saved in `folder`, loaded into the live objects, or a new one.
+        """Load the state last saved in `folder` into the live objects, or begin a new one.
 
         `precision` is Fabric's plugin, whose loss scaler belongs to the state.
 
@@ -98,12 +98,13 @@ class TrainingState:
         """Count the current epoch as finished."""
         self.epoch, self.batches, self.loss_sum = self.epoch + 1, 0, 0.0
 
-    def note_validation(self, pq: float, network: nn.Module, *, whatever: bool = False) -> None:
-        """Keep the weights if this PQ is the best, or `whatever` it is; else count it against."""
-        if whatever or pq > self.best_pq:
+    def record_validation(self, pq: float, *, keep: bool = False) -> None:
+        """Keep the EMA weights if this PQ is the best, or with `keep`; else patience counts it."""
+        if keep or pq > self.best_pq:
             self.best_pq, self.best_epoch, self.validations_without_gain = pq, self.epoch, 0
             self.best_weights = {
-                name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()
+                name: tensor.detach().cpu().clone()
+                for name, tensor in self.average.module.state_dict().items()
             }
         else:
             self.validations_without_gain += 1

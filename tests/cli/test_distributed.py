@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.processes import SECONDS, TRAIN, settings
 
-from nucleipel.training.training_log import read_journal
+from nucleipel.training.training_log import read_training_log
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def test_the_command_trains_in_two_processes(tiny_set, tmp_path: Path) -> None:
     done = _torchrun(*command, *options)
     assert done.returncode == 0, done.stderr
     assert '"complete": true' in (out / "nucleipel.json").read_text()
-    assert len(read_journal(out)) == 2
+    assert len(read_training_log(out)) == 2
     done = _torchrun(*command, *settings([*TRAIN, "epochs=3"]))
     assert done.returncode != 0
     assert done.stderr.count("error: ") == 1, "told by one of them only"

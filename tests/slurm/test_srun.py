@@ -10,7 +10,7 @@ from support.slurm_jobs import wait_for_end
 
 from nucleipel.config import SubmitConfig
 from nucleipel.stages.cluster.submit import build_jobs
-from nucleipel.training.training_log import read_journal
+from nucleipel.training.training_log import read_training_log
 
 SECONDS = 240
 EPOCHS = 30
@@ -34,14 +34,14 @@ def test_srun_trains_in_two_processes_and_goes_on_after_a_warning(
     (tmp_path / "out" / "jobs").mkdir(parents=True)
     number = slurm("sbatch", "--parsable", str(script)).strip()
     run, log = tmp_path / "out" / "train", tmp_path / "out" / "jobs" / "nucleipel-train.log"
-    _wait(lambda: (run / "metrics.csv").is_file() and len(read_journal(run)) >= 2)
+    _wait(lambda: (run / "metrics.csv").is_file() and len(read_training_log(run)) >= 2)
     slurm("scancel", "--batch", "--signal=USR1", number)
     job = wait_for_end(slurm, number, seconds=SECONDS)
     told = log.read_text()
     assert "JobState=COMPLETED" in job, job + told
     assert "Restarts=1" in job, told
     assert json.loads((run / "nucleipel.json").read_text())["complete"] is True, told
-    assert [row["epoch"] for row in read_journal(run)] == list(range(1, EPOCHS + 1))
+    assert [row["epoch"] for row in read_training_log(run)] == list(range(1, EPOCHS + 1))
     # the first process speaks for both: each line stands there once
     assert told.count("continuing after epoch") == 1
     assert told.count("best PQ on val") == 1

@@ -14,7 +14,7 @@ from nucleipel.core.stopping import listening
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network
 from nucleipel.training.distributed import build_fabric
-from nucleipel.training.fit import Schedule, fit
+from nucleipel.training.fit import FitOptions, fit
 
 
 class _Frozen(torch.nn.Module):
@@ -49,7 +49,7 @@ def main() -> None:
     """Train as the command line says."""
     out, batch_size, deadly = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
-    schedule = Schedule(
+    options = FitOptions(
         epochs=3, steps_per_epoch=4, batch_size=batch_size, optimizer="muon", learning_rate=1e-2,
         weight_decay=1e-4, warmup_steps=2, ema_decay=0.9, clip_norm=1.0, validate_every=1,
         patience=10,
@@ -65,8 +65,7 @@ def main() -> None:
                 "dice": 0.5,
                 "loss": float(sum(map(torch.sum, network.parameters()))),
             },
-            schedule=schedule,
-            workers=0,
+            options=options,
             out=out,
         )
 

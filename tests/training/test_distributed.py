@@ -10,7 +10,7 @@ from support import ROOT
 
 from nucleipel.errors import TrainingError
 from nucleipel.training.distributed import Ranks
-from nucleipel.training.training_log import read_journal
+from nucleipel.training.training_log import read_training_log
 
 SCRIPT = ROOT / "tests" / "support" / "train_discs.py"
 NEVER = -1
@@ -55,7 +55,7 @@ def _torchrun(*arguments: object, processes: int = 2) -> subprocess.CompletedPro
 
 
 def _losses(out: Path) -> list[float]:
-    return [row["loss"] for row in read_journal(out)]
+    return [row["loss"] for row in read_training_log(out)]
 
 
 @pytest.mark.slow

@@ -18,9 +18,9 @@ from nucleipel.errors import CheckpointError, TrainingError
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice, CrossEntropyRegion, PELoss
 from nucleipel.model.network import build_network, to_probabilities
 from nucleipel.training.distributed import build_fabric, precision_of
-from nucleipel.training.fit import Schedule, fit
+from nucleipel.training.fit import FitOptions, fit
 
-SCHEDULE = Schedule(
+OPTIONS = FitOptions(
     epochs=4,
     steps_per_epoch=3,
     batch_size=2,
@@ -36,7 +36,7 @@ SCHEDULE = Schedule(
 
 
 def _train(
-    out: Path, *, validate=None, schedule: Schedule = SCHEDULE, loss=None, samples=None,
+    out: Path, *, validate=None, options: FitOptions = OPTIONS, loss=None, samples=None,
     precision: str = "auto",
 ):  # fmt: skip
     out.mkdir(exist_ok=True)
@@ -44,9 +44,7 @@ def _train(
     network = build_network(SPEC)
     loss = loss or ClassesAndDistance(CrossEntropyDice(1, 1), distance_weight=1)
     scores = validate or (lambda _: {"pq": 0.5, "dice": 0.5, "loss": 1.0})
-    return fit(
-        fabric, network, loss, samples or Discs(), scores, schedule=schedule, workers=0, out=out
-    )
+    return fit(fabric, network, loss, samples or Discs(), scores, options=options, out=out)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +80,8 @@ def test_one_batch_can_be_learned_by_heart(loss: torch.nn.Module) -> None:
 def test_killed_after_any_epoch_ends_with_the_same_weights(
     tmp_path: Path, precision: str, optimizer: Literal["adamw", "muon"]
 ) -> None:
-    schedule = dataclasses.replace(SCHEDULE, optimizer=optimizer)
-    undisturbed = _train(tmp_path / "undisturbed", precision=precision, schedule=schedule)
+    options = dataclasses.replace(OPTIONS, optimizer=optimizer)
+    undisturbed = _train(tmp_path / "undisturbed", precision=precision, options=options)
     for kill_in_epoch in (1, 3):
         out = tmp_path / f"killed {kill_in_epoch}"
         calls = []
@@ -95,15 +93,15 @@ def test_killed_after_any_epoch_ends_with_the_same_weights(
             return {"pq": len(calls) / 10, "dice": 0.5, "loss": 1.0}
 
         with pytest.raises(KeyboardInterrupt):
-            _train(out, validate=killing, precision=precision, schedule=schedule)
+            _train(out, validate=killing, precision=precision, options=options)
         # PQ rises with every validation, so the last epoch is the best in both runs
         resumed = _train(
             out,
             validate=lambda _: {"pq": 0.9, "dice": 0.5, "loss": 1.0},
             precision=precision,
-            schedule=schedule,
+            options=options,
         )
-        assert resumed.epoch in (kill_in_epoch + 1, SCHEDULE.epochs)
+        assert resumed.epoch in (kill_in_epoch + 1, OPTIONS.epochs)
         state = _last_network(out)
         for name, tensor in _last_network(tmp_path / "undisturbed").items():
             assert torch.equal(tensor, state[name]), name
@@ -119,22 +117,22 @@ def test_a_signal_in_the_middle_of_an_epoch_changes_nothing(
     _train(tmp_path / "undisturbed", validate=lambda _: scores)
     out = tmp_path / "stopped"
     loss = Signaling(at=batch if within_step else None)
-    samples = SignalingDiscs(at=None if within_step else batch * SCHEDULE.batch_size)
+    samples = SignalingDiscs(at=None if within_step else batch * OPTIONS.batch_size)
     with listening(), pytest.raises(Stopped) as caught:
         _train(out, validate=lambda _: scores, loss=loss, samples=samples)
     assert caught.value.exit_code == 143
     done = json.loads((out / "state.json").read_text())
     steps = batch + 1 if within_step else batch
     assert (done["epoch"], done["batches"]) in (
-        divmod(steps, SCHEDULE.steps_per_epoch),
+        divmod(steps, OPTIONS.steps_per_epoch),
         # at an epoch's end: before its validation
-        (steps // SCHEDULE.steps_per_epoch - 1, SCHEDULE.steps_per_epoch),
+        (steps // OPTIONS.steps_per_epoch - 1, OPTIONS.steps_per_epoch),
     )
     _train(out, validate=lambda _: scores)
     assert (out / "metrics.csv").read_text() == (
         tmp_path / "undisturbed" / "metrics.csv"
     ).read_text()
-    name = f"state-{SCHEDULE.epochs:05d}.safetensors"
+    name = f"state-{OPTIONS.epochs:05d}.safetensors"
     assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
 
 
@@ -181,17 +179,17 @@ class Signaling(ClassesAndDistance):
 def _last_network(out: Path) -> dict[str, torch.Tensor]:
     import safetensors.torch
 
-    tensors = safetensors.torch.load_file(out / f"state-{SCHEDULE.epochs:05d}.safetensors")
+    tensors = safetensors.torch.load_file(out / f"state-{OPTIONS.epochs:05d}.safetensors")
     return {name: value for name, value in tensors.items() if not name.startswith("best.")}
 
 
 def test_best_validation_is_kept_and_patience_ends(tmp_path: Path) -> None:
     scores = iter([0.1, 0.4, 0.3, 0.2, 0.9])
-    schedule = dataclasses.replace(SCHEDULE, epochs=5, patience=2)
+    options = dataclasses.replace(OPTIONS, epochs=5, patience=2)
     best = _train(
         tmp_path / "run",
         validate=lambda _: {"pq": next(scores), "dice": 0.0, "loss": 0.0},
-        schedule=schedule,
+        options=options,
     )
     assert (best.pq, best.epoch) == (0.4, 2)
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
@@ -273,7 +271,7 @@ def test_no_gpu_is_told() -> None:
 
 
 def test_schedule_warms_up_and_decays_to_zero() -> None:
-    factors = [SCHEDULE.factor(step) for step in range(12)]
+    factors = [OPTIONS.factor(step) for step in range(12)]
     assert factors[:2] == [0.5, 1.0]
     assert factors[2:] == sorted(factors[2:], reverse=True)
     assert 0 < factors[-1] < 0.05

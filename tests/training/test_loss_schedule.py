@@ -1,5 +1,6 @@
 """A loss with a schedule: each step knows its place, also after a kill; and the last weights."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,9 @@ import torch
 
 from nucleipel.data.sample import Sample
 from nucleipel.training.distributed import build_fabric
-from nucleipel.training.fit import Schedule, fit
+from nucleipel.training.fit import FitOptions, fit
 
-SCHEDULE = Schedule(
+OPTIONS = FitOptions(
     epochs=3,
     steps_per_epoch=2,
     batch_size=2,
@@ -59,12 +60,8 @@ def _fit(out: Path, loss: Moving, validate, *, keep_last: bool = True):
         loss,
         Noise(),
         validate,
-        schedule=SCHEDULE,
-        workers=0,
+        options=dataclasses.replace(OPTIONS, start_counts=True, keep_last=keep_last),
         out=out,
-        start_counts=True,
-        keep_last=keep_last,
-        set_progress=loss.set_progress,
     )
 
 

@@ -1,5 +1,6 @@
 """A teacher's map takes its share of the targets, and is that of the running mean."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ from torch import nn
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network, to_probabilities
 from nucleipel.training.distributed import build_fabric
-from nucleipel.training.fit import Schedule, fit
+from nucleipel.training.fit import FitOptions, fit
 from nucleipel.training.mean_teacher import mixed_targets
 
-SCHEDULE = Schedule(
+OPTIONS = FitOptions(
     epochs=2, steps_per_epoch=4, batch_size=2, optimizer="adamw", learning_rate=1e-2,
     weight_decay=0, warmup_steps=1, ema_decay=0.9, clip_norm=1.0, validate_every=1, patience=9,
 )  # fmt: skip
@@ -61,10 +62,8 @@ def _fit(out: Path, *, share: float, stop_after: int | None = None) -> Listening
             raise KeyboardInterrupt
         return {"pq": 0.5}
 
-    fit(
-        fabric, build_network(SPEC), loss, Discs(), validate, schedule=SCHEDULE, workers=0,
-        out=out, teacher_share=share,
-    )  # fmt: skip
+    options = dataclasses.replace(OPTIONS, teacher_share=share)
+    fit(fabric, build_network(SPEC), loss, Discs(), validate, options=options, out=out)
     return loss
 
 

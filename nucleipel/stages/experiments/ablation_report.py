@@ -29,7 +29,7 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.pictures import write_figure
 from nucleipel.metrics.bootstrap import Interval, paired_bootstrap
 from nucleipel.stages.experiments.ablation_runs import FINETUNE, JUDGED_BY, Run
-from nucleipel.training.training_log import read_journal
+from nucleipel.training.training_log import read_training_log
 
 log = logging.getLogger(__name__)
 
@@ -232,12 +232,12 @@ def _judging(config: AblateConfig) -> str:
 
 def _saturation(out: Path, runs: list[Run], config: AblateConfig) -> list[str]:
     controls = [run for run in runs if run.arm == CONTROL and run.failure is None]
-    journals = [read_journal(run.folder / FINETUNE) for run in controls]
-    if not journals:
+    logs = [read_training_log(run.folder / FINETUNE) for run in controls]
+    if not logs:
         return ["", "## Is the base saturated?", "", "The control failed or was not run."]
     curves = [
         [(row["epoch"], row["val_dice"], row["val_pq"]) for row in journal if "val_dice" in row]
-        for journal in journals
+        for journal in logs
     ]
     write_figure(out / "saturation.png", draw_saturation(curves))
     start = next(run.numbers["dice"]["val"] for run in runs if run.arm == BASE)

@@ -23,7 +23,7 @@ from nucleipel.losses import (
 from nucleipel.model.checkpoint import Checkpoint, Description, read_checkpoint, write_checkpoint
 from nucleipel.stages.pipeline.fit_network import (
     build_augment,
-    build_schedule,
+    build_fit_options,
     claim_together,
     fit_network,
 )
@@ -73,13 +73,18 @@ def finetune_patches(
         return out
 
     rows = store.of_split("train")
-    schedule = build_schedule(config, samples_per_epoch=config.patches_per_epoch or len(rows))
+    options = build_fit_options(
+        config,
+        samples_per_epoch=config.patches_per_epoch or len(rows),
+        start_counts=True,
+        teacher_share=config.teacher_share,
+    )
     boundary_px = start.description.boundary_px
     numbers = config.instances.over(start.description.instances)
     training = TrainingPatches(
         store,
         rows,
-        count=schedule.samples,
+        count=options.samples,
         augment=build_augment(config.augment),
         boundary_px=boundary_px,
         seed=config.seed,
@@ -87,19 +92,15 @@ def finetune_patches(
         if config.sampling == "uniform"
         else ranks.on_first(lambda: _deviations(fabric, start, store, out)),
     )
-    best = fit_network(
+    kept = fit_network(
         fabric,
         start.network,
         _build_loss(config),
         training,
         ValidationPatches(store, store.of_split("val"), boundary_px=boundary_px),
-        config,
-        schedule,
+        options,
         rule=InstanceRule(**numbers),
         out=out,
-        start_counts=True,
-        keep_last=config.keep == "last",
-        teacher_share=config.teacher_share,
     )
     description = dataclasses.replace(
         start.description,
@@ -110,10 +111,10 @@ def finetune_patches(
     )
     ranks.on_first(
         lambda: output.commit(
-            checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq
+            checkpoint=write_checkpoint(out, description, kept.weights), val_pq=kept.pq
         )
     )
-    log.info("%s: %s PQ on val %.4f, after epoch %d", out, config.keep, best.pq, best.epoch)
+    log.info("%s: %s PQ on val %.4f, after epoch %d", out, config.keep, kept.pq, kept.epoch)
     return out
 
 

@@ -1,4 +1,4 @@
-"""What `train` and `finetune-patches` share: from settings to plain values, and the fit itself.
+"""Parts that `train` and `finetune-patches` share: settings as plain values, and the fit itself.
 
 Config stops here: the floors below take numbers, arrays and functions.
 """
@@ -19,7 +19,7 @@ from nucleipel.instances.rule import InstanceRule
 from nucleipel.io.records.output import Output, claim_output
 from nucleipel.losses import ClassesAndDistance
 from nucleipel.training.distributed import Ranks
-from nucleipel.training.fit import Best, Schedule, fit
+from nucleipel.training.fit import FitOptions, KeptWeights, fit
 from nucleipel.training.validation import validator
 
 
@@ -32,7 +32,7 @@ def claim_together(
     inputs: dict[str, str],
     overwrite: bool,
 ) -> Output:
-    """Take an output folder for all processes of a training: the first one claims it.
+    """Claim an output folder for all processes of a training: the first one does it.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def claim_together(
 
 
 def build_augment(config: AugmentConfig) -> Augment:
-    """How samples are varied; the scale is drawn where windows are."""
+    """The settings as `Augment`; the scale is drawn where windows are."""
     return Augment(
         rotate_degrees=config.rotate_degrees,
         intensity=config.intensity,
@@ -63,9 +63,9 @@ def build_augment(config: AugmentConfig) -> Augment:
     )
 
 
-def build_schedule(config: FitConfig, *, samples_per_epoch: int) -> Schedule:
-    """How long and how fast to train; an epoch is filled up to whole batches."""
-    return Schedule(
+def build_fit_options(config: FitConfig, *, samples_per_epoch: int, **more: Any) -> FitOptions:
+    """The settings as `FitOptions`, with `more` of them; an epoch is filled up to whole batches."""
+    return FitOptions(
         epochs=config.epochs,
         steps_per_epoch=-(-samples_per_epoch // config.batch_size),
         batch_size=config.batch_size,
@@ -77,6 +77,9 @@ def build_schedule(config: FitConfig, *, samples_per_epoch: int) -> Schedule:
         clip_norm=config.clip_norm,
         validate_every=config.validate_every,
         patience=config.patience,
+        workers=config.workers,
+        keep_last=config.keep == "last",
+        **more,
     )
 
 
@@ -86,36 +89,19 @@ def fit_network(
     loss: ClassesAndDistance,
     training: Dataset[Sample],
     validation: Dataset[Sample],
-    config: FitConfig,
-    schedule: Schedule,
+    options: FitOptions,
     *,
     rule: InstanceRule,
     out: Path,
-    start_counts: bool = False,
-    keep_last: bool = False,
-    teacher_share: float = 0.0,
-) -> Best:
-    """Fit a network to `training`, judged by the instances that it gives on `validation`."""
+) -> KeptWeights:
+    """Fit a network to `training`; `validation` scores the instances that `rule` gives."""
     validate = validator(
         validation,
-        # its curve tells something only if it stays one loss: as it is at the end of a schedule
+        # a validation loss is comparable only if it stays one loss: as at the end of a schedule
         copy.deepcopy(loss),
         device=fabric.device,
         rule=rule,
-        batch_size=config.batch_size,
-        workers=config.workers,
+        batch_size=options.batch_size,
+        workers=options.workers,
     )
-    return fit(
-        fabric,
-        network,
-        loss,
-        training,
-        validate,
-        schedule=schedule,
-        workers=config.workers,
-        out=out,
-        start_counts=start_counts,
-        keep_last=keep_last,
-        teacher_share=teacher_share,
-        set_progress=loss.set_progress,
-    )
+    return fit(fabric, network, loss, training, validate, options=options, out=out)

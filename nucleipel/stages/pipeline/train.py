@@ -25,7 +25,7 @@ from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.stages.pipeline.build_reader import build_reading
 from nucleipel.stages.pipeline.fit_network import (
     build_augment,
-    build_schedule,
+    build_fit_options,
     claim_together,
     fit_network,
 )
@@ -82,21 +82,19 @@ def train(
         return out
 
     network = start.network if start else build_network(spec)
-    schedule = build_schedule(config, samples_per_epoch=config.windows_per_epoch)
-    best = fit_network(
+    options = build_fit_options(config, samples_per_epoch=config.windows_per_epoch)
+    kept = fit_network(
         fabric,
         network,
         ClassesAndDistance(
             CrossEntropyDice(config.cross_entropy_weight, config.dice_weight),
             distance_weight=config.distance_weight,
         ),
-        _training_samples(train_rows, config, count=schedule.samples),
+        _training_samples(train_rows, config, count=options.samples),
         _validation_samples(val_rows, config),
-        config,
-        schedule,
+        options,
         rule=InstanceRule(**config.instances.model_dump()),
         out=out,
-        keep_last=config.keep == "last",
     )
     description = build_description(
         network,
@@ -111,10 +109,10 @@ def train(
     )
     ranks.on_first(
         lambda: output.commit(
-            checkpoint=write_checkpoint(out, description, best.weights), val_pq=best.pq
+            checkpoint=write_checkpoint(out, description, kept.weights), val_pq=kept.pq
         )
     )
-    log.info("%s: best PQ on val %.4f, after epoch %d", out, best.pq, best.epoch)
+    log.info("%s: best PQ on val %.4f, after epoch %d", out, kept.pq, kept.epoch)
     return out
 
 

@@ -15,7 +15,7 @@ from nucleipel.io.evaluation_report import read_table
 from nucleipel.io.stores.patches import open_patch_store
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.pipeline.tile import tile
-from nucleipel.training.training_log import read_journal
+from nucleipel.training.training_log import read_training_log
 
 CONFIG = FinetunePatchesConfig(
     device="cpu",
@@ -83,7 +83,7 @@ def test_a_killed_run_ends_with_the_same_weights(start, patches, tmp_path, monke
     import nucleipel.training.fit as fit
 
     whole = finetune_patches(start, patches, tmp_path / "whole", CONFIG)
-    out, real, epochs = tmp_path / "out", fit._run_epoch, []
+    out, real, epochs = tmp_path / "out", fit._Training.run_epoch, []
 
     def killed_later(*arguments, **named):
         if epochs:
@@ -92,7 +92,7 @@ def test_a_killed_run_ends_with_the_same_weights(start, patches, tmp_path, monke
         return real(*arguments, **named)
 
     with monkeypatch.context() as patched:
-        patched.setattr(fit, "_run_epoch", killed_later)
+        patched.setattr(fit._Training, "run_epoch", killed_later)
         with pytest.raises(KeyboardInterrupt):
             finetune_patches(start, patches, out, CONFIG)
     before = (out / "deviations.csv").stat().st_mtime_ns
@@ -100,7 +100,7 @@ def test_a_killed_run_ends_with_the_same_weights(start, patches, tmp_path, monke
     assert (out / "deviations.csv").stat().st_mtime_ns == before
     for name in ("deviations.csv", "checkpoint.safetensors"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
-    assert read_journal(out) == read_journal(whole)
+    assert read_training_log(out) == read_training_log(whole)
 
 
 def test_uniform_sampling_computes_nothing(start, patches, tmp_path) -> None:

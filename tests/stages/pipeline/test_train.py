@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nucleipel.config import TrainConfig
 from nucleipel.stages.pipeline.train import train
-from nucleipel.training.training_log import read_journal
+from nucleipel.training.training_log import read_training_log
 
 
 def test_it_goes_on_to_the_end_and_keeps_the_last_weights(tiny_set, tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_it_goes_on_to_the_end_and_keeps_the_last_weights(tiny_set, tmp_path: Pa
         }
     )  # fmt: skip
     run = train(tiny_set.manifest, tmp_path / "run", config)
-    scores = [row["val_pq"] for row in read_journal(run)]
+    scores = [row["val_pq"] for row in read_training_log(run)]
     assert min(after - before for before, after in pairwise(scores)) <= 0, "no gain: impatience"
     assert len(scores) == 5
     record = json.loads((run / "nucleipel.json").read_text())
