@@ -137,6 +137,9 @@ tissue = click.option(
     help="Skip empty glass: detect it, or take a GeoJSON or TIFF mask or a folder of them.",
 )
 
+prediction = _stack(reading, at_mpp, stained_as, tissue, device)
+"""How images are read and predicted."""
+
 
 def out(what: str) -> Callable[[Command], Command]:
     """`--out` and `--overwrite`."""

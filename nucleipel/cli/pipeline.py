@@ -1,11 +1,15 @@
 """The commands of the pipeline, from manifest to scores."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nucleipel.cli import options
+
+if TYPE_CHECKING:
+    from nucleipel.stages.cluster.dask_workers import Cluster
 
 
 @click.command()
@@ -66,16 +70,11 @@ def tile(
     config = options.load(TileConfig, values)
     run_options = options.read_run_options(values)
     cluster = options.read_cluster(values)
-    from nucleipel.stages.pipeline.tile import share_tile
+    from nucleipel.stages.pipeline.tile import share_tile as share
     from nucleipel.stages.pipeline.tile import tile as run
 
-    if cluster:
-        from nucleipel.stages.cluster.distribute import distribute
-
-        shared = share_tile(manifest, out, config, run_options, data_root=data_root)
-        click.echo(distribute(cluster, shared))
-        return
-    click.echo(run(manifest, out, config, data_root=data_root, options=run_options))
+    stage = _here_or_on(cluster, run, share)
+    click.echo(stage(manifest, out, config, data_root=data_root, options=run_options))
 
 
 @click.command("finetune-patches")
@@ -152,11 +151,7 @@ def average(checkpoints: tuple[Path, ...], out: Path, overwrite: bool) -> None:
 @options.checkpoint
 @options.out("Zarr store for the probability maps.")
 @options.settings
-@options.reading
-@options.at_mpp
-@options.stained_as
-@options.tissue
-@options.device
+@options.prediction
 @options.shard("image")
 @options.complete_anyway
 @options.cluster
@@ -172,15 +167,10 @@ def predict(checkpoint: Path, out: Path, **values: Any) -> None:
     cluster = options.read_cluster(values)
     rows = options.read_rows(values, series=config.series)
     from nucleipel.stages.pipeline.predict import predict as run
-    from nucleipel.stages.pipeline.predict import share_predict
+    from nucleipel.stages.pipeline.predict import share_predict as share
 
-    if cluster:
-        from nucleipel.stages.cluster.distribute import distribute
-
-        shared = share_predict(checkpoint, rows, out, config, run_options)
-        click.echo(distribute(cluster, shared))
-        return
-    click.echo(run(checkpoint, rows, out, config, options=run_options))
+    stage = _here_or_on(cluster, run, share)
+    click.echo(stage(checkpoint, rows, out, config, options=run_options))
 
 
 @click.command()
@@ -199,16 +189,11 @@ def stitch(predictions: Path, out: Path, **values: Any) -> None:
     config = options.load(StitchConfig, values)
     run_options = options.read_run_options(values)
     cluster = options.read_cluster(values)
-    from nucleipel.stages.pipeline.stitch import share_stitch
+    from nucleipel.stages.pipeline.stitch import share_stitch as share
     from nucleipel.stages.pipeline.stitch import stitch as run
 
-    if cluster:
-        from nucleipel.stages.cluster.distribute import distribute
-
-        shared = share_stitch(predictions, out, config, run_options)
-        click.echo(distribute(cluster, shared))
-        return
-    click.echo(run(predictions, out, config, options=run_options))
+    stage = _here_or_on(cluster, run, share)
+    click.echo(stage(predictions, out, config, options=run_options))
 
 
 @click.command()
@@ -216,11 +201,7 @@ def stitch(predictions: Path, out: Path, **values: Any) -> None:
 @options.checkpoint_or_default
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
-@options.reading
-@options.at_mpp
-@options.stained_as
-@options.tissue
-@options.device
+@options.prediction
 @options.outputs
 @options.resources
 @options.complete_anyway
@@ -237,15 +218,10 @@ def segment(checkpoint: Path, out: Path, **values: Any) -> None:
     cluster = options.read_cluster(values)
     rows = options.read_rows(values, series=config.series)
     from nucleipel.stages.pipeline.segment import segment as run
-    from nucleipel.stages.pipeline.segment import share_segment
+    from nucleipel.stages.pipeline.segment import share_segment as share
 
-    if cluster:
-        from nucleipel.stages.cluster.distribute import distribute
-
-        shared = share_segment(checkpoint, rows, out, config, run_options)
-        click.echo(distribute(cluster, shared))
-        return
-    click.echo(run(checkpoint, rows, out, config, options=run_options))
+    stage = _here_or_on(cluster, run, share)
+    click.echo(stage(checkpoint, rows, out, config, options=run_options))
 
 
 @click.command()
@@ -286,3 +262,14 @@ def evaluate(
         click.echo(f"{'':16}{'mean over images':>18}{'pooled over nuclei':>20}")
         for name, mean in part["mean_over_images"].items():
             click.echo(f"{name:16}{mean:18.4f}{part['pooled_over_nuclei'][name]:20.4f}")
+
+
+def _here_or_on(
+    cluster: "Cluster | None", run: Callable[..., Path], share: Callable[..., Any]
+) -> Callable[..., Path]:
+    """Do a stage in this process, or share it out to the workers of a cluster."""
+    if cluster is None:
+        return run
+    from nucleipel.stages.cluster.distribute import distribute
+
+    return lambda *arguments, **more: distribute(cluster, share(*arguments, **more))

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 @options.checkpoint_or_default
 @click.option("--out", type=options.PATH, help="Where outputs would go: is its disk large enough?")
 @options.settings
-@options.reading
-@options.at_mpp
-@options.stained_as
-@options.tissue
-@options.device
+@options.prediction
 @options.outputs
 @options.resources
 @click.option("--by-image", is_flag=True, help="Also print it for each image.")
