@@ -1,7 +1,7 @@
-"""The one way a file comes into being: written beside its place, synced, then renamed.
+"""The one way to write a file: under a temporary name in its folder, synced, then renamed.
 
-A process killed while it writes leaves at most a `*.partial` file; whoever
-finds the final name finds the whole content.
+A process that is killed while it writes leaves at most a `*.partial` file; a
+file with the final name has its whole content.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ def replacing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
 
     On any exception the temporary file is removed and `path` stays as it was.
     One that is not `lasting` survives a killed process, but a power cut may
-    leave it torn: who reads it must be able to tell.
+    leave it torn: its reader must be able to detect that.
     """
     temporary = path.with_name(f".{path.name}.partial")
     try:
@@ -75,7 +75,7 @@ def _seal_of(value: dict[str, Any]) -> str:
 
 
 def sync_tree(folder: Path) -> None:
-    """Bring every file below a folder to the disk, before a record says that they are there."""
+    """Bring every file below a folder to the disk, before a record lists them."""
     for path in sorted(folder.rglob("*"), reverse=True):  # files before the folders they lie in
         sync(path)
     sync(folder)

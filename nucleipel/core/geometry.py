@@ -1,11 +1,11 @@
 """Rectangles on an image: boxes, tiles, and the two ways of covering an image with them.
 
 Everything is in integer pixels of the working resolution, axes (y, x), boxes
-half-open. Two covers exist because two stages ask for different things:
+half-open. There are two covers because stages need different ones:
 
 - `core_tiles`: what **predict** needs. Cores partition the image exactly; each
   is read with a halo around it, and the grid is anchored at (0, 0), so a tile
-  is the same whatever is predicted beside it.
+  is the same whatever else is predicted.
 - `overlapping_tiles`: what **tile** and validation need. Squares of one size
   that together hold every pixel, the last one moved inwards so that it stays
   on the image.

@@ -1,11 +1,11 @@
-"""Locks between processes and hosts, which a dead holder cannot keep.
+"""Locks between processes and hosts that end with their holder.
 
 POSIX record locks (`fcntl`): the kernel drops them when their process dies, by
 SIGKILL too; they hold across the hosts of an NFS or Lustre mount; and forked
 helpers, which may outlive their parent by seconds, do not inherit them, as they
-would `flock`'s. So nothing has to guess from process ids whether a lock is
-stale. The file only tells people who holds it. One process that asks twice for
-the same lock gets it twice.
+would `flock`'s. So no process has to guess from process ids whether a lock is
+stale. The file names the holder, for people. One process may take the same lock
+twice.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""What a machine, a container or a job has to give: memory, cores, free disk."""
+"""Memory, cores and free disk of this machine, container or job."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""What goes from measuring nuclei to writing them: some rows of the table, with their outlines."""
+"""Rows of the table of nuclei with their outlines, from measuring to writing them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class NucleusRows:
 
 
 Write = Callable[[NucleusRows], None]
-"""Writes some nuclei more into a file that is open."""
+"""Writes further nuclei into a file that is open."""
 
 
 def closed_xy(ring: Ring) -> npt.NDArray[np.float64]:

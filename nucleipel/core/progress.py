@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], what: str, *, total: int | None = None, done: int = 0) -> "tqdm[T]":
-    """Iterate over `items` behind a bar labeled `what`; `done` of `total` lie behind already."""
+    """Iterate over `items` with a progress bar labeled `what`; `done` of `total` are done."""
     quiet = not logging.getLogger("nucleipel").isEnabledFor(logging.INFO)
     hidden = quiet or not sys.stdout.isatty()
     return tqdm(

@@ -1,7 +1,7 @@
 """Resampling of any region to any pixel size, exact to the bit.
 
 An output pixel is a weighted mean of input pixels. Its weights depend on its
-own index and on the image's length alone, never on the region asked for, and
+own index and on the image's length alone, never on the region that is read, and
 they are integers: sums of integers have no rounding that the order of
 addition could change. So a window read alone equals the same window of the
 whole resampled image, on any machine.
@@ -43,7 +43,7 @@ class Taps:
 
 
 def taps(start: int, stop: int, *, ratio: float, length: int) -> Taps:
-    """How outputs `start..stop-1` come from `length` input pixels, `ratio` of them an output.
+    """Weights of the `length` input pixels in outputs `start..stop-1`, `ratio` inputs an output.
 
     >>> taps(0, 2, ratio=1.5, length=3).weights.tolist()
     [[43691, 21845], [21845, 43691]]
@@ -86,7 +86,7 @@ def resample(pixels: npt.NDArray[np.generic], rows: Taps, columns: Taps) -> npt.
 
 
 def centers(start: int, stop: int, *, ratio: float, length: int) -> npt.NDArray[np.int64]:
-    """The input pixel under the center of each output pixel: what ids are read at.
+    """The input pixel under the center of each output pixel, where ids are read.
 
     >>> centers(0, 3, ratio=2.0, length=6).tolist()
     [1, 3, 5]

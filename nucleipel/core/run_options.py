@@ -7,7 +7,7 @@ from nucleipel.core.shard import WHOLE, Shard
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run does with its output folder, and which part of the work is its own.
+    """Options for the output folder of a run and for its part of the work.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Intermediate results of long work: in memory, or in a folder where a killed run left them."""
+"""Intermediate results of long work, in memory or in a folder that outlives a killed run."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ IDENTITY = "identity.json"
 
 
 class Scratch:
-    """Named sets of arrays, each there whole or not at all.
+    """Named sets of arrays, each complete or absent.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Being asked to stop: SIGTERM, SIGINT and SIGUSR1 end a command cleanly, between two steps.
+"""Stop on signals: SIGTERM, SIGINT and SIGUSR1 end a command cleanly, between two steps.
 
 A scheduler warns before it kills. Inside `step()` the first such signal waits
 until the step is done; anywhere else it raises `Stopped` at once. A step that
-takes longer than `PATIENCE_SECONDS` is given up: its work is done again later,
-and the process is gone before a scheduler loses its patience (Slurm: 30 s).
+takes longer than `PATIENCE_SECONDS` is broken off: its work is done again later,
+and the process ends before a scheduler kills it (Slurm: after 30 s).
 A second signal ends the process on the spot; those within a second of the first
 are one request, since batch systems signal a shell and its children alike.
 Neither is needed for a right result: whatever is on disk survives SIGKILL too.
@@ -28,7 +28,7 @@ REQUEUE = 75
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody asked this process to stop; no `except Exception` swallows it."""
+    """A signal stops this process; `except Exception` does not catch it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -40,8 +40,8 @@ class Stopped(KeyboardInterrupt):
         return _exit_code(self.signal)
 
 
-class _Asked:
-    """What the handler knows; one process, one of it."""
+class _Request:
+    """The signal that this process received, when, and whether a step is running."""
 
     number: int | None = None
     at = 0.0
@@ -49,16 +49,16 @@ class _Asked:
 
 
 def listen() -> None:
-    """Handle the signals from now on; called by the main thread of a process."""
+    """Handle the signals from now on; to be called by the main thread."""
     for number in SIGNALS:
         signal.signal(number, _on_signal)
     signal.signal(signal.SIGALRM, _on_alarm)
-    _Asked.number, _Asked.in_step = None, False
+    _Request.number, _Request.in_step = None, False
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Handle the signals in here. Only in the main thread; elsewhere it changes nothing."""
+    """Handle the signals within a block of the main thread; other threads are not changed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -67,34 +67,34 @@ def listening() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if stop := _stop_behind(error):
+        if stop := _stop_that_caused(error):
             raise stop from error
         raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _Asked.number, _Asked.in_step = None, False
+        _Request.number, _Request.in_step = None, False
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def step() -> Iterator[None]:
-    """Work that is worth finishing: a first signal raises `Stopped` at its end."""
-    if _Asked.in_step or threading.current_thread() is not threading.main_thread():
+    """Finish a block: a first signal raises `Stopped` at its end."""
+    if _Request.in_step or threading.current_thread() is not threading.main_thread():
         yield  # a step within a step ends with the outer one
         return
-    _Asked.in_step = True
+    _Request.in_step = True
     try:
         yield
     finally:
-        _Asked.in_step = False
-        if _Asked.number is not None:
+        _Request.in_step = False
+        if _Request.number is not None:
             signal.setitimer(signal.ITIMER_REAL, 0)
-    stop_if_asked()
+    stop_if_requested()
 
 
 def in_steps(items: Iterable[T]) -> Iterator[T]:
-    """The items; making each, and all that is done with it, is one step."""
+    """Iterate in steps: making an item and using it are one step."""
     source = iter(items)
     while True:
         with step():
@@ -106,27 +106,27 @@ def in_steps(items: Iterable[T]) -> Iterator[T]:
 
 
 def begun(items: Iterable[T]) -> Iterator[T]:
-    """An iterator over the items, begun in one step: what starts processes ends up with all.
+    """Start an iterator within one step, so that it starts all of its processes or none.
 
-    A DataLoader that is interrupted there complains on stderr when it goes.
+    A DataLoader that is interrupted there complains on stderr when it ends.
     """
     with step():
         return iter(items)
 
 
-def stop_if_asked() -> None:
+def stop_if_requested() -> None:
     """Raise `Stopped` if a signal came during a step."""
-    if _Asked.number is not None and threading.current_thread() is threading.main_thread():
-        raise Stopped(_Asked.number)
+    if _Request.number is not None and threading.current_thread() is threading.main_thread():
+        raise Stopped(_Request.number)
 
 
-def asked() -> int | None:
-    """The signal that came, if one did."""
-    return _Asked.number
+def requested_signal() -> int | None:
+    """Return the signal that was received, if any."""
+    return _Request.number
 
 
 def ignore_in_worker(_: int = 0) -> None:
-    """Leave the signals to the parent: those sent to a whole group would kill its helpers first.
+    """Leave the signals to the parent: those to a whole group would kill its workers first.
 
     Takes a worker's number, as a DataLoader gives it.
     """
@@ -135,27 +135,27 @@ def ignore_in_worker(_: int = 0) -> None:
 
 
 def _on_signal(number: int, _: FrameType | None) -> None:
-    if _Asked.number is not None:
-        if time.monotonic() - _Asked.at > ONE_REQUEST_SECONDS:
+    if _Request.number is not None:
+        if time.monotonic() - _Request.at > ONE_REQUEST_SECONDS:
             os._exit(_exit_code(number))
         return
-    _Asked.number, _Asked.at = number, time.monotonic()
-    if not _Asked.in_step:
+    _Request.number, _Request.at = number, time.monotonic()
+    if not _Request.in_step:
         raise Stopped(number)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
 
 
-def _stop_behind(error: BaseException) -> Stopped | None:
-    """The stop that an error came from: one inside a lock's wait fails the lock's own clean-up."""
-    behind: BaseException | None = error
-    while behind is not None and not isinstance(behind, Stopped):
-        behind = behind.__cause__ or behind.__context__
-    return behind
+def _stop_that_caused(error: BaseException) -> Stopped | None:
+    """Find the stop that caused an error: inside a lock's wait it fails the lock's clean-up."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Stopped):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _on_alarm(*_: object) -> None:
-    if _Asked.in_step and _Asked.number is not None:
-        raise Stopped(_Asked.number)
+    if _Request.in_step and _Request.number is not None:
+        raise Stopped(_Request.number)
 
 
 def _exit_code(number: int) -> int:

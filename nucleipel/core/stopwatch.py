@@ -1,9 +1,9 @@
-"""Where the time of a run went: seconds of named phases, that may lie in several threads.
+"""Seconds that a run spends in its phases, in all threads.
 
 `read`: pixels of images are read and normalized. `predict`: the network is at
-work. `stitch`: nuclei are found and measured. `write`: results are compressed
-and brought to the disk. Phases of different threads overlap, and those of a
-process beside this one, so that their sum may exceed the seconds of the clock.
+work. `stitch`: nuclei are segmented and measured. `write`: results are compressed
+and written to the disk. Phases of different threads overlap, and those of a
+second process, so that their sum may exceed the wall time.
 """
 
 import logging
@@ -26,14 +26,14 @@ class Stopwatch:
         self._started = time.perf_counter()
         self._seconds: dict[Phase, float] = {}
         self._areas: dict[str, tuple[int, float | None]] = {}
-        self._beside = 0.0
+        self._second_process = 0.0
         self._network: tuple[float, float] | None = None
         self._lock = threading.Lock()
         self._thread = threading.local()
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
-        """Count what happens in here, also if it fails, to a phase."""
+        """Count the time of a block, also if it fails, to a phase."""
         outer = getattr(self._thread, "inner_seconds", 0.0)
         self._thread.inner_seconds = 0.0
         start = time.perf_counter()
@@ -51,7 +51,7 @@ class Stopwatch:
                     self._network = first, end
 
     def making(self, name: Phase, items: Iterable[T]) -> Iterator[T]:
-        """The items; making each counts to a phase, what is done with it does not."""
+        """Iterate; the time that making each item takes counts to a phase, its use does not."""
         source = iter(items)
         while True:
             with self.phase(name):
@@ -62,7 +62,7 @@ class Stopwatch:
             yield item
 
     def note_image(self, image_id: str, *, pixels: int, mpp: float | None) -> None:
-        """Tell how many pixels of an image, `mpp` um wide, were worked on; the most told counts."""
+        """Count the pixels, `mpp` um wide, of an image; of several counts the largest holds."""
         with self._lock:
             known = self._areas.get(image_id, (0, mpp))[0]
             self._areas[image_id] = max(known, pixels), mpp
@@ -72,41 +72,41 @@ class Stopwatch:
         areas = {name: {"pixels": area[0], "mpp": area[1]} for name, area in self._areas.items()}
         return {"seconds": self.seconds, "images": areas}
 
-    def add(self, told: Mapping[str, Any]) -> None:
-        """Count what another process did beside this one: `to_json` of its clock."""
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Add the phases of a second process, from `to_json` of its clock."""
         with self._lock:
-            for name, seconds in told["seconds"].items():
+            for name, seconds in other["seconds"].items():
                 self._seconds[name] = self._seconds.get(name, 0.0) + seconds
-                self._beside += seconds
-        for image_id, area in told["images"].items():
+                self._second_process += seconds
+        for image_id, area in other["images"].items():
             self.note_image(image_id, **area)
 
     @property
     def elapsed(self) -> float:
-        """Seconds of the clock since it was made."""
+        """Seconds of wall time since the start."""
         return time.perf_counter() - self._started
 
     @property
     def seconds(self) -> dict[Phase, float]:
-        """Seconds of each phase that there was, in the order of `PHASES`."""
+        """Seconds of each phase that occurred, in the order of `PHASES`."""
         return {name: self._seconds[name] for name in PHASES if name in self._seconds}
 
     @property
     def mpx(self) -> float:
-        """Megapixels that were worked on."""
+        """Megapixels of all images."""
         return sum(pixels for pixels, _ in self._areas.values()) / 1e6
 
     @property
     def mm2(self) -> float | None:
-        """The same as an area; None where the mpp of an image is not known."""
+        """Area of all images; None if the mpp of one is not known."""
         if any(mpp is None for _, mpp in self._areas.values()):
             return None
         return sum(pixels * (mpp or 0) ** 2 for pixels, mpp in self._areas.values()) / 1e6
 
     @property
-    def beside(self) -> float:
-        """Seconds of all phases that were another process'."""
-        return self._beside
+    def second_process_seconds(self) -> float:
+        """Seconds of all phases of a second process."""
+        return self._second_process
 
     @property
     def network_seconds(self) -> float:
@@ -121,18 +121,18 @@ class Stopwatch:
         return max(0.0, 1 - self._seconds["predict"] / self.network_seconds)
 
     def describe(self) -> str:
-        """All of it in one line, as of now."""
+        """Describe the run until now in one line."""
         elapsed = self.elapsed
         split = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
-        told = f"{split} in {elapsed:.1f} s"
-        if self.beside:
-            told += f", {self.beside:.1f} s of them in a second process"
+        text = f"{split} in {elapsed:.1f} s"
+        if self.second_process_seconds:
+            text += f", {self.second_process_seconds:.1f} s of them in a second process"
         if "predict" in self._seconds:
-            told += f"; network idle {100 * self.idle_share:.0f} % of {self.network_seconds:.1f} s"
-        told += f"; {self.mpx:.3g} Mpx, {self.mpx / elapsed:.3g} Mpx/s"
-        return told if self.mm2 is None else f"{told}, {self.mm2 / elapsed:.3g} mm2/s"
+            text += f"; network idle {100 * self.idle_share:.0f} % of {self.network_seconds:.1f} s"
+        text += f"; {self.mpx:.3g} Mpx, {self.mpx / elapsed:.3g} Mpx/s"
+        return text if self.mm2 is None else f"{text}, {self.mm2 / elapsed:.3g} mm2/s"
 
-    def tell(self, log: logging.Logger) -> None:
-        """Tell it, unless nothing was done."""
+    def log_summary(self, log: logging.Logger) -> None:
+        """Log the line of `describe`, unless no image was worked on."""
         if self._areas:
             log.info(self.describe())

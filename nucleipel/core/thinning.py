@@ -1,4 +1,4 @@
-"""Some of many items, evenly."""
+"""Choose some of many items, at even distances."""
 
 from collections.abc import Sequence
 from typing import TypeVar

@@ -1,8 +1,8 @@
-"""Threads that work ahead of the main one, and behind it, in order and never far.
+"""Threads that work ahead of the main one or after it, in order, at a bounded distance.
 
-What waits is bounded, so memory is too. An error of a thread is raised where
-its result is waited for. When the work ends, by an error or a stop too, no
-thread is left running.
+So memory is bounded too. An error of a thread is raised where its result is
+waited for. No thread keeps running when the work ends, also after an error or a
+stop.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 @contextmanager
 def threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Some threads; what they have not begun when an exception leaves the block is dropped."""
+    """Run some threads; after an exception, work that they have not begun is dropped."""
     with ThreadPoolExecutor(count) as pool:
         try:
             yield pool
@@ -30,7 +30,7 @@ def threads(count: int) -> Iterator[ThreadPoolExecutor]:
 def in_order(
     pool: Executor, function: Callable[[T], R], items: Iterable[T], *, ahead: int
 ) -> Iterator[R]:
-    """What `function` gives for each item, in order; at most `ahead` are made before their turn."""
+    """Apply `function` to each item, in order; at most `ahead` results are made in advance."""
     waiting: deque[Future[R]] = deque()
     queue = iter(items)
     waiting.extend(pool.submit(function, item) for item in islice(queue, ahead))
@@ -41,21 +41,21 @@ def in_order(
 
 
 @contextmanager
-def behind(function: Callable[[T], Any]) -> Iterator[Callable[[T], None]]:
-    """A function that has a thread do `function` with an item, in order, while the caller goes on.
+def in_background(function: Callable[[T], Any]) -> Iterator[Callable[[T], None]]:
+    """Give a function that applies `function` to an item in a thread, while the caller goes on.
 
-    It waits until the item before is done. All that was given is done when the
-    block ends, whatever ended it.
+    It first waits for the item before. All items are done when the block ends,
+    also after an error.
     """
     with ThreadPoolExecutor(1) as pool:
         last: Future[Any] | None = None
 
-        def give(item: T) -> None:
+        def submit(item: T) -> None:
             nonlocal last
             before, last = last, pool.submit(function, item)
             if before is not None:
                 before.result()
 
-        yield give
+        yield submit
         if last is not None:
             last.result()

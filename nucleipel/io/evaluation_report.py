@@ -1,4 +1,4 @@
-"""The evaluation report: JSON for machines, and a CSV with one row an image beside it."""
+"""The evaluation report: JSON, and a CSV of the same name with one row an image."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def write_report(
     *,
     overwrite: bool,
 ) -> None:
-    """Write `path` (JSON) and the CSV beside it.
+    """Write `path` (JSON) and the CSV of the same name.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def write_report(
 
 
 def read_report(path: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """A report and the rows of the CSV beside it, as `write_report` wrote them.
+    """Read a report and the rows of its CSV, as `write_report` wrote them.
 
     Raises
     ------
@@ -47,8 +47,8 @@ def read_report(path: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
 
 def _require_same(path: Path, report: dict[str, Any]) -> None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["comparison"]
+        comparison = json.loads(path.read_text(encoding="utf-8"))["comparison"]
     except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found != report["comparison"]:
+        comparison = None
+    if comparison != report["comparison"]:
         raise OutputError(f"{path}: holds another report; choose another --out or pass --overwrite")

@@ -1,4 +1,4 @@
-"""Files for other programs: written whole, never over another one unless asked."""
+"""Files for other programs: written whole, and over another one with `overwrite` only."""
 
 import zipfile
 from collections.abc import Mapping

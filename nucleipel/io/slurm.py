@@ -1,4 +1,4 @@
-"""Handing scripts to Slurm."""
+"""Submit scripts to Slurm, and cancel jobs."""
 
 import subprocess
 from collections.abc import Sequence
@@ -34,6 +34,6 @@ def _run(command: list[str]) -> str:
             " scripts with --dry-run"
         ) from error
     if done.returncode:
-        told = " ".join((done.stderr or done.stdout).split())
-        raise SubmitError(f"{' '.join(command)}: {told}")
+        message = " ".join((done.stderr or done.stdout).split())
+        raise SubmitError(f"{' '.join(command)}: {message}")
     return done.stdout

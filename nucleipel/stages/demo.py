@@ -1,4 +1,4 @@
-"""Every stage on a slide that is made for it: the shortest way to see nucleipel work."""
+"""Run every stage on a generated slide: the shortest way to see nucleipel work."""
 
 import logging
 from pathlib import Path
@@ -67,7 +67,7 @@ def demo(out: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
 
 
 def _make_slide(folder: Path, config: DemoConfig) -> Path:
-    """One generated slide in three files, left to right, and their manifest."""
+    """Generate a slide in three files, left to right, and their manifest."""
     manifest = folder / "manifest.csv"
     if manifest.is_file():
         return manifest

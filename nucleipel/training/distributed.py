@@ -25,7 +25,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from nucleipel.core.stopping import Stopped, asked, step
+from nucleipel.core.stopping import Stopped, requested_signal, step
 from nucleipel.errors import NucleipelError, TrainingError
 from nucleipel.model.device import uses_gpu
 
@@ -148,14 +148,14 @@ class Ranks:
             with step():
                 yield
         except RuntimeError as error:  # another one is gone already
-            if number := asked():
+            if number := requested_signal():
                 raise Stopped(number) from error
             raise
 
     def stop_together(self) -> None:
         """Raise `Stopped` in all processes if one of them was asked to stop."""
         if self.count > 1:
-            number = torch.tensor(asked() or 0, device=self._fabric.device)
+            number = torch.tensor(requested_signal() or 0, device=self._fabric.device)
             if found := int(self._all(number, "max")):
                 raise Stopped(found)
 

@@ -90,14 +90,14 @@ def test_what_is_told(hands: Hands, caplog: pytest.LogCaptureFixture) -> None:
         with clock.phase("write"):
             hands.now += 2
     caplog.set_level(logging.INFO)
-    clock.tell(logging.getLogger("told"))
+    clock.log_summary(logging.getLogger("told"))
     assert not caplog.messages, "no image was worked on"
     clock.note_image("a", pixels=3_000_000, mpp=0.5)
     clock.note_image("b", pixels=10_000_000, mpp=0.25)
     clock.note_image("b", pixels=5_000_000, mpp=0.25)  # by a second stage: it is the same image
-    clock.tell(logging.getLogger("told"))
+    clock.log_summary(logging.getLogger("told"))
     clock.note_image("c", pixels=3_000_000, mpp=None)
-    clock.tell(logging.getLogger("told"))
+    clock.log_summary(logging.getLogger("told"))
     assert caplog.messages == [
         "predict 6.0 s, write 4.0 s in 11.0 s; network idle 25 % of 8.0 s;"
         " 13 Mpx, 1.18 Mpx/s, 0.125 mm2/s",

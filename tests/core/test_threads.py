@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from nucleipel.core.threads import behind, in_order, threads
+from nucleipel.core.threads import in_background, in_order, threads
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -53,7 +53,7 @@ def test_the_caller_waits_for_the_item_before() -> None:
             open_door.wait(60)
         done.append(item)
 
-    with behind(work) as give:
+    with in_background(work) as give:
         give(0)
         assert done == [], "the caller went on"
         threading.Timer(0.05, open_door.set).start()
@@ -73,7 +73,7 @@ def test_all_that_was_given_is_done_when_the_caller_is_stopped(stop: type[BaseEx
         open_door.wait(60)
         done.append(item)
 
-    with pytest.raises(stop), behind(work) as give:
+    with pytest.raises(stop), in_background(work) as give:
         give(0)
         open_door.set()
         give(1)
@@ -88,7 +88,7 @@ def test_its_error_is_the_callers(last: int) -> None:
             raise OSError("disk full")
 
     given = []
-    with pytest.raises(OSError, match="disk full"), behind(work) as give:
+    with pytest.raises(OSError, match="disk full"), in_background(work) as give:
         for item in range(last + 1):
             given.append(item)
             give(item)

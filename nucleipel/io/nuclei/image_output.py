@@ -4,9 +4,9 @@
     OUT/<id>/instances.zarr      the same as OME-Zarr labels
     OUT/<id>/nuclei.parquet      one row a nucleus, with its outline
     OUT/<id>/nuclei.geojson      the same as QuPath's detections, plain or gzipped
-    OUT/<id>/nuclei.csv          the same without outlines, when asked for
+    OUT/<id>/nuclei.csv          the same without outlines, if wanted
     OUT/<id>/overlay.png         contours on the image
-    OUT/<id>/report.html         all that can be told of the image, on one page
+    OUT/<id>/report.html         the report of the image, on one page
     OUT/<id>/certificate.json    what the nuclei were made of, and that no seam shaped them
 
 The folder appears with all files in it, or not at all. Nothing here holds a
@@ -46,12 +46,12 @@ BIGTIFF_FROM_BYTES = 2**31
 
 
 def is_written(out: Path, image_id: str) -> bool:
-    """Whether the nuclei of an image lie in `out`, whole."""
+    """Whether the nuclei of an image are in `out`, complete."""
     return (out / image_id).is_dir()
 
 
 def work_folder(out: Path, image_id: str) -> Path:
-    """Where the intermediate results of an image lie."""
+    """The folder of the intermediate results of an image."""
     return out / WORK / image_id
 
 
@@ -88,8 +88,8 @@ def write_instances(
     `instance_map` (H, W) uint32, NumPy, zarr or what is indexed like them, is
     read by parts; `frame` is its own. `nuclei` come in order of ids, some rows at
     a time. `overlay` is (h, w, 3) uint8, `certificate` plain JSON types.
-    `build_report` gives the HTML page, and is asked once all `nuclei` are written.
-    Returns how many nuclei there are.
+    `build_report` gives the HTML page; it is called after all `nuclei` are written.
+    Returns the number of nuclei.
     """
     work = work_folder(out, image_id)
     partial = out / f".{image_id}.partial"

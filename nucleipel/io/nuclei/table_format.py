@@ -1,4 +1,4 @@
-"""What a format for the nuclei of one image consists of."""
+"""Formats for the nuclei of one image: a file name, and a function that opens the file."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from nucleipel.core.nucleus_rows import Write
 
 @dataclass(frozen=True)
 class TableHeader:
-    """What a table knows before its first row.
+    """The head of a table, known before its first row.
 
     Parameters
     ----------

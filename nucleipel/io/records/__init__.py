@@ -1,1 +1,1 @@
-"""Who owns an output folder, what counts as finished, and the checksums that prove it."""
+"""Ownership of output folders, what counts as finished, and the checksums that prove it."""

@@ -1,7 +1,7 @@
 """Hashes of what a stage wrote, in the format of `sha256sum`: `sha256sum -c SHA256SUMS` checks it.
 
-While a stage works it notes each finished file in a journal, `.written`: what
-stands there is on the disk and is not made again. Processes that share a folder
+While a stage works it notes each finished file in a journal, `.written`: a file
+in it is on the disk and is not made again. Processes that share a folder
 have a journal each, `.written-2-of-5` say. At the end all files are listed in
 `SHA256SUMS`, sorted, and the record holds the hash of that list.
 """
@@ -33,8 +33,8 @@ def format_sums(sums: Mapping[str, str]) -> str:
 def parse_sums(text: str) -> dict[str, str]:
     """Hashes by name; lines that are cut off or no such lines are left out."""
     lines = text.split("\n")[:-1]  # what follows the last newline was not written to its end
-    found = (_LINE.fullmatch(line) for line in lines)
-    return {match[2]: match[1] for match in found if match}
+    matches = (_LINE.fullmatch(line) for line in lines)
+    return {match[2]: match[1] for match in matches if match}
 
 
 def read_sums(path: Path) -> dict[str, str]:
@@ -46,7 +46,7 @@ def read_sums(path: Path) -> dict[str, str]:
 
 
 def count_present(folder: Path, sums: Mapping[str, str], below: str) -> int:
-    """How many of the files that are listed below a folder are there; strangers do not count."""
+    """Count the listed files below a folder that are there; other files do not count."""
     return sum((folder / name).is_file() for name in sums if name.startswith(f"{below}/"))
 
 
@@ -88,7 +88,7 @@ class Written:
 
 
 def require_whole(folder: Path, name: str, sums: Mapping[str, str], *, again: str) -> None:
-    """Refuse a file that is not what was written; for small files that nothing else protects.
+    """Refuse a file that is not what was written, where its format has no checksums.
 
     Raises
     ------

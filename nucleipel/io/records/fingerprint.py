@@ -1,4 +1,4 @@
-"""What a file holds, as a short hash: resume and identity go by content, never by times."""
+"""Short hashes of what files hold: resume and identity go by content, never by times."""
 
 import hashlib
 import os
@@ -11,13 +11,14 @@ MIRAX_SUFFIX = ".mrxs"
 
 
 def fingerprint(path: Path) -> str:
-    """sha256 of a file; of one over 64 MiB, of its size and 64 evenly spaced MiB.
+    """Hash a file or a folder with sha256, large ones by samples.
 
-    Of a folder (an OME-Zarr image, a data set): of the names and sizes of all
-    files in it, and of the content of each as above, or of 64 evenly spaced
-    ones when all together are over 64 MiB. Of a MIRAX slide: of the .mrxs file
-    and of the folder beside it, which holds the pixels. The sample tells two slides apart
-    in a second; it would not notice one flipped bit between the samples.
+    A file over 64 MiB counts by its size and 64 evenly spaced MiB. A folder (an
+    OME-Zarr image, a data set) counts by the names and sizes of all files in it
+    and by the content of each, or of 64 evenly spaced ones if all together are
+    over 64 MiB. A MIRAX slide counts by the .mrxs file and by its folder, which
+    holds the pixels. The samples distinguish slides within a second; they do not
+    notice one flipped bit between them.
     """
     if path.is_dir():
         return _folder_fingerprint(path)

@@ -1,4 +1,4 @@
-"""Who owns an output folder, and when it counts.
+"""Ownership of an output folder, and when it counts as finished.
 
 Each stage that writes a folder first puts `nucleipel.json` into it: the stage,
 the resolved config and the hashes of the inputs, with `"complete": false`.
@@ -35,9 +35,9 @@ from nucleipel.io.records.checksums import JOURNAL, SUMS, digest_of, format_sums
 
 RECORD, COPY, CONFIG = "nucleipel.json", ".nucleipel.json", "config.yaml"
 NO_RESULTS = ("state.json", "state-*.safetensors", "tensorboard")
-"""Files of a training that its result does not consist of: where it stood, and when."""
+"""Files of a training that are no part of its result: its state and its log."""
 CLAIM_SECONDS = 60.0
-"""Tasks of an array that start at once wait so long for the first of them to write the record."""
+"""Time that tasks of an array which start together wait for the first to write the record."""
 
 
 class Output:
@@ -50,7 +50,7 @@ class Output:
 
     @property
     def complete(self) -> bool:
-        """Whether an earlier run of the same command finished here, with nothing left out."""
+        """Whether an earlier run of the same command finished here, without missing images."""
         return bool(self.record["complete"]) and not self.record.get("missing")
 
     def release(self) -> None:
@@ -169,20 +169,20 @@ def claim_output(
     """
     wanted = {"stage": stage, "version": __version__, "config": config, "inputs": inputs}
     wanted = json.loads(json.dumps(wanted))
-    found = _require_same(folder, wanted, overwrite=overwrite)
-    if found is not None and found["complete"] and not found.get("missing"):
-        return Output(folder, found)
+    record = _require_same(folder, wanted, overwrite=overwrite)
+    if record is not None and record["complete"] and not record.get("missing"):
+        return Output(folder, record)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Lock(folder / f"{PREFIX}-claim", wait_seconds=CLAIM_SECONDS):
             name = PREFIX if shard.closes else f"{PREFIX}-{shard.number}-of-{shard.count}"
             lock = Lock(folder / name)
-            found = _require_same(folder, wanted, overwrite=overwrite)
-            if found is None:
-                found = {**wanted, "complete": False, "plan": plan or {}}
-                _start_anew(folder, found, own=name)
-            elif found["complete"] and found.get("missing"):
-                _reopen(folder, found)
+            record = _require_same(folder, wanted, overwrite=overwrite)
+            if record is None:
+                record = {**wanted, "complete": False, "plan": plan or {}}
+                _start_anew(folder, record, own=name)
+            elif record["complete"] and record.get("missing"):
+                _reopen(folder, record)
             if not (folder / CONFIG).is_file():
                 config_text = yaml.safe_dump(wanted["config"], sort_keys=False)
                 write_text(folder / CONFIG, config_text)
@@ -192,7 +192,7 @@ def claim_output(
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    return Output(folder, found, lock)
+    return Output(folder, record, lock)
 
 
 @contextmanager
@@ -266,7 +266,7 @@ def _reopen(folder: Path, record: dict[str, Any]) -> None:
 
 
 def restore_journals(folder: Path, stage: str, sums: dict[str, str]) -> None:
-    """Note in a stage's journals what need not be made again."""
+    """Note in a stage's journals the files that need not be made again."""
     journals: dict[str, dict[str, str]] = {}
     for name, digest in sums.items():
         top, _, below = name.partition("/")
@@ -329,7 +329,7 @@ def identity(record: dict[str, Any]) -> str:
 
 
 def made_by(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What made an output, without what is noted when it ends."""
+    """The stage, version, config and inputs of an output, without what is noted at its end."""
     return {key: record[key] for key in ("stage", "version", "config", "inputs")}
 
 

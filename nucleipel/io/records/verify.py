@@ -1,7 +1,7 @@
-"""Whether outputs are still what was written, by hash; and taking out what is not.
+"""Compare outputs with the hashes of what was written, and remove what is broken.
 
 A repaired output is unfinished again and lacks what was broken: the same
-command makes that, and nothing else, anew.
+command makes that again, and nothing else.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ WHOLE_FOLDERS = ("stitch", "segment")
 
 @dataclass
 class Findings:
-    """What became of one output: `broken` tells what is wrong with a file, by its name."""
+    """Files of one output: `broken` ones with their faults, `good` ones with their hashes."""
 
     folder: Path
     record: dict[str, Any]
@@ -41,7 +41,7 @@ class Findings:
 
     @property
     def complete(self) -> bool:
-        """Whether the stage had finished."""
+        """Whether the stage finished."""
         return bool(self.record["complete"])
 
     @property
@@ -58,35 +58,35 @@ def find_outputs(path: Path) -> list[Path]:
     StoreError
         If there is none.
     """
-    found = {file.parent for name in (RECORD, COPY) for file in path.rglob(name)}
-    if not found:
+    folders = {file.parent for name in (RECORD, COPY) for file in path.rglob(name)}
+    if not folders:
         raise StoreError(f"{path}: no output of nucleipel is there; check the path")
-    return sorted(found)
+    return sorted(folders)
 
 
 def inspect_output(folder: Path) -> Findings:
-    """Hash again whatever an output's record, list or journals say was written.
+    """Compare all files that an output's record, list or journals name with their hashes.
 
     Raises
     ------
     StoreError
         If the record and its copy are both unreadable.
     """
-    found = _read_records(folder)
-    expected = _expected(found)
+    findings = _read_records(folder)
+    expected = _expected(findings)
     for name, digest in track(expected.items(), f"verifying {folder.name}"):
         if not (folder / name).is_file():
-            found.broken[name] = MISSING
+            findings.broken[name] = MISSING
         elif (was := digest_of(folder / name)) != digest:
-            found.broken[name] = ALTERED if digest else UNVOUCHED
+            findings.broken[name] = ALTERED if digest else UNVOUCHED
         else:
-            found.good[name] = was
-    if found.complete:
-        found.unlisted = [name for name in result_files(folder) if name not in expected]
-    return found
+            findings.good[name] = was
+    if findings.complete:
+        findings.unlisted = [name for name in result_files(folder) if name not in expected]
+    return findings
 
 
-def repair_output(found: Findings) -> None:
+def repair_output(findings: Findings) -> None:
     """Restore a broken record or list; remove broken results, and let the stage run again.
 
     Raises
@@ -95,27 +95,27 @@ def repair_output(found: Findings) -> None:
         If a process is at work on the output.
     """
     try:
-        with Lock(found.folder / PREFIX):
-            _repair(found)
+        with Lock(findings.folder / PREFIX):
+            _repair(findings)
     except HeldError as error:
-        raise StoreError(f"{found.folder}: {error} is at work on it; wait for it") from error
+        raise StoreError(f"{findings.folder}: {error} is at work on it; wait for it") from error
 
 
-def _repair(found: Findings) -> None:
-    folder, record = found.folder, found.record
-    if found.broken_results:
-        _remove(found)
+def _repair(findings: Findings) -> None:
+    folder, record = findings.folder, findings.record
+    if findings.broken_results:
+        _remove(findings)
         for journal in journals_of(folder):
             journal.unlink()
-        restore_journals(folder, record["stage"], found.good)
+        restore_journals(folder, record["stage"], findings.good)
         record = {**record, "complete": False}
     for name in (COPY, RECORD):
-        if found.broken_results or name in found.broken:
+        if findings.broken_results or name in findings.broken:
             write_sealed_json(folder / name, record)
-    if found.broken_results:
+    if findings.broken_results:
         (folder / SUMS).unlink(missing_ok=True)
-    elif SUMS in found.broken:
-        write_text(folder / SUMS, format_sums(found.good))
+    elif SUMS in findings.broken:
+        write_text(folder / SUMS, format_sums(findings.good))
 
 
 def _read_records(folder: Path) -> Findings:
@@ -138,33 +138,33 @@ def _read_records(folder: Path) -> Findings:
     return Findings(folder, record, broken=faults)
 
 
-def _expected(found: Findings) -> dict[str, str]:
-    """Hashes by name; an empty one where nothing trustworthy tells it."""
-    folder = found.folder
-    if not found.complete:
+def _expected(findings: Findings) -> dict[str, str]:
+    """Hashes by name; an empty one where no trustworthy list has it."""
+    folder = findings.folder
+    if not findings.complete:
         return read_journals(folder)
     listed = read_sums(folder / SUMS)
-    if _is_list_of(found, listed, folder / SUMS):
+    if _is_list_of(findings, listed, folder / SUMS):
         return listed
-    found.broken[SUMS] = ALTERED if (folder / SUMS).is_file() else MISSING
+    findings.broken[SUMS] = ALTERED if (folder / SUMS).is_file() else MISSING
     present = {name: digest_of(folder / name) for name in result_files(folder)}
-    if _is_list_of(found, present):
+    if _is_list_of(findings, present):
         return present
     return dict.fromkeys(present, "") | listed
 
 
-def _is_list_of(found: Findings, sums: dict[str, str], path: Path | None = None) -> bool:
+def _is_list_of(findings: Findings, sums: dict[str, str], path: Path | None = None) -> bool:
     try:
         text = path.read_bytes() if path else format_sums(sums).encode()
     except OSError:
         return False
-    return hashlib.sha256(text).hexdigest() == found.record["sums_sha256"]
+    return hashlib.sha256(text).hexdigest() == findings.record["sums_sha256"]
 
 
-def _remove(found: Findings) -> None:
-    for name in found.broken_results:
+def _remove(findings: Findings) -> None:
+    for name in findings.broken_results:
         top, _, below = name.partition("/")
-        if found.record["stage"] in WHOLE_FOLDERS and below:
-            shutil.rmtree(found.folder / top, ignore_errors=True)
+        if findings.record["stage"] in WHOLE_FOLDERS and below:
+            shutil.rmtree(findings.folder / top, ignore_errors=True)
         else:
-            (found.folder / name).unlink(missing_ok=True)
+            (findings.folder / name).unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.locks import PREFIX, Lock
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.core.stopping import in_steps
-from nucleipel.core.threads import behind
+from nucleipel.core.threads import in_background
 from nucleipel.errors import StoreError
 from nucleipel.io.csv_table import read_table, write_table
 from nucleipel.io.records.checksums import JOURNAL, Written, count_present, require_whole
@@ -147,7 +147,7 @@ def write_patches(
             written.add(_shard_files(shard.start // shard_patches))
 
     # the disk takes a shard while the next one is cut; it is held until it is noted
-    with behind(note) as give:
+    with in_background(note) as give:
         for shard in in_steps(shards):
             with ExitStack() as held:
                 held.enter_context(holding(path, f"{shard.start}-{shard.stop - 1}", kind="patches"))

@@ -18,7 +18,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.shard import Part
 from nucleipel.core.stopping import in_steps
 from nucleipel.core.stopwatch import Stopwatch
-from nucleipel.core.threads import behind
+from nucleipel.core.threads import in_background
 from nucleipel.io.records.checksums import JOURNAL, Written
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.slides.resolution import Resolution
@@ -132,7 +132,7 @@ class MapWriter:
                 array[(slice(None), *box.slices)] = values
                 written.add([self.layout.file_of(box)])
 
-        with behind(write) as give:
+        with in_background(write) as give:
             for shard in in_steps(shards):
                 give(shard)
 

@@ -28,7 +28,7 @@ PACKAGED = ExportConfig(
     ),
     tags=("fluorescence-light-microscopy", "histology", "bright-field"),
 )
-"""What is known of the weights that come with the package."""
+"""Authors, license and citations of the weights that come with the package."""
 
 
 def export(
@@ -44,7 +44,7 @@ def export(
     Raises
     ------
     ConfigError
-        If a package is asked for of weights whose licence and authors nobody says.
+        If a package is wanted, and the license or the authors of the weights are not set.
     """
     words = _words(checkpoint, config) if bioimageio else None
     for path, suffix in ((onnx, ".onnx"), (bioimageio, ".zip")):
@@ -65,8 +65,8 @@ def export(
 
 def _words(checkpoint: Path, config: ExportConfig) -> Words:
     if checkpoint == Path(DEFAULT):
-        given = {name: getattr(config, name) for name in config.model_fields_set}
-        config = PACKAGED.model_copy(update=given)
+        changed = {name: getattr(config, name) for name in config.model_fields_set}
+        config = PACKAGED.model_copy(update=changed)
     if config.license is None or not config.authors:
         raise ConfigError(
             "a package says whose the weights are: --set license=CC-BY-4.0"

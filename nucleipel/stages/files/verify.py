@@ -1,4 +1,4 @@
-"""Hash again what stages wrote, and name what is broken."""
+"""Check that outputs are still what was written, and repair them."""
 
 import logging
 from pathlib import Path
@@ -10,42 +10,44 @@ log = logging.getLogger(__name__)
 
 
 def verify(path: Path, *, repair: bool = False) -> list[Findings]:
-    """Check all outputs at and below `path`; with `repair`, take out what is broken.
+    """Check all outputs at and below `path`; with `repair`, remove what is broken.
 
     Raises
     ------
     StoreError
         If something is broken and was not repaired.
     """
-    findings = [inspect_output(folder) for folder in find_outputs(path)]
-    for found in findings:
-        _tell(found)
-    broken = [found for found in findings if found.broken]
+    outputs = [inspect_output(folder) for folder in find_outputs(path)]
+    for findings in outputs:
+        _log(findings)
+    broken = [findings for findings in outputs if findings.broken]
     if broken and not repair:
-        count = sum(len(found.broken) for found in broken)
+        count = sum(len(findings.broken) for findings in broken)
         raise StoreError(
-            f"{path}: {count} file(s) of {len(broken)} output(s) are broken; see above, and give"
-            " --repair to take them out"
+            f"{path}: {count} file(s) of {len(broken)} output(s) are broken; see above, and pass"
+            " --repair to remove them"
         )
-    for found in broken:
-        repair_output(found)
-        if found.broken_results:
+    for findings in broken:
+        repair_output(findings)
+        if findings.broken_results:
             log.info(
-                "%s: taken out; run the same nucleipel %s command again, which makes only these",
-                found.folder, found.record["stage"],
+                "%s: removed; run the same nucleipel %s command again, which makes only these",
+                findings.folder, findings.record["stage"],
             )  # fmt: skip
         else:
-            log.info("%s: repaired", found.folder)
-    return findings
+            log.info("%s: repaired", findings.folder)
+    return outputs
 
 
-def _tell(found: Findings) -> None:
-    for name, fault in found.broken.items():
-        log.warning("%s: %s", found.folder / name, fault)
-    for name in found.unlisted:
-        log.warning("%s: was not written by this run", found.folder / name)
-    if not found.complete:
-        stage = found.record["stage"]
-        log.info("%s: not finished; the same nucleipel %s command continues", found.folder, stage)
-    elif not found.broken:
-        log.info("%s: %d files, all as they were written", found.folder, len(found.good))
+def _log(findings: Findings) -> None:
+    for name, fault in findings.broken.items():
+        log.warning("%s: %s", findings.folder / name, fault)
+    for name in findings.unlisted:
+        log.warning("%s: was not written by this run", findings.folder / name)
+    if not findings.complete:
+        stage = findings.record["stage"]
+        log.info(
+            "%s: not finished; the same nucleipel %s command continues", findings.folder, stage
+        )
+    elif not findings.broken:
+        log.info("%s: %d files, all as they were written", findings.folder, len(findings.good))

@@ -70,7 +70,7 @@ def predict(
         model, rows, out, config, inputs or inputs_of(model, rows, reading, config),
         parts=parts, options=options, clock=clock,
     )  # fmt: skip
-    clock.tell(log)
+    clock.log_summary(log)
     return out
 
 

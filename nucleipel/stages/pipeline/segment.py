@@ -64,7 +64,7 @@ def segment(
     # while some are missing, those of the others would have to be made again
     if output.complete and not config.keep_predictions:
         shutil.rmtree(out / MAPS)
-    clock.tell(log)
+    clock.log_summary(log)
     return out
 
 

@@ -72,7 +72,7 @@ def stitch(
     stitch_images(
         store, output, config, block_px=block_px, parts=parts, options=options, clock=clock
     )
-    clock.tell(log)
+    clock.log_summary(log)
     return out
 
 

@@ -28,7 +28,7 @@ import nucleipel.io.stores.predictions
 import nucleipel.stages.pipeline.finetune_patches
 import nucleipel.stages.pipeline.stitch
 from nucleipel.cli.main import cli
-from nucleipel.core.threads import behind
+from nucleipel.core.threads import in_background
 from nucleipel.io.records.checksums import JOURNAL, Written
 
 BOUND = 0.03
@@ -141,7 +141,7 @@ def _clocked(spent: list[float]) -> None:
 
     @contextmanager
     def waiting_behind(function: Callable[[Any], Any]) -> Iterator[Callable[[Any], None]]:
-        real = behind(function)
+        real = in_background(function)
         give = real.__enter__()
 
         def timed(item: Any) -> None:
