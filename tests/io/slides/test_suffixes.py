@@ -48,7 +48,7 @@ def test_what_is_no_image_by_name_or_content(tmp_path: Path) -> None:
     for name, what in (
         ("a.txt", "unknown kind of image '.txt'; expected one of .bif .btf"),
         ("file.zarr", "is no folder; expected a zarr folder"),
-        ("folder", "is a folder; expected an image, or a zarr folder"),
+        ("folder", "is a folder; expected an image, or a folder of zarr or DICOM"),
     ):
         with pytest.raises(ImageError) as raised:
             open_image(tmp_path / name)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nucleipel.errors import ImageError
+from nucleipel.io.slides.formats.dicom import open_dicom
 from nucleipel.io.slides.formats.ome_zarr import open_ome_zarr
 from nucleipel.io.slides.formats.openslide import open_through_openslide
 from nucleipel.io.slides.formats.raster import open_raster
@@ -31,6 +32,7 @@ OPENERS: dict[str, Callable[..., StoredImage]] = {
     "raster": open_raster,
     "openslide": open_through_openslide,
     "zarr": open_ome_zarr,
+    "dicom": open_dicom,
 }
 
 
@@ -81,13 +83,15 @@ def _require_kind(path: Path) -> str:
         raise ImageError(f"{path}: is no folder; expected a zarr folder")
     if not regular or path.is_dir():
         found = "a folder" if path.is_dir() else "no regular file"
-        raise ImageError(f"{path}: is {found}; expected an image, or a zarr folder")
+        raise ImageError(f"{path}: is {found}; expected an image, or a folder of zarr or DICOM")
     raise ImageError(
         f"{path}: unknown kind of image '{path.suffix}'; expected one of {expected_suffixes()}"
     )
 
 
 def _what_it_is(path: Path, kind: str, error: Exception) -> str:
+    if path.is_dir() and kind == "dicom":
+        return f"cannot be read as DICOM: {one_line(error)}; copy it again"
     if path.is_dir():
         return f"cannot be read as OME-Zarr: {one_line(error)}; copy it again"
     size = path.stat().st_size
@@ -96,7 +100,9 @@ def _what_it_is(path: Path, kind: str, error: Exception) -> str:
     with path.open("rb") as stream:
         head = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
     by_openslide = f"{path.suffix.lower()} by OpenSlide"
-    wanted = {"tiff": "TIFF", "raster": "PNG or JPEG", "openslide": by_openslide}[kind]
+    wanted = {
+        "tiff": "TIFF", "raster": "PNG or JPEG", "openslide": by_openslide, "dicom": "DICOM",
+    }[kind]  # fmt: skip
     for signature, what in WHAT_IT_IS.items():
         if head.startswith(signature) and not any(word in what for word in wanted.split(" or ")):
             return f"is {what}"

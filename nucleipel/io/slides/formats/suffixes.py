@@ -13,13 +13,15 @@ TIFF_SUFFIXES = (
 )  # fmt: skip
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
 OPENSLIDE_SUFFIXES = (".mrxs", ".scn", ".bif", ".svslide")
+DICOM_SUFFIXES = (".dcm", ".dicom")
 ZARR_SUFFIX = ".zarr"
-IMAGE_SUFFIXES = frozenset({*TIFF_SUFFIXES, *RASTER_SUFFIXES, *OPENSLIDE_SUFFIXES, ZARR_SUFFIX})
 KINDS = {
     **dict.fromkeys(TIFF_SUFFIXES, "tiff"),
     **dict.fromkeys(RASTER_SUFFIXES, "raster"),
     **dict.fromkeys(OPENSLIDE_SUFFIXES, "openslide"),
+    **dict.fromkeys(DICOM_SUFFIXES, "dicom"),
 }
+IMAGE_SUFFIXES = frozenset({*KINDS, ZARR_SUFFIX})
 SIGNATURES = {
     b"II*\0": "tiff",
     b"MM\0*": "tiff",
@@ -28,6 +30,7 @@ SIGNATURES = {
     b"\x89PNG": "raster",
     b"\xff\xd8\xff": "raster",
 }
+DICOM_MARK, DICOM_MARK_AT = b"DICM", 128
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zarray")
 """Each folder of a zarr hierarchy holds one of them."""
 
@@ -36,13 +39,17 @@ def kind_of_image(path: Path) -> str | None:
     """The kind of image at a path that exists ("tiff", "zarr", ...); None if it is none."""
     suffix = path.suffix.lower()
     if path.is_dir():
-        return "zarr" if suffix == ZARR_SUFFIX or is_zarr(path) else None
+        if suffix == ZARR_SUFFIX or is_zarr(path):
+            return "zarr"
+        return "dicom" if is_dicom_folder(path) else None
     return None if suffix == ZARR_SUFFIX else KINDS.get(suffix) or _kind_of_content(path)
 
 
 def _kind_of_content(path: Path) -> str | None:
     with path.open("rb") as stream:
-        head = stream.read(16)
+        head = stream.read(DICOM_MARK_AT + len(DICOM_MARK))
+    if head[DICOM_MARK_AT:] == DICOM_MARK:
+        return "dicom"
     return next((kind for mark, kind in SIGNATURES.items() if head.startswith(mark)), None)
 
 
@@ -51,11 +58,30 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ZARR_METADATA)
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its name, or, without a suffix, by its content."""
+    if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
+        return False
+    suffix = path.suffix.lower()
+    # names are often UIDs, of which the last number looks like a suffix
+    plain = suffix == "" or suffix[1:].isdecimal()
+    return suffix in DICOM_SUFFIXES or (plain and _kind_of_content(path) == "dicom")
+
+
+def is_dicom_folder(path: Path) -> bool:
+    """Whether a folder holds DICOM files and no others: the files of a slide."""
+    if not path.is_dir():
+        return False
+    shown = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    files = [entry for entry in shown if entry.name != "DICOMDIR"]
+    return bool(files) and all(map(is_dicom, files))
+
+
 def is_image(path: Path) -> bool:
-    """Whether a path is an image by its name, or a zarr folder; hidden ones are not."""
+    """Whether a path is an image by its name, or a folder of zarr or DICOM; hidden ones are not."""
     if path.name.startswith("."):
         return False
-    return path.suffix.lower() in IMAGE_SUFFIXES or is_zarr(path)
+    return path.suffix.lower() in IMAGE_SUFFIXES or is_zarr(path) or is_dicom_folder(path)
 
 
 def iter_images(folder: Path) -> Iterator[Path]:
