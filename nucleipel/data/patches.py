@@ -14,8 +14,9 @@ from nucleipel.io.stores.patches import PatchRow, PatchStore
 class TrainingPatches(Dataset[Sample]):
     """An endless, numbered stream of augmented patches.
 
-    Every patch once, then again reshuffled; or, with `weights` (one a row),
-    each drawn in proportion to its weight.
+    Every patch once, then again reshuffled; those that were annotated in part as
+    often as their share says. With `weights` (one a row), each is drawn in
+    proportion to its weight.
     """
 
     def __init__(
@@ -35,6 +36,9 @@ class TrainingPatches(Dataset[Sample]):
         self.augment = augment
         self.boundary_px = boundary_px
         self.seed = seed
+        counted_px = [row.counted_px for row in rows]
+        if weights is None and min(counted_px) < max(counted_px):
+            weights = counted_px
         self.weights = None if weights is None else tuple(weights)
 
     def __len__(self) -> int:

@@ -97,8 +97,9 @@ class SamplingConfig(Settings):
     """Which patches a fine-tuning sees."""
 
     sampling: Literal["uniform", "deviation"] = "uniform"
-    """Every patch once, then all again; or each in proportion to its summed deviation |p - g|
-    under the start checkpoint, computed once."""
+    """Every patch once, then all again, one that a region fills in part as often as its share says;
+    or each in proportion to its summed deviation |p - g| under the start checkpoint, computed
+    once."""
 
 
 class FinetunePatchesConfig(FitConfig, LossConfig, SamplingConfig):

@@ -3,7 +3,8 @@
     PATCHES.zarr/
         images           (N, P, P, C)  uint8 or uint16
         instance_maps    (N, P, P)     uint32
-        patches.csv      index, image_id, split, source_id, y0_px, x0_px, mpp
+        counted          (N, P, P)     bool, what was annotated: only where that is not all
+        patches.csv      index, image_id, split, source_id, y0_px, x0_px, mpp, counted_px
         nucleipel.json   record: patch size, mpp, channels, each image's shape and intensity range
 
 One chunk a patch, so that a random read decodes nothing else; shards of many
@@ -11,7 +12,7 @@ patches, so that a file system sees few files; a checksum on each chunk, so
 that a flipped bit is an error. A shard is written once, whole, by one writer.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
@@ -33,12 +34,21 @@ from nucleipel.io.csv_table import read_table, write_table
 from nucleipel.io.records.checksums import JOURNAL, Written, count_present, require_whole
 from nucleipel.io.records.output import CLAIM_SECONDS, holding, identity, read_record, read_written
 
-IMAGES, INSTANCE_MAPS, ROWS = "images", "instance_maps", "patches.csv"
+IMAGES, INSTANCE_MAPS, COUNTED, ROWS = "images", "instance_maps", "counted", "patches.csv"
+FORMAT = 2
+"""Of the record; 1, which did not say so, had neither `counted` nor `counted_px`."""
+
+
+Patch = tuple[npt.NDArray[Any], npt.NDArray[np.integer], npt.NDArray[np.bool_] | None]
+"""(P, P, C) pixels, (P, P) ids, and (P, P) what was annotated: all of it if None."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatchRow:
-    """Where a patch comes from; the origin is in pixels of the working mpp, level 0."""
+    """Where a patch comes from; the origin is in pixels of the working frame.
+
+    `counted_px` of its pixels were annotated.
+    """
 
     index: int
     image_id: str
@@ -47,6 +57,7 @@ class PatchRow:
     y0_px: int
     x0_px: int
     mpp: float | None
+    counted_px: int
 
 
 @dataclass(frozen=True)
@@ -82,88 +93,101 @@ class PatchStore:
             raise StoreError(f"{self.path}: holds no patch of split '{split}'; tile one")
         return rows
 
-    def read(self, row: PatchRow) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]:
-        """Normalized (P, P, C) float32 pixels and the (P, P) instance map of one patch."""
+    def read(self, row: PatchRow) -> Patch:
+        """Normalized (P, P, C) float32 pixels, the (P, P) instance map and what was annotated."""
+        partly = row.counted_px < self.patch_px**2
         try:
             # opened for each read: cheap, and safe in forked workers
-            pixels = zarr.open_array(self.path / IMAGES, mode="r")[row.index]
-            ids = zarr.open_array(self.path / INSTANCE_MAPS, mode="r")[row.index]
+            pixels, ids, *counted = (
+                np.asarray(zarr.open_array(self.path / name, mode="r")[row.index])
+                for name in array_names(partly=partly)
+            )
         except Exception as error:
             raise StoreError(
                 f"{self.path}: patch {row.index} cannot be read: {error}; tile again"
             ) from error
-        return self.sources[row.image_id].intensity.normalize(np.asarray(pixels)), np.asarray(ids)
+        intensity = self.sources[row.image_id].intensity
+        return intensity.normalize(pixels), ids, counted[0] if counted else None
 
 
-def all_shards(count: int, shard_patches: int) -> list[range]:
-    """The patches of each shard of a store that holds `count` in all."""
-    return [
-        range(start, min(start + shard_patches, count)) for start in range(0, count, shard_patches)
-    ]
+@dataclass(frozen=True, slots=True)
+class StoreLayout:
+    """How the patches of a store lie in its arrays.
+
+    `partly`: whether some pixels were not annotated, so that there is the array `counted`.
+    """
+
+    count: int
+    patch_px: int
+    channels: int
+    dtype: np.dtype[Any]
+    shard_patches: int
+    partly: bool
+
+    @property
+    def shards(self) -> list[range]:
+        """The patches of each shard, one file an array."""
+        starts = range(0, self.count, self.shard_patches)
+        return [range(start, min(start + self.shard_patches, self.count)) for start in starts]
+
+    def files(self, shard: range) -> list[str]:
+        """Names of the files of a shard, one an array."""
+        number = shard.start // self.shard_patches
+        ends = {IMAGES: "0/0/0", INSTANCE_MAPS: "0/0", COUNTED: "0/0"}
+        return [f"{name}/c/{number}/{ends[name]}" for name in array_names(partly=self.partly)]
 
 
-def shards_left(path: Path, shards: Iterable[range], *, shard_patches: int) -> list[range]:
+def array_names(*, partly: bool) -> tuple[str, ...]:
+    """The arrays that a patch, or a store, consists of; a third where some was not annotated."""
+    return (IMAGES, INSTANCE_MAPS, COUNTED) if partly else (IMAGES, INSTANCE_MAPS)
+
+
+def shards_left(path: Path, shards: Iterable[range], layout: StoreLayout) -> list[range]:
     """Those of a store's shards that no earlier go of the same run has finished."""
     written = Written(path)
-    return [
-        shard
-        for shard in shards
-        if not all(name in written for name in _shard_files(shard.start // shard_patches))
-    ]
+    return [shard for shard in shards if not all(name in written for name in layout.files(shard))]
 
 
 def write_patches(
     path: Path,
-    patches: Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.integer]]],
+    patches: Iterator[Patch],
+    layout: StoreLayout,
     *,
     shards: Iterable[range],
-    count: int,
-    patch_px: int,
-    channels: int,
-    dtype: np.dtype[Any],
-    shard_patches: int,
     writer: Shard = WHOLE,
 ) -> None:
-    """Write the patches of `shards`, of `count` in all; then the store wants its `write_rows`.
+    """Write the patches of `shards`; then the store wants its `write_rows`.
 
-    `patches` holds (P, P, C) pixels and (P, P) ids for each, in order; a shard
-    is written once, whole. Others may be written by another `writer` meanwhile.
+    `patches` are those of these shards, in order; a shard is written once,
+    whole. Others may be written by another `writer` meanwhile.
     """
-    shape, chunk = (count, patch_px, patch_px), (1, patch_px, patch_px)
-    shard_shape = (shard_patches, patch_px, patch_px)
     with Lock(path / f"{PREFIX}-arrays", wait_seconds=CLAIM_SECONDS):
         path.joinpath("zarr.json").unlink(missing_ok=True)
         zarr.create_group(path)
-        images = _array(
-            path / IMAGES, (*shape, channels), (*chunk, channels), (*shard_shape, channels), dtype
-        )
-        instance_maps = _array(path / INSTANCE_MAPS, shape, chunk, shard_shape, np.dtype(np.uint32))
+        arrays = [_array(path, name, layout) for name in array_names(partly=layout.partly)]
     name = JOURNAL if writer.closes else f"{JOURNAL}-{writer.number}-of-{writer.count}"
     written = Written(path, name)
 
     def note(done: tuple[range, ExitStack]) -> None:
         shard, held = done
         with held:
-            written.add(_shard_files(shard.start // shard_patches))
+            written.add(layout.files(shard))
 
     # the disk takes a shard while the next one is cut; it is held until it is noted
     with in_background(note) as give:
         for shard in in_steps(shards):
             with ExitStack() as held:
                 held.enter_context(holding(path, f"{shard.start}-{shard.stop - 1}", kind="patches"))
-                pixels, ids = zip(*islice(patches, len(shard)), strict=True)
-                images[shard.start : shard.stop] = np.stack(pixels).astype(dtype)
-                instance_maps[shard.start : shard.stop] = np.stack(ids).astype(np.uint32)
+                parts = zip(*islice(patches, len(shard)), strict=True)
+                for array, part in zip(arrays, parts, strict=False):
+                    array[shard.start : shard.stop] = _stacked(part, array)
                 give((shard, held.pop_all()))
 
 
-def _shard_files(number: int) -> tuple[str, str]:
-    return f"{IMAGES}/c/{number}/0/0/0", f"{INSTANCE_MAPS}/c/{number}/0/0"
-
-
-def shard_count(count: int, shard_patches: int) -> int:
-    """Files that each array of a finished store consists of, beside its metadata."""
-    return -(-count // shard_patches)
+def _stacked(parts: Sequence[npt.NDArray[Any] | None], array: Any) -> npt.NDArray[Any]:
+    """One array of those of all patches; where one says nothing, all of it was annotated."""
+    everything = np.ones(array.shape[1:], np.bool_)
+    return np.stack([everything if part is None else part for part in parts]).astype(array.dtype)
 
 
 def open_patch_store(path: Path) -> PatchStore:
@@ -176,10 +200,15 @@ def open_patch_store(path: Path) -> PatchStore:
         would tell, or shards are missing (which zarr would silently read as zeros).
     """
     record = read_record(path, stage="tile")
+    if record.get("format", 1) > FORMAT:
+        raise StoreError(
+            f"{path}: has format {record['format']}, this nucleipel reads up to {FORMAT}; update it"
+        )
     written = read_written(path, record)
-    for name in (f"{IMAGES}/zarr.json", f"{INSTANCE_MAPS}/zarr.json", ROWS):
+    names = array_names(partly=record.get("partly", False))
+    for name in (*(f"{name}/zarr.json" for name in names), ROWS):
         require_whole(path, name, written, again="tile")
-    for name in (IMAGES, INSTANCE_MAPS):
+    for name in names:
         found = count_present(path, written, f"{name}/c")
         if found != record["shards"]:
             raise StoreError(
@@ -196,32 +225,28 @@ def open_patch_store(path: Path) -> PatchStore:
         patch_px=record["config"]["patch_px"],
         channels=record["config"]["channels"],
         mpp=record["config"]["mpp"],
-        rows=tuple(_read_rows(path / ROWS)),
+        rows=tuple(_read_rows(path / ROWS, patch_px=record["config"]["patch_px"])),
         sources=sources,
         fingerprint=identity(record),
     )
 
 
-def _array(
-    path: Path,
-    shape: tuple[int, ...],
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...],
-    dtype: np.dtype[Any],
-) -> zarr.Array[Any]:
+def _array(path: Path, name: str, layout: StoreLayout) -> zarr.Array[Any]:
     # anew, in place: what an earlier go wrote below it stays
-    path.joinpath("zarr.json").unlink(missing_ok=True)
+    (path / name / "zarr.json").unlink(missing_ok=True)
+    stored = {IMAGES: layout.dtype.name, INSTANCE_MAPS: "uint32", COUNTED: "bool"}
+    patch = (layout.patch_px, layout.patch_px, *((layout.channels,) if name == IMAGES else ()))
     return zarr.create_array(
-        path,
-        shape=shape,
-        chunks=chunks,
-        shards=shards,
-        dtype=dtype,
+        path / name,
+        shape=(layout.count, *patch),
+        chunks=(1, *patch),
+        shards=(layout.shard_patches, *patch),
+        dtype=stored[name],
         compressors=[
             BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle),
             Crc32cCodec(),
         ],
-        dimension_names=("patch", "y", "x", "channel")[: len(shape)],
+        dimension_names=("patch", "y", "x", "channel")[: 1 + len(patch)],
         # an all-zero shard must exist too: a missing file is how damage shows
         config={"write_empty_chunks": True},
     )
@@ -233,7 +258,7 @@ def write_rows(path: Path, rows: Iterable[PatchRow]) -> None:
     write_table(path / ROWS, map(asdict, rows), columns=columns)
 
 
-def _read_rows(path: Path) -> Iterator[PatchRow]:
+def _read_rows(path: Path, *, patch_px: int) -> Iterator[PatchRow]:
     for cells in read_table(path):
         yield PatchRow(
             index=int(cells["index"]),
@@ -243,4 +268,5 @@ def _read_rows(path: Path) -> Iterator[PatchRow]:
             y0_px=int(cells["y0_px"]),
             x0_px=int(cells["x0_px"]),
             mpp=float(cells["mpp"]) if cells["mpp"] else None,
+            counted_px=int(cells.get("counted_px") or patch_px**2),
         )

@@ -12,7 +12,6 @@ from nucleipel.core.stopping import REQUEUE
 from nucleipel.errors import OutputError, SubmitError
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.slurm import cancel_jobs, submit_script
-from nucleipel.io.stores.patches import shard_count
 from nucleipel.stages.pipeline.tile import lay_tiles
 
 log = logging.getLogger(__name__)
@@ -208,7 +207,7 @@ def _tile_jobs(chain: _Chain, images: Manifest, patches: Path) -> list[Job]:
     )
     # only sizes are read; what `tile` would refuse at night is told now
     plan = lay_tiles(images, config)
-    tasks = chain.tasks(shard_count(plan.patches, config.shard_patches))
+    tasks = chain.tasks(len(plan.layout(config).shards))
     tile = chain.command("tile", *chain.images(None), "--out", patches)
     if tasks == 1:
         return [_job(chain, "tile", [tile])]

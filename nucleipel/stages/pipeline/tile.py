@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nucleipel.config import TileConfig
 from nucleipel.core.geometry import Box, overlapping_tiles
@@ -16,13 +15,14 @@ from nucleipel.core.intensity import to_channels
 from nucleipel.core.progress import track
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.shard import Part
-from nucleipel.errors import ManifestError, StoreError
+from nucleipel.errors import ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.stores.patches import (
+    FORMAT,
+    Patch,
     PatchRow,
-    all_shards,
-    shard_count,
+    StoreLayout,
     shards_left,
     write_patches,
     write_rows,
@@ -35,18 +35,32 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One image and how it will be cut; small, to be sent to workers."""
+    """One image and how it will be cut; small, to be sent to workers.
+
+    `within` are the tiles that hold some of its region, with the pixels of each
+    that do; None if all of it was annotated.
+    """
 
     row: Row
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     side_px: int
     overlap_px: int
+    within: tuple[tuple[Box, int], ...] | None = None
 
     @property
     def tiles(self) -> list[Box]:
         """The tiles that it will be cut into."""
+        if self.within is not None:
+            return [box for box, _ in self.within]
         return overlapping_tiles(self.shape, side_px=self.side_px, overlap_px=self.overlap_px)
+
+    @property
+    def counted_px(self) -> list[int]:
+        """Annotated pixels of each tile."""
+        if self.within is not None:
+            return [count for _, count in self.within]
+        return [self.side_px**2] * len(self.tiles)
 
 
 @dataclass(frozen=True)
@@ -63,10 +77,16 @@ class TilePlan:
         """How many there are."""
         return sum(len(image.tiles) for image in self.images)
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the stored pixels: one that holds those of all images."""
-        return np.result_type(*(image.dtype for image in self.images))
+    def layout(self, config: TileConfig) -> StoreLayout:
+        """How the store will lie on disk; its pixel type holds those of all images."""
+        return StoreLayout(
+            count=self.patches,
+            patch_px=config.patch_px,
+            channels=config.channels,
+            dtype=np.result_type(*(image.dtype for image in self.images)),
+            shard_patches=config.shard_patches,
+            partly=any(image.within is not None for image in self.images),
+        )
 
     def images_of(self, patches: range) -> list[str]:
         """Ids of the images that some of the patches are cut from."""
@@ -98,7 +118,7 @@ def tile(
 
 
 def plan_tiles(manifest: Path, config: TileConfig, *, data_root: Path | None = None) -> TilePlan:
-    """Where the patches will lie; of the images only their sizes and pixel types are read.
+    """Where the patches will lie; of the images only sizes, pixel types and regions are read.
 
     Raises
     ------
@@ -132,7 +152,7 @@ def share_tile(
     plan = plan_tiles(manifest, config, data_root=data_root)
     parts = [
         Part(f"patches {patches.start}-{patches.stop - 1} ({', '.join(plan.images_of(patches))})")
-        for patches in all_shards(plan.patches, config.shard_patches)
+        for patches in plan.layout(config).shards
     ]
     output = claim("tile", out, config, plan.inputs, options)
     work = partial(tile_patches, plan, out, config)
@@ -147,48 +167,44 @@ def tile_patches(
     options: RunOptions = WHOLE_RUN,
 ) -> Path:
     """The same with tiles that are planned."""
-    shard, shards = options.shard, all_shards(plan.patches, config.shard_patches)
-    mine = shard.of(shards)
+    shard, layout = options.shard, plan.layout(config)
+    mine = shard.of(layout.shards)
     if shard.count and not mine:
-        log.info("shard %s of %d shards is empty: nothing to do", shard, len(shards))
+        log.info("shard %s of %d shards is empty: nothing to do", shard, len(layout.shards))
         return out
     output = claim("tile", out, config, plan.inputs, options)
     if output.complete:
         log.info("%s: these patches are finished", out)
         return out
-    left = shards_left(out, mine, shard_patches=config.shard_patches)
-    write_patches(
-        out,
-        read_patches(plan, wanted={index for patches in left for index in patches}),
-        shards=left,
-        count=plan.patches,
-        patch_px=config.patch_px,
-        channels=config.channels,
-        dtype=plan.dtype,
-        shard_patches=config.shard_patches,
-        writer=shard,
-    )
+    left = shards_left(out, mine, layout)
+    wanted = {index for patches in left for index in patches}
+    write_patches(out, read_patches(plan, wanted=wanted), layout, shards=left, writer=shard)
     if not shard.closes:
         output.release()
-        log.info("%s: shard %s is done: %d of %d shards", out, shard, len(mine), len(shards))
+        log.info("%s: shard %s is done: %d of %d", out, shard, len(mine), len(layout.shards))
         return out
-    _require_all(out, shards, config)
+    _require_all(out, layout)
     described = {
         image.row.id: describe_intensity(image, plan.reading)
         for image in track(plan.images, "reading intensities")
     }
     write_rows(out, _patch_rows(plan.images, mpp=config.mpp))
-    count = shard_count(plan.patches, config.shard_patches)
-    output.commit(patches=plan.patches, shards=count, images=described)
+    output.commit(
+        format=FORMAT,
+        partly=layout.partly,
+        patches=plan.patches,
+        shards=len(layout.shards),
+        images=described,
+    )
     log.info("%s: %d patches of %d images", out, plan.patches, len(plan.images))
     return out
 
 
-def _require_all(out: Path, shards: list[range], config: TileConfig) -> None:
-    missing = shards_left(out, shards, shard_patches=config.shard_patches)
+def _require_all(out: Path, layout: StoreLayout) -> None:
+    missing = shards_left(out, layout.shards, layout)
     if missing:
         raise StoreError(
-            f"{out}: {len(missing)} of {len(shards)} shards are missing;"
+            f"{out}: {len(missing)} of {len(layout.shards)} shards are missing;"
             " run their --shard, or run without one"
         )
 
@@ -204,20 +220,36 @@ def _rows_to_tile(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
 
 
 def _plan_image(row: Row, config: TileConfig, reading: Reading) -> PlannedImage:
+    sizes = {"side_px": config.patch_px, "overlap_px": config.overlap_px}
     with row.open(reading) as slide:
-        return PlannedImage(row, slide.shape, slide.dtype, config.patch_px, config.overlap_px)
+        planned = PlannedImage(row, slide.shape, slide.dtype, config.patch_px, config.overlap_px)
+        if row.region is None:
+            return planned
+        known, within = row.load_annotation(slide.resolution.source_shape), []
+        for piece in known.pieces(slide.resolution):
+            for box in overlapping_tiles(slide.shape, **sizes, within=piece):
+                counted = known.counted(box, slide.resolution)
+                if counted is not None and counted.any():
+                    within.append((box, int(counted.sum())))
+        if not within:
+            raise ImageError(
+                f"{row.region}: holds no pixel of '{row.id}' at the working mpp; draw it larger"
+            )
+        return replace(planned, within=tuple(within))
 
 
 def _patch_rows(plans: list[PlannedImage], *, mpp: float | None) -> Iterator[PatchRow]:
-    boxes = ((plan.row, box) for plan in plans for box in plan.tiles)
-    for index, (row, box) in enumerate(boxes):
-        yield PatchRow(index, row.id, row.split, row.source_id, box.y0, box.x0, mpp)
+    patches = (
+        (plan.row, box, counted_px)
+        for plan in plans
+        for box, counted_px in zip(plan.tiles, plan.counted_px, strict=True)
+    )
+    for index, (row, box, counted_px) in enumerate(patches):
+        yield PatchRow(index, row.id, row.split, row.source_id, box.y0, box.x0, mpp, counted_px)
 
 
-def read_patches(
-    plan: TilePlan, *, wanted: set[int]
-) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.integer]]]:
-    """Pixels (P, P, C) and ids (P, P) of the wanted patches, in order."""
+def read_patches(plan: TilePlan, *, wanted: set[int]) -> Iterator[Patch]:
+    """Pixels, ids and what was annotated of the wanted patches, in order."""
     first = 0
     for image in track(plan.images, "cutting patches"):
         boxes = image.tiles
@@ -229,7 +261,8 @@ def read_patches(
             known = image.row.load_annotation(slide.resolution.source_shape)
             with known.open(slide.resolution) as read_ids:
                 for box in tiles:
-                    yield to_channels(slide.read(box), plan.reading.channels), read_ids(box)
+                    pixels = to_channels(slide.read(box), plan.reading.channels)
+                    yield pixels, read_ids(box), known.counted(box, slide.resolution)
 
 
 def describe_intensity(image: PlannedImage, reading: Reading) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from nucleipel.core.machine import bytes_below
 from nucleipel.core.thinning import thin
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.slides.intensity import MOST_READ_PX
-from nucleipel.io.stores.patches import all_shards, write_patches
+from nucleipel.io.stores.patches import write_patches
 from nucleipel.stages.pipeline.tile import TilePlan, describe_intensity, lay_tiles, read_patches
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,8 @@ def estimate_tile(
     tiled = config.tiling()
     cost = _time_patches(tiling, tiled, folder)
     values = tiled.patch_px**2 * min(tiled.shard_patches, tiling.patches)
-    shard_bytes = values * (tiled.channels * tiling.dtype.itemsize + 4)
+    layout = tiling.layout(tiled)
+    shard_bytes = values * (tiled.channels * layout.dtype.itemsize + 4 + layout.partly)
     largest = max(math.prod(image.shape) for image in tiling.images)
     ranges = min(largest, MOST_READ_PX) * tiled.channels * RANGE_BYTES
     return StageEstimate(
@@ -95,17 +96,18 @@ def _time_patches(plan: TilePlan, config: TileConfig, folder: Path) -> _PatchCos
         for place in chosen
         for index in thin(range(firsts[place], firsts[place + 1]), TILED_PATCHES)
     ]
+    layout = replace(
+        plan.layout(config),
+        count=len(wanted),
+        shard_patches=min(config.shard_patches, len(wanted)),
+    )
     folder.mkdir()
     start = time.perf_counter()
     write_patches(
         folder,
         read_patches(plan, wanted=set(wanted)),
-        shards=all_shards(len(wanted), min(config.shard_patches, len(wanted))),
-        count=len(wanted),
-        patch_px=config.patch_px,
-        channels=config.channels,
-        dtype=plan.dtype,
-        shard_patches=min(config.shard_patches, len(wanted)),
+        layout,
+        shards=layout.shards,
     )
     cut = time.perf_counter()
     for place in chosen:
