@@ -19,4 +19,4 @@ def demo(out: Path, overwrite: bool, **values: Any) -> None:
     config = options.load(DemoConfig, values)
     from nucleipel.stages.demo import demo as run
 
-    click.echo(f"look at {run(out, config, overwrite=overwrite)}")
+    click.echo(f"see {run(out, config, overwrite=overwrite)}")

@@ -138,11 +138,11 @@ tissue = click.option(
 )
 
 prediction = _stack(reading, at_mpp, stained_as, tissue, device)
-"""How images are read and predicted."""
+"""Options of reading and predicting images."""
 
 
 def out(what: str) -> Callable[[Command], Command]:
-    """`--out` and `--overwrite`."""
+    """Make `--out` and `--overwrite`."""
     return _stack(
         click.option("--out", type=PATH, required=True, help=what),
         click.option("--overwrite", is_flag=True, help="Replace another run that is there."),
@@ -164,7 +164,7 @@ class _ShardType(click.ParamType):  # type: ignore[type-arg]
 
 
 def shard(of_what: str) -> Callable[[Command], Command]:
-    """`--shard`."""
+    """Make `--shard`."""
     return click.option(
         "--shard",
         type=_ShardType(),

@@ -1,4 +1,4 @@
-"""Typed, frozen settings, one class a stage, and how YAML files and `--set` fill them."""
+"""Typed, frozen settings, one class a stage, filled from YAML files and `--set`."""
 
 from nucleipel.config.cluster import ClusterConfig, JobConfig, SubmitConfig
 from nucleipel.config.demo import DemoConfig

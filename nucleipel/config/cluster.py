@@ -10,18 +10,19 @@ Stage = Literal["train", "tile", "finetune-patches", "predict", "stitch", "evalu
 
 
 class JobConfig(Settings):
-    """What one stage asks for, and its settings."""
+    """Resources of the jobs of one stage, and its settings."""
 
     partition: str | None = None
     time: str | None = None
     """Time limit as sbatch takes it, 12:00:00 or 2-00:00:00; a job that needs more is requeued."""
     cpus: Positive | None = None
     memory: str | None = None
-    """As sbatch takes it, 16G say."""
+    """Memory as sbatch takes it, 16G say."""
     gpus: NotNegative | None = None
-    """On each machine."""
+    """GPUs on each machine."""
     processes: Positive | None = None
-    """On each machine, to train together: one for each GPU. Only of train and finetune-patches."""
+    """Processes on each machine that train together, one for each GPU; for train and
+    finetune-patches only."""
     nodes: Positive | None = None
     """Machines that train together."""
     sbatch: tuple[str, ...] = ()
@@ -36,22 +37,22 @@ class SubmitConfig(Settings):
     """Settings of `nucleipel submit`."""
 
     command: str = "nucleipel"
-    """How the command is called on a node; may be several words."""
+    """The command on a node; may be several words."""
     setup: tuple[str, ...] = ()
     """Lines of shell that come first in every job: module load, source .venv/bin/activate."""
     shards: Positive | None = None
     """Tasks of the arrays, at most; without it one an image."""
     at_a_time: Positive | None = None
-    """How many tasks of an array run at a time, at most."""
+    """Tasks of an array that run at a time, at most."""
     warn_seconds: Positive = 120
-    """So long before the time limit a job saves, stops and is requeued."""
+    """Time before the limit at which a job saves, stops and is requeued."""
     restarts: NotNegative = 20
-    """How often a job is requeued, at most."""
+    """Times that a job is requeued, at most."""
     retries: NotNegative = 1
-    """How often one that failed or was killed is, whatever the message says; never after a mistake
-    on the command line. Both kinds count together."""
+    """Times that a job that failed or was killed is requeued, whatever its message; never after a
+    mistake on the command line. Both kinds count together."""
     default: JobConfig = JobConfig()
-    """For every stage, where the stage does not say otherwise."""
+    """For every stage whose own entry does not differ."""
     stages: dict[Stage, JobConfig] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -67,7 +68,7 @@ class SubmitConfig(Settings):
         return self
 
     def job(self, stage: Stage) -> JobConfig:
-        """What a stage asks for, the defaults filled in."""
+        """The resources and settings of a stage, the defaults filled in."""
         own = self.stages.get(stage, JobConfig())
         both = {**self.default.model_dump(), **own.model_dump(exclude_none=True)}
         both["sbatch"] = (*self.default.sbatch, *own.sbatch)

@@ -18,14 +18,14 @@ from nucleipel.core.choices import Device
 
 
 class ArmConfig(LossConfig, SamplingConfig):
-    """One way of fine-tuning: its loss, and which patches it draws, tell it from other arms."""
+    """One way of fine-tuning, which differs from other arms in its loss or its sampling."""
 
 
 class GridConfig(Settings):
     """The PEL arms: every form with every n and alpha. Scored on val, never on test."""
 
     forms: tuple[Literal["jaccard", "dice", "deviation"], ...] = ("jaccard", "dice", "deviation")
-    """`original` is `dice` but for its sums over the batch, which an arm can ask for."""
+    """Forms of PEL; `original` is `dice` with sums over the batch, which an arm can set."""
     n: tuple[Annotated[float, Field(gt=0, le=4)], ...] = (1.0, 2.0, 3.0)
     alpha: tuple[Annotated[float, Field(gt=0)], ...] = (0.25, 1.0, 4.0, 20.0)
     seeds: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (0,)
@@ -35,7 +35,7 @@ class FinalistsConfig(Settings):
     """The arms that are scored on test, and with which seeds."""
 
     seeds: tuple[NotNegative, ...] = (0, 1, 2, 3, 4)
-    """None ends the ablation after the grid."""
+    """Seeds of the finalists; without any, the ablation ends after the grid."""
     arms: tuple[str, ...] | None = None
     """Arms by name, chosen elsewhere: no grid is run then. Without it the grid chooses."""
 
@@ -70,14 +70,14 @@ class AblateConfig(Settings):
     patch_px: Positive = 256
     overlap_px: NotNegative = 64
     finetune: FinetunePatchesConfig = FinetunePatchesConfig()
-    """What the arms share: steps, learning rate, augmentation; never the loss or the sampling."""
+    """Settings that the arms share: steps, learning rate, augmentation; not loss or sampling."""
     instances: InstanceOverrides = InstanceOverrides()
-    """How maps become nuclei, in validation and for the scores, if not as the base has it."""
+    """Numbers that replace those of the base, in validation and for the scores."""
     calibrate: tuple[CalibratedNumber, ...] = ("foreground_percent", "min_probability_percent")
     """Numbers chosen on val for each run, the base too, before it is scored: once by Dice, for
-    its Dice, and once by PQ, for all else. None: all runs are judged as the base has it."""
+    its Dice, and once by PQ, for all else. None: all runs are scored with the base's numbers."""
     arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ArmConfig] = ARMS
-    """By name; `control` goes on with the base's own loss. `none`, the base, is always there."""
+    """Arms by name; `control` goes on with the base's own loss. `none`, the base, always exists."""
     grid: GridConfig = GridConfig()
     finalists: FinalistsConfig = FinalistsConfig()
     select_by: Literal["pq", "dice"] = "pq"
@@ -119,14 +119,14 @@ class AblateConfig(Settings):
 
     def to_file(self) -> dict[str, object]:
         """All of it as plain JSON types, for a file that `--config` takes."""
-        # an arm without PEL tells of none: should the default change, it would contradict the loss
+        # an arm without PEL stores none: a changed default would contradict its loss
         silent = {name: {"pel"} for name, arm in self.arms.items() if arm.region_loss != "pel"}
         return self.model_dump(
             mode="json", exclude={"finetune": set(SET_BY_ABLATE), "arms": silent}
         )
 
     def identity(self) -> dict[str, object]:
-        """What every run shares: an ablation may be given more arms and seeds later."""
+        """Settings that every run shares: arms and seeds may be added later."""
         grows = {"base", "manifest", "data_root", "arms", "grid", "finalists", "select_by"}
         return {key: value for key, value in super().identity().items() if key not in grows}
 

@@ -17,13 +17,13 @@ class ImportConfig(Settings):
     """Settings of `nucleipel import`."""
 
     mpp: Mpp | None = None
-    """Pixel size of all images, um, where the annotations do not tell it."""
+    """Pixel size of all images, um, where the annotations do not have it."""
     split: Split | Literal[""] = ""
     """Split of all images, where the source has no splits of its own."""
     images: str | None = None
-    """Folder of the images, where they do not lie beside the annotations."""
+    """Folder of the images, where they are not with the annotations."""
     min_area_px: NotNegative | None = None
-    """Smaller nuclei are left out; by default none, or what the data set's own rule says."""
+    """Smaller nuclei are left out; by default none, or those of the data set's own rule."""
     split_pieces: bool = False
     """Number the pieces of a mask that has one value for all nuclei."""
 
@@ -43,7 +43,7 @@ class CitationConfig(Settings):
 
 
 class ExportConfig(Settings):
-    """Settings of `nucleipel export`: what a bioimage.io package says of a model."""
+    """Settings of `nucleipel export`: the description of a model in a bioimage.io package."""
 
     name: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[A-Za-z0-9_+ ()-]+$")] = (
         "nucleipel nuclei"
@@ -57,6 +57,6 @@ class ExportConfig(Settings):
     license: str | None = None
     """SPDX identifier (CC-BY-4.0, say) of the weights; that of the packaged ones is known."""
     citations: tuple[CitationConfig, ...] = ()
-    """Works to cite, the data above all, beside that of PEL."""
+    """Works to cite besides that of PEL, the data above all."""
     tags: tuple[str, ...] = ()
-    """Beside the usual ones: the tissue, the stain, the microscope."""
+    """Tags besides the usual ones: the tissue, the stain, the microscope."""

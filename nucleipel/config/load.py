@@ -16,7 +16,7 @@ C = TypeVar("C", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: `1e-3` is a number, a key given twice is a mistake."""
+    """YAML as people write it: `1e-3` is a number, a repeated key is a mistake."""
 
 
 # YAML 1.1, which PyYAML follows, wants `1.0e-3` and reads `1e-3` as a string
@@ -47,8 +47,8 @@ def load_config(kind: type[C], *, file: Path | None = None, assignments: Sequenc
     Raises
     ------
     ConfigError
-        One line with the file (or `--set`), the key, what was found and what
-        was expected; for an unknown key, the nearest known one.
+        One line with the file (or `--set`), the key, its value and the expected
+        values; for an unknown key, the nearest known one.
     """
     fields = _read_yaml(file) if file else {}
     _check(kind, fields, where=str(file))
@@ -113,8 +113,8 @@ def _explain(kind: type[BaseModel], error: ValidationError) -> str:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
         return f"unknown key '{key}'; did you mean '{near[0]}'?"
     reason = first["msg"].removeprefix("Value error, ")
-    found = json.dumps(first["input"], default=str)
-    return f"{key} is {found}: {reason}" if key else reason
+    value = json.dumps(first["input"], default=str)
+    return f"{key} is {value}: {reason}" if key else reason
 
 
 def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:

@@ -9,7 +9,7 @@ class PlanConfig(SegmentConfig):
     """Settings of `nucleipel plan`: those of `segment`, and of `tile` in a group."""
 
     tile: TileConfig = TileConfig()
-    """How annotated images are tiled; what it does not say of reading is as above."""
+    """Settings of `tile` for annotated images; those of reading that are not set are as above."""
 
     def tiling(self) -> TileConfig:
         """The settings of `tile`, those of reading filled in."""

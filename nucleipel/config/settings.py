@@ -1,4 +1,4 @@
-"""What the settings of all stages share. Defaults live in them, those of nuclei in `InstanceRule`.
+"""The base of all settings. Defaults live in their classes, those of nuclei in `InstanceRule`.
 
 Lengths in pixels (`_px`) are in pixels of the working mpp.
 """
@@ -27,9 +27,9 @@ class Settings(BaseModel):
     )
 
     def identity(self) -> dict[str, object]:
-        """What shapes the result: all settings but `WITHOUT_EFFECT_ON_RESULTS`."""
+        """Settings that shape the result: all but `WITHOUT_EFFECT_ON_RESULTS`."""
         return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT_ON_RESULTS))
 
     def part(self, kind: type[S]) -> S:
-        """Those of these settings that another stage has too."""
+        """Take those settings that another stage has too."""
         return kind.model_validate(self.model_dump(include=set(kind.model_fields)))

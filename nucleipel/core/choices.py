@@ -4,12 +4,12 @@ from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda"]
 GeoJson = Literal["plain", "gz", "none"]
-"""How nuclei.geojson is written, if at all."""
+"""Formats of nuclei.geojson: plain, gzipped, or no such file."""
 MapFrame = Literal["level0", "working"]
-"""Whose pixels nuclei are written in: those of level 0 of the image, or of the working mpp."""
+"""Pixels that nuclei are written in: those of level 0 of the image, or of the working mpp."""
 Split = Literal["train", "val", "test"]
 StainedAs = Literal["color", "dye"]
-"""What a network sees of stained slides: their colors, or the gray of their nuclear dye."""
+"""Input of a network for stained slides: their colors, or the gray of their nuclear dye."""
 
 OLD_WORDS = {"stained_as": {"colour": "color"}}
 """Values that were renamed, by setting: files of settings and records may hold the old ones."""

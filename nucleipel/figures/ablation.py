@@ -1,4 +1,4 @@
-"""Pictures of an ablation: is the base saturated, the grid, and who gains what."""
+"""Figures of an ablation: saturation of the base, the grid, gains of the arms."""
 
 from collections.abc import Mapping, Sequence
 
@@ -57,11 +57,11 @@ def draw_differences(
     panels = np.ravel(figure.subplots(1, len(measures), sharey=True))
     for axes, measure in zip(panels, measures, strict=True):
         for place, intervals in enumerate(differences.values()):
-            found = intervals[measure]
-            clear = found.low > 0 or found.high < 0
+            interval = intervals[measure]
+            clear = interval.low > 0 or interval.high < 0
             color = "tab:blue" if clear else "0.55"
-            axes.plot([found.low, found.high], [place, place], color=color, lw=2)
-            axes.plot(found.mean, place, "o", color=color, ms=5)
+            axes.plot([interval.low, interval.high], [place, place], color=color, lw=2)
+            axes.plot(interval.mean, place, "o", color=color, ms=5)
         axes.axvline(0, color="black", lw=0.8)
         axes.set(xlabel=f"{measure} - {reference}, points ({split})")
         axes.grid(axis="x", alpha=0.3)

@@ -58,7 +58,7 @@ def cut(
     others: Iterable[Outline] = (),
     shown_px: int | None = SHOWN_PX,
 ) -> Crop:
-    """Read a box, which lies on the image; make the picture no larger than `shown_px`."""
+    """Read a box that lies on the image; make the picture no larger than `shown_px`."""
     picture = read(box)
     largest = max(picture.shape[:2])
     if shown_px is not None and largest > shown_px:
@@ -88,7 +88,7 @@ def square_around(box: Box, side_px: int, shape: tuple[int, int]) -> Box:
 
 
 def common_side(boxes: Sequence[Box], *, least_px: int) -> int:
-    """One side for the crops of a group, so that its nuclei are seen at one scale."""
+    """One side for the crops of a group, so that all its nuclei have one scale."""
     longest = max((max(box.shape) for box in boxes), default=0)
     return min(max(least_px, round(1.5 * longest)), LARGEST_CROP_PX)
 

@@ -1,4 +1,4 @@
-"""Where a network deviates from the annotation, and what each loss asks of each pixel there."""
+"""Figures of where a network deviates from the annotation, and of the pull of each loss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Plane = npt.NDArray[np.float32]
 CLASS_COLORS = ListedColormap(["black", "tab:blue", "gold"])
 BINS = 50
 MISS = 0.5
-"""From this deviation on, the annotated class is no longer the likeliest of two."""
+"""Deviation from which the annotated class is no longer the likeliest of two."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Moment:
     pulls: Mapping[str, Plane]
 
     def numbers(self) -> dict[str, float]:
-        """What the picture shows, as numbers: shares in 0..1."""
+        """Numbers of the picture: shares in 0..1."""
         missed = self.deviation > MISS
-        found = {
+        shares = {
             "mean_deviation": float(self.deviation.mean()),
             "share_missed": float(missed.mean()),
         }
         for name, pull in self.pulls.items():
             strength = np.abs(pull)
             total = float(strength.sum()) or 1.0
-            found[f"{name}_pull_on_missed"] = float(strength[missed].sum()) / total
-            found[f"{name}_pull_away"] = float(strength[pull < 0].sum()) / total
-        return found
+            shares[f"{name}_pull_on_missed"] = float(strength[missed].sum()) / total
+            shares[f"{name}_pull_away"] = float(strength[pull < 0].sum()) / total
+        return shares
 
     def histogram(self) -> list[int]:
         """Pixels a bin of `BINS` equal bins of 0..1."""

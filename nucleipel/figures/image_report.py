@@ -1,8 +1,7 @@
-"""The page about one image: how many nuclei, how large, the extreme ones, what vouches for them.
+"""The report of one image: number and size of nuclei, extreme ones, the certificate.
 
-One HTML file with all in it: no scripts, nothing from the network. The page is
-in `image_report.html` beside this file; here are its numbers, in the words of the
-page.
+One HTML file with everything in it: no scripts, nothing from the network. The
+template is `image_report.html` in this folder; the numbers are computed here.
 """
 
 import math
@@ -25,7 +24,7 @@ EXAMPLES = 12
 """Nuclei of each extreme that are shown."""
 OVERVIEW_PX = 1600
 OVERVIEW_BYTES = 900_000
-"""Of the data URI; the page is to stay under 2 MB."""
+"""Limit of the data URI, so that the page stays under 2 MB."""
 FIELDS = {"densest": 1.0, "typical": 0.5, "sparse": 0.1}
 """Which squares are shown large, by the share of all nuclei that lie in no denser ones."""
 FIELDS_FROM_PX = 3 * CELL_PX
@@ -46,10 +45,10 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Crops at one scale, each with what is said below it; `bar_px` long is the bar in them."""
+    """Crops at one scale, each with its caption; the scale bar is `bar_px` long."""
 
     title: str
-    told: str
+    hint: str
     crops: list[tuple[Crop, str]]
     bar_px: float
     bar: str
@@ -84,7 +83,7 @@ def build_report(
     certificate : dict
         As it is written, plain JSON types.
     facts : dict of str
-        About the image, told as they are.
+        About the image, shown as they are.
     settings : dict
         Of the run, plain JSON types, groups inside.
     """
@@ -142,7 +141,7 @@ def overview(overlay: npt.NDArray[np.uint8]) -> str:
 def _numbers(
     summary: Summary, mpp: float | None, tissue_percent: float | None
 ) -> list[tuple[str, str, str]]:
-    """What is told first: (name, value, more); of the tissue where it is known, or the image."""
+    """The numbers at the top: (name, value, more), for the tissue if known, else the image."""
     share, whole = (tissue_percent / 100, "tissue") if tissue_percent else (1.0, "image")
     pixels = share * summary.shape[0] * summary.shape[1]
     numbers = [("nuclei", f"{summary.count:,}", "")]
@@ -179,12 +178,12 @@ def _numbers(
 
 
 def _diameter(area_px: float, mpp: float | None) -> float:
-    """Of the circle of this area, in um or without mpp in px."""
+    """Diameter of the circle of this area, in um or without mpp in px."""
     return 2 * math.sqrt(area_px / math.pi) * (mpp or 1)
 
 
 def _round(value: float) -> str:
-    """Three digits, thousands apart."""
+    """Round to three digits, with a comma between thousands."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
@@ -197,7 +196,7 @@ def _size_histogram(summary: Summary, mpp: float | None) -> list[Bar]:
 
 
 def _histogram(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> list[Bar]:
-    """Bars between round numbers; the few values far out are counted at the ends."""
+    """Bars between round numbers; the few values beyond the ends are counted there."""
     total = int(counts.sum())
     if not total:
         return []
@@ -207,11 +206,11 @@ def _histogram(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -
     first, last = math.floor(low / step), math.floor(high / step) + 1
     edges = np.arange(first, last + 1) * step
     inside = np.clip(values, edges[0], np.nextafter(edges[-1], -np.inf))
-    found, _ = np.histogram(inside, edges, weights=counts)
-    highest = found.max()
+    sums, _ = np.histogram(inside, edges, weights=counts)
+    highest = sums.max()
     return [
         Bar(f"{start:.4g}", f"{stop:.4g}", int(count), float(count / highest))
-        for start, stop, count in zip(edges[:-1], edges[1:], found, strict=True)
+        for start, stop, count in zip(edges[:-1], edges[1:], sums, strict=True)
     ]
 
 
@@ -224,7 +223,7 @@ def _nice(least: float) -> float:
 def _fields(
     summary: Summary, instance_map: Any, read: ReadPicture | None, mpp: float | None
 ) -> list[tuple[str, Crop, str]]:
-    """Squares at full resolution, of large images: (name, crop, what is said)."""
+    """Squares of large images at full resolution: (name, crop, caption)."""
     if read is None or max(summary.shape) < FIELDS_FROM_PX or not summary.count:
         return []
     counts = summary.cells.ravel()
@@ -257,7 +256,7 @@ def _outlines_in(instance_map: Any, box: Box) -> list[Any]:
 
 
 def _groups(summary: Summary, read: ReadPicture, mpp: float | None) -> list[Group]:
-    looked_for = {
+    extremes = {
         "Largest": ("Look here for clumps that were not split.", summary.largest),
         "Smallest": ("Look here for debris and fragments.", summary.smallest),
         "Least certain": (
@@ -266,14 +265,14 @@ def _groups(summary: Summary, read: ReadPicture, mpp: float | None) -> list[Grou
         ),
     }
     return [
-        _group(title, told, nuclei, summary.shape, read, mpp)
-        for title, (told, nuclei) in looked_for.items()
+        _group(title, hint, nuclei, summary.shape, read, mpp)
+        for title, (hint, nuclei) in extremes.items()
     ]
 
 
 def _group(
     title: str,
-    told: str,
+    hint: str,
     nuclei: Sequence[Nucleus],
     shape: tuple[int, int],
     read: ReadPicture,
@@ -292,7 +291,7 @@ def _group(
     bar_px, bar = _scale_bar(side, mpp)
     return Group(
         title=title,
-        told=f"{told} Each piece is {_length(side, mpp)} wide.",
+        hint=f"{hint} Each piece is {_length(side, mpp)} wide.",
         crops=crops,
         bar_px=bar_px,
         bar=bar,
@@ -300,7 +299,7 @@ def _group(
 
 
 def _scale_bar(side_px: int, mpp: float | None) -> tuple[float, str]:
-    """How many pixels long a bar is in a piece of this side, and how long it is said to be."""
+    """Length of the scale bar of a crop of this side, in pixels and as a text."""
     length = _nice(side_px * (mpp or 1) / 6)
     return length / (mpp or 1), f"{length:g} {'µm' if mpp else 'px'}"
 
@@ -318,7 +317,7 @@ def _place(box: Box) -> str:
 
 
 def _certificate_rows(certificate: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """All of it but how the work was cut, which shaped nothing."""
+    """All of the certificate but the cut into blocks, which shaped nothing."""
     shown = {key: value for key, value in certificate.items() if key not in ("cut", "forced")}
     return _rows(shown)
 

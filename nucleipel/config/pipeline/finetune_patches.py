@@ -31,7 +31,7 @@ class PELConfig(Settings):
     boundary_weight: Annotated[float, Field(gt=0)] = 1.0
     """Weight of pixels near annotated boundaries, the others having 1 (deviation only)."""
     boundary_px: Positive = 2
-    """How near: pixels to one of another class, along either axis."""
+    """Distance up to which pixels are near: to one of another class, along either axis."""
     block_px: Positive | None = None
     """Side of the squares that the loss cuts a patch into, each a patch of its own; it must divide
     patch_px."""
@@ -62,15 +62,15 @@ class PELConfig(Settings):
 
 
 class LossConfig(Settings):
-    """What a fine-tuning minimizes, the distance apart: cross-entropy and a region loss."""
+    """The loss of a fine-tuning besides that of the distance: cross-entropy and a region loss."""
 
     cross_entropy_weight: Weight = 1.0
     region_loss: Literal["pel", "dice", "dice_focal", "focal_tversky", "none"] = "pel"
-    """What stands beside cross-entropy; dice is what `train` uses."""
+    """The loss besides cross-entropy; `train` uses dice."""
     region_weight: Weight = 1.0
-    """The region loss against cross-entropy."""
+    """Weight of the region loss."""
     region_weight_start: Weight | None = None
-    """Its weight at the first step, if another."""
+    """The weight at the first step, if it differs."""
     region_weight_ramp: Share = 0.0
     """Share of the fine-tuning over which the weight goes from its start to its value."""
     pel: PELConfig = PELConfig()
@@ -94,7 +94,7 @@ class LossConfig(Settings):
 
 
 class SamplingConfig(Settings):
-    """Which patches a fine-tuning sees."""
+    """The patches that a fine-tuning draws."""
 
     sampling: Literal["uniform", "deviation"] = "uniform"
     """Every patch once, then all again, one that a region fills in part as often as its share says;
@@ -107,7 +107,7 @@ class FinetunePatchesConfig(FitConfig, LossConfig, SamplingConfig):
 
     epochs: Positive = 10
     patches_per_epoch: Positive | None = None
-    """Without it, as many as there are."""
+    """Patches of an epoch; without it, as many as there are."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     warmup_steps: NotNegative = 20
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99

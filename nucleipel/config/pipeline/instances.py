@@ -1,4 +1,4 @@
-"""Settings of how maps become nuclei, generated from the numbers of an `InstanceRule`."""
+"""Settings that turn maps into nuclei, generated from the numbers of an `InstanceRule`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -29,7 +29,7 @@ _SomeNumbers: Any = settings_of({name: (number_type(name) | None, None) for name
 
 
 class InstanceConfig(_Numbers):  # type: ignore[misc]
-    """How a probability map becomes nuclei; `InstanceRule` says what each number means."""
+    """Numbers that turn a probability map into nuclei; `InstanceRule` documents each."""
 
 
 class InstanceOverrides(_SomeNumbers):  # type: ignore[misc]

@@ -1,10 +1,10 @@
-"""Settings of how images are read."""
+"""Settings of reading images."""
 
 from nucleipel.config.settings import Mpp, NotNegative, Settings
 
 
 class ReadConfig(Settings):
-    """How images are read; shared by all stages that do."""
+    """Settings of reading images, for all stages that do."""
 
     source_mpp: Mpp | None = None
     """Pixel size of images, um, for which the manifest has none and the file does not tell it."""
@@ -17,7 +17,7 @@ class ReadConfig(Settings):
 
 
 class ReadAtMppConfig(ReadConfig):
-    """How images are read for a network whose working mpp may be replaced."""
+    """Settings of reading images for a network whose working mpp may be replaced."""
 
     at_mpp: Mpp | None = None
     """Working resolution, um per pixel, instead of the checkpoint's."""

@@ -15,9 +15,9 @@ class StitchConfig(Settings):
     map_frame: MapFrame = "level0"
     """Pixels that nuclei are written in: those of level 0 of the image, or of the working mpp."""
     intensities: bool = True
-    """Whether each nucleus' intensities are measured, for which the image must be there."""
+    """Whether the intensities of each nucleus are measured; the image must be readable."""
     csv: bool = False
-    """Whether nuclei.csv is written beside nuclei.parquet."""
+    """Whether nuclei.csv is written, too."""
     geojson: GeoJson = "plain"
     """Whether nuclei.geojson is written, and whether compressed."""
 
@@ -35,5 +35,5 @@ class StitchConfig(Settings):
         return ("parquet", *(("csv",) if self.csv else ()), *geojson)
 
     def identity(self) -> dict[str, object]:
-        """What shapes the result; here the threads do not."""
+        """Settings that shape the result: the threads do not."""
         return {key: value for key, value in super().identity().items() if key != "threads"}

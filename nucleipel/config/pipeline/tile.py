@@ -17,7 +17,7 @@ class TileConfig(ReadConfig):
     """Channels of the stored patches; with 3, gray images are repeated."""
     patch_px: Positive = 256
     overlap_px: NotNegative = 64
-    """How much neighboring patches share, at least."""
+    """Pixels that neighboring patches share, at least."""
     splits: tuple[str, ...] = ("train", "val")
     """Splits of the manifest that are tiled; a patch stays in its image's split."""
     shard_patches: Positive = 64

@@ -1,4 +1,4 @@
-"""Settings of training: the network, its samples, and how long and how fast."""
+"""Settings of training: the network, its samples, and the schedule."""
 
 from typing import Annotated, Literal, Self
 
@@ -22,7 +22,7 @@ Optimizer = Literal["adamw", "muon"]
 
 
 class NetworkConfig(Settings):
-    """Which network is trained."""
+    """The network that is trained."""
 
     family: Family = "unet"
     """MONAI's residual UNet, or its BasicUNet."""
@@ -50,22 +50,22 @@ class NetworkConfig(Settings):
 
 
 class AugmentConfig(Settings):
-    """How training samples are varied."""
+    """Augmentation of training samples."""
 
     scale_range: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.7, 1.4)
     """Windows are shown between these scales (train only)."""
     rotate_degrees: Weight = 45.0
-    """Largest free rotation beside flips and quarter turns."""
+    """Largest free rotation, besides flips and quarter turns."""
     intensity: Weight = 1.0
     """Strength of brightness, contrast, gamma, noise and blur; 0 for none."""
     stain: Weight = 1.0
-    """Strength of stain and hue jitter on colour images; 0 for none."""
+    """Strength of stain and hue jitter on color images; 0 for none."""
     gray_stained: Share = 0.0
-    """Share of the gray images that are shown as if stained with haematoxylin and eosin."""
+    """Share of the gray images that are shown as if stained with hematoxylin and eosin."""
     crowded: Share = 0.0
     """Share of the gray images whose nuclei are shown twice, the second time turned."""
     as_dye: Share = 0.0
-    """Share of the colour images that are shown as the gray of their nuclear dye."""
+    """Share of the color images that are shown as the gray of their nuclear dye."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -75,7 +75,7 @@ class AugmentConfig(Settings):
 
 
 class FitConfig(Settings):
-    """What `train` and `finetune-patches` share."""
+    """Settings that `train` and `finetune-patches` share."""
 
     device: Device = "auto"
     precision: Precision = "auto"
@@ -105,7 +105,7 @@ class FitConfig(Settings):
     with no early stop."""
     cross_entropy_weight: Weight = 1.0
     distance_weight: Weight = 1.0
-    """Weight of the distance to the nucleus' edge, which tells touching nuclei apart."""
+    """Weight of the distance to the nucleus' edge, which separates touching nuclei."""
 
 
 class TrainConfig(FitConfig, ReadConfig):
@@ -135,13 +135,13 @@ class TrainConfig(FitConfig, ReadConfig):
     boundary_px: Positive = 2
     """Width of the boundary class, inside each nucleus."""
     instances: InstanceConfig = InstanceConfig()
-    """How maps become nuclei in validation, and later unless `calibrate` finds better numbers."""
+    """Numbers that turn maps into nuclei in validation, and later unless they are calibrated."""
     core_px: Positive = 1024
     """Side of the tiles that predictions with this checkpoint are cut into, at most."""
     network: NetworkConfig = NetworkConfig()
-    """Of a training from random weights; one from a checkpoint has that checkpoint's."""
+    """The network of a training from random weights; with a checkpoint, it is the checkpoint's."""
     accept_seams: bool = False
-    """Whether a network may be trained whose maps depend on how an image is cut (instance norm)."""
+    """Whether a network may be trained whose maps depend on the cut of an image (instance norm)."""
     augment: AugmentConfig = AugmentConfig()
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Fine-tune one base in ways that differ in their loss, or in what they draw; tell which helps."""
+"""Fine-tune one base with several losses or ways of sampling, and compare the results."""
 
 import logging
 from pathlib import Path
@@ -41,13 +41,12 @@ def ablate(out: Path, config: AblateConfig, *, overwrite: bool = False) -> Path:
 
     Every arm starts from the same checkpoint and takes the same steps over the
     same patches in the same order; a seed changes the order for all of them
-    alike. Every run, the base too, is judged with numbers of the instance rule
+    alike. Every run, the base too, is scored with numbers of the instance rule
     that were chosen for it on val: an arm that only shifts probabilities would
-    lose or win by the base's numbers. Dice is judged with those of best Dice,
+    lose or win by the base's numbers. Dice is scored with those of best Dice,
     all other measures with those of best PQ. The grid is trained and scored
-    without the test images. Runs that
-    are finished stay: the same command continues, and one with more arms or
-    seeds does what is missing.
+    without the test images. Finished runs stay: the same command continues, and
+    one with more arms or seeds does what is missing.
     """
     base, manifest, data_root = _inputs(config)
     start = read_checkpoint(base)
@@ -66,13 +65,13 @@ def ablate(out: Path, config: AblateConfig, *, overwrite: bool = False) -> Path:
     )
     write_text(out / CONFIG, yaml.safe_dump(config.to_file(), sort_keys=False))
     description = start.description
-    how_to_tile = TileConfig(
+    tiling = TileConfig(
         mpp=description.mpp,
         channels=1 if description.network.in_channels == 1 else 3,
         patch_px=config.patch_px,
         overlap_px=config.overlap_px,
     )
-    tile(manifest, out / PATCHES, how_to_tile, data_root=data_root)
+    tile(manifest, out / PATCHES, tiling, data_root=data_root)
 
     scores: list[SplitScores] = []
     finalists = config.finalists.arms
@@ -122,7 +121,7 @@ def select_finalists(
 def select_transfer(
     arms: dict[str, ArmConfig], finalists: tuple[str, ...], means: dict[str, float]
 ) -> tuple[str, ...]:
-    """What is worth trying on other data too: the control, the best PEL and the best rival."""
+    """Arms to try on other data too: the control, the best PEL and the best rival."""
     groups = (
         [name for name in finalists if arms[name].region_loss == "pel"],
         [name for name in finalists if arms[name].region_loss in RIVALS],
@@ -147,7 +146,7 @@ def _runs(
     split: str,
 ) -> list[Run]:  # fmt: skip
     base, manifest, data_root = _inputs(config)
-    calibrate = _how_to_calibrate(config)
+    calibrate = _calibration_config(config)
     known = config.all_arms()
     # the control first: whether the base is saturated should be known early
     order = [BASE, CONTROL, *(name for name in known if name in arms and name != CONTROL)]
@@ -162,7 +161,7 @@ def _runs(
             patches=out / PATCHES,
             manifest=manifest,
             data_root=data_root,
-            finetune=None if arm == BASE else _how_to_finetune(config, known[arm], seed=seed),
+            finetune=None if arm == BASE else _finetune_config(config, known[arm], seed=seed),
             instances=config.instances,
             calibrate=calibrate,
         )
@@ -171,13 +170,13 @@ def _runs(
     ]
 
 
-def _how_to_calibrate(config: AblateConfig) -> CalibrateConfig:
-    how = CalibrateConfig(device=config.device)
-    held = [name for name in how.candidates() if name not in config.calibrate]
-    return how.model_copy(update=dict.fromkeys(held, ()))
+def _calibration_config(config: AblateConfig) -> CalibrateConfig:
+    every = CalibrateConfig(device=config.device)
+    kept = [name for name in every.candidates() if name not in config.calibrate]
+    return every.model_copy(update=dict.fromkeys(kept, ()))
 
 
-def _how_to_finetune(config: AblateConfig, arm: ArmConfig, *, seed: int) -> FinetunePatchesConfig:
+def _finetune_config(config: AblateConfig, arm: ArmConfig, *, seed: int) -> FinetunePatchesConfig:
     own = {name: getattr(arm, name) for name in ArmConfig.model_fields}
     shared = {
         "seed": seed,
@@ -201,7 +200,7 @@ def _finish(
         write_results(out, [*(run for scores in earlier for run in scores.runs), *runs])
 
     commit()
-    # seed by seed: whenever it is stopped, what has ended tells of all arms
+    # seed by seed: whenever it is stopped, the finished runs are of all arms
     by_seed = sorted(runs, key=lambda run: run.seed)
     finish(by_seed, jobs=config.jobs, threads=config.threads, done=commit)
     return read_scores(runs, rows)

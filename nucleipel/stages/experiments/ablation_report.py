@@ -1,12 +1,12 @@
-"""What an ablation found: results.csv, images.csv, differences.csv, plots, and report.md.
+"""The report of an ablation: results.csv, images.csv, differences.csv, plots, and report.md.
 
 Every figure of the report stands in one of the tables.
 
 **Dice** is that of the foregrounds of whole images: the instances of the
 prediction against those of the annotation, whichever nucleus a pixel belongs
 to. So it depends on the rule that makes instances, first of all on
-`foreground_percent`, and a loss that makes a network bolder or shyer moves it
-without knowing more. Therefore each run's Dice is taken under numbers that
+`foreground_percent`, and a loss that only raises or lowers probabilities changes
+it. Therefore each run's Dice is taken under numbers that
 were chosen for this run, on val, by Dice; AJI, PQ and AP under those chosen by
 PQ. The base is treated like all others.
 """
@@ -28,7 +28,7 @@ from nucleipel.io.evaluation_report import read_report
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.pictures import write_figure
 from nucleipel.metrics.bootstrap import Interval, paired_bootstrap
-from nucleipel.stages.experiments.ablation_runs import FINETUNE, JUDGED_BY, Run
+from nucleipel.stages.experiments.ablation_runs import CHOSEN_BY, FINETUNE, Run
 from nucleipel.training.training_log import read_training_log
 
 log = logging.getLogger(__name__)
@@ -60,9 +60,9 @@ class SplitScores:
         One source alone says nothing about others: its interval is NaN.
         """
         ours, theirs = self.values[arm][measure], self.values[reference][measure]
-        found = paired_bootstrap(POINTS * (ours - theirs), self.sources)
+        interval = paired_bootstrap(POINTS * (ours - theirs), self.sources)
         known = len(set(self.sources)) > 1
-        return found if known else Interval(found.mean, float("nan"), float("nan"))
+        return interval if known else Interval(interval.mean, float("nan"), float("nan"))
 
 
 def read_scores(runs: list[Run], rows: Manifest) -> SplitScores:
@@ -142,7 +142,7 @@ def _result(run: Run) -> dict[str, Any]:
 def _chosen_numbers(run: Run) -> dict[str, Any]:
     """The run's own numbers, and the pooled scores on val by which they were chosen."""
     cells: dict[str, Any] = {}
-    for measure in JUDGED_BY:
+    for measure in CHOSEN_BY:
         chosen = run.numbers.get(measure)
         cells[f"val pooled {measure}"] = chosen["val"] if chosen else ""
         for name, tried in run.calibrate.candidates().items():
@@ -169,7 +169,7 @@ def difference_rows(scores: SplitScores) -> list[dict[str, Any]]:
             if arm in (BASE, reference) or reference not in scores.values:
                 continue
             for measure in MEASURES:
-                found = scores.difference(arm, reference, measure)
+                difference = scores.difference(arm, reference, measure)
                 rows.append(
                     {
                         "split": scores.split,
@@ -179,9 +179,9 @@ def difference_rows(scores: SplitScores) -> list[dict[str, Any]]:
                         "seeds": len(scores.values[arm][measure]),
                         "images": len(scores.ids),
                         "sources": len(set(scores.sources)),
-                        "points": found.mean,
-                        "low": found.low,
-                        "high": found.high,
+                        "points": difference.mean,
+                        "low": difference.low,
+                        "high": difference.high,
                     }
                 )
     return rows
@@ -212,7 +212,7 @@ def _opening(config: AblateConfig, *, base: str) -> list[str]:
         " the same patches in the same order, but for arms that draw them by deviation; the last"
         " weights (running mean) are scored.",
         "",
-        f"{_judging(config)} Dice is that of the foregrounds of whole images.",
+        f"{_scoring_sentence(config)} Dice is that of the foregrounds of whole images.",
         "",
         "Scores are means over images. Differences are in points (hundredths), with 95 % intervals"
         " by a paired bootstrap over sources and seeds. `none` is the base as it came; `control`"
@@ -220,12 +220,12 @@ def _opening(config: AblateConfig, *, base: str) -> list[str]:
     ]
 
 
-def _judging(config: AblateConfig) -> str:
+def _scoring_sentence(config: AblateConfig) -> str:
     if not config.calibrate:
-        return "All runs are judged with the numbers that the base came with."
+        return "All runs are scored with the numbers that the base came with."
     names = ", ".join(f"`{name}`" for name in config.calibrate)
     return (
-        f"Each run, the base too, is judged with numbers of its own ({names}), chosen on val:"
+        f"Each run, the base too, is scored with numbers of its own ({names}), chosen on val:"
         " those of best pooled Dice for Dice, those of best pooled PQ for all else."
     )
 
@@ -300,7 +300,7 @@ def _score_table(scores: SplitScores) -> list[str]:
 
 
 def _difference_table(scores: SplitScores) -> list[str]:
-    """What patches give and what the loss gives, in columns of their own, and both together."""
+    """Columns of what the patches gain, what the loss gains, and both together."""
     parts = (("patches", BASE, CONTROL), ("loss", CONTROL, None), ("both", BASE, None))
     shown = {measure: MEASURES[measure] for measure in ("dice", "pq")}
     lines = _head("arm", *(f"{name}: {part[0]}" for name in shown.values() for part in parts))
@@ -312,8 +312,8 @@ def _difference_table(scores: SplitScores) -> list[str]:
             for _, reference, other in parts:
                 which = other or arm
                 known = {which, reference} <= scores.values.keys() and which != reference
-                found = scores.difference(which, reference, measure) if known else None
-                cells.append(_told(found) if found else "")
+                interval = scores.difference(which, reference, measure) if known else None
+                cells.append(_in_points(interval) if interval else "")
         lines.append(_line(f"`{arm}`", *cells))
     return lines
 
@@ -326,10 +326,10 @@ def _line(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _told(found: Interval) -> str:
-    if np.isnan(found.low):
-        return f"{found.mean:+.2f}"
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+def _in_points(interval: Interval) -> str:
+    if np.isnan(interval.low):
+        return f"{interval.mean:+.2f}"
+    return f"{interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
 def _write_grid(path: Path, scores: SplitScores, config: AblateConfig, measure: str) -> bool:

@@ -1,4 +1,4 @@
-"""The runs of an ablation: one arm with one seed each, several at a time, each finished once."""
+"""The runs of an ablation: each is one arm with one seed, finished once; several at a time."""
 
 import json
 import logging
@@ -30,13 +30,13 @@ from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.pipeline.evaluate import image_rows, summarize
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.pipeline.predict import predict, reading_of
-from nucleipel.stages.pipeline.rule_scores import Judge
+from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.training.calibration import climb
 
 log = logging.getLogger(__name__)
 
 FINETUNE, FAILED, NUMBERS, MAPS = "finetune", "failed.json", "numbers.json", "maps-{}.zarr"
-JUDGED_BY = ("pq", "dice")
+CHOSEN_BY = ("pq", "dice")
 
 
 class ChosenNumbers(TypedDict):
@@ -61,7 +61,7 @@ class Run:
     finetune: FinetunePatchesConfig | None
     instances: InstanceOverrides
     calibrate: CalibrateConfig
-    """How it is predicted, and the numbers that are tried for it on val."""
+    """Settings of its predictions, and the numbers that are tried for it on val."""
 
     @property
     def report(self) -> Path:
@@ -76,13 +76,13 @@ class Run:
 
     @property
     def numbers(self) -> dict[str, ChosenNumbers]:
-        """By `JUDGED_BY`, the numbers of its own that were chosen on val; none before that."""
+        """Its own numbers, chosen on val by each measure of `CHOSEN_BY`; none before that."""
         path = self.folder / NUMBERS
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     @property
     def finished(self) -> bool:
-        """Whether an earlier go ended it, one way or the other."""
+        """Whether it has ended, with scores or with a failure."""
         return self.report.is_file() or self.failure is not None
 
     def require_same(self) -> None:
@@ -141,7 +141,7 @@ def _run(run: Run) -> None:
     try:
         checkpoint = _checkpoint(run)
     except TrainingError as error:
-        # it would fail again: the arm is told as failed, and the others go on
+        # it would fail again: the arm is reported as failed, and the others go on
         write_json(run.folder / FAILED, {"reason": str(error)})
         log.warning("%s, seed %d: %s", run.arm, run.seed, error)
         return
@@ -154,31 +154,31 @@ def _run(run: Run) -> None:
 
 def _choose_numbers(run: Run, checkpoint: Path, model: Checkpoint) -> dict[str, ChosenNumbers]:
     """The numbers of best pooled PQ on val, and those of best pooled Dice."""
-    judge = Judge(*_predicted(run, checkpoint, model, "val"))
+    rule_scores = RuleScores(*_predicted(run, checkpoint, model, "val"))
     start = run.instances.over(model.description.instances)
     candidates, rounds = run.calibrate.candidates(), run.calibrate.rounds
     chosen: dict[str, ChosenNumbers] = {}
-    for measure in JUDGED_BY:
-        trials = climb(start, candidates, judge.pooled(measure), rounds=rounds)
+    for measure in CHOSEN_BY:
+        trials = climb(start, candidates, rule_scores.pooled(measure), rounds=rounds)
         numbers, score = max(track(trials, f"calibrating by {measure}"), key=lambda trial: trial[1])
         chosen[measure] = {"instances": numbers, "val": score}
     return chosen
 
 
 def _write_scores(run: Run, checkpoint: Path, model: Checkpoint) -> None:
-    """The report of the split: Dice under the numbers chosen by Dice, all else by PQ."""
+    """Write the report of the split: Dice under the numbers chosen by Dice, all else by PQ."""
     predictions, rows, reading = _predicted(run, checkpoint, model, run.split)
     numbers = run.numbers
-    scores: dict[str, list[ImageScore]] = {measure: [] for measure in JUDGED_BY}
+    scores: dict[str, list[ImageScore]] = {measure: [] for measure in CHOSEN_BY}
     for prediction, row in zip(track(predictions, "scoring"), rows, strict=True):
-        judge = Judge([prediction], [row], reading)
-        for measure in JUDGED_BY:
-            scores[measure] += judge.scores(numbers[measure]["instances"])
+        rule_scores = RuleScores([prediction], [row], reading)
+        for measure in CHOSEN_BY:
+            scores[measure] += rule_scores.scores(numbers[measure]["instances"])
     of_split = Manifest(run.manifest, tuple(rows))
     report, table = summarize(scores["pq"]), image_rows(of_split, scores["pq"])
     by_dice = summarize(scores["dice"])
-    for way in ("mean_over_images", "pooled_over_nuclei"):
-        report[way]["dice"] = by_dice[way]["dice"]
+    for kind in ("mean_over_images", "pooled_over_nuclei"):
+        report[kind]["dice"] = by_dice[kind]["dice"]
     for line, score in zip(table, scores["dice"], strict=True):
         line["dice"] = score.to_scores()["dice"]
     comparison = {"checkpoint": model.fingerprint, "split": run.split, "numbers": numbers}
@@ -188,16 +188,16 @@ def _write_scores(run: Run, checkpoint: Path, model: Checkpoint) -> None:
 def _predicted(
     run: Run, checkpoint: Path, model: Checkpoint, split: str
 ) -> tuple[Sequence[Prediction], Sequence[Row], Reading]:
-    """The maps of a split, which an earlier go may have predicted, their rows and their frame."""
+    """Predict a split, or take its maps of an earlier go; returns maps, rows and the reading."""
     rows = read_manifest(run.manifest, data_root=run.data_root, needed=(split,))
     rows = rows.of_split(split).annotated()
-    how = run.calibrate.part(PredictConfig)
-    maps = predict(checkpoint, rows, run.folder / MAPS.format(split), how)
-    return open_predictions(maps).images, rows.rows, reading_of(model, how)
+    config = run.calibrate.part(PredictConfig)
+    maps = predict(checkpoint, rows, run.folder / MAPS.format(split), config)
+    return open_predictions(maps).images, rows.rows, reading_of(model, config)
 
 
 def _tidy(run: Run) -> None:
-    """Remove what a finished run needs no more: its maps, and its training's state."""
+    """Remove the maps and the training state of a finished run."""
     for split in ("val", run.split):
         shutil.rmtree(run.folder / MAPS.format(split), ignore_errors=True)
     for state in (run.folder / FINETUNE).glob("state*"):

@@ -1,4 +1,4 @@
-"""Draw where networks deviate from the annotation, and what each form of PEL makes of it."""
+"""Draw where networks deviate from the annotation, and the pull of each form of PEL there."""
 
 import json
 import logging
@@ -75,10 +75,10 @@ def deviation(
 
 def _require_alike(before: Checkpoint, after: Checkpoint, path: Path) -> None:
     for name in ("mpp", "boundary_px", "maps"):
-        found, wanted = getattr(after.description, name), getattr(before.description, name)
-        if found != wanted:
+        value, wanted = getattr(after.description, name), getattr(before.description, name)
+        if value != wanted:
             raise CheckpointError(
-                f"{path}: {name} {found}, --checkpoint has {wanted};"
+                f"{path}: {name} {value}, --checkpoint has {wanted};"
                 " give a network and the same one fine-tuned"
             )
 
@@ -178,13 +178,13 @@ def _moment(
 
 
 def _write_numbers(out: Path, rows: Manifest) -> None:
-    """`deviations.csv`, a row for each image and network, and the histogram of all patches."""
+    """Write `deviations.csv`, a row for each image and network, and the histogram of all."""
     table: list[dict[str, Any]] = []
     counts: dict[str, npt.NDArray[np.int64]] = {}
     for row in rows.rows:
-        found = json.loads(_numbers_file(out, row).read_text(encoding="utf-8"))
-        place = dict(zip(("y0_px", "x0_px", "height_px", "width_px"), found["patch"], strict=True))
-        for numbers in found["numbers"]:
+        drawn = json.loads(_numbers_file(out, row).read_text(encoding="utf-8"))
+        place = dict(zip(("y0_px", "x0_px", "height_px", "width_px"), drawn["patch"], strict=True))
+        for numbers in drawn["numbers"]:
             histogram = np.array(numbers.pop("histogram"))
             moment = numbers["moment"]
             counts[moment] = counts.get(moment, 0) + histogram

@@ -15,7 +15,7 @@ from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.metrics.scores import pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from nucleipel.stages.pipeline.predict import predict, reading_of
-from nucleipel.stages.pipeline.rule_scores import Judge
+from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.training.calibration import Numbers, climb
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ def calibrate(
         return out
     maps = predict(checkpoint, rows, out / MAPS, config.part(PredictConfig))
     groups = rows.grouped(config.balance_by).values() if config.balance_by else None
-    judge = Judge(open_predictions(maps).images, rows.rows, reading)
-    score = judge.pooled(*config.measures, groups=groups)
+    rule_scores = RuleScores(open_predictions(maps).images, rows.rows, reading)
+    score = rule_scores.pooled(*config.measures, groups=groups)
     trials = list(
         track(
             climb(model.description.instances, config.candidates(), score, rounds=config.rounds),
@@ -55,7 +55,7 @@ def calibrate(
         )
     )
     trials.sort(key=lambda trial: -trial[1])
-    write_table(out / TRIALS, [_line(judge, numbers, found) for numbers, found in trials])
+    write_table(out / TRIALS, [_line(rule_scores, numbers, found) for numbers, found in trials])
     best, top = trials[0]
     sha256 = _write(model, best, out)
     shutil.rmtree(maps)
@@ -66,8 +66,8 @@ def calibrate(
     return out
 
 
-def _line(judge: Judge, numbers: Numbers, score: float) -> dict[str, Any]:
-    pooled = pool(judge.scores(numbers))
+def _line(rule_scores: RuleScores, numbers: Numbers, score: float) -> dict[str, Any]:
+    pooled = pool(rule_scores.scores(numbers))
     found = {"score": score, **{measure: pooled[measure] for measure in ("dice", "aji", "pq")}}
     return {**{name: f"{value:.5f}" for name, value in found.items()}, **numbers}
 

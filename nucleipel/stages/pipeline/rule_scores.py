@@ -16,10 +16,10 @@ from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.training.calibration import Numbers
 
 
-class Judge:
-    """Maps and annotations of the same images, held in memory; each rule is scored once.
+class RuleScores:
+    """Scores of rules on the maps and annotations of some images, which stay in memory.
 
-    Instances and scores are those that `stitch` and `evaluate` would give.
+    Each rule is scored once. Instances and scores are those of `stitch` and `evaluate`.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Judge:
     def pooled(
         self, *measures: str, groups: Iterable[Sequence[int]] | None = None
     ) -> Callable[[Numbers], float]:
-        """From numbers to one measure, or the mean of several, pooled over all nuclei.
+        """Make a function from numbers to a measure, or the mean of several, over all nuclei.
 
-        With `groups`, places of images, to the mean of what each group's nuclei give.
+        With `groups`, places of images, it returns the mean over the groups.
         """
         parts = list(groups or [range(len(self._images))])
 
@@ -60,7 +60,7 @@ class Judge:
 
 
 def _read_annotation(row: Row, reading: Reading) -> npt.NDArray[np.integer]:
-    """A row's instance map in the frame that its image was predicted in."""
+    """Read a row's instance map in the frame that its image was predicted in."""
     with row.open(reading) as slide:
         known = row.load_annotation(slide.resolution.source_shape)
         with known.open(slide.resolution) as read_ids:

@@ -14,7 +14,7 @@ from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.metrics.scores import ImageScore, pool
-from nucleipel.stages.pipeline.rule_scores import Judge
+from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.training.calibration import climb
 
 START = {"foreground_percent": 50, "min_probability_percent": 0, "min_area_px": 5}
@@ -31,11 +31,11 @@ def _map(annotation: npt.NDArray[np.integer], *, boldness: float) -> npt.NDArray
 
 
 @pytest.fixture(scope="module")
-def judges(tiny_set) -> dict[float, Judge]:
+def scores_by_boldness(tiny_set) -> dict[float, RuleScores]:
     rows = read_manifest(tiny_set.manifest).of_split("train").rows
     annotation = read_annotation(rows[0].label)
     return {
-        boldness: Judge(
+        boldness: RuleScores(
             [SimpleNamespace(read_map=lambda b=boldness: _map(annotation, boldness=b))],
             rows,
             Reading(channels=3),
@@ -45,13 +45,13 @@ def judges(tiny_set) -> dict[float, Judge]:
 
 
 @pytest.mark.parametrize("measure", ["dice", "pq"])
-def test_what_is_only_bolder_or_shyer_is_judged_alike(judges, measure: str) -> None:
+def test_what_is_only_bolder_or_shyer_is_judged_alike(scores_by_boldness, measure: str) -> None:
     config = AblateConfig()
     candidates = {name: getattr(CalibrateConfig(), name) for name in config.calibrate}
     held, chosen = {}, {}
-    for boldness, judge in judges.items():
-        held[boldness] = judge.pooled(measure)(START)
-        trials = climb(START, candidates, judge.pooled(measure), rounds=4)
+    for boldness, tried in scores_by_boldness.items():
+        held[boldness] = tried.pooled(measure)(START)
+        trials = climb(START, candidates, tried.pooled(measure), rounds=4)
         numbers, chosen[boldness] = max(trials, key=lambda trial: trial[1])
         percent = 100 / (1 + np.exp(-boldness))
         assert abs(numbers["foreground_percent"] - percent) < 12, "the threshold moves with it"
@@ -61,17 +61,17 @@ def test_what_is_only_bolder_or_shyer_is_judged_alike(judges, measure: str) -> N
         assert abs(chosen[boldness] - chosen[0.0]) < 0.25 * gap
 
 
-def test_each_rule_is_scored_once_and_as_by_hand(judges, tiny_set, monkeypatch) -> None:
+def test_each_rule_is_scored_once_and_as_by_hand(scores_by_boldness, tiny_set, monkeypatch) -> None:
     import nucleipel.stages.pipeline.rule_scores as stage
 
-    judge = judges[0.0]
+    tried = scores_by_boldness[0.0]
     rows = read_manifest(tiny_set.manifest).of_split("train").rows
     annotation = read_annotation(rows[0].label)
     numbers = {**START, "foreground_percent": 37}
     found = segment_instances(_map(annotation, boldness=0.0), rule=InstanceRule(**numbers)).map
-    assert judge.scores(numbers) == [ImageScore.of(annotation, found)]
+    assert tried.scores(numbers) == [ImageScore.of(annotation, found)]
     monkeypatch.setattr(stage, "segment_instances", None)
-    assert judge.scores(dict(reversed(numbers.items()))) == [ImageScore.of(annotation, found)]
+    assert tried.scores(dict(reversed(numbers.items()))) == [ImageScore.of(annotation, found)]
 
 
 def test_groups_count_alike_however_many_nuclei_they_have(tiny_set) -> None:
@@ -79,7 +79,7 @@ def test_groups_count_alike_however_many_nuclei_they_have(tiny_set) -> None:
     rows = read_manifest(tiny_set.manifest).rows
     annotations = [read_annotation(row.label) for row in rows]
     boldness = {0: 1.8, 1: -0.8, 2: -0.8}
-    judge = Judge(
+    tried = RuleScores(
         [
             SimpleNamespace(read_map=lambda at=at: _map(annotations[at], boldness=boldness[at]))
             for at in range(len(rows))
@@ -87,9 +87,9 @@ def test_groups_count_alike_however_many_nuclei_they_have(tiny_set) -> None:
         rows,
         Reading(channels=3),
     )
-    both = judge.pooled("pq", groups=[[0], [1, 2]])
+    both = tried.pooled("pq", groups=[[0], [1, 2]])
     numbers = {**START, "foreground_percent": 80}
-    alone = [pool([judge.scores(numbers)[at] for at in places])["pq"] for places in ([0], [1, 2])]
+    alone = [pool([tried.scores(numbers)[at] for at in places])["pq"] for places in ([0], [1, 2])]
     assert both(numbers) == pytest.approx(sum(alone) / 2)
-    assert both(numbers) != pytest.approx(judge.pooled("pq")(numbers), abs=1e-3)
-    assert judge.pooled("pq", groups=[[0, 1, 2]])(numbers) == judge.pooled("pq")(numbers)
+    assert both(numbers) != pytest.approx(tried.pooled("pq")(numbers), abs=1e-3)
+    assert tried.pooled("pq", groups=[[0, 1, 2]])(numbers) == tried.pooled("pq")(numbers)
