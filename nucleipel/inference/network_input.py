@@ -14,7 +14,7 @@ from nucleipel.core.choices import StainedAs
 from nucleipel.errors import PredictionError
 from nucleipel.io.slides.slide import Slide
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
-from nucleipel.model.nuclear_dye import CELL_PX, REACH_PX, AsNuclearDye
+from nucleipel.model.nuclear_dye import CELL_PX, REACH_PX, NuclearDyeLayer
 
 
 def show(
@@ -42,4 +42,4 @@ def show(
         )
     halo_px = -(-(grid.halo_px + REACH_PX) // stride) * stride
     wider = dataclasses.replace(grid, halo_px=halo_px)
-    return nn.Sequential(AsNuclearDye(), model.network), wider.fitted(slide.shape, stride=stride)
+    return nn.Sequential(NuclearDyeLayer(), model.network), wider.fitted(slide.shape, stride=stride)

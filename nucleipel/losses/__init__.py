@@ -1,8 +1,8 @@
 """Losses on logits and one-hot annotations; `PELoss` is the one this project exists for."""
 
+from nucleipel.losses.logit_step import annotated_logit_step
 from nucleipel.losses.pel import PELoss
-from nucleipel.losses.pull import pull_towards_annotation
-from nucleipel.losses.recipes import (
+from nucleipel.losses.training_losses import (
     ClassesAndDistance,
     CrossEntropyDice,
     CrossEntropyRegion,
@@ -16,6 +16,6 @@ __all__ = [
     "CrossEntropyRegion",
     "PELoss",
     "Ramp",
+    "annotated_logit_step",
     "build_region_loss",
-    "pull_towards_annotation",
 ]

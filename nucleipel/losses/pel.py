@@ -21,7 +21,7 @@ within `boundary_px` of i (in a square) has another annotated class, else 1,
     deviation      alpha * sum(w * |p-g|**n) / sum(w * (p+g))
 
 which is the weighted soft Dice loss for alpha 1, n 1 (nucleipel's own addition:
-deviations sit at edges, and this says how much they count there).
+deviations lie at edges, and this weight sets what they count there).
 
 With `block_px` a patch is cut into squares, each a patch of its own to the loss
 (nucleipel's own addition too). In a sum over a whole patch large nuclei drown
@@ -63,8 +63,8 @@ EPSILON = 1e-6
 class PELoss(nn.Module):
     """PEL of logits against a one-hot annotation: one value per patch and class, then the mean.
 
-    Takes its arguments as the losses of MONAI do (`softmax=True` is not asked
-    for: logits are what it is made for). Computed in float32 also under
+    Arguments are named as in the losses of MONAI (without `softmax`: the loss
+    always takes logits). Computed in float32 also under
     autocast.
 
     A class that a patch does not hold stays in the mean with the formula's own
@@ -78,7 +78,7 @@ class PELoss(nn.Module):
         Which of the formulas at the top of this module.
     alpha : float
         Factor on the powered term, above 0. Under AdamW it acts as the weight
-        of PEL against the cross-entropy beside it.
+        of PEL against the cross-entropy that is added to it.
     n : float
         Exponent in (0, 4]; may be changed between calls. Below 1 the slope at
         0 would be infinite; values under 1e-6 then follow a straight line.
@@ -91,12 +91,12 @@ class PELoss(nn.Module):
         ratios matter: the mean is a weighted mean.
     batch : bool
         Sum over the whole batch and not over each patch, as the original code
-        does. The loss of a patch then depends on those it is batched with.
+        does. The loss of a patch then depends on the others of its batch.
     boundary_weight : float
         Weight, above 0, of pixels near annotated boundaries, against 1 for all
         others; `deviation` only.
     boundary_px : int
-        How near: the largest distance along either axis to a pixel of another class.
+        Largest distance along either axis to a pixel of another class that is near.
     block_px : int, optional
         Side of the squares (cubes, of volumes) that each patch is cut into, which
         then count as patches; the patch itself if None.

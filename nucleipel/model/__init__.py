@@ -1,1 +1,1 @@
-"""Networks, how far they see, and the checkpoints that hold them."""
+"""Networks, their receptive field, and the checkpoints that hold them."""

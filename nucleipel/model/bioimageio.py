@@ -1,10 +1,10 @@
 """A checkpoint described as the BioImage Model Zoo wants it: the `rdf.yaml` of format 0.5.
 
-The package holds the network as ONNX, one generated image with what the network
-makes of it (so that any program can check that it runs the model rightly), a
-cover, and documentation. The zoo's own steps `scale_range` and `clip` say how
-images are normalized. How maps become nuclei is no step that the format knows:
-it is told in words, and as numbers under `config.nucleipel`.
+The package holds the network as ONNX, one generated image with its probabilities
+(so that any program can check that it runs the model rightly), a cover, and
+documentation. The zoo's own steps `scale_range` and `clip` normalize images. The
+format has no step that turns maps into nuclei: the documentation describes it,
+its numbers are under `config.nucleipel`.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import numpy.typing as npt
 import yaml
 
 from nucleipel.model.checkpoint import Checkpoint, Description
-from nucleipel.model.export import INPUT, OUTPUT, describe_use
+from nucleipel.model.onnx_export import INPUT, OUTPUT, describe_use
 
 FORMAT = "0.5.4"
 WEIGHTS, TEST_INPUT, TEST_OUTPUT = "weights.onnx", "test_input.npy", "test_output.npy"
@@ -32,8 +32,11 @@ PEL = {
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What no checkpoint knows; `citations` have a text and a doi or url, `notes` are Markdown."""
+class PackageText:
+    """The texts of a package that are not in its checkpoint.
+
+    `citations` have a text and a doi or url, `notes` are Markdown.
+    """
 
     name: str
     description: str
@@ -45,37 +48,37 @@ class Words:
 
 
 def least_side_px(description: Description) -> int:
-    """The smallest input of which anything is left inside the halo."""
+    """Side of the smallest input of which a pixel is left inside the halo."""
     return 2 * description.grid.halo_px + description.network.stride
 
 
 def build_package(
     checkpoint: Checkpoint,
-    words: Words,
+    text: PackageText,
     *,
     onnx: bytes,
     image: npt.NDArray[np.float32],
     probabilities: npt.NDArray[np.float32],
     cover: bytes,
 ) -> dict[str, bytes]:
-    """The files of a package by name, the description of them all first.
+    """Build the files of a package by name, the description of them all first.
 
     `image` (1, C, H, W) is a test input as it is stored, not normalized;
-    `probabilities` (1, 4, H, W) is what the network makes of it; `cover` a PNG.
+    `probabilities` (1, 4, H, W) are those of the network; `cover` is a PNG.
     """
     files = {
         WEIGHTS: onnx,
         TEST_INPUT: _npy(image),
         TEST_OUTPUT: _npy(probabilities),
         COVER: cover,
-        DOCUMENTATION: _documentation(checkpoint.description, words).encode(),
+        DOCUMENTATION: _documentation(checkpoint.description, text).encode(),
     }
-    rdf = _rdf(checkpoint, words, files)
-    text = yaml.safe_dump(rdf, sort_keys=False, allow_unicode=True, width=100)
-    return {RDF: text.encode(), **files}
+    rdf = _rdf(checkpoint, text, files)
+    content = yaml.safe_dump(rdf, sort_keys=False, allow_unicode=True, width=100)
+    return {RDF: content.encode(), **files}
 
 
-def _rdf(checkpoint: Checkpoint, words: Words, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _rdf(checkpoint: Checkpoint, text: PackageText, files: Mapping[str, bytes]) -> dict[str, Any]:
     description = checkpoint.description
     used = {key.removeprefix("nucleipel."): _parsed(value) for key, value in
             describe_use(checkpoint).items()}  # fmt: skip
@@ -86,12 +89,12 @@ def _rdf(checkpoint: Checkpoint, words: Words, files: Mapping[str, bytes]) -> di
     return {
         "format_version": FORMAT,
         "type": "model",
-        "name": words.name,
-        "description": words.description,
-        "authors": [{"name": name} for name in words.authors],
-        "license": words.license,
-        "cite": [dict(citation) for citation in (*words.citations, PEL)],
-        "tags": list(dict.fromkeys((*TAGS, *words.tags))),
+        "name": text.name,
+        "description": text.description,
+        "authors": [{"name": name} for name in text.authors],
+        "license": text.license,
+        "cite": [dict(citation) for citation in (*text.citations, PEL)],
+        "tags": list(dict.fromkeys((*TAGS, *text.tags))),
         "covers": [COVER],
         "documentation": DOCUMENTATION,
         "inputs": [_input(description, named(TEST_INPUT))],
@@ -167,7 +170,7 @@ def _scale(description: Description) -> dict[str, Any]:
     return {"unit": "micrometer", "scale": description.mpp}
 
 
-def _documentation(description: Description, words: Words) -> str:
+def _documentation(description: Description, text: PackageText) -> str:
     low, high = (description.normalization[f"{end}_percentile"] for end in ("low", "high"))
     at = (
         f"Images are shown to it at {description.mpp:g} um per pixel."
@@ -176,15 +179,15 @@ def _documentation(description: Description, words: Words) -> str:
     )
     rule = "\n".join(f"- `{key}`: {value}" for key, value in description.instances.items())
     return (
-        f"""# {words.name}
+        f"""# {text.name}
 
-{words.description}
+{text.description}
 
 ## Input
 
 {at} Each channel is normalized by its percentiles {low:g} and {high:g} over the whole image,
 never over a window, and clipped to 0..1. Sides are multiples of {description.network.stride} px.
-{_how_far(description)}
+{_needed_overlap(description)}
 
 ## Output
 
@@ -197,21 +200,21 @@ The distance is 0 at a nucleus' edge and 1 deep inside.
 
 {rule}
 
-In other programs: what is not background is nucleus, and peaks of interior and distance tell
-touching nuclei apart (a watershed from them, say).
+In other programs: what is not background is nucleus, and peaks of interior and distance
+separate touching nuclei (a watershed from them, say).
 
 ## Validation
 
 Score the nuclei against annotations that were not used for training: `nucleipel evaluate` gives
 Dice, AJI, PQ and AP, with `nucleipel segment` before it.
 
-{words.notes or ""}""".rstrip()
+{text.notes or ""}""".rstrip()
         + "\n"
     )
 
 
-def _how_far(description: Description) -> str:
-    """How windows must overlap, or that none can to the full."""
+def _needed_overlap(description: Description) -> str:
+    """Text on the overlap that windows need, or that no overlap is enough."""
     halo, radius = description.grid.halo_px, description.receptive_radius_px
     if radius is None:
         return f"""A pixel of the output depends on the whole window (instance norm), so the map

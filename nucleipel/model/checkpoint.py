@@ -1,4 +1,4 @@
-"""Checkpoints: `checkpoint.safetensors` and `checkpoint.json`, enough to predict with.
+"""Checkpoints: `checkpoint.safetensors` and `checkpoint.json`, all that prediction needs.
 
 The JSON holds the network spec, the working mpp, the window grid, the targets'
 boundary width, versions, the resolved config and the sha256 of the weights
@@ -29,13 +29,13 @@ WEIGHTS, DESCRIPTION = "checkpoint.safetensors", "checkpoint.json"
 NOTES = "README.md"
 FORMAT = 3
 DEFAULT = "default"
+"""Names the weights that come with the package, wherever a checkpoint is expected."""
 GIT_LFS = b"version https://git-lfs"
-"""Names the weights that come with the package, wherever a checkpoint is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowGrid:
-    """How predictions are cut: fixed by the checkpoint, so that a map never depends on the run.
+    """The grid on which images are predicted: fixed by the checkpoint, whatever the run.
 
     Cores of `core_px` on a grid anchored at (0, 0), a halo of `halo_px` around
     each, `batch` windows a forward pass (the last batch filled up with zeros),
@@ -51,7 +51,7 @@ class WindowGrid:
     whole_image_px: int | None = None
 
     def fitted(self, shape: tuple[int, int], *, stride: int) -> "WindowGrid":
-        """The grid for an image of shape (height, width): no core is larger than the image.
+        """Fit the grid to an image of shape (height, width): no core is larger than the image.
 
         Still a function of checkpoint and image alone; a small image would
         otherwise be predicted in the middle of a large mirrored window.
@@ -64,9 +64,28 @@ class WindowGrid:
 class Description:
     """Everything about a checkpoint but the weights.
 
-    `maps` names the channels of its probability maps, `instances` holds the
-    numbers of the `InstanceRule` that suits them. `receptive_radius_px` is None
-    for a network that sees whole windows, however large they are.
+    Parameters
+    ----------
+    network : NetworkSpec
+        What builds the network.
+    mpp : float, optional
+        Working resolution, um per pixel; None without pixel sizes.
+    grid : WindowGrid
+        Windows of a prediction.
+    receptive_radius_px : int, optional
+        None for a network whose output depends on the whole window, of any size.
+    boundary_px : int
+        Width of the class boundary in its targets.
+    maps : tuple of str
+        Names of the channels of its probability maps.
+    instances : dict
+        Numbers of the `InstanceRule` that suits its maps.
+    normalization : dict
+        `low_percentile` and `high_percentile`, which become 0 and 1.
+    versions, config : dict
+        Versions and settings that it was trained with.
+    parent_sha256 : str, optional
+        Hash of the weights that its training started from.
     """
 
     network: NetworkSpec
@@ -83,9 +102,9 @@ class Description:
 
     @property
     def canonical_map(self) -> bool:
-        """Whether an image's map is the same however the image is cut.
+        """Whether an image's map is the same for every cut of the image.
 
-        It is if the halo covers all that the network sees, or if nothing is cut.
+        It is if the halo covers the receptive radius, or if nothing is cut.
         """
         return self.receptive_radius_px is not None or self.grid.whole_image_px is not None
 
@@ -104,7 +123,7 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the weights and the description: what a result made with it depends on."""
+        """Hash of the weights and the description, on which results depend."""
         content = json.dumps({"sha256": self.sha256, **self.description.to_json()}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -204,7 +223,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_notes(path: Path) -> str | None:
-    """The README.md beside a checkpoint, for which `path` is as for `read_checkpoint`."""
+    """Read the README.md in the folder of a checkpoint; `path` is as for `read_checkpoint`."""
     notes = _folder_of(path) / NOTES
     return notes.read_text(encoding="utf-8") if notes.is_file() else None
 

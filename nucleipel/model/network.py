@@ -2,8 +2,8 @@
 
 With BatchNorm, because in eval mode it makes the output at a pixel depend on a
 bounded window only, which exact tiling needs. InstanceNorm (MONAI's default)
-looks at the whole window, and no halo is large enough for it: whoever trains
-with it accepts seams.
+takes its statistics from the whole window, for which no halo is large enough:
+training with it accepts seams.
 
 With `block_px` 2 a network works on blocks of 2 x 2 pixels, moved into channels
 and back (sub-pixel convolution, Shi et al. 2016), where MONAI's UNet would
@@ -23,7 +23,23 @@ from nucleipel.model.unet import BasicUNet, Convolution, UNet
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """Enough to build a network again; stored in every checkpoint."""
+    """What builds a network again; stored in every checkpoint.
+
+    Parameters
+    ----------
+    family : {"unet", "basic_unet"}
+        Which of MONAI's U-Nets.
+    features : tuple of int
+        Channels of each level, the finest first.
+    residual_units : int
+        Residual units of each level of a `unet`.
+    in_channels, classes : int
+        Channels of the input; classes, to which the distance is added as one more output.
+    block_px : int
+        Side of the blocks of pixels that are moved into channels; 1 for none.
+    norm : {"batch", "instance"}
+        Kind of normalization.
+    """
 
     family: Family
     features: tuple[int, ...]
@@ -35,7 +51,7 @@ class NetworkSpec:
 
     @property
     def stride(self) -> int:
-        """Sides of windows and origins of tiles must be multiples of this many pixels."""
+        """Stride in pixels (`network_stride`)."""
         return network_stride(self.family, levels=len(self.features), block_px=self.block_px)
 
     @property
@@ -44,7 +60,7 @@ class NetworkSpec:
         return self.norm == "batch"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types; BatchNorm goes without saying, as before there was a choice."""
+        """As plain JSON types; without `norm` for BatchNorm, as before there was a choice."""
         fields = asdict(self)
         if self.norm == "batch":
             del fields["norm"]
@@ -63,20 +79,20 @@ class NetworkSpec:
             spec = cls(**{**fields, "features": tuple(fields["features"])})
         except (TypeError, KeyError) as error:
             raise CheckpointError(f"network spec {fields} is not understood: {error}") from error
-        for what, found, known in (
+        for field, value, known in (
             ("family", spec.family, get_args(Family)),
             ("norm", spec.norm, get_args(Norm)),
         ):
-            if found not in known:
-                raise CheckpointError(f"network {what} '{found}'; expected {' or '.join(known)}")
+            if value not in known:
+                raise CheckpointError(f"network {field} '{value}'; expected {' or '.join(known)}")
         return spec
 
 
 def build_network(spec: NetworkSpec) -> nn.Module:
-    """A network with random weights: (B, in_channels, H, W) to (B, classes + 1, H, W) outputs.
+    """Build a network with random weights: (B, in_channels, H, W) to (B, classes + 1, H, W).
 
     The first outputs are the logits of the classes; the last one is the logit
-    of the distance to the nucleus' edge. `to_probabilities` tells them apart.
+    of the distance to the nucleus' edge. `to_probabilities` takes each as what it is.
     """
     pixels = spec.block_px**2
     inputs, outputs = spec.in_channels * pixels, (spec.classes + 1) * pixels
@@ -98,17 +114,17 @@ def build_network(spec: NetworkSpec) -> nn.Module:
 
 
 def to_probabilities(outputs: torch.Tensor) -> torch.Tensor:
-    """Class probabilities and distance, float32, of (B, classes + 1, H, W) network outputs."""
+    """Class probabilities and distance, float32 in [0, 1], from (B, classes + 1, H, W) outputs."""
     outputs = outputs.float()
     return torch.cat([outputs[:, :-1].softmax(dim=1), outputs[:, -1:].sigmoid()], dim=1)
 
 
 def fold_batch_norm(network: nn.Module) -> None:
-    """Put each BatchNorm into the convolution before it; for prediction, there is no way back.
+    """Fold each BatchNorm into the convolution before it; for prediction only, not reversible.
 
     In eval mode it is a factor and an offset a channel, so a convolution with other
     weights does both, and values go through memory once less. Outputs are equal up to
-    rounding. InstanceNorm, which depends on what it sees, stays.
+    rounding. InstanceNorm, which depends on the window, stays.
     """
     from torch.nn.utils import fuse_conv_bn_eval
 

@@ -1,4 +1,4 @@
-"""How far a network sees: the halo that exact tiling needs, measured and not assumed."""
+"""The receptive radius of a network: the halo that exact tiling needs, measured and not assumed."""
 
 import copy
 
@@ -9,12 +9,12 @@ LIMIT_PX = 1024
 
 
 def receptive_radius(network: nn.Module, *, in_channels: int, stride: int) -> int:
-    """Largest distance (px) from an output pixel to an input pixel that can change it.
+    """Measure the largest distance (px) from an output pixel to an input pixel that changes it.
 
     Measured by gradient on a float64 copy in eval mode whose weights are all
     positive, so that no path cancels another, and over all `stride` positions
     of the output pixel against the network's grid. The network's kernels are
-    square, so two thin strips, one along each axis, tell all.
+    square, so two thin strips, one along each axis, are enough.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What networks there are, and the grid of pixels they work on; without torch, for settings."""
+"""Families of networks and their stride in pixels; without torch, for settings."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ Norm = Literal["batch", "instance"]
 
 
 def network_stride(family: Family, *, levels: int, block_px: int) -> int:
-    """Sides of windows and origins of tiles must be multiples of this many pixels.
+    """Stride in pixels: sides of windows and origins of tiles must be multiples of it.
 
     A unet halves its grid once between two levels, the blocks being its first
     halving; a basic_unet halves it four times, on the grid of its blocks.

@@ -20,7 +20,7 @@ from nucleipel.io.nuclei.image_output import read_instance_map
 from nucleipel.io.slides.slide import open_slide
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, read_checkpoint
-from nucleipel.model.nuclear_dye import REACH_PX, AsNuclearDye
+from nucleipel.model.nuclear_dye import REACH_PX, NuclearDyeLayer
 from nucleipel.model.receptive_field import receptive_radius
 from nucleipel.stages.pipeline.segment import segment
 
@@ -41,7 +41,7 @@ def stained(tmp_path: Path) -> Path:
 
 
 def test_the_reach_is_measured() -> None:
-    assert receptive_radius(AsNuclearDye(), in_channels=3, stride=8) == REACH_PX
+    assert receptive_radius(NuclearDyeLayer(), in_channels=3, stride=8) == REACH_PX
 
 
 @pytest.mark.parametrize("stained_as", ["color", "dye"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nucleipel.data.artificial_staining import EOSIN, HAEMATOXYLIN
-from nucleipel.model.nuclear_dye import AsNuclearDye
+from nucleipel.model.nuclear_dye import NuclearDyeLayer
 
 ROWS, COLUMNS = np.mgrid[:96, :96]
 NUCLEUS = (ROWS - 44) ** 2 + (COLUMNS - 50) ** 2 <= 8**2
@@ -25,7 +25,7 @@ def stained(haematoxylin: np.ndarray | float, eosin: np.ndarray | float) -> torc
 
 
 def dye_of(rgb: torch.Tensor) -> np.ndarray:
-    shown = AsNuclearDye()(rgb)
+    shown = NuclearDyeLayer()(rgb)
     assert shown.shape == (1, 3, 96, 96)
     assert torch.equal(shown, shown[:, :1].expand_as(rgb))
     return shown[0, 0].numpy()
@@ -57,5 +57,5 @@ def test_faint_noise_stays_faint() -> None:
 def test_in_half_precision_it_is_the_same() -> None:
     rgb = stained(NUCLEUS * 1.0, 0.3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        shown = AsNuclearDye()(rgb)
-    assert torch.equal(shown, AsNuclearDye()(rgb))
+        shown = NuclearDyeLayer()(rgb)
+    assert torch.equal(shown, NuclearDyeLayer()(rgb))

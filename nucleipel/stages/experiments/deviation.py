@@ -24,7 +24,7 @@ from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.pictures import write_figure
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.slide_reader import Reading
-from nucleipel.losses import PELoss, pull_towards_annotation
+from nucleipel.losses import PELoss, annotated_logit_step
 from nucleipel.losses.pel import FORMS
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 
@@ -166,7 +166,7 @@ def _moment(
     n: float,
 ) -> Moment:
     p, g = torch.from_numpy(probabilities.copy()), torch.from_numpy(onehot.copy())
-    pull = partial(pull_towards_annotation, probabilities=p, onehot=g)
+    pull = partial(annotated_logit_step, probabilities=p, onehot=g)
     losses: dict[str, Any] = {form: PELoss(form, 1.0, n) for form in FORMS}  # type: ignore[arg-type]
     losses["cross-entropy"] = torch.nn.functional.cross_entropy
     return Moment(

@@ -11,9 +11,9 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ConfigError
 from nucleipel.io.exported_files import require_free, write_exported, write_package
 from nucleipel.io.pictures import encode_png
-from nucleipel.model.bioimageio import Words, build_package, least_side_px
+from nucleipel.model.bioimageio import PackageText, build_package, least_side_px
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, read_checkpoint, read_notes
-from nucleipel.model.export import build_onnx, predict_once
+from nucleipel.model.onnx_export import build_onnx, predict_once
 
 PACKAGED = ExportConfig(
     name="nucleipel nuclei (DSB2018)",
@@ -46,7 +46,7 @@ def export(
     ConfigError
         If a package is wanted, and the license or the authors of the weights are not set.
     """
-    words = _words(checkpoint, config) if bioimageio else None
+    text = _package_text(checkpoint, config) if bioimageio else None
     for path, suffix in ((onnx, ".onnx"), (bioimageio, ".zip")):
         if path:
             require_free(path, suffix=suffix, overwrite=overwrite)
@@ -54,16 +54,16 @@ def export(
     network = build_onnx(model)
     if onnx:
         write_exported(onnx, network)
-    if bioimageio and words:
+    if bioimageio and text:
         image, probabilities, cover = _example(model)
         files = build_package(
-            model, words, onnx=network, image=image, probabilities=probabilities, cover=cover
+            model, text, onnx=network, image=image, probabilities=probabilities, cover=cover
         )
         write_package(bioimageio, files)
     return [path for path in (onnx, bioimageio) if path]
 
 
-def _words(checkpoint: Path, config: ExportConfig) -> Words:
+def _package_text(checkpoint: Path, config: ExportConfig) -> PackageText:
     if checkpoint == Path(DEFAULT):
         changed = {name: getattr(config, name) for name in config.model_fields_set}
         config = PACKAGED.model_copy(update=changed)
@@ -72,7 +72,7 @@ def _words(checkpoint: Path, config: ExportConfig) -> Words:
             "a package says whose the weights are: --set license=CC-BY-4.0"
             " --set 'authors=[Ada Lovelace]'"
         )
-    return Words(
+    return PackageText(
         name=config.name,
         description=config.description,
         authors=config.authors,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nucleipel.errors import CheckpointError
 from nucleipel.io.records.output import claim_output
-from nucleipel.model.average import RELATED, average_weights, similarity
+from nucleipel.model.average_weights import RELATED, average_weights, similarity
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from nucleipel.errors import CheckpointError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.model.export import describe_use
+from nucleipel.model.onnx_export import describe_use
 from nucleipel.stages.files.export import export
 from nucleipel.stages.pipeline.calibrate import calibrate
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches

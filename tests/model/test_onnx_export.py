@@ -13,10 +13,10 @@ from support import ROOT
 from torch import nn
 
 from nucleipel.errors import CheckpointError
-from nucleipel.model import export
+from nucleipel.model import onnx_export
 from nucleipel.model.checkpoint import Checkpoint, build_description, read_checkpoint
-from nucleipel.model.export import INPUT, OUTPUT, build_onnx, predict_once, require_exporters
 from nucleipel.model.network import NetworkSpec, build_network
+from nucleipel.model.onnx_export import INPUT, OUTPUT, build_onnx, predict_once, require_exporters
 
 SPECS = {
     "unet": NetworkSpec("unet", (16, 24, 32), 1, 3, 3, 2),
@@ -112,7 +112,7 @@ def test_the_same_checkpoint_gives_the_same_bytes() -> None:
 
 
 def test_a_network_that_comes_out_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)
     with pytest.raises(CheckpointError, match=r"differs from torch's by .* expected at most"):
         build_onnx(_checkpoint(SPECS["unet of single pixels, gray"]))
 

@@ -10,8 +10,8 @@ from nucleipel.losses import (
     CrossEntropyRegion,
     PELoss,
     Ramp,
+    annotated_logit_step,
     build_region_loss,
-    pull_towards_annotation,
 )
 
 
@@ -94,7 +94,7 @@ def test_without_a_region_loss_cross_entropy_is_alone() -> None:
 def test_pull_of_cross_entropy_is_the_deviation() -> None:
     logits, onehot = batch()
     p, g = logits[0].softmax(dim=0), onehot[0]
-    pull = pull_towards_annotation(torch.nn.functional.cross_entropy, p, g)
+    pull = annotated_logit_step(torch.nn.functional.cross_entropy, p, g)
     assert torch.allclose(pull, (p - g).abs().sum(dim=0) / 2 / 64, atol=1e-6)
 
 
@@ -107,7 +107,7 @@ def test_pull_tells_the_forms_apart() -> None:
     p1[20:28, 20:28] = 0.1
     p = torch.stack([1 - p1, p1])
     found = {
-        form: pull_towards_annotation(PELoss(form, n=3), p, g) for form in ("jaccard", "deviation")
+        form: annotated_logit_step(PELoss(form, n=3), p, g) for form in ("jaccard", "deviation")
     }
     ratio = {form: (pull[24, 24] / pull[8, 8]).item() for form, pull in found.items()}
     assert ratio["jaccard"] < 1

@@ -22,7 +22,7 @@ class Ramp:
     share: float
 
     def at(self, progress: float) -> float:
-        """The number when `progress` (0 to 1) of the training lies behind."""
+        """Return the number at a `progress` of the training, 0 to 1."""
         if progress >= self.share:
             return self.end
         return self.start + (self.end - self.start) * progress / self.share
@@ -38,7 +38,7 @@ class CrossEntropyDice(nn.Module):
         self.dice = Dice()
 
     def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
-        """Weighted sum for (B, C, H, W) logits and one-hot annotation."""
+        """Weighted sum of both for (B, C, H, W) logits and one-hot annotation."""
         entropy = _cross_entropy(logits, onehot)
         dice: torch.Tensor = self.dice(logits.float(), onehot)
         return self.cross_entropy_weight * entropy + self.dice_weight * dice
@@ -50,14 +50,14 @@ class CrossEntropyRegion(nn.Module):
     Parameters
     ----------
     region : Module, optional
-        A loss of (B, C, H, W) logits and one-hot annotation: PEL, Dice or a
-        rival of theirs; cross-entropy alone if None.
+        A loss of (B, C, H, W) logits and one-hot annotation, PEL or Dice say;
+        cross-entropy alone if None.
     cross_entropy_weight : float
         Factor on the cross-entropy.
     region_weight : float or Ramp
-        Factor on the region loss, as the training goes on.
+        Factor on the region loss; a ramp changes it during the training.
     exponent : Ramp, optional
-        PEL's n, as the training goes on; without it n stays as `region` has it.
+        PEL's n during the training; without it n stays as `region` has it.
     """
 
     def __init__(
@@ -75,17 +75,17 @@ class CrossEntropyRegion(nn.Module):
             region_weight = Ramp(region_weight, region_weight, 0)
         self.region_ramp = region_weight
         self.exponent_ramp = exponent
-        # as it will be at the end, until somebody says where the training stands
+        # as at the end of a training, until its progress is set
         self.set_progress(1)
 
     def set_progress(self, progress: float) -> None:
-        """Take the weight and exponent that belong to a training's progress, 0 to 1."""
+        """Set the weight and exponent for a training's progress, 0 to 1."""
         self.region_weight = self.region_ramp.at(progress)
         if self.exponent_ramp and isinstance(self.region, PELoss):
             self.region.n = self.exponent_ramp.at(progress)
 
     def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
-        """Weighted sum for (B, C, H, W) logits and one-hot annotation."""
+        """Weighted sum of both for (B, C, H, W) logits and one-hot annotation."""
         total = self.cross_entropy_weight * _cross_entropy(logits, onehot)
         if self.region is None:
             return total
@@ -102,7 +102,7 @@ class ClassesAndDistance(nn.Module):
         self.distance_weight = distance_weight
 
     def set_progress(self, progress: float) -> None:
-        """Tell the loss of the classes, if it changes as the training goes on."""
+        """Set a training's progress, 0 to 1, in the loss of the classes if it has a ramp."""
         if isinstance(self.classes, CrossEntropyRegion):
             self.classes.set_progress(progress)
 
@@ -169,7 +169,7 @@ class FocalTversky(nn.Module):
 
 
 def build_region_loss(name: str) -> nn.Module | None:
-    """The region losses beside PEL, by their names in the settings; None for "none".
+    """Build a region loss other than PEL by its name in the settings; None for "none".
 
     Raises
     ------

@@ -7,8 +7,8 @@ height, width) float32 in [0, 1]; the first three maps are classes and add up to
 not logits because that is what everything after the network is made for:
 times 255 and rounded, they are the map that `predict` stores.
 
-The file's metadata tells the rest: how an image is normalized, the working
-mpp, how far the network sees, and how maps become nuclei.
+The file's metadata holds the rest: the normalization of an image, the working
+mpp, the receptive radius, and the numbers that turn maps into nuclei.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ from nucleipel.model.network import to_probabilities
 INPUT, OUTPUT = "image", "probabilities"
 LARGEST_BLOCKS = 2**20
 TOLERANCE = 1e-3
-"""How far a probability of the exported network may lie from torch's: a quarter of a gray level."""
+"""Largest difference between a probability of the exported network and torch's."""
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -61,7 +61,7 @@ def require_exporters(*names: str) -> None:
 
 
 def build_onnx(checkpoint: Checkpoint) -> bytes:
-    """The ONNX file of a checkpoint, compared with torch before it is returned.
+    """Build the ONNX file of a checkpoint, compared with torch before it is returned.
 
     Raises
     ------
@@ -106,13 +106,13 @@ def build_onnx(checkpoint: Checkpoint) -> bytes:
 
 
 def predict_once(checkpoint: Checkpoint, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What torch makes of a normalized (batch, C, H, W) image: (batch, 4, H, W) probabilities."""
+    """Predict normalized (batch, C, H, W) images with torch: (batch, 4, H, W) probabilities."""
     with torch.inference_mode():
         return _Probabilities(checkpoint.network).eval()(torch.from_numpy(image)).numpy()
 
 
 def describe_use(checkpoint: Checkpoint) -> dict[str, str]:
-    """Everything that a user of the bare network has to know, as the metadata of its file."""
+    """Describe all that a user of the bare network has to know, as the metadata of its file."""
     description = checkpoint.description
     spec, grid = description.network, description.grid
     low, high = (description.normalization[f"{end}_percentile"] for end in ("low", "high"))
@@ -147,7 +147,7 @@ def describe_use(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 class _quiet_exporter:  # noqa: N801  (used as a function)
-    """The exporter logs its progress and what it does not have (torchvision)."""
+    """Silence the exporter, which logs its progress and packages that are missing."""
 
     NAMES = ("torch.onnx", "onnxscript", "onnx_ir")
 
@@ -162,7 +162,7 @@ class _quiet_exporter:  # noqa: N801  (used as a function)
 
 
 def _clean(model: Any) -> None:
-    """Name the axes; drop the exporter's notes, which tell the paths of the machine it ran on."""
+    """Name the axes; drop the exporter's notes, which hold paths of the machine it ran on."""
     graph = model.graph
     for value in (*graph.input, *graph.output):
         for axis, name in ((0, "batch"), (2, "height"), (3, "width")):
@@ -192,8 +192,10 @@ def _require_parity(payload: bytes, network: nn.Module, description: Description
     image = np.random.default_rng(0).random(shape, np.float32)
     with torch.inference_mode():
         wanted = network(torch.from_numpy(image)).numpy()
-    (found,) = session.run([OUTPUT], {INPUT: image})
-    difference = float(np.abs(found - wanted).max()) if found.shape == wanted.shape else np.inf
+    (exported,) = session.run([OUTPUT], {INPUT: image})
+    difference = (
+        float(np.abs(exported - wanted).max()) if exported.shape == wanted.shape else np.inf
+    )
     if not difference <= TOLERANCE:
         raise CheckpointError(
             f"the exported network differs from torch's by {difference:.2g} in a probability;"

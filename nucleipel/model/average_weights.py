@@ -1,4 +1,4 @@
-"""One network from several: the mean of the weights of networks that have one ancestor.
+"""The mean of the weights of several networks that have one ancestor.
 
 Fine-tunings of one network mostly lie in one valley of the loss; their mean is
 then often better than each, at the cost of one. Between a network and its own
@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 RELATED = 0.5
-"""Kernels of networks with one ancestor hardly turn (cosine over .99); of others, it is about 0."""
+"""Least cosine between kernels of one ancestor: with one it is over .99, without about 0."""
 
 
 def average_weights(networks: Sequence[nn.Module]) -> dict[str, torch.Tensor]:
-    """The state of the mean network: each tensor the mean over all, counters as in the first.
+    """Average the states of networks: each tensor the mean over all, counters as in the first.
 
     BatchNorm's running means and variances are averaged as weights are.
     """
@@ -32,7 +32,7 @@ def average_weights(networks: Sequence[nn.Module]) -> dict[str, torch.Tensor]:
 
 
 def similarity(one: nn.Module, other: nn.Module) -> float:
-    """The cosine between the kernels of two networks of one architecture."""
+    """Cosine between the kernels of two networks of one architecture, in [-1, 1]."""
     kernels = [
         torch.cat([weights.detach().double().flatten() for weights in network.parameters()
                    if weights.ndim > 1])
