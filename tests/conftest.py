@@ -1,4 +1,4 @@
-"""A tiny generated data set, and where real data lies, for every test that needs one."""
+"""Markers, a tiny generated data set, an untrained checkpoint, and the folder of real data."""
 
 import os
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> TinySet:
 
 @pytest.fixture(scope="session")
 def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny network that was never trained, for tests that do not look at what it finds."""
+    """A tiny network that was never trained, for tests that do not check the nuclei."""
     from dataclasses import asdict
 
     from support.untrained import small_network, write_untrained

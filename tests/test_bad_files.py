@@ -56,7 +56,7 @@ LITTLE = f"{LABELS}::test_20_22_29_training_on_next_to_nothing_stays_finite"
 ROWS: dict[int, tuple[str, ...]] = {
     1: ("truncated image: refused", HERE),
     2: ("0 bytes, a web page, a Git LFS pointer by another name: its true kind is named",
-        HERE, REFUSED_LABEL, "tests/model/test_checkpoint.py::test_a_git_lfs_pointer_is_told"),
+        HERE, REFUSED_LABEL, "tests/model/test_checkpoint.py::test_a_git_lfs_pointer_is_reported"),
     3: ("a tile or channel without bytes, cut, or past the end of the file: refused", HERE),
     4: ("a flipped bit in a raw TIFF: no result is continued with it", HERE),
     5: ("CMYK, 1 bit, 5 channels, complex: refused", HERE),
@@ -242,10 +242,10 @@ def test_an_image_that_is_refused(
     given["--checkpoint"] = str(checkpoints[given["--checkpoint"]])
     flat = [part for option in given.items() for part in option]
     out = tmp_path / "out"
-    told = refusal("segment", path, "--out", out, "--device", "cpu", *flat, untouched=out)
-    assert re.search(says, told), told
-    assert told.startswith(str(path.parent)), told
-    assert ";" in told or ":" in told.removeprefix(str(path))
+    message = refusal("segment", path, "--out", out, "--device", "cpu", *flat, untouched=out)
+    assert re.search(says, message), message
+    assert message.startswith(str(path.parent)), message
+    assert ";" in message or ":" in message.removeprefix(str(path))
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "lzw", "packbits", None])
@@ -270,13 +270,13 @@ def test_4_a_changed_image_is_not_continued_with(
     assert after == before
 
 
-def test_6_transparency_is_told(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+def test_6_transparency_is_reported(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
     layers = np.dstack([NOISE, GRAY])[:40, :40]
     path = raster("a.png", layers)(tmp_path)
-    told = accepted(
+    message = accepted(
         "segment", path, "--checkpoint", checkpoints["pixels"], "--out", tmp_path / "out"
     )
-    assert "RGB with alpha, laid on white" in told
+    assert "RGB with alpha, laid on white" in message
 
 
 def test_11_the_same_pixels_however_they_are_stored(tmp_path: Path) -> None:
@@ -372,10 +372,10 @@ def test_31_entities_of_ome_xml_are_not_expanded(tmp_path: Path) -> None:
         xml = f"<?xml version='1.0'?><!DOCTYPE OME [{what}]>" + ome_xml(names=("&e9;",))
         path = tiff("a.ome.tif", GRAY, description=xml, metadata=None)(tmp_path)
         with bounded(2**28):
-            told = accepted("info", path)
-        assert "OME-TIFF" in told
-        assert len(told) < 1000
-        assert Path("/etc/hostname").read_text().strip() not in told.replace(str(tmp_path), "")
+            message = accepted("info", path)
+        assert "OME-TIFF" in message
+        assert len(message) < 1000
+        assert Path("/etc/hostname").read_text().strip() not in message.replace(str(tmp_path), "")
 
 
 LONG = "é" * 118
@@ -395,10 +395,12 @@ def test_38_names_of_all_kinds(tmp_path: Path, checkpoints: dict[str, Path], nam
     assert read_annotation(tmp_path / "imported" / "labels" / f"{name}.tif").sum() == 40
 
 
-def test_38_a_name_that_is_too_long_is_told(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+def test_38_a_name_that_is_too_long_is_reported(
+    tmp_path: Path, checkpoints: dict[str, Path]
+) -> None:
     path = tmp_path / f"{'a' * 243}.png"
     raster("x.png", NOISE[:40, :50])(tmp_path).rename(path)
     out = tmp_path / "out"
-    told = refusal("segment", path, "--checkpoint", checkpoints["pixels"], "--out", out)
-    assert "cannot name a folder" in told
-    assert "at most 240 bytes" in told
+    message = refusal("segment", path, "--checkpoint", checkpoints["pixels"], "--out", out)
+    assert "cannot name a folder" in message
+    assert "at most 240 bytes" in message

@@ -28,9 +28,9 @@ def test_a_label_that_is_refused(tmp_path: Path, command: str, make: Make, says:
     manifest = tmp_path / "m.csv"
     manifest.write_text(f"image,label,split,source_id\nimage.png,{label.name},train,a\n")
     out = tmp_path / "out"
-    told = refusal(command, "--manifest", manifest, "--out", out, untouched=out)
-    assert re.search(says, told), told
-    assert told.startswith(f"{manifest}: line 2: {label}: "), told
+    message = refusal(command, "--manifest", manifest, "--out", out, untouched=out)
+    assert re.search(says, message), message
+    assert message.startswith(f"{manifest}: line 2: {label}: "), message
 
 
 def test_24_integral_floats_are_imported(tmp_path: Path) -> None:
@@ -81,13 +81,13 @@ def test_20_22_29_training_on_next_to_nothing_stays_finite(tmp_path: Path) -> No
     settings = ("epochs=1", "batch_size=3", "windows_per_epoch=6", "window_px=64",
                 "network.features=[16,24]", "network.residual_units=1")  # fmt: skip
     flat = [part for setting in settings for part in ("--set", setting)]
-    told = accepted("train", "--manifest", manifest, "--out", tmp_path / "run",
+    message = accepted("train", "--manifest", manifest, "--out", tmp_path / "run",
                     "--device", "cpu", *flat)  # fmt: skip
-    assert re.search(r"epoch 1: loss \d\.\d+, val_loss \d\.\d+, val_dice \d", told), told
+    assert re.search(r"epoch 1: loss \d\.\d+, val_loss \d\.\d+, val_dice \d", message), message
 
 
 def _evaluated(folder: Path) -> str:
-    """What `evaluate` tells of a.png, with the label l.tif, and the instances in `found`."""
+    """The scores that `evaluate` gives a.png, with the label l.tif and the instances in `found`."""
     manifest = folder / "m.csv"
     manifest.write_text("image,label,split,source_id\na.png,l.tif,test,a\n")
     return accepted(
@@ -109,9 +109,9 @@ def test_25_large_ids_stay_apart(tmp_path: Path) -> None:
     (tmp_path / "found" / "a").mkdir(parents=True)
     numbered = np.searchsorted([0, *IDS], ids).astype(np.uint32)
     write_annotation(tmp_path / "found" / "a" / "instances.ome.tif", numbered)
-    told = _evaluated(tmp_path)
-    assert "8 annotated nuclei" in told
-    assert re.search(r"pq\s+1\.0000\s+1\.0000", told), told
+    message = _evaluated(tmp_path)
+    assert "8 annotated nuclei" in message
+    assert re.search(r"pq\s+1\.0000\s+1\.0000", message), message
 
 
 def test_29_an_empty_label_has_defined_scores(tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_29_an_empty_label_has_defined_scores(tmp_path: Path) -> None:
     write_annotation(tmp_path / "l.tif", np.zeros((40, 50), np.uint16))
     (tmp_path / "found" / "a").mkdir(parents=True)
     write_annotation(tmp_path / "found" / "a" / "instances.ome.tif", np.zeros((40, 50), np.uint32))
-    told = _evaluated(tmp_path)
-    assert "0 annotated nuclei" in told
+    message = _evaluated(tmp_path)
+    assert "0 annotated nuclei" in message
     assert "nan" not in (tmp_path / "report.json").read_text().casefold()
 
 
@@ -144,7 +144,7 @@ def test_instances_of_another_tool_that_are_none(tmp_path: Path, make: Make, say
     manifest.write_text("image,label,split,source_id\na.png,truth.tif,test,a\n")
     (tmp_path / "found" / "a").mkdir(parents=True)
     make(tmp_path).rename(tmp_path / "found" / "a" / "instances.ome.tif")
-    told = refusal("evaluate", "--manifest", manifest, "--instances", tmp_path / "found",
+    message = refusal("evaluate", "--manifest", manifest, "--instances", tmp_path / "found",
                    "--out", out, untouched=out)  # fmt: skip
-    assert re.search(says, told), told
-    assert told.startswith(str(tmp_path / "found" / "a")), told
+    assert re.search(says, message), message
+    assert message.startswith(str(tmp_path / "found" / "a")), message

@@ -1,4 +1,4 @@
-"""Results of commands that nobody disturbed."""
+"""Results of undisturbed commands."""
 
 from pathlib import Path
 

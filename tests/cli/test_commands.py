@@ -55,10 +55,10 @@ def _refused(message: str, *arguments: object) -> None:
     """Exit code 1 and one line on stderr that holds `message`."""
     result = _run(*arguments)
     assert result.exit_code == 1, result.output
-    told = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(told) == 1, result.stderr
-    assert re.search(message, told[0]), told[0]
-    assert result.stderr.rstrip().endswith(told[0])
+    printed = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(printed) == 1, result.stderr
+    assert re.search(message, printed[0]), printed[0]
+    assert result.stderr.rstrip().endswith(printed[0])
     assert "Usage" not in result.output
     assert "Traceback" not in result.output
 
@@ -302,7 +302,7 @@ def test_no_gpu(tiny_set, ran: Path, tmp_path: Path) -> None:
     _refused("device cuda: no usable GPU", "segment", tiny_set.image("test"), *arguments)
 
 
-def test_an_interrupt_says_how_to_go_on(tiny_set, tmp_path: Path, monkeypatch) -> None:
+def test_an_interrupt_says_how_to_continue(tiny_set, tmp_path: Path, monkeypatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""`train` as torchrun starts it: one output, written by one of the processes."""
+"""`train` started by torchrun: one output, written by one of the processes."""
 
 import subprocess
 import sys
@@ -34,5 +34,5 @@ def test_the_command_trains_in_two_processes(tiny_set, tmp_path: Path) -> None:
     assert len(read_training_log(out)) == 2
     done = _torchrun(*command, *settings([*TRAIN, "epochs=3"]))
     assert done.returncode != 0
-    assert done.stderr.count("error: ") == 1, "told by one of them only"
+    assert done.stderr.count("error: ") == 1, "reported by one of them only"
     assert "holds another run" in done.stderr

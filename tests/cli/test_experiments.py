@@ -1,4 +1,4 @@
-"""deviation and ablate from the command line: what they take, and mistakes in one line."""
+"""deviation and ablate on the command line; mistakes in one line."""
 
 import re
 from pathlib import Path
@@ -19,9 +19,9 @@ def _run(*arguments: object) -> Result:
 def _refused(message: str, *arguments: object) -> None:
     result = _run(*arguments)
     assert result.exit_code == 1, result.output
-    told = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(told) == 1, result.stderr
-    assert re.search(message, told[0]), told[0]
+    printed = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(printed) == 1, result.stderr
+    assert re.search(message, printed[0]), printed[0]
 
 
 @pytest.fixture(scope="module")

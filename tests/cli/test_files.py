@@ -1,4 +1,4 @@
-"""`info`, `import`, and the options that say how images are read, as a user meets them."""
+"""`info`, `import`, and the options of reading images, on the command line."""
 
 import csv
 import re
@@ -46,14 +46,14 @@ def test_info_of_a_slide(checkpoint: Path, tmp_path: Path) -> None:
     path = write_svs(tmp_path / "a.svs", halves(NOISE, 2), mpp=0.25, compression="jpeg")
     text = _ok("info", path)
     assert text.splitlines()[0] == str(path)
-    told = _table(text)
-    assert told["format"] == "Aperio SVS, JPEG, tiles of 64 x 64 px"
-    assert told["size"] == "120 x 160 px (height x width)"
-    assert told["levels"] == "0: 120 x 160 (1/1), 1: 60 x 80 (1/2)"
-    assert told["mpp"] == "0.25 (Aperio text)"
-    assert told["channels"] == "0 (red), 1 (green), 2 (blue)"
-    assert told["pixels"] == "uint8, RGB"
-    assert told["use"] == "level 0 read pixel for pixel at 0.25 um: 120 x 160 px"
+    message = _table(text)
+    assert message["format"] == "Aperio SVS, JPEG, tiles of 64 x 64 px"
+    assert message["size"] == "120 x 160 px (height x width)"
+    assert message["levels"] == "0: 120 x 160 (1/1), 1: 60 x 80 (1/2)"
+    assert message["mpp"] == "0.25 (Aperio text)"
+    assert message["channels"] == "0 (red), 1 (green), 2 (blue)"
+    assert message["pixels"] == "uint8, RGB"
+    assert message["use"] == "level 0 read pixel for pixel at 0.25 um: 120 x 160 px"
     assert _table(_ok("info", path, "--checkpoint", checkpoint))["use"] == (
         "level 1 read pixel for pixel at 0.5 um: 60 x 80 px"
     )
@@ -69,17 +69,17 @@ def test_info_of_a_slide(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_info_of_an_image_that_knows_no_mpp(checkpoint: Path, tmp_path: Path) -> None:
     Image.fromarray(NOISE[..., 0]).save(tmp_path / "a.png")
-    told = _table(_ok("info", tmp_path / "a.png"))
-    assert told["mpp"] == "not in the file; give it with --mpp or in a manifest"
-    assert told["use"].endswith("120 x 160 px, gray repeated to 3 channels")
-    told = _table(_ok("info", tmp_path / "a.png", "--checkpoint", checkpoint))
-    assert told["use"].startswith("refused: its mpp is in neither file nor manifest")
+    message = _table(_ok("info", tmp_path / "a.png"))
+    assert message["mpp"] == "not in the file; give it with --mpp or in a manifest"
+    assert message["use"].endswith("120 x 160 px, gray repeated to 3 channels")
+    message = _table(_ok("info", tmp_path / "a.png", "--checkpoint", checkpoint))
+    assert message["use"].startswith("refused: its mpp is in neither file nor manifest")
     given = _ok("info", tmp_path / "a.png", "--checkpoint", checkpoint, "--mpp", "0.5")
     assert _table(given)["mpp"].startswith("0.5 (given)")
     assert not _table(given)["use"].startswith("refused")
 
 
-def test_info_tells_what_it_can_and_ends_with_the_faults(tmp_path: Path) -> None:
+def test_info_prints_what_it_can_and_ends_with_the_faults(tmp_path: Path) -> None:
     Image.fromarray(NOISE).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"")
     result = CliRunner().invoke(cli, ["info", *(str(tmp_path / f"{n}.png") for n in "bac")])
@@ -106,8 +106,8 @@ def _paired(folder: Path) -> Path:
 def test_import_writes_labels_and_a_manifest(tmp_path: Path) -> None:
     source, out = _paired(tmp_path), tmp_path / "out"
     options = ["--images", tmp_path / "pictures", "--mpp", "0.25", "--split", "train"]
-    told = _ok("import", "labels", source, "--out", out, *options)
-    assert told == f"{out / 'manifest.csv'}\n"
+    message = _ok("import", "labels", source, "--out", out, *options)
+    assert message == f"{out / 'manifest.csv'}\n"
     with (out / "manifest.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert row == {
@@ -117,10 +117,10 @@ def test_import_writes_labels_and_a_manifest(tmp_path: Path) -> None:
     ids = read_annotation(out / "labels" / "a.tif")
     assert ids.dtype == np.uint16
     assert np.unique(ids, return_counts=True)[1].tolist() == [120 * 160 - 240, 200, 40]
-    patches = ["tile", "--manifest", told.strip(), "--out", tmp_path / "patches.zarr"]
+    patches = ["tile", "--manifest", message.strip(), "--out", tmp_path / "patches.zarr"]
     assert _ok(*patches, "--set", "splits=[train]")
     before = (out / "manifest.csv").stat().st_mtime_ns
-    assert _ok("import", "labels", source, "--out", out, *options) == told
+    assert _ok("import", "labels", source, "--out", out, *options) == message
     assert (out / "manifest.csv").stat().st_mtime_ns == before
     assert "holds another run (config.mpp 0.25 there, None now" in refusal(
         "import", "labels", source, "--out", out, "--images", tmp_path / "pictures",
@@ -159,20 +159,20 @@ def test_mpp_of_the_source_and_of_the_work(checkpoint: Path, tmp_path: Path) -> 
     assert at.shape == (4, 240, 320)
     at = _map(checkpoint, tmp_path / "fine.ome.tif", tmp_path / "5", "--at-mpp", "0.8")
     assert at.shape == (4, 75, 100)
-    told = refusal(
+    message = refusal(
         "predict", tmp_path / "fine.ome.tif", "--checkpoint", checkpoint, "--out", tmp_path / "6",
         "--mpp", "0.5", untouched=tmp_path / "6",
     )  # fmt: skip
-    assert re.search(r"--mpp says 0\.5 um per pixel, OME-XML says 0\.25", told)
+    assert re.search(r"--mpp says 0\.5 um per pixel, OME-XML says 0\.25", message)
 
 
-def test_enlarging_is_asked_for(checkpoint: Path, tmp_path: Path) -> None:
+def test_enlarging_needs_its_option(checkpoint: Path, tmp_path: Path) -> None:
     write_slide(tmp_path / "a.ome.tif", NOISE, mpp=0.8)
-    told = refusal(
+    message = refusal(
         "predict", tmp_path / "a.ome.tif", "--checkpoint", checkpoint, "--out", tmp_path / "1",
         untouched=tmp_path / "1",
     )  # fmt: skip
-    assert told.endswith("it would have to be enlarged; ask for that with --enlarge")
+    assert message.endswith("it would have to be enlarged; ask for that with --enlarge")
     found = _map(checkpoint, tmp_path / "a.ome.tif", tmp_path / "1", "--enlarge")
     assert found.shape == (4, 192, 256)
 
@@ -183,16 +183,16 @@ def test_one_channel_of_many(checkpoint: Path, tmp_path: Path, channel: str) -> 
     names = ["DAPI", "CD3", "CD8", "PD-1"]
     write_ome(tmp_path / "a.ome.tif", [planes], axes="CYX", mpp=0.5, names=names)
     tifffile.imwrite(tmp_path / "one.tif", planes[1])
-    told = refusal(
+    message = refusal(
         "predict", tmp_path / "a.ome.tif", "--checkpoint", checkpoint, "--out", tmp_path / "1",
         untouched=tmp_path / "1",
     )  # fmt: skip
-    assert "has 4 channels, the network takes 3; choose one with --channel: 0 (DAPI)" in told
+    assert "has 4 channels, the network takes 3; choose one with --channel: 0 (DAPI)" in message
     found = _map(checkpoint, tmp_path / "a.ome.tif", tmp_path / "1", "--channel", channel)
     alone = _map(checkpoint, tmp_path / "one.tif", tmp_path / "2", "--mpp", "0.5")
     assert np.array_equal(found, alone)
-    told = refusal(
+    message = refusal(
         "predict", tmp_path / "a.ome.tif", "--checkpoint", checkpoint, "--out", tmp_path / "3",
         "--channel", "CD4", untouched=tmp_path / "3",
     )  # fmt: skip
-    assert "has no channel 'CD4'; it has 0 (DAPI), 1 (CD3)" in told
+    assert "has no channel 'CD4'; it has 0 (DAPI), 1 (CD3)" in message

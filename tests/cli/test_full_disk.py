@@ -1,4 +1,4 @@
-"""A full disk is told in one line; other errors of the system keep their traceback."""
+"""A full disk is reported in one line; other errors of the system keep their traceback."""
 
 import errno
 from pathlib import Path

@@ -34,8 +34,8 @@ def _kill_when(reached: Callable[[], bool], out: Path, *arguments: object) -> No
         process = start(*arguments)
         wait_until(reached, process)
         process.kill()
-        _, told = process.communicate()
-        assert reached(), told.decode()
+        _, message = process.communicate()
+        assert reached(), message.decode()
         if process.returncode == -signal.SIGKILL:
             return
         shutil.rmtree(out)
@@ -107,12 +107,14 @@ def test_stitch_by_blocks(stitched: tuple[Path, Path], tmp_path: Path, reached: 
     assert ours == theirs, "the bytes of the map, the table and the overlay"
 
 
-def test_too_little_memory_is_told(stitched: tuple[Path, Path], tmp_path: Path) -> None:
+def test_too_little_memory_is_reported(stitched: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("stitch", "--predictions", stitched[0], "--out", out, "--max-ram", 0.1)
-    _, told = process.communicate(timeout=SECONDS)
+    _, message = process.communicate(timeout=SECONDS)
     assert process.returncode == 1
-    assert told.decode().startswith("error: max_ram_gb: 0.1 GB of memory; 2 threads need at least")
+    assert message.decode().startswith(
+        "error: max_ram_gb: 0.1 GB of memory; 2 threads need at least"
+    )
     assert not out.exists()
 
 

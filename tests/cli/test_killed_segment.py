@@ -1,4 +1,4 @@
-"""Of a `segment` that is killed, or asked to stop, no process is left, and it continues."""
+"""A `segment` that is killed or stopped leaves no process behind, and continues."""
 
 import json
 import os
@@ -68,9 +68,9 @@ def test_nothing_is_left_running(
     command += ["--device", "cpu", "--out"]
     process, second = _started(tmp_path / "asked", [*command, tmp_path / "asked"])
     os.killpg(process.pid, signal.SIGTERM)
-    _, told = process.communicate(timeout=SECONDS)
-    assert process.returncode == 143, told.decode()
-    assert told.decode() == "stopped by SIGTERM: the same command continues\n"
+    _, message = process.communicate(timeout=SECONDS)
+    assert process.returncode == 143, message.decode()
+    assert message.decode() == "stopped by SIGTERM: the same command continues\n"
     assert not _is_there(second), "it ended before its parent"
 
     process, second = _started(tmp_path / "killed", [*command, tmp_path / "killed"])

@@ -1,4 +1,4 @@
-"""Commands that are asked to stop save, exit with their code, and continue to the same bytes."""
+"""Commands that get a signal save, exit with its code, and continue to the same bytes."""
 
 import os
 import signal
@@ -31,9 +31,9 @@ def _stop_when(
     wait_until(lambda: out.exists() and reached(), process)
     assert process.poll() is None, "it ended before the signal"
     os.killpg(process.pid, number)
-    _, told = process.communicate(timeout=SECONDS)
-    assert process.returncode == CODES[number], told.decode()
-    assert told.decode() == f"stopped by {number.name}: the same command continues\n"
+    _, message = process.communicate(timeout=SECONDS)
+    assert process.returncode == CODES[number], message.decode()
+    assert message.decode() == f"stopped by {number.name}: the same command continues\n"
 
 
 @pytest.mark.parametrize("number", list(CODES), ids=lambda number: number.name)

@@ -1,4 +1,4 @@
-"""A lock keeps other processes out, tells who holds it, and dies with its holder."""
+"""A lock keeps other processes out, names its holder, and ends with it."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def _hold(path: Path, helper_seconds: float = 0) -> subprocess.Popen[str]:
     return process
 
 
-def test_the_holder_is_told_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
+def test_the_holder_is_named_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     holder = _hold(path, helper_seconds=20)
     with pytest.raises(HeldError, match=rf"process {holder.pid} on .*, job 17_3, since 20"):

@@ -1,4 +1,4 @@
-"""What a machine, a container or a job has to give."""
+"""Cores and memory of a machine, a container or a job."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a killed run left is used again; what a power cut tore is not."""
+"""Scratch of a killed run is used again; what a power cut damaged is not."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Shards share the images out: each to exactly one."""
+"""Every image belongs to exactly one shard."""
 
 import pytest
 from hypothesis import given

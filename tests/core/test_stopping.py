@@ -1,4 +1,4 @@
-"""Signals wait for the step at work; a second one does not."""
+"""A signal waits for the current step; a second one does not."""
 
 import signal
 import subprocess

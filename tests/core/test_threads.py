@@ -1,4 +1,4 @@
-"""Threads ahead and behind: order, bounds, errors, and that nothing goes on afterwards."""
+"""Threads that read ahead and write behind: order, bounds, errors, and a clean end."""
 
 import threading
 

@@ -46,9 +46,9 @@ def test_nothing_is_skipped_without_a_mask_and_all_without_tissue() -> None:
     assert glass_cores(None, shape, core_px=200, halo_px=16) == frozenset()
     empty = _tissue(shape, 16)
     skipped = glass_cores(empty, shape, core_px=200, halo_px=16)
-    told = describe_skipped(empty, skipped, shape, core_px=200, halo_px=16, mpp=0.5)
-    assert (told["cores"], told["skipped_cores"], told["skipped_px"]) == (6, 6, 150_000)
-    assert (told["skipped_um2"], told["skipped_percent"]) == (37_500, 100)
+    message = describe_skipped(empty, skipped, shape, core_px=200, halo_px=16, mpp=0.5)
+    assert (message["cores"], message["skipped_cores"], message["skipped_px"]) == (6, 6, 150_000)
+    assert (message["skipped_um2"], message["skipped_percent"]) == (37_500, 100)
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,4 +1,4 @@
-"""A gray image shown as if stained keeps its shapes, and nuclei become what takes up the dye."""
+"""A gray image shown as if stained keeps its shapes, and its nuclei take up the dye."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def _show(image: np.ndarray, share: float, seed: int) -> np.ndarray:
     return augment(image, INSTANCES, seed=seed)[0]
 
 
-def test_so_many_of_the_gray_images_as_was_asked_for() -> None:
+def test_the_share_of_gray_images_is_that_of_the_setting() -> None:
     image = _gray(0.8, 0.1)
     coloured = [not is_gray(_show(image, 0.3, seed)) for seed in range(200)]
     assert 40 <= sum(coloured) <= 80
@@ -52,7 +52,7 @@ def test_colour_stays_as_it_is() -> None:
     assert _show(single, 1, 0).shape == single.shape
 
 
-def test_colour_is_shown_as_the_gray_of_its_dye_and_gray_is_left_alone() -> None:
+def test_color_becomes_the_gray_of_its_dye_and_gray_stays() -> None:
     scene = build_scene((100, 130), seed=3, glass=False)  # no multiple of the dye's cells
     colour = scene.image.astype(np.float32) / 255
     shown = as_nuclear_dye(colour)

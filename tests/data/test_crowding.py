@@ -1,4 +1,4 @@
-"""A crowded window: its own nuclei as they were, others beside them, each shown with its id."""
+"""A crowded window keeps its own nuclei and gets more, each with its id."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_one_that_would_lie_on_another_is_left_out_and_not_shown() -> None:
     assert np.array_equal(shown, image)
 
 
-def test_a_touching_neighbour_keeps_its_line() -> None:
+def test_a_touching_neighbor_keeps_its_line() -> None:
     image, ids = _scene([(31, 24, 8)], bright=True)  # half a turn: side by side
     shown, both = crowded(image[:, 8:56], ids[:, 8:56], np.random.default_rng(0))
     first, second = (int((both == i).sum()) for i in (1, 2))
@@ -63,7 +63,7 @@ def test_whatever_it_shows(discs: list[tuple[int, int, int]], seed: int, bright:
         assert np.array_equal(nucleus, both > 0), "what is shown has an id, and the other way round"
 
 
-def test_so_many_of_the_gray_images_as_was_asked_for() -> None:
+def test_the_share_of_gray_images_is_that_of_the_setting() -> None:
     image, ids = _scene([(14, 20, 6)], bright=True)
 
     def nuclei(image: np.ndarray, share: float, seed: int) -> int:

@@ -1,4 +1,4 @@
-"""Streams of samples: every item in its share, a function of seed and number alone."""
+"""Streams of samples: every item has its share, and depends on seed and number only."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Whole images in one square: nothing is cut off, and maps come back to the image's own shape."""
+"""Whole images in a square: nothing is cut off, and maps return to the shape of the image."""
 
 import numpy as np
 import pytest

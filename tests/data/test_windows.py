@@ -1,4 +1,4 @@
-"""Windows show every image in proportion, moved with its annotation, the same each time."""
+"""Windows show every image in proportion, with its annotation, the same each time."""
 
 from collections import Counter
 
@@ -109,7 +109,7 @@ def test_augment_keeps_instances_apart_when_no_background_is_in_sight() -> None:
     assert moved.min() > 0
 
 
-def test_augment_leaves_values_alone_when_told(images) -> None:
+def test_augment_can_leave_values_alone(images) -> None:
     pixels = np.random.default_rng(0).random((32, 32, 3)).astype(np.float32)
     moved, *_ = STILL(pixels, np.zeros((32, 32), np.uint32), seed=3)
     assert np.array_equal(np.sort(moved.ravel()), np.sort(pixels.ravel()))

@@ -1,4 +1,4 @@
-"""The page about one image: what it says, what it weighs, and that a browser has no complaint."""
+"""The report of one image: its content, its size, and that a browser opens it without errors."""
 
 import os
 import re
@@ -106,7 +106,7 @@ class _Texts(HTMLParser):
         self.texts.append(data.strip())
 
 
-def test_it_tells_the_numbers(page: str, scene: Scene) -> None:
+def test_it_states_the_numbers(page: str, scene: Scene) -> None:
     found = _Texts(page)
     count = int(scene.instance_map.max())
     assert f"{count:,}" in found.texts

@@ -1,4 +1,4 @@
-"""Stained slides shown as their nuclear dye: only these, and as exact in tiles as in colour."""
+"""Stained slides shown as their nuclear dye: no others, and as exact in tiles as in color."""
 
 import dataclasses
 from pathlib import Path

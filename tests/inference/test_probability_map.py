@@ -1,4 +1,4 @@
-"""Windows that are read ahead give the map of those read one by one, and wait in no number."""
+"""Windows read ahead give the map of windows read one by one, and only a few of them wait."""
 
 import threading
 from contextlib import closing
@@ -141,7 +141,7 @@ def test_an_error_of_the_reader_is_raised_in_its_part(network: nn.Module) -> Non
     assert finished == [part for part in PARTS if part.y0 == 0]
 
 
-def test_a_probability_that_is_none_is_told(network: nn.Module) -> None:
+def test_a_probability_that_is_none_is_reported(network: nn.Module) -> None:
     class Nothing(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.full((len(images), 4, *images.shape[2:]), float("nan"))

@@ -1,4 +1,4 @@
-"""Instances do not depend on how the map was cut, in what order, by how many, or on restarts."""
+"""Instances do not depend on blocks, their order, the number of workers, or restarts."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -121,11 +121,13 @@ def nasty_maps(draw: st.DrawFn) -> np.ndarray:
 
 def facts(found: Instances) -> dict[str, Any]:
     """Everything that must not depend on the cut."""
-    told = found.certificate.to_json()
-    del told["cut"]
+    message = found.certificate.to_json()
+    del message["cut"]
     shape = found.map.shape
-    assert told["instances_digest"] == f"{digest(found.map[:], origin=(0, 0), width=shape[1]):016x}"
-    return {**told, "map": found.map[:].tobytes(), "rows": found.table.rows.tolist()}
+    assert (
+        message["instances_digest"] == f"{digest(found.map[:], origin=(0, 0), width=shape[1]):016x}"
+    )
+    return {**message, "map": found.map[:].tobytes(), "rows": found.table.rows.tolist()}
 
 
 @contextmanager
@@ -365,7 +367,7 @@ def test_positions_beyond_32_bits() -> None:
 
 
 @pytest.mark.parametrize("name", ["map", "distance"])
-def test_digests_tell_one_pixel(name: str) -> None:
+def test_digests_change_with_one_pixel(name: str) -> None:
     probabilities = build_probability_map(Box(0, 0, 80, 90), seed=1)
     changed = probabilities.copy()
     changed[1 if name == "map" else 3, 40, 41] ^= 1

@@ -12,6 +12,6 @@ def test_the_largest_block_that_fits(workers: int) -> None:
     assert block_px_within(1e15, workers) == BLOCK_SIDES_PX[-1]
 
 
-def test_too_little_is_told() -> None:
+def test_too_little_is_reported() -> None:
     with pytest.raises(ValueError, match=r"0\.1 GB of memory; 2 threads need at least 0\.4 GB"):
         block_px_within(0.1 * 2**30, 2)

@@ -1,4 +1,4 @@
-"""What the table says of a nucleus is what scikit-image measures on the drawn map."""
+"""The measurements of a nucleus are those of scikit-image on the drawn map."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Outlines: closed, valid, and drawn by pixel centers they are the nucleus again."""
+"""Outlines are closed and valid; filled, by pixel centers, they are the nucleus again."""
 
 import numpy as np
 import pytest

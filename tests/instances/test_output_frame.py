@@ -1,4 +1,4 @@
-"""Nuclei found at one resolution and drawn at another: the same ones, each where it lies."""
+"""Nuclei found at one resolution and drawn at another: the same nuclei in the same places."""
 
 import numpy as np
 import pytest

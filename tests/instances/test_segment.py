@@ -117,8 +117,8 @@ def test_one_disc_stays_whole_and_so_does_a_long_nucleus() -> None:
         assert np.array_equal(found, nucleus.astype(np.uint32))
 
 
-def test_interior_tells_nuclei_apart_that_the_outline_does_not() -> None:
-    # one straight bar without a waist; only the boundary class in its middle tells
+def test_interior_separates_nuclei_that_the_outline_does_not() -> None:
+    # one straight bar without a waist; only the boundary class in its middle separates it
     targets = np.ones((14, 40), np.uint8)
     targets[:, 19:21] = 2
     probabilities = (one_hot(np.pad(targets, 3)) * 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What is told of all nuclei depends on the nuclei only, not on how their rows came."""
+"""Statistics depend on the nuclei only, not on the order and parts of their rows."""
 
 from itertools import pairwise
 

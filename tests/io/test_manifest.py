@@ -1,4 +1,4 @@
-"""Manifests: every row is checked before work, and all faults are told at once."""
+"""Manifests: every row is checked before work, and all faults are reported at once."""
 
 import json
 import re
@@ -126,9 +126,9 @@ def test_faults_of_labels_and_regions_are_named(
     drawn: Path, label: str, region: str, message: str
 ) -> None:
     path, out = _manifest(drawn, WITH_REGION + f"a.ome.tif,{label},train,p,,,{region}\n"), "out"
-    told = refusal("tile", "--manifest", path, "--out", drawn / out, untouched=drawn / out)
-    assert told.startswith(f"{path}: line 2: ")
-    assert re.search(message, told), told
+    output = refusal("tile", "--manifest", path, "--out", drawn / out, untouched=drawn / out)
+    assert output.startswith(f"{path}: line 2: ")
+    assert re.search(message, output), output
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ def test_faults_of_labels_and_regions_are_named(
 )  # fmt: skip
 def test_faults_are_named(folder: Path, text: str, message: str) -> None:
     path, out = _manifest(folder, text), folder / "out"
-    told = refusal("tile", "--manifest", path, "--out", out, untouched=out)
-    assert told.startswith(str(path))
-    assert re.search(message, told), told
+    output = refusal("tile", "--manifest", path, "--out", out, untouched=out)
+    assert output.startswith(str(path))
+    assert re.search(message, output), output
 
 
 def test_all_faults_in_one_report(folder: Path) -> None:
@@ -189,8 +189,8 @@ def test_all_faults_in_one_report(folder: Path) -> None:
 def test_not_utf8(folder: Path) -> None:
     path = folder / "latin.csv"
     path.write_bytes(HEADER.encode() + "sl\u00fcde.png,,,,,\n".encode("latin-1"))
-    told = refusal("tile", "--manifest", path, "--out", folder / "out", untouched=folder / "out")
-    assert told.startswith(f"{path}: line 2: no UTF-8: invalid start byte; save it as CSV UTF-8")
+    message = refusal("tile", "--manifest", path, "--out", folder / "out", untouched=folder / "out")
+    assert message.startswith(f"{path}: line 2: no UTF-8: invalid start byte; save it as CSV UTF-8")
 
 
 def test_missing_manifest(tmp_path: Path) -> None:

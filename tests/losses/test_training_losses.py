@@ -1,4 +1,4 @@
-"""Sums of losses, their schedules, the rivals of PEL, and what a loss asks of a pixel."""
+"""Sums of losses, their schedules, the rivals of PEL, and the pull of a loss on a pixel."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_n_and_weight_follow_the_progress() -> None:
     def expected(weight: float, n: float) -> float:
         return entropy + weight * PELoss("deviation", n=n)(logits, onehot).item()
 
-    # until told otherwise it is what it will be at the end
+    # without a progress it is what it will be at the end
     assert loss(outputs, onehot, distance).item() == pytest.approx(expected(2, 3))
     for progress, weight, n in ((0, 0, 1), (0.25, 0.5, 2), (0.5, 1, 3), (1, 2, 3), (0.25, 0.5, 2)):
         loss.set_progress(progress)
@@ -98,7 +98,7 @@ def test_pull_of_cross_entropy_is_the_deviation() -> None:
     assert torch.allclose(pull, (p - g).abs().sum(dim=0) / 2 / 64, atol=1e-6)
 
 
-def test_pull_tells_the_forms_apart() -> None:
+def test_the_pull_differs_between_the_forms() -> None:
     """A good fit with one nucleus missed: jaccard hardly pulls on it, deviation does."""
     g = torch.zeros(2, 32, 32)
     g[1, 4:12, 4:12], g[1, 20:28, 20:28] = 1, 1

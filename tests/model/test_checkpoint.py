@@ -1,4 +1,4 @@
-"""Checkpoints: what is written is what is read, and what was damaged is refused."""
+"""Checkpoints are read as they were written, and damaged ones are refused."""
 
 import json
 import pickle
@@ -170,7 +170,7 @@ def test_a_pickle_is_never_loaded(tmp_path: Path, protocol: int) -> None:
         read_checkpoint(file)
 
 
-def test_a_torch_file_is_told_from_other_files(tmp_path: Path) -> None:
+def test_a_torch_file_is_distinguished_from_other_files(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "model.pth")
     with pytest.raises(CheckpointError, match="is a pickle, which is never loaded"):
         read_checkpoint(tmp_path / "model.pth")
@@ -185,14 +185,14 @@ def test_a_pickle_under_the_weights_name_is_refused(folder: Path) -> None:
         read_checkpoint(folder)
 
 
-def test_a_git_lfs_pointer_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_is_reported(folder: Path, tmp_path: Path) -> None:
     for path, asked in ((folder / WEIGHTS, folder), (tmp_path / "run.pt", tmp_path / "run.pt")):
         path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
         with pytest.raises(CheckpointError, match=r"is a Git LFS pointer, .*run git lfs pull"):
             read_checkpoint(asked)
 
 
-def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         read_checkpoint(tmp_path / "nothing")
 

@@ -1,4 +1,4 @@
-"""A network whose BatchNorm lies in its convolutions gives what it gave before."""
+"""A network with BatchNorm folded into its convolutions gives the same output."""
 
 import dataclasses
 

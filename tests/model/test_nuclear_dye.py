@@ -1,4 +1,4 @@
-"""What is shown of a stained picture: the nuclei, whatever the stain and the tissue around."""
+"""The nuclear dye of a stained picture shows the nuclei, for any stain and surroundings."""
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ RING = ((ROWS - 44) ** 2 + (COLUMNS - 50) ** 2 <= 20**2) & (
 )
 
 
-def stained(haematoxylin: np.ndarray | float, eosin: np.ndarray | float) -> torch.Tensor:
+def stained(hematoxylin: np.ndarray | float, eosin: np.ndarray | float) -> torch.Tensor:
     """(1, 3, 96, 96) light through so much of each dye."""
-    amounts = [np.broadcast_to(dye, NUCLEUS.shape)[None] for dye in (haematoxylin, eosin)]
+    amounts = [np.broadcast_to(dye, NUCLEUS.shape)[None] for dye in (hematoxylin, eosin)]
     absorbed = sum(
         amount * np.reshape(vector, (3, 1, 1))
         for amount, vector in zip(amounts, (HAEMATOXYLIN, EOSIN), strict=True)

@@ -1,4 +1,4 @@
-"""An exported network gives what torch gives, at any size, and says how it is to be used."""
+"""An exported network gives the output of torch, at any size, and describes its use."""
 
 import dataclasses
 import json
@@ -88,16 +88,16 @@ def test_the_file_says_how_it_is_used(checkpoint: Checkpoint, payload: bytes) ->
         assert [dim.dim_param or dim.dim_value for dim in dims] == [
             "batch", channels, "height", "width",
         ]  # fmt: skip
-    told = {prop.key.removeprefix("nucleipel."): prop.value for prop in model.metadata_props}
-    assert json.loads(told["maps"]) == ["background", "interior", "boundary", "distance"]
-    assert json.loads(told["mpp_um"]) == 0.5
-    assert json.loads(told["stride_px"]) == spec.stride
-    assert json.loads(told["windows"])["halo_px"] == checkpoint.description.grid.halo_px
-    assert json.loads(told["instances"]) == {"min_area_px": 12}
-    preprocessing = json.loads(told["preprocessing"])
+    message = {prop.key.removeprefix("nucleipel."): prop.value for prop in model.metadata_props}
+    assert json.loads(message["maps"]) == ["background", "interior", "boundary", "distance"]
+    assert json.loads(message["mpp_um"]) == 0.5
+    assert json.loads(message["stride_px"]) == spec.stride
+    assert json.loads(message["windows"])["halo_px"] == checkpoint.description.grid.halo_px
+    assert json.loads(message["instances"]) == {"min_area_px": 12}
+    preprocessing = json.loads(message["preprocessing"])
     assert (preprocessing["low_percentile"], preprocessing["high_percentile"]) == (1.0, 99.8)
     assert ("Gray" in preprocessing["description"]) == (spec.in_channels == 3)
-    assert told["checkpoint_sha256"] == "0" * 64
+    assert message["checkpoint_sha256"] == "0" * 64
 
 
 def test_nothing_of_the_machine_is_in_the_file(payload: bytes) -> None:

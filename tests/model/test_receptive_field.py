@@ -1,4 +1,4 @@
-"""How far networks see: known by hand, confirmed by changing pixels, refused when unbounded."""
+"""Receptive radii: known by hand, confirmed by changed pixels, refused when unbounded."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Recipes of `scripts/` with stand-ins, which tell what they were asked, for what they start."""
+"""Run recipes of `scripts/` with stand-ins that log their arguments."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import json, os, sys
 from pathlib import Path
 
 arguments = sys.argv[1:]
-with Path(os.environ["ASKED"]).open("a") as stream:
+with Path(os.environ["LOG"]).open("a") as stream:
     stream.write(json.dumps([Path(sys.argv[0]).name, *arguments]) + "\\n")
 if "--out" in arguments:
     out = Path(arguments[arguments.index("--out") + 1])
@@ -26,7 +26,7 @@ if "--out" in arguments:
 
 
 class RunRecipe(Protocol):
-    """Runs `SCRIPT DATA OUT`, both below tmp_path; returns program and words of each command."""
+    """Runs `SCRIPT DATA OUT` below tmp_path; returns program and arguments of each command."""
 
     def __call__(
         self, script: str, stand_ins: Mapping[str, str], **variables: str
@@ -39,19 +39,19 @@ def run_recipe(tmp_path: Path) -> RunRecipe:
     programs = tmp_path / "bin"
     programs.mkdir()
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), "/usr/bin:/bin"])
-    asked = tmp_path / "asked"
+    log = tmp_path / "commands"
 
     def run(script: str, stand_ins: Mapping[str, str], **variables: str) -> list[list[str]]:
-        asked.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
         for name, leaves in stand_ins.items():
             (programs / name).write_text(STAND_IN.format(python=sys.executable) + leaves)
             (programs / name).chmod(0o755)
         subprocess.run(
             [SCRIPTS / script, tmp_path / "data", tmp_path / "out"],
-            env={"PATH": path, "ASKED": str(asked), **variables},
+            env={"PATH": path, "LOG": str(log), **variables},
             check=True,
             capture_output=True,
         )
-        return [json.loads(line) for line in asked.read_text().splitlines()]
+        return [json.loads(line) for line in log.read_text().splitlines()]
 
     return run

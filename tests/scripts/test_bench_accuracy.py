@@ -40,7 +40,7 @@ def test_sets_are_compared_on_the_same_images(tiny_set, sets, tmp_path: Path, ca
     assert shown.index("perfect") < shown.index("shifted")
 
 
-def test_what_is_missing_is_told(tiny_set, sets, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported(tiny_set, sets, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"error: .*gone.test.instances\.ome\.tif: no such file"):
         _run("--manifest", tiny_set.manifest, f"gone={tmp_path / 'gone'}")
     with pytest.raises(SystemExit, match=r"no mpp is '7'; found 0\.5"):

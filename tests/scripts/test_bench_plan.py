@@ -34,7 +34,7 @@ def test_every_figure_of_every_stage(
     assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
-def test_something_must_be_given(monkeypatch, capsys) -> None:
+def test_images_are_required(monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", [str(SCRIPT)])
     with pytest.raises(SystemExit):
         runpy.run_path(str(SCRIPT), run_name="__main__")

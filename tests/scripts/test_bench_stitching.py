@@ -1,4 +1,4 @@
-"""Which peer an environment has, and how nuclei that tiles changed are counted."""
+"""Which peer is installed, and how nuclei that tiles changed are counted."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""All outputs open in readers that are not ours, with the same nuclei; a lost one shows."""
+"""All outputs open in other libraries, with the same nuclei; a lost nucleus is reported."""
 
 import json
 import runpy
@@ -33,9 +33,9 @@ def _check(out: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> tuple[int, str
 
 
 def test_all_readers_find_the_same_nuclei(segmented: Path, monkeypatch, capsys) -> None:
-    code, told = _check(segmented, monkeypatch, capsys)
-    assert code == 0, told
-    line, last = told.splitlines()
+    code, message = _check(segmented, monkeypatch, capsys)
+    assert code == 0, message
+    line, last = message.splitlines()
     nuclei = json.loads((segmented / "test" / "certificate.json").read_text())["nuclei"]
     assert nuclei > 1
     for reader in ("tifffile", "zarr", "pyarrow", "json", "csv", "certificate"):
@@ -56,13 +56,13 @@ def test_a_harmed_output_is_found(segmented, harm: str, tmp_path, monkeypatch, c
         features[0]["geometry"]["coordinates"][0].pop()
     text = json.dumps(found)
     path.write_text(text[: len(text) // 2] if harm == "cut" else text)
-    code, told = _check(tmp_path / "out", monkeypatch, capsys)
+    code, message = _check(tmp_path / "out", monkeypatch, capsys)
     assert code == 1
     expected = {"lost": "json: other ids than tifffile", "open ring": "open ring", "cut": "JSON"}
-    assert expected[harm] in told
+    assert expected[harm] in message
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path, monkeypatch, capsys) -> None:
-    code, told = _check(tmp_path, monkeypatch, capsys)
+    code, message = _check(tmp_path, monkeypatch, capsys)
     assert code == 1
-    assert told == f"error: {tmp_path}: no folder with an instances.ome.tif below\n"
+    assert message == f"error: {tmp_path}: no folder with an instances.ome.tif below\n"

@@ -1,4 +1,4 @@
-"""A stained slide is labelled by its nuclear dye: what stands out, once each, the most probable."""
+"""A stained slide is labeled by its nuclear dye: each nucleus once, from its most probable view."""
 
 import runpy
 from pathlib import Path
@@ -18,12 +18,12 @@ DISC = np.hypot(*(np.mgrid[:96, :96] - 48)) <= 9
 
 
 def _stained(dye: np.ndarray, counterstain: float) -> np.ndarray:
-    """An (H, W, 3) uint8 picture of so much haematoxylin and eosin."""
+    """An (H, W, 3) uint8 picture of so much hematoxylin and eosin."""
     amounts = np.stack([dye, np.full_like(dye, counterstain), np.zeros_like(dye)], axis=-1)
     return (255 * np.clip(hed2rgb(amounts), 0, 1)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("counterstain", [0.0, 0.15], ids=["haematoxylin", "with eosin"])
+@pytest.mark.parametrize("counterstain", [0.0, 0.15], ids=["hematoxylin", "with eosin"])
 @pytest.mark.parametrize("ground", [0.0, 0.08], ids=["clear", "dense"])
 def test_nuclei_are_bright_in_every_view(ground: float, counterstain: float) -> None:
     shown = views(_stained(np.where(DISC, 0.25, ground), counterstain))

@@ -1,4 +1,4 @@
-"""Several ablations as one: an arm is compared with what had the same base and seed, no other."""
+"""Several ablations as one: an arm is compared within its base and seed only."""
 
 import csv
 import runpy

@@ -1,4 +1,4 @@
-"""The table of the answer: what patches give and what the loss gives, from the ablations' rows."""
+"""The table of the PEL results: gains from patches and from the loss, by the ablations' rows."""
 
 import csv
 import runpy

@@ -1,4 +1,4 @@
-"""The recipe of the packaged weights, with stand-ins that tell what they were asked."""
+"""The recipe of the packaged weights, with stand-ins that log their arguments."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The recipe for H&E, with a stand-in that tells what it was asked."""
+"""The recipe for H&E, with a stand-in that logs its arguments."""
 
 from pathlib import Path
 

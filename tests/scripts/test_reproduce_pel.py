@@ -1,4 +1,4 @@
-"""The script of the whole answer, with a stand-in for nucleipel that tells what it was asked."""
+"""The recipe of the PEL results, with a stand-in for nucleipel that logs its arguments."""
 
 from pathlib import Path
 

@@ -55,10 +55,10 @@ def _without_slurm() -> None:
     missing = [name for name in NEEDED if _which(name) is None]
     if not missing:
         return
-    told = f"a real Slurm: {', '.join(missing)} not found; apt-get install slurm-wlm munge"
+    message = f"a real Slurm: {', '.join(missing)} not found; apt-get install slurm-wlm munge"
     if os.environ.get("NUCLEIPEL_REQUIRE_SLURM"):
-        pytest.fail(told)
-    pytest.skip(told)
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def _which(name: str) -> str | None:

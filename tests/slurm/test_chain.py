@@ -1,4 +1,4 @@
-"""The submitted chain on a real Slurm ends as a local run does, whatever happens to its jobs."""
+"""The submitted chain on a real Slurm ends like a local run, whatever happens to its jobs."""
 
 import json
 import os
@@ -135,5 +135,5 @@ def test_five_right_results_and_the_sixth_named(
     assert "Restarts=1" in jobs, jobs
     states = {line.split()[0] for line in jobs.splitlines() if "JobState=" in line}
     assert states == {"JobState=COMPLETED", "JobState=FAILED"}, jobs
-    told = "".join(path.read_text() for path in (out / "jobs").glob("*predict-*.log"))
-    assert f"{BAD}: set aside: {tmp_path}/slides/{BAD}.ome.tif" in told
+    message = "".join(path.read_text() for path in (out / "jobs").glob("*predict-*.log"))
+    assert f"{BAD}: set aside: {tmp_path}/slides/{BAD}.ome.tif" in message

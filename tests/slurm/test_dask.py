@@ -1,4 +1,4 @@
-"""Workers that dask-jobqueue gets from a real Slurm give the bytes of a local run."""
+"""Workers that dask-jobqueue starts on a real Slurm give the bytes of a local run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +69,7 @@ def _logs(folder: Path) -> int:
     return sum(1 for path in (folder / "logs").glob("*") if path.stat().st_size)
 
 
-def test_a_job_that_slurm_refuses_is_told(slurm: Callable[..., str], monkeypatch) -> None:
+def test_a_job_that_slurm_refuses_is_reported(slurm: Callable[..., str], monkeypatch) -> None:
     monkeypatch.setattr("nucleipel.stages.cluster.dask_workers.SUBMIT_SECONDS", 3.0)
     config = ClusterConfig(jobs=1, options={"memory": "1GB", "queue": "nowhere"})
     with pytest.raises(ClusterError, match="slurm: no workers can be had: it took no job"):

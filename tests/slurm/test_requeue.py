@@ -1,4 +1,4 @@
-"""The scripts' own shell on a real Slurm: a warned job is requeued, a failed one once."""
+"""The scripts' shell function on a real Slurm: requeues a warned job, and a failed one once."""
 
 import time
 from collections.abc import Callable
@@ -35,8 +35,8 @@ def test_a_warned_job_is_requeued_and_goes_on(slurm: Callable[..., str], tmp_pat
     shown = wait_for_end(slurm, job, seconds=SECONDS)
     assert "JobState=COMPLETED" in shown
     assert "Restarts=1" in shown
-    told = _read(tmp_path / "log").splitlines()  # beside what bash says of its end
-    assert [line for line in told if line in ("first", "second", "end")] == [
+    message = _read(tmp_path / "log").splitlines()  # beside what bash says of its end
+    assert [line for line in message if line in ("first", "second", "end")] == [
         "first",
         "second",
         "end",
@@ -52,9 +52,9 @@ def test_a_failed_job_is_tried_once_more_a_mistake_is_not(
     assert "JobState=FAILED" in shown
     assert f"ExitCode={code}:0" in shown
     assert f"Restarts={restarts}" in shown
-    told = _read(tmp_path / "log").splitlines()
-    assert told.count("tried") == 1 + restarts
-    assert "end" not in told
+    message = _read(tmp_path / "log").splitlines()
+    assert message.count("tried") == 1 + restarts
+    assert "end" not in message
 
 
 def _read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""A generator of files that users come with and that cannot, or can only just, be used.
+"""Files that cannot, or can just barely, be used.
 
 Each maker writes one file into a folder and returns its path.
 """

@@ -1,4 +1,4 @@
-"""Input through the command line; bad one: a clear line, exit code 1, nothing written, no hang."""
+"""Run commands within limits; bad input must give one clear line and exit code 1."""
 
 import resource
 import signal
@@ -16,17 +16,17 @@ BYTES = 3 * 2**30
 
 
 def refusal(*arguments: object, untouched: Path | None = None) -> str:
-    """What a command says that must fail; `untouched` is the output that may not come to be."""
+    """The message of a command that must fail; the output `untouched` must not exist afterwards."""
     with bounded():
         result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
     assert result.exit_code == 1, result.output
     assert isinstance(result.exception, SystemExit), result.exception
-    told = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(told) == 1, result.stderr
-    assert result.stderr.endswith(told[0] + "\n"), result.stderr
+    message = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(message) == 1, result.stderr
+    assert result.stderr.endswith(message[0] + "\n"), result.stderr
     assert "Traceback" not in result.output
     assert untouched is None or not untouched.exists()
-    return told[0].removeprefix("error: ")
+    return message[0].removeprefix("error: ")
 
 
 def accepted(*arguments: object) -> str:

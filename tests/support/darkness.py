@@ -1,4 +1,4 @@
-"""A network that knows what it is to find, for tests of what is read and where."""
+"""A network with a known output, for tests of which pixels are read and where."""
 
 import dataclasses
 from pathlib import Path
@@ -11,7 +11,7 @@ from nucleipel.model.checkpoint import read_checkpoint
 
 
 class Darkness(nn.Module):
-    """What is darker than half is interior; counts the windows it is given."""
+    """Pixels darker than half are interior; counts its windows."""
 
     def __init__(self) -> None:
         super().__init__()

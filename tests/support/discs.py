@@ -1,4 +1,4 @@
-"""Samples that are quickly made and learned, and a network for them."""
+"""Samples that are made and learned quickly, and a network for them."""
 
 import torch
 

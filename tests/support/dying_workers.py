@@ -1,4 +1,4 @@
-"""What Dask's workers load in tests: some images are deadly, always or once."""
+"""A preload of Dask's workers: some images kill their worker, always or once."""
 
 import os
 import signal

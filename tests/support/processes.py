@@ -1,4 +1,4 @@
-"""Real `nucleipel` processes, and the bytes they leave: for tests that disturb them."""
+"""Real `nucleipel` processes and the bytes that they leave, for tests that disturb them."""
 
 import hashlib
 import subprocess
@@ -22,7 +22,7 @@ TRAIN = [
 ]
 TILE = ["patch_px=32", "overlap_px=8", "mpp=0.5", "shard_patches=2"]
 SECONDS = 240
-"""After this long something hangs."""
+"""A command that takes longer hangs."""
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
@@ -35,8 +35,8 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
 
 def finish(*arguments: object) -> None:
     process = start(*arguments)
-    _, told = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, told.decode()
+    _, message = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, message.decode()
 
 
 def wait_until(reached: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Slides in the containers that users bring, written small by tifffile and zarr."""
+"""Small slides in the container formats of users, written by tifffile and zarr."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Runs with networks that were never trained, for tests that do not look at what they find."""
+"""Runs with networks that were never trained, for tests that do not check the nuclei."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The climb finds the top of what it may try, tries nothing twice, and tells all it tried."""
+"""Calibration finds the best of the values, tries none twice, and returns all that it tried."""
 
 from nucleipel.training.calibration import climb
 

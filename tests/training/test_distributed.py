@@ -1,4 +1,4 @@
-"""Several processes that train together: the same steps as one, and no harm if one is killed."""
+"""Several processes that train together: the steps of one, and no harm if one is killed."""
 
 import subprocess
 import sys
@@ -59,7 +59,7 @@ def _losses(out: Path) -> list[float]:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_and_go_on_when_one_was_killed(tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_does_and_continue_when_one_was_killed(tmp_path: Path) -> None:
     for name in ("alone", "two", "killed"):
         (tmp_path / name).mkdir()
     subprocess.run([sys.executable, SCRIPT, tmp_path / "alone", "8", str(NEVER)], check=True)

@@ -207,7 +207,7 @@ def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
         _train(tmp_path / "run", loss=Broken())
 
 
-def test_damaged_state_is_told(tmp_path: Path) -> None:
+def test_damaged_state_is_reported(tmp_path: Path) -> None:
     _train(tmp_path / "run")
     state = next((tmp_path / "run").glob("state-*.safetensors"))
     state.write_bytes(state.read_bytes()[:1000])
@@ -263,7 +263,7 @@ def test_what_a_precision_is_on_each_device(precision: str, on_cpu: str, on_gpu:
     assert precision_of(precision, on_gpu=True) == on_gpu
 
 
-def test_no_gpu_is_told() -> None:
+def test_no_gpu_is_reported() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(TrainingError, match="no usable GPU was found; use --device cpu or auto"):

@@ -1,4 +1,4 @@
-"""A loss with a schedule: each step knows its place, also after a kill; and the last weights."""
+"""Losses with a schedule: each step knows its progress, also after a kill; and the last weights."""
 
 import dataclasses
 from pathlib import Path
@@ -36,7 +36,7 @@ class Noise(torch.utils.data.Dataset):
 
 
 class Moving(torch.nn.Module):
-    """A loss that tells at which progress it was asked."""
+    """A loss that records the progress at which it is called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def _falling() -> object:
     return lambda _: {"pq": next(scores), "dice": 0.0, "loss": 0.0}
 
 
-def test_each_step_is_told_its_place(tmp_path: Path) -> None:
+def test_each_step_knows_its_place(tmp_path: Path) -> None:
     loss = Moving()
     _fit(tmp_path / "run", loss, _falling())
     assert loss.asked == pytest.approx([step / 6 for step in range(6)])

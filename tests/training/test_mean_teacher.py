@@ -1,4 +1,4 @@
-"""A teacher's map takes its share of the targets, and is that of the running mean."""
+"""The teacher's map has its share of the targets, and comes from the running mean."""
 
 import dataclasses
 from pathlib import Path

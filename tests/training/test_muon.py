@@ -1,4 +1,4 @@
-"""Muon: kernels step by an orthogonal matrix of AdamW's size, everything else as AdamW does."""
+"""Muon: kernels step by an orthogonal matrix of AdamW's size, other weights as in AdamW."""
 
 import pytest
 import torch

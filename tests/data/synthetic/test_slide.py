@@ -77,7 +77,7 @@ def test_pixels_and_nuclei_depend_on_their_place_only(stained: Tissue, glowing: 
     "layout",
     [*map(Islands, (0.003, 0.05, 0.5)), *map(Sections, (0.003, 0.5)), *map(Cores, (0.05, 0.5))],
 )
-def test_as_much_tissue_as_asked(layout: Any, stained: Tissue) -> None:
+def test_the_share_of_tissue_is_that_of_the_setting(layout: Any, stained: Tissue) -> None:
     ground = BrightGround(noise=0)
     slide = SyntheticSlide(SHAPE, ground, tissue=stained, layout=layout)
     covered = (_whole(slide) != 243).any(axis=-1).mean()
@@ -155,7 +155,7 @@ def test_boxes_of_one_key_are_equal(stained: Tissue) -> None:
     assert repeated > 60
 
 
-def test_glass_is_as_white_and_noisy_as_asked_after_jpeg(tmp_path: Path) -> None:
+def test_glass_is_as_white_and_noisy_as_set_after_jpeg(tmp_path: Path) -> None:
     from nucleipel.io.slides.slide import open_slide
     from nucleipel.io.slides.write_pyramid import write_pyramid
 

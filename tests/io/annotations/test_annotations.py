@@ -301,7 +301,7 @@ def test_compressed_run_lengths() -> None:
     assert _uncompressed("61X1M") == [6, 1, 40, 1 - 3]
 
 
-def test_a_mask_is_split_only_when_asked(tmp_path: Path) -> None:
+def test_a_mask_is_split_only_with_its_setting(tmp_path: Path) -> None:
     _save_image(tmp_path / "images" / "a.png")
     (tmp_path / "labels").mkdir()
     mask = (_truth() > 0).astype(np.uint8) * 255
@@ -314,7 +314,7 @@ def test_a_mask_is_split_only_when_asked(tmp_path: Path) -> None:
     assert read_annotation(read_manifest(manifest).rows[0].require_label()).max() == 4
 
 
-def test_small_nuclei_are_left_out_when_asked(tmp_path: Path) -> None:
+def test_small_nuclei_are_left_out_with_their_setting(tmp_path: Path) -> None:
     for kind, write in (("labels", _suffixed), ("dsb2018", _dsb2018)):
         (tmp_path / kind).mkdir()
         config = ImportConfig(min_area_px=100)
@@ -442,10 +442,10 @@ def _coco_with(annotation: dict[str, object]) -> str:
 def test_refused_in_one_line(tmp_path: Path, kind: str, write: Write, message: str) -> None:
     (tmp_path / "source").mkdir()
     out = tmp_path / "out"
-    told = refusal("import", kind, write(tmp_path / "source"), "--out", out, untouched=out)
-    assert re.search(message, told), told
-    assert str(tmp_path) in told
-    assert Path("/etc/hostname").read_text().strip() not in told.replace(str(tmp_path), "")
+    output = refusal("import", kind, write(tmp_path / "source"), "--out", out, untouched=out)
+    assert re.search(message, output), output
+    assert str(tmp_path) in output
+    assert Path("/etc/hostname").read_text().strip() not in output.replace(str(tmp_path), "")
 
 
 def test_what_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch) -> None:
@@ -453,8 +453,8 @@ def test_what_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch) -> No
     (tmp_path / "a.geojson.gz").write_bytes(gzip.compress(bytes(2**27), 1))
     monkeypatch.setattr(geojson, "LARGEST_BYTES", 2**20)
     with bounded(2**26):
-        told = refusal("import", "qupath", tmp_path, "--out", tmp_path / "out")
-    assert re.search(r"a\.geojson\.gz: over .* GiB; export it in parts", told), told
+        message = refusal("import", "qupath", tmp_path, "--out", tmp_path / "out")
+    assert re.search(r"a\.geojson\.gz: over .* GiB; export it in parts", message), message
 
 
 def test_classes_are_split_where_they_touch(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""QuPath's detections: JSON that comes in parts, and that draws back to the instance map."""
+"""QuPath's detections: JSON written in parts, whose outlines draw the instance map again."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What is written of one image, by parts, is what a reader finds."""
+"""The files of one image, written part by part, are what a reader gets."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""OME-Zarr labels: what zarr, our own reader and, where it is there, ome-zarr-py find in them."""
+"""OME-Zarr labels, read by zarr, our own reader and, if installed, ome-zarr-py."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tables of nuclei: what is written in parts is read back whole, by other people's readers."""
+"""The tables of nuclei, written in parts, are read back whole by other libraries."""
 
 import csv
 import json
@@ -86,7 +86,7 @@ def test_a_table_of_parts(tmp_path: Path) -> None:
     assert rows == [["id", "area_um2"], ["1", "0.2500"], ["2", ""], ["3", "0.7500"]]
 
 
-def test_no_csv_unless_asked_for_and_no_rows(tmp_path: Path) -> None:
+def test_no_csv_without_its_option_and_no_rows(tmp_path: Path) -> None:
     assert write_nuclei(tmp_path, [_rows(1, 1, [])], HEADER) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["nuclei.parquet"]
     table = pq.read_table(tmp_path / "nuclei.parquet")
@@ -95,7 +95,7 @@ def test_no_csv_unless_asked_for_and_no_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1000, ROWS_PER_GROUP + 1, 10**6])
-def test_row_groups_do_not_tell_the_parts(tmp_path: Path, step: int) -> None:
+def test_row_groups_do_not_depend_on_the_parts(tmp_path: Path, step: int) -> None:
     total = 2 * ROWS_PER_GROUP + 5
     for folder, size in (("one", total), ("other", step)):
         (tmp_path / folder).mkdir()

@@ -33,7 +33,7 @@ def test_new_then_continued_then_complete(tmp_path: Path) -> None:
         ({"stage": "train"}, "stage tile there, train now"),
     ],
 )
-def test_another_run_is_refused_unless_told(
+def test_another_run_is_refused_without_overwrite(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     out = tmp_path / "out"

@@ -74,9 +74,9 @@ def test_what_is_done_in_words(pyramid: Path) -> None:
         0.8: "level 1 averaged down 1.6x to 0.8 um: 104 x 162 px",
         0.125: "level 0 enlarged 2x to 0.125 um: 666 x 1034 px",
     }
-    for at_mpp, told in words.items():
+    for at_mpp, message in words.items():
         with open_slide(pyramid, at_mpp=at_mpp, enlarge=True) as slide:
-            assert slide.resolution.describe() == told
+            assert slide.resolution.describe() == message
 
 
 def test_large_regions_are_averaged_in_bands(
@@ -131,7 +131,7 @@ def test_thumbnails_come_from_a_low_level(pyramid: Path, monkeypatch: pytest.Mon
         )
         small = slide.thumbnail(max_px=100)
     assert small.shape == (56, 87, 3)  # squares of 6 px, cut by the edge
-    assert set(levels) <= {1, 2}  # 1 to tell a stained slide, 2 to draw it
+    assert set(levels) <= {1, 2}  # 1 to recognize a stained slide, 2 to draw it
     assert 2 in levels
 
 

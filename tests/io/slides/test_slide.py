@@ -58,40 +58,45 @@ def test_sixteen_bits_keep_their_low_byte(tmp_path: Path) -> None:
 
 def test_mpp_comes_from_the_file_or_the_user_and_they_must_agree(tmp_path: Path) -> None:
     pixels = np.zeros((20, 20), np.uint8)
-    write_slide(tmp_path / "told.ome.tif", pixels, mpp=0.25)
-    write_slide(tmp_path / "silent.ome.tif", pixels, mpp=None)
+    write_slide(tmp_path / "with_mpp.ome.tif", pixels, mpp=0.25)
+    write_slide(tmp_path / "without.ome.tif", pixels, mpp=None)
     tifffile.imwrite(
         tmp_path / "tagged.tif", pixels, resolution=(20000, 20000), resolutionunit="CENTIMETER"
     )
     tifffile.imwrite(tmp_path / "printer.tif", pixels, resolution=(72, 72), resolutionunit="INCH")
-    cases = {"told.ome.tif": 0.25, "silent.ome.tif": None, "tagged.tif": 0.5, "printer.tif": None}
+    cases = {
+        "with_mpp.ome.tif": 0.25,
+        "without.ome.tif": None,
+        "tagged.tif": 0.5,
+        "printer.tif": None,
+    }
     for name, mpp in cases.items():
         with open_slide(tmp_path / name) as slide:
             assert slide.mpp == (pytest.approx(mpp) if mpp else None), name
-    with open_slide(tmp_path / "told.ome.tif", mpp=0.2527) as slide:
+    with open_slide(tmp_path / "with_mpp.ome.tif", mpp=0.2527) as slide:
         assert slide.mpp == 0.2527
-    with open_slide(tmp_path / "silent.ome.tif", mpp=0.5) as slide:
+    with open_slide(tmp_path / "without.ome.tif", mpp=0.5) as slide:
         assert slide.mpp == 0.5
     with pytest.raises(ImageError, match=r"manifest or --mpp says 0\.5 .* OME-XML says 0\.25"):
-        open_slide(tmp_path / "told.ome.tif", mpp=0.5)
+        open_slide(tmp_path / "with_mpp.ome.tif", mpp=0.5)
 
 
 def test_working_mpp_and_channels_are_checked(tmp_path: Path, color: np.ndarray) -> None:
-    write_slide(tmp_path / "silent.ome.tif", color, mpp=None)
-    write_slide(tmp_path / "told.ome.tif", color, mpp=0.25)
-    with open_slide(tmp_path / "silent.ome.tif") as slide:
+    write_slide(tmp_path / "without.ome.tif", color, mpp=None)
+    write_slide(tmp_path / "with_mpp.ome.tif", color, mpp=0.25)
+    with open_slide(tmp_path / "without.ome.tif") as slide:
         require_channels(slide, 3)
         with pytest.raises(ImageError, match=r"is in color, the network takes 1; .*--channel"):
             require_channels(slide, 1)
     with pytest.raises(ImageError, match=r"its mpp is in neither file nor manifest.*--mpp"):
-        open_slide(tmp_path / "silent.ome.tif", at_mpp=0.5)
-    with open_slide(tmp_path / "told.ome.tif", at_mpp=0.2527) as slide:
+        open_slide(tmp_path / "without.ome.tif", at_mpp=0.5)
+    with open_slide(tmp_path / "with_mpp.ome.tif", at_mpp=0.2527) as slide:
         assert slide.shape == color.shape[:2]
         assert slide.mpp == 0.25  # within 2 % pixels stay as they are, and keep their true size
     with pytest.raises(ImageError, match=r"has 0\.25 um.*the working mpp is 0\.2.*--enlarge"):
-        open_slide(tmp_path / "told.ome.tif", at_mpp=0.2)
+        open_slide(tmp_path / "with_mpp.ome.tif", at_mpp=0.2)
     with pytest.raises(ImageError, match="more than 2x too coarse"):
-        open_slide(tmp_path / "told.ome.tif", at_mpp=0.1, enlarge=True)
+        open_slide(tmp_path / "with_mpp.ome.tif", at_mpp=0.1, enlarge=True)
 
 
 def _damaged(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Patches come back as they went in, and damage never reads as zeros."""
+"""Patches are read as they were written, and damage never reads as zeros."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def test_nothing_of_the_source_is_lost(tiny_set, store_path: Path) -> None:
         assert np.array_equal(ids, annotation)
 
 
-def test_only_the_splits_asked_for(store_path: Path) -> None:
+def test_only_the_chosen_splits(store_path: Path) -> None:
     store = open_patch_store(store_path)
     assert {row.split for row in store.rows} == {"train", "val"}
     with pytest.raises(StoreError, match="holds no patch of split 'test'"):
@@ -64,13 +64,13 @@ def test_an_image_smaller_than_a_patch_is_mirrored(tiny_set, tmp_path: Path) -> 
     assert np.array_equal(ids, np.pad(annotation, (0, 64), mode="reflect"))
 
 
-def test_missing_shard_is_told(store_path: Path) -> None:
+def test_missing_shard_is_reported(store_path: Path) -> None:
     next(file for file in (store_path / "images" / "c").rglob("*") if file.is_file()).unlink()
     with pytest.raises(StoreError, match=r"images: has \d+ shards, its record says"):
         open_patch_store(store_path)
 
 
-def test_flipped_bit_is_told(store_path: Path) -> None:
+def test_flipped_bit_is_reported(store_path: Path) -> None:
     shard = next(file for file in (store_path / "images" / "c").rglob("*") if file.is_file())
     content = bytearray(shard.read_bytes())
     content[len(content) // 3] ^= 4

@@ -1,4 +1,4 @@
-"""The stages on Dask's workers: the bytes of a local run, whoever dies and whatever is broken."""
+"""Stages on Dask's workers: the bytes of a local run, whatever dies and whatever is broken."""
 
 import gc
 import json
@@ -59,12 +59,12 @@ def _environment(left: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that tells that a worker died."""
+    """A file that exists once a worker has died."""
     return tmp_path_factory.mktemp("left") / "died"
 
 
 def _address(scheduler_file: Path) -> str:
-    """What the scheduler has told; nothing until the file is there and whole."""
+    """The file that the scheduler writes; empty until it is there and whole."""
     try:
         return json.loads(scheduler_file.read_text())["address"]
     except (FileNotFoundError, json.JSONDecodeError):
@@ -75,7 +75,7 @@ def _address(scheduler_file: Path) -> str:
 def running(left: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a scheduler with two workers, the nannies of which replace them."""
     folder = tmp_path_factory.mktemp("dask")
-    told = folder / "scheduler.json"
+    message = folder / "scheduler.json"
     commands = (
         ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"],
         ["worker", "--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--memory-limit", "0"],
@@ -86,13 +86,13 @@ def running(left: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
             with (folder / f"{command[0]}.log").open("wb") as log:
                 started.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "dask", *command, "--scheduler-file", told],
+                        [sys.executable, "-m", "dask", *command, "--scheduler-file", message],
                         env=_environment(left), stdout=log, stderr=log, cwd=folder,
                     )
                 )  # fmt: skip
-            while not _address(told):
+            while not _address(message):
                 assert started[0].poll() is None, (folder / "scheduler.log").read_text()
-        yield _address(told)
+        yield _address(message)
     finally:
         for process in reversed(started):
             process.terminate()
@@ -207,7 +207,7 @@ def test_processes_here_of_which_one_is_killed(
     assert _contents(maps) == _contents(tmp_path / "local.zarr")
 
 
-def test_without_dask_it_is_told_what_to_install(
+def test_without_dask_the_message_says_what_to_install(
     random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
@@ -221,7 +221,7 @@ def test_without_dask_it_is_told_what_to_install(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("options", "message"),
     [
         (["--workers", 2, "--shard", "1/2"], "--shard is for tasks that share the work without"),
         (["--workers", 2, "--cluster", "tcp://a:1"], "--workers is for processes here"),
@@ -231,10 +231,12 @@ def test_without_dask_it_is_told_what_to_install(
         (["--cluster-config", "c.yaml"], "--cluster-config goes with --cluster slurm"),
     ],
 )
-def test_options_that_do_not_go_together(tmp_path: Path, given: list[object], told: str) -> None:
-    result = _run("stitch", "--predictions", "maps.zarr", "--out", tmp_path / "out", *given)
+def test_options_that_do_not_go_together(
+    tmp_path: Path, options: list[object], message: str
+) -> None:
+    result = _run("stitch", "--predictions", "maps.zarr", "--out", tmp_path / "out", *options)
     assert result.exit_code == 2
-    assert told in " ".join(result.stderr.split())
+    assert message in " ".join(result.stderr.split())
 
 
 def test_a_job_with_fewer_workers_than_cores_is_refused(tmp_path: Path) -> None:
@@ -248,7 +250,7 @@ def test_a_job_with_fewer_workers_than_cores_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed cluster:ResourceWarning")
-def test_an_unknown_option_of_a_batch_system_is_told(tmp_path: Path, monkeypatch) -> None:
+def test_an_unknown_option_of_a_batch_system_is_reported(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "sbatch").touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     config = ClusterConfig(jobs=1, options={"memory": "1GB", "quue": "cpu"})
@@ -257,10 +259,10 @@ def test_an_unknown_option_of_a_batch_system_is_told(tmp_path: Path, monkeypatch
         Cluster(scheduler="slurm", config=config).open(),
     ):
         pytest.fail("it was opened")
-    gc.collect()  # what Dask leaves half-made tells of itself
+    gc.collect()  # what Dask leaves half-made warns when it is collected
 
 
-def test_no_batch_system_is_told(tmp_path: Path, monkeypatch) -> None:
+def test_no_batch_system_is_reported(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     config = ClusterConfig(jobs=1, options={"memory": "1GB"})
     with (
@@ -270,16 +272,16 @@ def test_no_batch_system_is_told(tmp_path: Path, monkeypatch) -> None:
         pytest.fail("it was opened")
 
 
-def test_no_scheduler_is_told() -> None:
+def test_no_scheduler_is_reported() -> None:
     import dask
 
     with socket.socket() as taken:  # nobody listens there
         taken.bind(("127.0.0.1", 0))
         address = "tcp://{}:{}".format(*taken.getsockname())
-        told = rf"{address}: no workers can be had: "
+        message = rf"{address}: no workers can be had: "
         with (
             dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
-            pytest.raises(ClusterError, match=told),
+            pytest.raises(ClusterError, match=message),
             Cluster(scheduler=address).open(),
         ):
             pytest.fail("it was opened")

@@ -1,4 +1,4 @@
-"""The scripts of the chain: who waits for whom, what they ask for, and what is told."""
+"""The scripts of the chain: their dependencies, their requests, and their errors."""
 
 import os
 import re
@@ -92,7 +92,9 @@ def test_the_shards_of_patches_are_shared_out_and_closed(tiny_set, tmp_path: Pat
         assert "--shard" not in scripts["tile-close"]
 
 
-def test_an_image_that_cannot_be_tiled_is_told_before_the_night(tiny_set, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_tiled_is_reported_before_the_jobs(
+    tiny_set, tmp_path: Path
+) -> None:
     shutil.copytree(tiny_set.manifest.parent, tmp_path / "set")
     manifest = tmp_path / "set" / tiny_set.manifest.name
     image = read_manifest(manifest).of_split("train").rows[0].image
@@ -128,7 +130,7 @@ def test_settings_reach_their_stage(tiny_set, tmp_path: Path) -> None:
     assert re.search(r"predict .* --shard close --allow-missing \|\| exit\n", jobs["evaluate"])
 
 
-def test_faults_are_told_before_anything_is_submitted(tiny_set, tmp_path: Path) -> None:
+def test_faults_are_reported_before_anything_is_submitted(tiny_set, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no row has split 'spare'"):
         build_jobs(tiny_set.manifest, tmp_path, PROFILE, split="spare")
     (tmp_path / "profile.yaml").write_text("stages:\n  predict:\n    partiton: gpu\n")
@@ -139,7 +141,7 @@ def test_faults_are_told_before_anything_is_submitted(tiny_set, tmp_path: Path) 
         load_config(SubmitConfig, file=tmp_path / "profile.yaml")
 
 
-def test_no_slurm_is_told(tiny_set, tmp_path: Path, monkeypatch) -> None:
+def test_no_slurm_is_reported(tiny_set, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     jobs = build_jobs(tiny_set.manifest, tmp_path / "out", PROFILE)
     with pytest.raises(SubmitError, match="sbatch: no such command; submit from a login node"):

@@ -182,8 +182,10 @@ def test_every_figure_of_the_report_stands_in_a_table(whole: Path) -> None:
             ]
             assert sum(values) / len(values) == pytest.approx(float(row["pq"]))
     for row in differences:
-        told = f"{float(row['points']):+.2f} [{float(row['low']):+.2f}, {float(row['high']):+.2f}]"
-        assert (told in report) or row["measure"] not in ("dice", "pq")
+        message = (
+            f"{float(row['points']):+.2f} [{float(row['low']):+.2f}, {float(row['high']):+.2f}]"
+        )
+        assert (message in report) or row["measure"] not in ("dice", "pq")
         assert float(row["low"]) <= float(row["points"]) <= float(row["high"])
     for name in ("saturation.png", "grid_pq.png", "differences_val.png", "differences_test.png"):
         assert name in report
@@ -196,16 +198,16 @@ def test_patches_and_the_loss_have_columns_of_their_own(whole: Path) -> None:
     head = next(line for line in report if "Dice: patches" in line).strip("| ").split(" | ")
     assert head[1:4] == ["Dice: patches", "Dice: loss", "Dice: both"]
     lines = [line.strip("| ").split(" | ") for line in report if line.startswith("| `")]
-    told = {cells[0].strip("`"): cells[1:] for cells in lines if len(cells) > 6}
+    message = {cells[0].strip("`"): cells[1:] for cells in lines if len(cells) > 6}
     means = {
         (row["arm"], row["reference"], row["measure"]): float(row["points"])
         for row in table(whole / "differences.csv")
         if row["split"] == "test"
     }
-    assert "original" in told
-    for arm in told.keys() - {"control"}:
+    assert "original" in message
+    for arm in message.keys() - {"control"}:
         for place, measure in ((0, "dice"), (3, "pq")):
-            patches, loss, both = (float(told[arm][place + k].split()[0]) for k in range(3))
+            patches, loss, both = (float(message[arm][place + k].split()[0]) for k in range(3))
             assert patches == pytest.approx(means["control", "none", measure], abs=6e-3)
             assert loss == pytest.approx(means[arm, "control", measure], abs=6e-3)
             assert both == pytest.approx(means[arm, "none", measure], abs=6e-3)
@@ -352,7 +354,7 @@ def _times(out: Path) -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for file in files}
 
 
-def test_an_arm_that_diverges_is_told_and_the_others_go_on(
+def test_an_arm_that_diverges_is_reported_and_the_others_continue(
     base, tiny_set, tmp_path, monkeypatch
 ) -> None:
     from nucleipel.losses import PELoss
@@ -414,8 +416,8 @@ def test_killed_with_several_jobs_ends_with_the_same_tables(base, tiny_set, tmp_
     while not _ended_runs(out) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()
-    _, told = process.communicate()
-    assert process.returncode == -signal.SIGKILL, told.decode()
+    _, message = process.communicate()
+    assert process.returncode == -signal.SIGKILL, message.decode()
     assert 0 < _ended_runs(out) < len(table(whole / "results.csv"))
     before = {file: file.stat().st_mtime_ns for file in (out / "runs").rglob("val.json")}
     done = subprocess.run([*map(str, command)], stderr=subprocess.PIPE, timeout=300, check=False)

@@ -1,4 +1,4 @@
-"""Panels of deviations: what they show is what the networks and the losses say."""
+"""Panels of deviations show the values of the networks and the losses."""
 
 import csv
 import json

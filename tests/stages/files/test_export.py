@@ -1,4 +1,4 @@
-"""What `export` writes is what other programs read, and nothing is replaced unasked."""
+"""Other programs read what `export` writes; a file is replaced only with --overwrite."""
 
 import io
 import json
@@ -55,7 +55,7 @@ def _read(package: Path) -> dict[str, bytes]:
         return {name: files.read(name) for name in files.namelist()}
 
 
-def test_the_package_tells_whose_it_is_and_how_it_is_used(package: Path) -> None:
+def test_the_package_names_its_authors_and_its_use(package: Path) -> None:
     files = _read(package)
     rdf = yaml.safe_load(files["rdf.yaml"])
     assert rdf["name"] == "my nuclei"

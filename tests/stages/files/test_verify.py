@@ -1,4 +1,4 @@
-"""Damage is named, and mended by the same command; tests/scripts has the flipped bits."""
+"""Damage is named, and the same command repairs it; flipped bits are in tests/scripts."""
 
 import shutil
 from collections.abc import Callable
@@ -147,7 +147,7 @@ def test_a_list_that_is_damaged_vouches_for_nothing_that_it_does_not_name(
     assert set(inspect_output(out).broken) == {"SHA256SUMS", name}
 
 
-def test_nothing_to_verify_is_told(tmp_path: Path) -> None:
+def test_nothing_to_verify_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no output of nucleipel is there"):
         verify(tmp_path)
     for name in ("nucleipel.json", ".nucleipel.json"):

@@ -1,4 +1,4 @@
-"""A network that sees whole windows: refused, or, if its seams are accepted, nothing hides them."""
+"""A network that sees whole windows is refused; if seams are accepted, every output says so."""
 
 import json
 import logging
@@ -113,10 +113,10 @@ def test_accepted_it_is_said_by_all_that_comes_of_it(run, tiny_set, tmp_path, ca
     config = SegmentConfig(device="cpu", instances=ALL)
     both = segment(run, rows, tmp_path / "segmented", config)
     for folder in (out, both):
-        told = json.loads((folder / "test" / "certificate.json").read_text())
-        assert told["canonical_map"] is False
-        assert told["equal_to_uncut"] is False
-        assert told["forced"] == []
+        message = json.loads((folder / "test" / "certificate.json").read_text())
+        assert message["canonical_map"] is False
+        assert message["equal_to_uncut"] is False
+        assert message["forced"] == []
         page = (folder / "test" / "report.html").read_text()
         assert "the map depends on how the image was cut" in page
         assert "no seam shaped a nucleus" not in page
@@ -158,8 +158,8 @@ def test_with_batch_norm_the_map_is_said_to_be_canonical(
     rows = read_manifest(tiny_set.manifest).of_split("test")
     config = SegmentConfig(device="cpu", keep_predictions=True)
     out = segment(random_checkpoint, rows, tmp_path / "nuclei", config)
-    told = json.loads((out / "test" / "certificate.json").read_text())
-    assert (told["canonical_map"], told["equal_to_uncut"]) == (True, True)
+    message = json.loads((out / "test" / "certificate.json").read_text())
+    assert (message["canonical_map"], message["equal_to_uncut"]) == (True, True)
     assert "no seam shaped a nucleus" in (out / "test" / "report.html").read_text()
     assert "depend" not in caplog.text
     (prediction,) = open_predictions(out / "predictions.zarr").images

@@ -1,4 +1,4 @@
-"""The mean of related networks is a checkpoint; of others it is refused, and nothing is written."""
+"""The mean of related networks is a checkpoint; other means are refused, and write nothing."""
 
 import dataclasses
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_the_mean_lies_half_way_and_who_is_named_twice_counts_twice(tmp_path: Pa
     _require_equal(average([start, moved, start], tmp_path / "twice"), third)
 
 
-def test_it_is_described_as_the_first_and_tells_what_it_was_made_of(tmp_path: Path) -> None:
+def test_it_is_described_as_the_first_and_names_its_parts(tmp_path: Path) -> None:
     first = _write(tmp_path / "first", min_area_px=7)
     second = _write(tmp_path / "second", moved_by=0.01, min_area_px=99)
     mean = read_checkpoint(average([first, second], tmp_path / "mean")).description

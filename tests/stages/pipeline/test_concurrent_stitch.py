@@ -69,7 +69,7 @@ def test_the_bytes_are_those_of_one_process(
     segment(random_checkpoint, rows, tmp_path / "out", CONFIG, clock=clock)
     assert _contents(tmp_path / "out") == alone
     found = [text.split(":")[0] for text in caplog.messages if text.endswith(" nuclei")]
-    assert sorted(found) == sorted(PIXELS), "told once each, by this process"
+    assert sorted(found) == sorted(PIXELS), "logged once each, by this process"
     assert list(clock.seconds) == ["read", "predict", "stitch", "write"]
     assert clock.mpx * 1e6 == sum(PIXELS.values()), "each image counts once"
     stitched = clock.seconds["stitch"]

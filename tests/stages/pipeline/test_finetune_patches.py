@@ -1,4 +1,4 @@
-"""Patches drawn by their summed deviation: under the start checkpoint, computed once."""
+"""Patches are drawn by their deviation under the start checkpoint, which is computed once."""
 
 from pathlib import Path
 

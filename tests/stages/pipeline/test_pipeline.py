@@ -86,7 +86,7 @@ def test_a_checkpoint_is_enough_to_predict_with(ran: Path) -> None:
     assert read_checkpoint(ran / "finetune").description.parent_sha256 == parent
 
 
-def test_run_folders_tell_their_story(ran: Path) -> None:
+def test_run_folders_hold_their_history(ran: Path) -> None:
     for run in ("train", "finetune"):
         for name in ("config.yaml", "metrics.csv", "curves.png", "tensorboard", "nucleipel.json"):
             assert (ran / run / name).exists(), (run, name)
@@ -531,7 +531,7 @@ def test_checkpoint_and_patches_must_fit(ran: Path, tiny_set, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
-def test_nothing_to_tile_is_told(tiny_set, tmp_path: Path) -> None:
+def test_nothing_to_tile_is_reported(tiny_set, tmp_path: Path) -> None:
     manifest = tmp_path / "bare.csv"
     manifest.write_text(f"image,label,split,source_id\n{tiny_set.image('train')},,train,a\n")
     with pytest.raises(ManifestError, match="no row to tile has a label"):

@@ -1,4 +1,4 @@
-"""Tasks of an array share an output; a bad image costs nobody else; the last run closes it."""
+"""Tasks of an array share an output; a bad image stops no other; the last run completes it."""
 
 import json
 import os
@@ -127,8 +127,8 @@ def test_a_whole_run_does_the_others_first_and_then_names_the_bad_one(
 
     with monkeypatch.context() as patched:
         patched.setattr(stage._Predictor, "predict", bad)
-        told = r"1 of 3 images failed, the others are done: val: val\.ome\.tif: tile 3"
-        with pytest.raises(StoreError, match=told):
+        message = r"1 of 3 images failed, the others are done: val: val\.ome\.tif: tile 3"
+        with pytest.raises(StoreError, match=message):
             predict(random_checkpoint, rows, maps, CONFIG)
         predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(allow_missing=True))
     left = {name: (maps / name / "image.json").stat().st_mtime_ns for name in ("train", "test")}
@@ -141,7 +141,7 @@ def test_a_whole_run_does_the_others_first_and_then_names_the_bad_one(
         assert (maps / name / "image.json").stat().st_mtime_ns == when, "it was made again"
 
 
-def test_another_holder_is_told(
+def test_another_holder_is_named(
     random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
     rows, maps = read_manifest(tiny_set.manifest), tmp_path / "maps.zarr"
@@ -171,11 +171,11 @@ def test_another_holder_is_told(
 def test_two_processes_on_one_shard(
     random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
-    """While the first works, a second one is refused and tells of it; another shard is not."""
+    """While the first works, a second one is refused and names it; another shard is not refused."""
     import nucleipel.stages.pipeline.predict as stage
 
     maps = tmp_path / "maps.zarr"
-    rows, real, told = read_manifest(tiny_set.manifest), stage._Predictor.predict, []
+    rows, real, message = read_manifest(tiny_set.manifest), stage._Predictor.predict, []
 
     def busy(*arguments, **named) -> None:
         for shard in ("1/3", "2/3"):
@@ -184,15 +184,15 @@ def test_two_processes_on_one_shard(
                 "--manifest", tiny_set.manifest, "--out", tmp_path / "maps.zarr",
                 "--set", "device=cpu", "--shard", shard,
             ]  # fmt: skip
-            told.append(subprocess.run(command, capture_output=True, text=True))
+            message.append(subprocess.run(command, capture_output=True, text=True))
         real(*arguments, **named)
 
     monkeypatch.setattr(stage._Predictor, "predict", busy)
     predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(1, 3)))
-    assert [done.returncode for done in told] == [1, 0]
-    assert f"process {os.getpid()} on " in told[0].stderr
-    assert told[0].stderr.rstrip().endswith("is at work on it; wait for it, or stop it")
-    assert "taken over" not in told[1].stderr
+    assert [done.returncode for done in message] == [1, 0]
+    assert f"process {os.getpid()} on " in message[0].stderr
+    assert message[0].stderr.rstrip().endswith("is at work on it; wait for it, or stop it")
+    assert "taken over" not in message[1].stderr
 
 
 def test_tiling_by_shards_gives_the_same_bytes(tiny_set, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_an_image_that_nobody_completed_is_completed_at_the_end(
     assert _contents(out) == whole
 
 
-def test_a_part_that_is_missing_is_told(
+def test_a_part_that_is_missing_is_reported(
     random_checkpoint: Path, rows: Manifest, tmp_path: Path
 ) -> None:
     out = tmp_path / "maps.zarr"
@@ -136,8 +136,10 @@ def test_a_shard_that_kills_is_set_aside_by_name_after_the_others(
     # twice it died of what it was at in the part, the second time of the shard alone
     _died(out, "image-train-1-of-4", 2)
     _died(out, "shard-train-at-0-0", 1)
-    told = r"train, pixels 0:64, 0:64: killed its process 2 times in a row: out of memory, mostly"
-    with pytest.raises(StoreError, match=told):
+    message = (
+        r"train, pixels 0:64, 0:64: killed its process 2 times in a row: out of memory, mostly"
+    )
+    with pytest.raises(StoreError, match=message):
         _predict(random_checkpoint, rows, out, Shard(1, 2))
     assert ("train.ome.tif", Box(0, 0, 64, 64)) not in tried
     writer = MapWriter(out, "train", MapLayout((160, 224), 4, 16))

@@ -1,4 +1,4 @@
-"""Predict, stitch and segment end by telling where their time went."""
+"""predict, stitch and segment log at the end where their time went."""
 
 import logging
 import re
@@ -20,17 +20,17 @@ SPLIT = re.compile(
 )
 
 
-def _told(caplog: pytest.LogCaptureFixture) -> list[re.Match[str]]:
+def _logged(caplog: pytest.LogCaptureFixture) -> list[re.Match[str]]:
     found = [match for text in caplog.messages if (match := SPLIT.fullmatch(text))]
     caplog.clear()
     return found
 
 
-def _phases(told: re.Match[str]) -> list[str]:
-    return re.findall(r"[a-z]+(?= [\d.]+ s)", told["split"])
+def _phases(message: re.Match[str]) -> list[str]:
+    return re.findall(r"[a-z]+(?= [\d.]+ s)", message["split"])
 
 
-def test_each_command_tells_its_phases(
+def test_each_command_logs_its_phases(
     tiny_set,
     random_checkpoint: Path,
     tmp_path: Path,
@@ -45,24 +45,24 @@ def test_each_command_tells_its_phases(
     rows = manifest_of_images([tiny_set.image("val"), tiny_set.image("test")])
     pixels = 128 * 128 + 100 * 170
     maps = tmp_path / "maps.zarr"
-    for _ in range(2):  # the second time nothing is left to do, and nothing is told
+    for _ in range(2):  # the second time nothing is left to do, and nothing is logged
         predict(random_checkpoint, rows, maps, PredictConfig(device="cpu"))
-    (told,) = _told(caplog)
-    assert _phases(told) == ["read", "predict", "write"]
-    assert told["idle"] is not None
-    assert float(told["mpx"]) == pytest.approx(pixels / 1e6, rel=0.01)
+    (message,) = _logged(caplog)
+    assert _phases(message) == ["read", "predict", "write"]
+    assert message["idle"] is not None
+    assert float(message["mpx"]) == pytest.approx(pixels / 1e6, rel=0.01)
 
     stitch(maps, tmp_path / "instances", StitchConfig())
-    (told,) = _told(caplog)
-    assert _phases(told) == ["read", "stitch", "write"]
-    assert told["idle"] is None
+    (message,) = _logged(caplog)
+    assert _phases(message) == ["read", "stitch", "write"]
+    assert message["idle"] is None
 
     monkeypatch.setattr("nucleipel.stages.pipeline.concurrent_stitch.core_count", lambda: 1)
     clock = Stopwatch()
     segment(random_checkpoint, rows, tmp_path / "out", SegmentConfig(device="cpu"), clock=clock)
     elapsed = clock.elapsed
-    (told,) = _told(caplog)
-    assert _phases(told) == list(clock.seconds) == ["read", "predict", "stitch", "write"]
+    (message,) = _logged(caplog)
+    assert _phases(message) == list(clock.seconds) == ["read", "predict", "stitch", "write"]
     assert clock.mpx * 1e6 == pixels, "an image is counted once"
     assert clock.mm2 == pytest.approx(pixels * 0.25 / 1e6)
     seconds = clock.seconds

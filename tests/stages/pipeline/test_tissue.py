@@ -58,19 +58,19 @@ def _segment(slide: Path, out: Path, tissue: str) -> tuple[np.ndarray, dict[str,
 
 
 def test_skipping_glass_changes_no_nucleus(network: Darkness, slide: Path, tmp_path: Path) -> None:
-    whole, told = _segment(slide, tmp_path / "off", "off")
-    assert told == {"mask": "off", "skipped_px": 0, "skipped_percent": 0.0}
+    whole, message = _segment(slide, tmp_path / "off", "off")
+    assert message == {"mask": "off", "skipped_px": 0, "skipped_percent": 0.0}
     all_windows, network.windows = network.windows, 0
-    found, told = _segment(slide, tmp_path / "auto", "auto")
+    found, message = _segment(slide, tmp_path / "auto", "auto")
     assert whole.max() == len(NUCLEI) + 1
     assert np.array_equal(found, whole)
-    assert (told["mask"], told["ground"]) == ("auto", "bright")
-    assert all_windows == told["cores"] == 6 * 36
-    assert network.windows == told["cores"] - told["skipped_cores"]
-    assert told["skipped_percent"] > 25
+    assert (message["mask"], message["ground"]) == ("auto", "bright")
+    assert all_windows == message["cores"] == 6 * 36
+    assert network.windows == message["cores"] - message["skipped_cores"]
+    assert message["skipped_percent"] > 25
     maps = open_predictions(tmp_path / "auto" / "predictions.zarr").images[0].read_map()
     assert (maps[:, :, -64:] == np.array([255, 0, 0, 0]).reshape(4, 1, 1)).all()
-    assert told["skipped_percent"] == round(100 * told["skipped_px"] / (330 * 2304), 2)
+    assert message["skipped_percent"] == round(100 * message["skipped_px"] / (330 * 2304), 2)
 
 
 def _mask_files(folder: Path) -> dict[str, Path]:
@@ -95,8 +95,8 @@ def _mask_files(folder: Path) -> dict[str, Path]:
 def test_masks_of_the_user(network: Darkness, slide: Path, tmp_path: Path) -> None:
     whole, _ = _segment(slide, tmp_path / "off", "off")
     for name, path in _mask_files(tmp_path).items():
-        found, told = _segment(slide, tmp_path / f"with {name}", str(path))
-        assert (told["mask"], told["skipped_cores"]) == (name, 6 * (36 - 9)), name
+        found, message = _segment(slide, tmp_path / f"with {name}", str(path))
+        assert (message["mask"], message["skipped_cores"]) == (name, 6 * (36 - 9)), name
         # whole as far as the ring reaches; the ids differ, since nuclei are missing on the right
         pairs = np.unique(np.stack([found[:, :520], whole[:, :520]]).reshape(2, -1), axis=1)
         assert all(len(np.unique(ids)) == pairs.shape[1] > 100 for ids in pairs), name
@@ -179,8 +179,8 @@ def test_masks_that_do_not_fit(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for mask, says in cases:
         given = ["segment", tmp_path / "a.png", "--tissue", mask, "--out", out, "--device", "cpu"]
-        told = refusal(*given, untouched=out)
-        assert re.search(says, told), told
+        message = refusal(*given, untouched=out)
+        assert re.search(says, message), message
     both = [tmp_path / "a.png", tmp_path / "b.png"]
-    told = refusal("segment", *both, "--tissue", files["m.tif"], "--out", out, untouched=out)
-    assert "one tissue mask for 2 images; give a folder" in told
+    message = refusal("segment", *both, "--tissue", files["m.tif"], "--out", out, untouched=out)
+    assert "one tissue mask for 2 images; give a folder" in message

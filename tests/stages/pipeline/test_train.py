@@ -1,4 +1,4 @@
-"""`train` keeps the weights of the best PQ; with `keep: last` the last ones, however they do."""
+"""`train` keeps the weights of the best PQ; with `keep: last` the last ones, whatever their PQ."""
 
 import json
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""A network trained on whole images predicts them whole, until patches teach it their own size."""
+"""A network trained on whole images predicts whole images, until it is fine-tuned on patches."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A plan counts what the stages will make, comes near to what they take, and leaves nothing."""
+"""A plan counts what the stages will make, is close to what they take, and leaves no files."""
 
 import json
 import shutil
@@ -124,10 +124,12 @@ def test_windows_and_disk_of_a_slide_with_glass(
     plan = _plan(*arguments)
     out, before = tmp_path / "out", network.windows
     _run("segment", *arguments, "--out", out, "--set", "keep_predictions=true")
-    told = json.loads((out / "predictions.zarr" / "islands" / "image.json").read_text())["tissue"]
+    message = json.loads((out / "predictions.zarr" / "islands" / "image.json").read_text())[
+        "tissue"
+    ]
     image = plan["images"][0]
-    assert image["cores"] == told["cores"]
-    assert image["cores"] - image["windows"] == told["skipped_cores"] > 0
+    assert image["cores"] == message["cores"]
+    assert image["cores"] - image["windows"] == message["skipped_cores"] > 0
     assert plan["of"]["segment"]["patches"] == image["windows"] == network.windows - before
     assert plan["sampled_windows"] < image["windows"] / 4
     _require_near(image["map_bytes"], machine.bytes_below(out / "predictions.zarr"))
@@ -158,7 +160,7 @@ def test_one_channel_of_two(checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_asked_for_counts(slide: Path, checkpoint: Path) -> None:
+def test_the_requested_outputs_count(slide: Path, checkpoint: Path) -> None:
     plain = _plan(slide, "--checkpoint", checkpoint)["images"][0]
     lean = _plan(slide, "--checkpoint", checkpoint, "--geojson", "none")["images"][0]
     every = _plan(slide, "--checkpoint", checkpoint, "--tissue", "off")["images"][0]
@@ -196,9 +198,9 @@ def test_a_disk_that_is_too_small(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 9 * 10**5, 10**5))
     out = tmp_path / "new" / "out"
     arguments = ["plan", tiny_set.image("test"), "--checkpoint", checkpoint]
-    told = refusal(*arguments, "--out", out, untouched=tmp_path / "new")
-    assert told.startswith(f"{tmp_path.resolve()}: 97.7 kB are free on its disk, about")
-    assert "give another --out" in told
+    message = refusal(*arguments, "--out", out, untouched=tmp_path / "new")
+    assert message.startswith(f"{tmp_path.resolve()}: 97.7 kB are free on its disk, about")
+    assert "give another --out" in message
     _plan(*arguments[1:])  # without an --out nothing is known of its disk
 
 
@@ -207,9 +209,9 @@ def test_a_memory_that_is_too_small(
 ) -> None:
     arguments = ["plan", tiny_set.image("test"), "--checkpoint", checkpoint]
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "100")
-    told = refusal(*arguments)
-    assert told.startswith("the Slurm job's memory is 100 MB, ")
-    assert "needs about" in told
+    message = refusal(*arguments)
+    assert message.startswith("the Slurm job's memory is 100 MB, ")
+    assert "needs about" in message
     assert "needs about" in refusal(*arguments, "--max-ram", 0.42, "--threads", 1)
     assert "threads need at least" in refusal(*arguments, "--max-ram", 0.1)
 
@@ -218,8 +220,8 @@ def test_images_that_cannot_be_used(tiny_set, checkpoint: Path, tmp_path: Path) 
     broken = tmp_path / "broken.png"
     Image.fromarray(np.arange(90000, dtype=np.uint8).reshape(100, 300, 3)).save(broken)
     broken.write_bytes(broken.read_bytes()[:-2000])
-    told = refusal("plan", broken, tiny_set.image("test"), "--checkpoint", checkpoint)
-    assert told.startswith(f"{broken}: ")
+    message = refusal("plan", broken, tiny_set.image("test"), "--checkpoint", checkpoint)
+    assert message.startswith(f"{broken}: ")
     whole = tmp_path / "no_mpp.png"
     Image.new("RGB", (64, 64)).save(whole)
     assert f"{whole}: its mpp is in" in refusal("plan", whole, "--checkpoint", checkpoint)
@@ -228,5 +230,5 @@ def test_images_that_cannot_be_used(tiny_set, checkpoint: Path, tmp_path: Path) 
 
 
 def test_unknown_settings(tiny_set) -> None:
-    told = refusal("plan", tiny_set.image("test"), "--set", "tile.patchpx=3")
-    assert told == "--set: unknown key 'tile.patchpx'; did you mean 'tile.patch_px'?"
+    message = refusal("plan", tiny_set.image("test"), "--set", "tile.patchpx=3")
+    assert message == "--set: unknown key 'tile.patchpx'; did you mean 'tile.patch_px'?"
