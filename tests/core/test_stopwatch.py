@@ -81,7 +81,7 @@ def test_threads_do_not_interrupt_each_other(hands: Hands) -> None:
     assert clock.seconds == {"read": 5, "predict": 6}
 
 
-def test_what_is_told(hands: Hands, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_logged(hands: Hands, caplog: pytest.LogCaptureFixture) -> None:
     clock = Stopwatch()
     hands.now += 1
     for _ in range(2):
@@ -90,14 +90,14 @@ def test_what_is_told(hands: Hands, caplog: pytest.LogCaptureFixture) -> None:
         with clock.phase("write"):
             hands.now += 2
     caplog.set_level(logging.INFO)
-    clock.log_summary(logging.getLogger("told"))
+    clock.log_summary(logging.getLogger("test"))
     assert not caplog.messages, "no image was worked on"
     clock.note_image("a", pixels=3_000_000, mpp=0.5)
     clock.note_image("b", pixels=10_000_000, mpp=0.25)
     clock.note_image("b", pixels=5_000_000, mpp=0.25)  # by a second stage: it is the same image
-    clock.log_summary(logging.getLogger("told"))
+    clock.log_summary(logging.getLogger("test"))
     clock.note_image("c", pixels=3_000_000, mpp=None)
-    clock.log_summary(logging.getLogger("told"))
+    clock.log_summary(logging.getLogger("test"))
     assert caplog.messages == [
         "predict 6.0 s, write 4.0 s in 11.0 s; network idle 25 % of 8.0 s;"
         " 13 Mpx, 1.18 Mpx/s, 0.125 mm2/s",

@@ -37,14 +37,14 @@ def test_srun_trains_in_two_processes_and_goes_on_after_a_warning(
     _wait(lambda: (run / "metrics.csv").is_file() and len(read_training_log(run)) >= 2)
     slurm("scancel", "--batch", "--signal=USR1", number)
     job = wait_for_end(slurm, number, seconds=SECONDS)
-    told = log.read_text()
-    assert "JobState=COMPLETED" in job, job + told
-    assert "Restarts=1" in job, told
-    assert json.loads((run / "nucleipel.json").read_text())["complete"] is True, told
+    message = log.read_text()
+    assert "JobState=COMPLETED" in job, job + message
+    assert "Restarts=1" in job, message
+    assert json.loads((run / "nucleipel.json").read_text())["complete"] is True, message
     assert [row["epoch"] for row in read_training_log(run)] == list(range(1, EPOCHS + 1))
     # the first process speaks for both: each line stands there once
-    assert told.count("continuing after epoch") == 1
-    assert told.count("best PQ on val") == 1
+    assert message.count("continuing after epoch") == 1
+    assert message.count("best PQ on val") == 1
 
 
 def _wait(reached: Callable[[], bool]) -> None:

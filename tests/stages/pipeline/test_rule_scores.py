@@ -1,4 +1,4 @@
-"""Judged with numbers of its own, a network that is only bolder or shyer is no better or worse."""
+"""With a rule of its own, a network with all probabilities raised or lowered scores the same."""
 
 from types import SimpleNamespace
 
@@ -45,7 +45,7 @@ def scores_by_boldness(tiny_set) -> dict[float, RuleScores]:
 
 
 @pytest.mark.parametrize("measure", ["dice", "pq"])
-def test_what_is_only_bolder_or_shyer_is_judged_alike(scores_by_boldness, measure: str) -> None:
+def test_what_is_only_higher_or_lower_scores_the_same(scores_by_boldness, measure: str) -> None:
     config = AblateConfig()
     candidates = {name: getattr(CalibrateConfig(), name) for name in config.calibrate}
     held, chosen = {}, {}
