@@ -126,13 +126,13 @@ def build_jobs(
         images.of_split(needed).annotated()
     chain = _Chain(config, manifest, out, split, data_root)
     jobs, model, ready = _training_jobs(chain, images, checkpoint, finetune=finetune)
-    tasks = chain.tasks(len(rows.rows))
+    tasks = chain.tasks(len(rows))
     predict, stitch = _predict_command(chain, model), _stitch_command(chain)
     jobs.append(_array(chain, "predict", predict, tasks, after=ready))
     jobs.append(_array(chain, "stitch", stitch, tasks, after=("aftercorr", ("predict",))))
     # stitching needs no more than a CPU: what a task left undone because of a neighbor is done here
     last = [f"{predict} --shard close --allow-missing", f"{stitch} --allow-missing"]
-    if all(row.label is not None for row in rows.rows):
+    if all(row.label is not None for row in rows):
         scored = ["--instances", chain.path("instances"), "--out", chain.path("report.json")]
         last.append(chain.command("evaluate", *chain.images(split), *scored, "--allow-missing"))
     jobs.append(_job(chain, "evaluate", last, after=("afterany", ("stitch",))))

@@ -193,7 +193,7 @@ def _predicted(
     rows = rows.of_split(split).annotated()
     config = run.calibrate.part(PredictConfig)
     maps = predict(checkpoint, rows, run.folder / MAPS.format(split), config)
-    return open_predictions(maps).images, rows.rows, reading_of(model, config)
+    return open_predictions(maps).images, list(rows), reading_of(model, config)
 
 
 def _tidy(run: Run) -> None:

@@ -65,11 +65,11 @@ def deviation(
     for model in models.values():
         model.network.to(device)
     (out / PANELS).mkdir(exist_ok=True)
-    for row in track(rows.rows, "drawing deviations"):
+    for row in track(rows, "drawing deviations"):
         if not _numbers_file(out, row).is_file():
             _draw_image(models, row, out, config, device=device)
     _write_numbers(out, rows)
-    output.commit(images=[row.id for row in rows.rows])
+    output.commit(images=[row.id for row in rows])
     return out
 
 
@@ -181,7 +181,7 @@ def _write_numbers(out: Path, rows: Manifest) -> None:
     """Write `deviations.csv`, a row for each image and network, and the histogram of all."""
     table: list[dict[str, Any]] = []
     counts: dict[str, npt.NDArray[np.int64]] = {}
-    for row in rows.rows:
+    for row in rows:
         drawn = json.loads(_numbers_file(out, row).read_text(encoding="utf-8"))
         place = dict(zip(("y0_px", "x0_px", "height_px", "width_px"), drawn["patch"], strict=True))
         for numbers in drawn["numbers"]:
@@ -191,4 +191,4 @@ def _write_numbers(out: Path, rows: Manifest) -> None:
             table.append({"id": row.id, **place, **numbers})
     write_table(out / TABLE, table)
     shown = {name: values.tolist() for name, values in counts.items()}
-    write_figure(out / HISTOGRAM, draw_histograms(shown, title=f"{len(rows.rows)} patches"))
+    write_figure(out / HISTOGRAM, draw_histograms(shown, title=f"{len(rows)} patches"))

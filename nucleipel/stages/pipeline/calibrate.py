@@ -46,7 +46,7 @@ def calibrate(
         return out
     maps = predict(checkpoint, rows, out / MAPS, config.part(PredictConfig))
     groups = rows.grouped(config.balance_by).values() if config.balance_by else None
-    rule_scores = RuleScores(open_predictions(maps).images, rows.rows, reading)
+    rule_scores = RuleScores(open_predictions(maps).images, list(rows), reading)
     score = rule_scores.pooled(*config.measures, groups=groups)
     trials = list(
         track(

@@ -45,9 +45,9 @@ def evaluate(
     missing = missing_images(instances) if allow_missing else ()
     if missing:
         log.warning("not scored, since they are missing: %s", ", ".join(missing))
-        rows = Manifest(rows.path, tuple(row for row in rows.rows if row.id not in missing))
+        rows = Manifest(rows.path, tuple(row for row in rows if row.id not in missing))
     groups = rows.grouped(by) if by else {}
-    scores = [_score(row, instances, config.ap_thresholds) for row in track(rows.rows, "scoring")]
+    scores = [_score(row, instances, config.ap_thresholds) for row in track(rows, "scoring")]
     report = {
         "comparison": {
             "instances": str(instances),
@@ -77,7 +77,7 @@ def image_rows(rows: Manifest, scores: Sequence[ImageScore]) -> list[dict[str, A
             "predicted_nuclei": score.found_count,
             **score.to_scores(),
         }
-        for row, score in zip(rows.rows, scores, strict=True)
+        for row, score in zip(rows, scores, strict=True)
     ]
 
 

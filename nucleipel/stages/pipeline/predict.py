@@ -103,7 +103,7 @@ def predict_images(
     device = choose_device(config.device)
     place_network(model.network, device)
     predictor = _Predictor(model, out, reading, config, device, clock)
-    by_id = {row.id: row for row in rows.rows}
+    by_id = {row.id: row for row in rows}
     finish_images(
         output,
         parts,
@@ -123,7 +123,7 @@ def parts_of_images(model: Checkpoint, rows: Manifest, reading: Reading) -> list
     """
     grid, maps = model.description.grid, len(model.description.maps)
     counts = {}
-    for row in rows.rows:
+    for row in rows:
         counts[row.id] = 1
         with suppress(ImageError), row.open(reading) as slide:
             if grid.whole_image_px is None:
@@ -158,7 +158,7 @@ def _claim(
     inputs: dict[str, str],
     options: RunOptions,
 ) -> Output:
-    images, instances = [row.id for row in rows.rows], model.description.instances
+    images, instances = [row.id for row in rows], model.description.instances
     plan = {"images": images, "instances": instances}
     return claim("predict", out, config, inputs, options, plan=plan)
 
@@ -198,8 +198,8 @@ def inputs_of(
     ImageError
         If a tissue mask is missing, or does not fit its image.
     """
-    masks = require_tissue_files(config.tissue, [row.id for row in rows.rows])
-    for row in rows.rows if masks else ():
+    masks = require_tissue_files(config.tissue, [row.id for row in rows])
+    for row in rows if masks else ():
         with row.open(reading) as slide:
             tissue_of(slide, config.tissue, image_id=row.id)
     return {"checkpoint": model.fingerprint, "images": rows.fingerprint(), **masks}

@@ -55,7 +55,7 @@ def segment(
     part = replace(options, overwrite=False)
     how: dict[str, Any] = {"block_px": block_px, "clock": clock}
     maps, predicting, stitching = out / MAPS, config.part(PredictConfig), config.part(StitchConfig)
-    mine = options.shard.of([row.id for row in rows.rows])
+    mine = options.shard.of([row.id for row in rows])
     with stitching_beside(maps, mine, output, stitching, **how) as predicted:
         predict_images(
             model, rows, maps, predicting, inputs, options=part, then=predicted, clock=clock
@@ -90,7 +90,7 @@ def share_segment(
             yield from () if maps.output.complete else maps.steps
         finally:
             maps.output.release()
-        parts = parts_of({row.id: 1 for row in rows.rows})
+        parts = parts_of({row.id: 1 for row in rows})
         yield Step("stitching", partial(stitch_segmented, out, config, inputs, parts), parts)
 
     return SharedRun(output, steps(), close, options)

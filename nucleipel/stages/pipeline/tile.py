@@ -137,7 +137,7 @@ def lay_tiles(manifest: Manifest, config: TileConfig) -> TilePlan:
     rows = _rows_to_tile(manifest, config.splits)
     reading = build_reading(config, at_mpp=config.mpp, channels=config.channels)
     rows.require_readable(reading)
-    return TilePlan(rows, reading, [_plan_image(row, config, reading) for row in rows.rows], {})
+    return TilePlan(rows, reading, [_plan_image(row, config, reading) for row in rows], {})
 
 
 def share_tile(

@@ -55,7 +55,7 @@ def plan_tiling(rows: Manifest, config: PlanConfig) -> TilePlan | None:
     splits = tuple(
         split
         for split in tiled.splits
-        if any(row.split == split and row.label is not None for row in rows.rows)
+        if any(row.split == split and row.label is not None for row in rows)
     )
     if not splits:
         return None

@@ -140,15 +140,13 @@ def plan(
     model = read_checkpoint(checkpoint)
     reading = reading_of(model, config)
     rows.require_readable(reading)
-    require_tissue_files(config.tissue, [row.id for row in rows.rows])
+    require_tissue_files(config.tissue, [row.id for row in rows])
     tiling = plan_tiling(rows, config)
     device = choose_device(config.device)
     place_network(model.network, device)
     start_seconds = clock.elapsed
     machine.forget_peak()
-    surveys = [
-        survey_image(model, row, reading, config) for row in track(rows.rows, "surveying images")
-    ]
+    surveys = [survey_image(model, row, reading, config) for row in track(rows, "surveying images")]
     chosen = _choose_samples(surveys)
     with tempfile.TemporaryDirectory(prefix="nucleipel-plan-") as folder:
         sampling = TimedSamples(

@@ -75,7 +75,7 @@ def test_the_deviation_is_1_minus_p_of_the_annotated_class(drawn, runs, rows) ->
     from nucleipel.instances.training_targets import class_targets
     from nucleipel.io.slides.slide import open_slide, read_annotation
 
-    row = next(row for row in rows.rows if row.id == "val")
+    row = next(row for row in rows if row.id == "val")
     model = read_checkpoint(runs[0])
     from nucleipel.core.geometry import Box
 
