@@ -1,4 +1,4 @@
-"""How sure a score, or the difference between two ways of working, is: a bootstrap over sources."""
+"""Confidence intervals of scores and of differences between them: a bootstrap over sources."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ DRAWS_OF_IMAGES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean difference and the interval that holds it with the asked level."""
+    """A mean difference and its confidence interval."""
 
     mean: float
     low: float
@@ -67,8 +67,8 @@ def source_bootstrap(
     """Lower and upper end of the percentile interval of each score of a set of images.
 
     For scores that are no mean over images, as those pooled over nuclei are:
-    `scores_of` is given the places of the images that were drawn, some of them
-    twice or more, and gives their scores together, an array of any one shape.
+    `scores_of` takes the places of the images that were drawn, some of them
+    twice or more, and returns their scores together, an array of any one shape.
     Whole sources are drawn, as `paired_bootstrap` does. The same input gives
     the same intervals.
 

@@ -1,4 +1,4 @@
-"""Dice, AJI, PQ (with DQ and SQ) and AP, of one image, meaned over images, pooled over nuclei.
+"""Dice, AJI, PQ (with DQ and SQ) and AP: of one image, mean over images, pooled over nuclei.
 
 Definitions, for an annotation G and a prediction P:
 
@@ -10,13 +10,12 @@ Definitions, for an annotation G and a prediction P:
   dq = TP / (TP + FP/2 + FN/2), sq = mean IoU of the matches.
 - **ap@t** = TP / (TP + FP + FN) at IoU >= t, as in `stardist.matching`.
 
-Empty sides: when neither has a nucleus every score is 1 (nothing was to be
-found and nothing was); when one side alone is empty every score is 0. `pool`
-adds up pixels, intersections and counts before dividing, so an empty image
-then has no weight.
+Empty maps: when neither has a nucleus every score is 1; when one alone is empty
+every score is 0. `pool` adds up pixels, intersections and counts before dividing, so
+an empty image then has no weight.
 
-Of an image that was annotated in a region only, all of these are of what counts
-there: see `nucleipel.metrics.overlap`.
+Where only a region of an image was annotated, scores are those of the nuclei that
+count there (`nucleipel.metrics.overlap`).
 """
 
 from collections.abc import Sequence
@@ -34,11 +33,11 @@ AP_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 class ImageScore:
     """The sums of one image from which every score follows; sums of images add up."""
 
-    truth_px: int
-    found_px: int
+    annotated_px: int
+    predicted_px: int
     shared_px: int
-    truth_count: int
-    found_count: int
+    annotated_count: int
+    predicted_count: int
     aji_intersection_px: int
     aji_union_px: int
     matched_count: int
@@ -56,7 +55,7 @@ class ImageScore:
         *,
         ap_thresholds: Sequence[float] = AP_THRESHOLDS,
     ) -> "ImageScore":
-        """Compare two (H, W) instance maps, where `counted` (H, W) says so if it is given."""
+        """Compare two (H, W) instance maps, inside the region `counted` (H, W) bool if any."""
         overlap = Overlap.of(annotation, prediction, counted)
         return cls.of_overlap(overlap, ap_thresholds=ap_thresholds)
 
@@ -64,15 +63,15 @@ class ImageScore:
     def of_overlap(
         cls, overlap: Overlap, *, ap_thresholds: Sequence[float] = AP_THRESHOLDS
     ) -> "ImageScore":
-        """Score what two maps share."""
+        """Add up the sums of an overlap."""
         at_half = overlap.matched_ious(0.5)
         intersection, union = _aji_sums(overlap)
         return cls(
-            truth_px=overlap.truth_px,
-            found_px=overlap.found_px,
+            annotated_px=overlap.annotated_px,
+            predicted_px=overlap.predicted_px,
             shared_px=overlap.shared_px,
-            truth_count=len(overlap.truth_area),
-            found_count=len(overlap.found_area),
+            annotated_count=len(overlap.annotated_area),
+            predicted_count=len(overlap.predicted_area),
             aji_intersection_px=intersection,
             aji_union_px=union,
             matched_count=len(at_half),
@@ -84,14 +83,14 @@ class ImageScore:
 
     def to_scores(self) -> dict[str, float]:
         """dice, aji, pq, dq, sq and ap@0.50 .. ap@0.95."""
-        both = self.truth_count + self.found_count
+        both = self.annotated_count + self.predicted_count
         if both == 0:
             names = ["dice", "aji", "pq", "dq", "sq", *map(_ap_name, self.matches)]
             return dict.fromkeys(names, 1.0)
         dq = 2 * self.matched_count / both
         sq = self.matched_iou / self.matched_count if self.matched_count else 0.0
         return {
-            "dice": 2 * self.shared_px / (self.truth_px + self.found_px),
+            "dice": 2 * self.shared_px / (self.annotated_px + self.predicted_px),
             "aji": self.aji_intersection_px / self.aji_union_px,
             "pq": dq * sq,
             "dq": dq,
@@ -106,11 +105,11 @@ class ImageScore:
 def pool(scores: Sequence[ImageScore]) -> dict[str, float]:
     """Scores over all nuclei and pixels of several images together."""
     return ImageScore(
-        truth_px=sum(score.truth_px for score in scores),
-        found_px=sum(score.found_px for score in scores),
+        annotated_px=sum(score.annotated_px for score in scores),
+        predicted_px=sum(score.predicted_px for score in scores),
         shared_px=sum(score.shared_px for score in scores),
-        truth_count=sum(score.truth_count for score in scores),
-        found_count=sum(score.found_count for score in scores),
+        annotated_count=sum(score.annotated_count for score in scores),
+        predicted_count=sum(score.predicted_count for score in scores),
         aji_intersection_px=sum(score.aji_intersection_px for score in scores),
         aji_union_px=sum(score.aji_union_px for score in scores),
         matched_count=sum(score.matched_count for score in scores),
@@ -134,11 +133,11 @@ def _ap_name(threshold: float) -> str:
 
 def _aji_sums(overlap: Overlap) -> tuple[int, int]:
     # of equal IoUs the smaller predicted id wins: lexsort's last key is the first criterion
-    order = np.lexsort((overlap.found, -overlap.iou, overlap.truth))
-    first = order[np.unique(overlap.truth[order], return_index=True)[1]]
-    truth, found = overlap.truth[first], overlap.found[first]
+    order = np.lexsort((overlap.predicted, -overlap.iou, overlap.annotated))
+    first = order[np.unique(overlap.annotated[order], return_index=True)[1]]
+    annotated, predicted = overlap.annotated[first], overlap.predicted[first]
     intersection = overlap.intersection[first]
-    union = overlap.truth_area[truth] + overlap.found_area[found] - intersection
-    missed = np.delete(overlap.truth_area, truth).sum()
-    spurious = np.delete(overlap.found_area, np.unique(found)).sum()
+    union = overlap.annotated_area[annotated] + overlap.predicted_area[predicted] - intersection
+    missed = np.delete(overlap.annotated_area, annotated).sum()
+    spurious = np.delete(overlap.predicted_area, np.unique(predicted)).sum()
     return int(intersection.sum()), int(union.sum() + missed + spurious)

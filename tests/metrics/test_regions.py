@@ -27,7 +27,7 @@ def _score(annotation: str, prediction: str) -> ImageScore:
 
 
 def _counts(score: ImageScore) -> tuple[int, int, int]:
-    return score.truth_count, score.found_count, score.matched_count
+    return score.annotated_count, score.predicted_count, score.matched_count
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_iou_is_that_of_the_pixels_inside() -> None:
 
 def test_dice_is_that_of_all_pixels_inside() -> None:
     score = _score("11..1111\n........", "1...1111\n....11..")
-    assert (score.truth_px, score.found_px, score.shared_px) == (3, 3, 2)
+    assert (score.annotated_px, score.predicted_px, score.shared_px) == (3, 3, 2)
 
 
 maps = arrays(np.int64, (9, 11), elements=st.integers(0, 6))
@@ -109,11 +109,11 @@ def test_regions_that_share_a_border_count_each_nucleus_once() -> None:
     left = np.broadcast_to(draw("11110000") > 0, annotation.shape)
     parts = [Overlap.of(annotation, prediction, side) for side in (left, ~left)]
     # the second is cut in two halves: neither side counts it, all others one
-    assert [len(part.truth_area) for part in parts] == [1, 2]
+    assert [len(part.annotated_area) for part in parts] == [1, 2]
 
 
 def test_nothing_at_all() -> None:
     nothing = OverlapCounter().overlap()
     assert set(ImageScore.of_overlap(nothing).to_scores().values()) == {1.0}
     zeros = np.zeros((3, 3), int)
-    assert ImageScore.of(zeros, zeros, np.zeros((3, 3), bool)).truth_count == 0
+    assert ImageScore.of(zeros, zeros, np.zeros((3, 3), bool)).annotated_count == 0

@@ -179,9 +179,11 @@ def test_below_one_half_as_many_pairs_as_can_be() -> None:
 
 def test_overlap_by_hand() -> None:
     overlap = Overlap.of(read("115.\n1155"), read("3388\n..88"))
-    assert overlap.truth_area.tolist() == [4, 3]
-    assert overlap.found_area.tolist() == [2, 4]
-    pairs = zip(overlap.truth, overlap.found, overlap.intersection, overlap.iou, strict=True)
+    assert overlap.annotated_area.tolist() == [4, 3]
+    assert overlap.predicted_area.tolist() == [2, 4]
+    pairs = zip(
+        overlap.annotated, overlap.predicted, overlap.intersection, overlap.iou, strict=True
+    )
     assert list(pairs) == [(0, 0, 2, 2 / 4), (1, 1, 3, 3 / 4)]
 
 
@@ -419,7 +421,7 @@ def _check(found: dict[str, float], reference: dict[str, Any]) -> None:
 def _check_all(reference: dict[str, Any]) -> None:
     score_of_each = [ImageScore.of(*pair) for pair in build_pairs()]
     for score, image in zip(score_of_each, reference["images"], strict=True):
-        assert (score.truth_count, score.found_count) == (image["n_true"], image["n_pred"])
+        assert (score.annotated_count, score.predicted_count) == (image["n_true"], image["n_pred"])
         assert list(score.matches.values()) == image["tp"]
         _check(score.to_scores(), image)
     _check(pool(score_of_each), reference["pooled"])

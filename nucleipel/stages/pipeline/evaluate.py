@@ -73,8 +73,8 @@ def image_rows(rows: Manifest, scores: Sequence[ImageScore]) -> list[dict[str, A
     return [
         {
             "id": row.id,
-            "annotated_nuclei": score.truth_count,
-            "predicted_nuclei": score.found_count,
+            "annotated_nuclei": score.annotated_count,
+            "predicted_nuclei": score.predicted_count,
             **score.to_scores(),
         }
         for row, score in zip(rows, scores, strict=True)
@@ -85,8 +85,8 @@ def summarize(scores: Sequence[ImageScore]) -> dict[str, Any]:
     """What the report says of several images together."""
     return {
         "images": len(scores),
-        "annotated_nuclei": sum(score.truth_count for score in scores),
-        "predicted_nuclei": sum(score.found_count for score in scores),
+        "annotated_nuclei": sum(score.annotated_count for score in scores),
+        "predicted_nuclei": sum(score.predicted_count for score in scores),
         "mean_over_images": mean(scores),
         "pooled_over_nuclei": pool(scores),
     }
