@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nucleipel.errors import ImageError
+from nucleipel.io.slides.formats.czi import open_czi
 from nucleipel.io.slides.formats.dicom import open_dicom
 from nucleipel.io.slides.formats.ome_zarr import open_ome_zarr
 from nucleipel.io.slides.formats.openslide import open_through_openslide
@@ -27,12 +28,14 @@ WHAT_IT_IS = {
 }
 
 
+WANTED = {"tiff": "TIFF", "raster": "PNG or JPEG", "dicom": "DICOM", "czi": "CZI"}
 OPENERS: dict[str, Callable[..., StoredImage]] = {
     "tiff": open_tiff,
     "raster": open_raster,
     "openslide": open_through_openslide,
     "zarr": open_ome_zarr,
     "dicom": open_dicom,
+    "czi": open_czi,
 }
 
 
@@ -99,10 +102,7 @@ def _what_it_is(path: Path, kind: str, error: Exception) -> str:
         return "is empty (0 bytes); copy it again"
     with path.open("rb") as stream:
         head = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
-    by_openslide = f"{path.suffix.lower()} by OpenSlide"
-    wanted = {
-        "tiff": "TIFF", "raster": "PNG or JPEG", "openslide": by_openslide, "dicom": "DICOM",
-    }[kind]  # fmt: skip
+    wanted = WANTED.get(kind, f"{path.suffix.lower()} by OpenSlide")
     for signature, what in WHAT_IT_IS.items():
         if head.startswith(signature) and not any(word in what for word in wanted.split(" or ")):
             return f"is {what}"

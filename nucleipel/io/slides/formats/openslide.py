@@ -7,7 +7,6 @@ does not depend on the window it is asked in.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
+from nucleipel.io.slides.formats.blocks import by_blocks
 from nucleipel.io.slides.formats.pixel_size import PixelSizes, stated_size
 from nucleipel.io.slides.formats.series import Series, choose_series
 from nucleipel.io.slides.formats.stored_image import (
@@ -26,9 +26,6 @@ from nucleipel.io.slides.formats.stored_image import (
     downsample_of,
     on_white,
 )
-
-BLOCK_PX = 1024
-BLOCKS_KEPT = 16
 
 
 def open_through_openslide(
@@ -53,13 +50,14 @@ def open_through_openslide(
     if cropped:
         shapes = [_part_of_level(bounds, downsample) for downsample in slide.level_downsamples]
     choose_series(path, [Series("", shapes[0])], series)
+    readers = [_reader(slide, level, bounds) for level in range(len(shapes))]
     return StoredImage(
         path=path,
         container=f"{properties['openslide.vendor']}, OpenSlide {openslide.__library_version__}"
         + (f", scanned part at y {bounds.y0}, x {bounds.x0}" if cropped else ""),
         levels=tuple(
-            Level(shape, downsample_of(shape, shapes[0]), _loader(slide, index, shape, bounds))
-            for index, shape in enumerate(shapes)
+            Level(shape, downsample_of(shape, shapes[0]), by_blocks(read, shape))
+            for shape, read in zip(shapes, readers, strict=True)
         ),
         dtype=np.dtype(np.uint8),
         channels=RGB,
@@ -95,27 +93,12 @@ def _pixel_sizes(properties: Any) -> PixelSizes:
     return stated_size(y, x, ("um", "um"), where="OpenSlide")
 
 
-def _loader(slide: Any, level: int, shape: tuple[int, int], bounds: Box) -> Callable[[Box], Pixels]:
-    height, width = shape
+def _reader(slide: Any, level: int, bounds: Box) -> Callable[[Box], Pixels]:
     downsample = slide.level_downsamples[level]
 
-    @lru_cache(maxsize=BLOCKS_KEPT)
-    def block(row: int, column: int) -> Pixels:
-        y, x = row * BLOCK_PX, column * BLOCK_PX
-        size = (min(BLOCK_PX, width - x), min(BLOCK_PX, height - y))
-        corner = (bounds.x0 + round(x * downsample), bounds.y0 + round(y * downsample))
-        layers = np.asarray(slide.read_region(corner, level, size))
+    def read(box: Box) -> Pixels:
+        corner = (bounds.x0 + round(box.x0 * downsample), bounds.y0 + round(box.y0 * downsample))
+        layers = np.asarray(slide.read_region(corner, level, (box.shape[1], box.shape[0])))
         return on_white(layers[..., :3], layers[..., 3:])
 
-    def load(box: Box) -> Pixels:
-        pixels = np.empty((*box.shape, 3), np.uint8)
-        for row in range(box.y0 // BLOCK_PX, -(-box.y1 // BLOCK_PX)):
-            for column in range(box.x0 // BLOCK_PX, -(-box.x1 // BLOCK_PX)):
-                y, x = row * BLOCK_PX, column * BLOCK_PX
-                y0, x0 = max(box.y0, y), max(box.x0, x)
-                y1, x1 = min(box.y1, y + BLOCK_PX), min(box.x1, x + BLOCK_PX)
-                part = block(row, column)[y0 - y : y1 - y, x0 - x : x1 - x]
-                pixels[y0 - box.y0 : y1 - box.y0, x0 - box.x0 : x1 - box.x0] = part
-        return pixels
-
-    return load
+    return read

@@ -14,12 +14,14 @@ TIFF_SUFFIXES = (
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg")
 OPENSLIDE_SUFFIXES = (".mrxs", ".scn", ".bif", ".svslide")
 DICOM_SUFFIXES = (".dcm", ".dicom")
+CZI_SUFFIX = ".czi"
 ZARR_SUFFIX = ".zarr"
 KINDS = {
     **dict.fromkeys(TIFF_SUFFIXES, "tiff"),
     **dict.fromkeys(RASTER_SUFFIXES, "raster"),
     **dict.fromkeys(OPENSLIDE_SUFFIXES, "openslide"),
     **dict.fromkeys(DICOM_SUFFIXES, "dicom"),
+    CZI_SUFFIX: "czi",
 }
 IMAGE_SUFFIXES = frozenset({*KINDS, ZARR_SUFFIX})
 SIGNATURES = {
@@ -29,6 +31,7 @@ SIGNATURES = {
     b"MM\0+": "tiff",
     b"\x89PNG": "raster",
     b"\xff\xd8\xff": "raster",
+    b"ZISRAWFILE": "czi",
 }
 DICOM_MARK, DICOM_MARK_AT = b"DICM", 128
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zarray")
