@@ -18,7 +18,7 @@ from nucleipel.core.flatten import flatten
 from nucleipel.core.geometry import Box
 from nucleipel.figures.crops import Crop, ReadPicture, common_side, cut, data_uri, square_around
 from nucleipel.instances.outlines import outlines
-from nucleipel.instances.statistics import CELL_PX, PROBABILITY_STEPS, Nucleus, Summary
+from nucleipel.instances.statistics import CELL_PX, PROBABILITY_STEPS, ImageStatistics, Nucleus
 
 EXAMPLES = 12
 """Nuclei of each extreme that are shown."""
@@ -56,7 +56,7 @@ class Group:
 
 def build_report(
     image_id: str,
-    summary: Summary,
+    summary: ImageStatistics,
     *,
     instance_map: Any,
     read: ReadPicture | None,
@@ -70,7 +70,7 @@ def build_report(
 
     Parameters
     ----------
-    summary : Summary
+    summary : ImageStatistics
         Of all nuclei, with `EXAMPLES` of each extreme, in pixels of the instance map.
     instance_map : (H, W) uint32
         NumPy or what is indexed like it; read by parts.
@@ -139,7 +139,7 @@ def overview(overlay: npt.NDArray[np.uint8]) -> str:
 
 
 def _numbers(
-    summary: Summary, mpp: float | None, tissue_percent: float | None
+    summary: ImageStatistics, mpp: float | None, tissue_percent: float | None
 ) -> list[tuple[str, str, str]]:
     """The numbers at the top: (name, value, more), for the tissue if known, else the image."""
     share, whole = (tissue_percent / 100, "tissue") if tissue_percent else (1.0, "image")
@@ -189,7 +189,7 @@ def _round(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _size_histogram(summary: Summary, mpp: float | None) -> list[Bar]:
+def _size_histogram(summary: ImageStatistics, mpp: float | None) -> list[Bar]:
     areas = np.flatnonzero(summary.areas)
     diameters = 2 * np.sqrt(areas / math.pi) * (mpp or 1)
     return _histogram(diameters, summary.areas[areas])
@@ -221,7 +221,7 @@ def _nice(least: float) -> float:
 
 
 def _fields(
-    summary: Summary, instance_map: Any, read: ReadPicture | None, mpp: float | None
+    summary: ImageStatistics, instance_map: Any, read: ReadPicture | None, mpp: float | None
 ) -> list[tuple[str, Crop, str]]:
     """Squares of large images at full resolution: (name, crop, caption)."""
     if read is None or max(summary.shape) < FIELDS_FROM_PX or not summary.count:
@@ -255,7 +255,7 @@ def _outlines_in(instance_map: Any, box: Box) -> list[Any]:
     return outlines(ids, wanted, boxes, origin=(box.y0, box.x0))
 
 
-def _groups(summary: Summary, read: ReadPicture, mpp: float | None) -> list[Group]:
+def _groups(summary: ImageStatistics, read: ReadPicture, mpp: float | None) -> list[Group]:
     extremes = {
         "Largest": ("Look here for clumps that were not split.", summary.largest),
         "Smallest": ("Look here for debris and fragments.", summary.smallest),

@@ -1,7 +1,7 @@
-"""Instance maps and the class maps a network learns: targets one way, segmentation the other.
+"""From instance maps to the targets of a network, and from its probability maps to instances.
 
-`targets` turns an instance map into classes; `segment` turns predicted class
-probabilities back into instances. NumPy, SciPy, OpenCV and numba only.
+`training_targets` does the first, `segment` the second; the other files are its steps
+and what is measured and drawn of nuclei. NumPy, SciPy, OpenCV and numba only.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is: numba alone takes a third of a second."""
+    """Import a name when it is first used: numba alone takes a third of a second."""
     from importlib import import_module
 
     if name not in _HOMES:

@@ -1,20 +1,20 @@
-"""How much memory the work takes, and the largest blocks that a given memory allows."""
+"""Memory that segmentation needs, and the largest blocks that fit into an amount of memory."""
 
 BLOCK_SIDES_PX = (256, 512, 1024, 2048, 4096)
 BASE_BYTES = 400 * 2**20
-"""Of Python and the libraries: 192 to 300 MB were measured, `segment` has PyTorch besides."""
+"""Python and the libraries: 192 to 300 MB were measured; `segment` has PyTorch in addition."""
 BYTES_PER_PIXEL = 56
-"""Of a block, for each worker: 23 to 42 were measured with blocks of 2048 and 4096 px. Below that
-the base outweighs the blocks; components far larger than a nucleus take more."""
+"""Of a block, for each worker: 23 to 42 were measured with blocks of 2048 and 4096 px. With smaller
+ones the base outweighs the blocks; components far larger than a nucleus take more."""
 
 
 def needed_bytes(block_px: int, workers: int) -> int:
-    """What `segment_instances` may take between stores, for one number of workers and block."""
+    """Most bytes that `segment_instances` takes between stores, for some workers and block side."""
     return BASE_BYTES + workers * BYTES_PER_PIXEL * block_px**2
 
 
 def block_px_within(ram_bytes: float, workers: int) -> int:
-    """The largest block that fits; nothing else depends on the memory.
+    """Find the largest block side (px) that fits; nothing else depends on the memory.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What can be said of a result: what it is made of, and that no seam shaped it."""
+"""The certificate of an instance map: its facts, and whether any cut shaped a nucleus."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,7 +29,7 @@ class Certificate:
     rule : dict
         The numbers that shaped the nuclei.
     cut : dict
-        How the work was done: `block_px`, `seam_components`.
+        The cut into blocks: `block_px`, `seam_components`.
     """
 
     shape: tuple[int, int]
@@ -44,13 +44,12 @@ class Certificate:
     cut: dict[str, int]
 
     def to_json(self, *, canonical_map: bool | None = None) -> dict[str, Any]:
-        """As plain JSON types, with the conclusion first.
+        """As plain JSON types, with the conclusion first: `equal_to_uncut`.
 
-        That is `equal_to_uncut`: given the map, whether no cut shaped a nucleus.
-        Whoever knows where the map comes from says with `canonical_map` whether
-        it is itself the same however its image was cut; if not, `equal_to_uncut`
-        is false as well.
+        It is true if no cut of the map shaped a nucleus. `canonical_map` is for
+        callers that know the origin of the map: whether the map itself is the same
+        for every cut of its image. If not, `equal_to_uncut` is false as well.
         """
         equal = canonical_map is not False and not self.forced
-        told = {} if canonical_map is None else {"canonical_map": canonical_map}
-        return {"equal_to_uncut": equal, **told, **asdict(self)}
+        origin = {} if canonical_map is None else {"canonical_map": canonical_map}
+        return {"equal_to_uncut": equal, **origin, **asdict(self)}

@@ -1,7 +1,7 @@
 """Connected components of a block, from the runs of pixels in its rows.
 
-There are far fewer runs than pixels, and all that is asked of a component (its
-box, how many holes it has) is known from its runs.
+There are far fewer runs than pixels, and the box of a component and the number of
+its holes follow from its runs.
 """
 
 import numba
@@ -12,7 +12,7 @@ _compiled = numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wra
 
 @_compiled
 def connected_components(foreground):  # type: ignore[no-untyped-def]
-    """8-connected components of an (h, w) uint8 map, in raster order of first pixels.
+    """Label the 8-connected components of an (h, w) uint8 map, in raster order of first pixels.
 
     Returns
     -------
@@ -21,7 +21,7 @@ def connected_components(foreground):  # type: ignore[no-untyped-def]
     boxes : (n, 4) int32
         Half-open (y0, x0, y1, x1).
     holes : (n,) int32
-        How many 4-connected pieces of the rest each component encloses: by
+        Number of 4-connected pieces of the rest that each component encloses: by
         Euler's formula 1 less its runs plus the contacts of runs in neighboring rows.
     """
     height, width = foreground.shape

@@ -1,18 +1,18 @@
-"""What is measured of each nucleus: place, size, shape, intensities, stains, outline.
+"""Measurements of each nucleus: place, size, shape, intensities, stains, outline.
 
 Nuclei are taken in order of ids, some rows of cells at a time, each from its
-own exact box; so a nucleus has the same row whatever the cells are. Shapes are
+own exact box; so a nucleus has the same row for every size of cells. Shapes are
 defined as in scikit-image's `regionprops`:
 
 - `centroid`: mean of pixel indices. All other positions count from the image's
   corner: pixel i spans i to i + 1;
-- `perimeter`: border pixels, weighted by how their neighbors lie (`_border` in
-  `shapes.py`);
+- `perimeter`: border pixels, weighted by their neighbors on the border (`_border`
+  in `region_sums.py`);
 - `major_axis`, `minor_axis`, `eccentricity`: of the ellipse with the same
   second moments;
 - `solidity`: area by the number of pixels in the convex hull;
 - `mean_probability` of being nucleus, in [0, 1], over the pixels of the working
-  map, where the nucleus was found;
+  map;
 - `<channel>_mean`, `<channel>_std`: of the image's stored values, the standard
   deviation by n;
 - `hematoxylin_od_mean`, `eosin_od_mean`: optical densities (base 10, against
@@ -33,22 +33,27 @@ from nucleipel.core.nucleus_rows import NucleusRows, Outline
 from nucleipel.core.progress import track
 from nucleipel.instances.nucleus_table import NucleusTable
 from nucleipel.instances.outlines import outlines
-from nucleipel.instances.output_frame import FramedMap
+from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.region_sums import SHAPE, intensity_sums, shape_sums, stain_sums
 from nucleipel.instances.watershed import FIRST_Y
 
 CELL_PX = 1024
 FAINTEST = 1e-6
-"""Share of white below which a pixel is taken for this dark, as scikit-image does."""
+"""Share of white at which darkness ends: darker pixels count as this, as in scikit-image."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredImage:
     """The pixels that intensities are measured in, in the frame of the instance map.
 
-    `read` gives the (h, w, C) unsigned integers of a box; `channels` their
-    names; `stained` says that they are the red, green and blue of a bright-field
-    image, which has stains.
+    Parameters
+    ----------
+    read : callable
+        Returns the (h, w, C) unsigned integers of a box.
+    channels : tuple of str
+        Names of the C channels.
+    stained : bool
+        Whether they are the red, green and blue of a bright-field image, which has stains.
     """
 
     read: Callable[[Box], npt.NDArray[Any]]
@@ -58,19 +63,19 @@ class MeasuredImage:
 
 def measure_nuclei(
     table: NucleusTable,
-    drawn: FramedMap,
+    drawn: OutputMap,
     *,
     mpp: float | None,
     image: MeasuredImage | None = None,
     cell_px: int = CELL_PX,
 ) -> Iterator[NucleusRows]:
-    """Rows of all nuclei, some at a time, in order of ids; once with none if there are none.
+    """Measure all nuclei, some at a time, in order of ids; without any, yield no rows once.
 
     Parameters
     ----------
     table : NucleusTable
-        Of the working map.
-    drawn : FramedMap
+        Nuclei of the working map.
+    drawn : OutputMap
         The instance map; what it has lost is left out.
     mpp : float, optional
         Um per pixel of `drawn`; without it all that is in um is NaN.
@@ -105,7 +110,7 @@ def measure_nuclei(
 
 
 class _Sums:
-    """What is gathered of n nuclei, cell by cell."""
+    """Sums over the pixels of n nuclei, added cell by cell, and their outlines."""
 
     def __init__(self, count: int, image: MeasuredImage | None) -> None:
         self.shapes = np.zeros((count, len(SHAPE)), np.int64)
@@ -118,7 +123,7 @@ class _Sums:
         members: npt.NDArray[np.intp],
         ids: npt.NDArray[np.int64],
         boxes: npt.NDArray[np.int64],
-        drawn: FramedMap,
+        drawn: OutputMap,
         image: MeasuredImage | None,
     ) -> None:
         """Measure the nuclei of one cell, in one window that holds them all."""
@@ -126,9 +131,9 @@ class _Sums:
         window = Box(*low.tolist(), *high.tolist())
         part, wanted = drawn[window.slices], ids[members]
         inside = boxes[members] - np.tile(low, 2)
-        found = shape_sums(part, wanted, inside)
-        found[:, _BOX] += np.tile(low, 2)
-        self.shapes[members] = found
+        shapes = shape_sums(part, wanted, inside)
+        shapes[:, _BOX] += np.tile(low, 2)
+        self.shapes[members] = shapes
         lines = outlines(part, wanted, inside, origin=(window.y0, window.x0))
         for member, line in zip(members.tolist(), lines, strict=True):
             self.outlines[member] = line
@@ -179,8 +184,8 @@ def _ellipse(
     yy: npt.NDArray[np.float64], xx: npt.NDArray[np.float64], xy: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], ...]:
     """Major and minor axis and eccentricity of the ellipses with these central second moments."""
-    middle, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
-    long, short = middle + spread, np.maximum(middle - spread, 0)
+    middle, difference = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
+    long, short = middle + difference, np.maximum(middle - difference, 0)
     ratio = np.divide(short, long, out=np.ones_like(long), where=long > 0)
     return 4 * np.sqrt(long), 4 * np.sqrt(short), np.sqrt(1 - ratio)
 
@@ -204,7 +209,7 @@ def _intensity_columns(
 
 
 def _unique(names: tuple[str, ...]) -> list[str]:
-    """Channel names, with their numbers where two are the same."""
+    """Make channel names unique: with their numbers where two are equal."""
     return [
         name if names.count(name) == 1 else f"{name}_{index}" for index, name in enumerate(names)
     ]
@@ -216,7 +221,7 @@ def _optical_densities(dtype: np.dtype[Any]) -> npt.NDArray[np.float64]:
 
 
 def _unmixing() -> npt.NDArray[np.float64]:
-    """(3, 2): from the optical densities of red, green and blue to hematoxylin's and eosin's."""
+    """Matrix (3, 2) from optical densities of red, green and blue to hematoxylin's and eosin's."""
     from skimage.color import hed_from_rgb
 
     return np.ascontiguousarray(hed_from_rgb[:, :2])

@@ -1,4 +1,4 @@
-"""What is known of each nucleus once it is found: position, box, area, mean probability."""
+"""The table of nuclei in a working map: position, box, area, mean probability."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,14 @@ from nucleipel.instances.watershed import AREA, PROBABILITY, SUM_X, SUM_Y, X0, X
 class NucleusTable:
     """One row a nucleus, in order of ids 1..n.
 
-    `rows` (n, 10) int64 are the integer sums of `component.ROW`, in memory or
-    mapped from a file; everything else is computed from them when asked for. All
-    is in pixels of the map that nuclei are found in; `measures.py` measures them
-    in the frame that they are written in.
+    All is in pixels of the working map; `measurements.py` measures nuclei in the
+    frame of the outputs.
+
+    Parameters
+    ----------
+    rows : (n, 10) int64
+        The integer sums of `watershed.ROW`, in memory or mapped from a file;
+        all else is computed from them.
     """
 
     rows: npt.NDArray[np.int64]
@@ -25,20 +29,20 @@ class NucleusTable:
 
     @property
     def centroid_px(self) -> npt.NDArray[np.float64]:
-        """(n, 2) mean of pixel indices (y, x)."""
+        """Mean of pixel indices, (n, 2) float64, (y, x)."""
         return self.rows[:, [SUM_Y, SUM_X]] / self.rows[:, [AREA]]
 
     @property
     def box_px(self) -> npt.NDArray[np.int64]:
-        """(n, 4) half-open boxes (y0, x0, y1, x1)."""
+        """Half-open boxes (n, 4) int64, (y0, x0, y1, x1)."""
         return self.rows[:, [Y0, X0, Y1, X1]]
 
     @property
     def area_px(self) -> npt.NDArray[np.int64]:
-        """(n,) pixels."""
+        """Number of pixels, (n,) int64."""
         return self.rows[:, AREA]
 
     @property
     def mean_probability(self) -> npt.NDArray[np.float64]:
-        """(n,) of being nucleus, in [0, 1]."""
+        """Mean probability of being nucleus, (n,) float64 in [0, 1]."""
         return self.rows[:, PROBABILITY] / (255 * self.rows[:, AREA])

@@ -1,4 +1,4 @@
-"""Outlines of nuclei: the line at half height between a nucleus and what is not it.
+"""Outlines of nuclei: the line at half height between a nucleus and all else.
 
 The line runs through the middle of every edge between a pixel of the nucleus
 and one that is not, as marching squares at 0.5 would draw it (Lorensen and
@@ -28,10 +28,23 @@ def outlines(
     *,
     origin: tuple[int, int] = (0, 0),
 ) -> list[Outline]:
-    """The outlines of the nuclei `wanted` (n,) in a window of an instance map.
+    """Trace the outlines of some nuclei in a window of an instance map.
 
-    `ids` (h, w) is the window at `origin` of the map; `boxes` (n, 4) hold each
-    nucleus whole, in pixels of the window. Corners are in pixels of the map.
+    Parameters
+    ----------
+    ids : (h, w) uint32
+        The window.
+    wanted : (n,) int64
+        Ids of the nuclei.
+    boxes : (n, 4) int64
+        Half-open boxes (y0, x0, y1, x1) in the window that hold each nucleus whole.
+    origin : (y, x)
+        Place of the window in the map.
+
+    Returns
+    -------
+    list of Outline
+        One for each nucleus; corners (y, x) in pixels of the map.
     """
     points, ends, counts = _trace(ids, wanted, boxes)
     corners = points / 2 + np.asarray(origin, np.float64)
@@ -42,7 +55,7 @@ def outlines(
 
 
 def _polygons(rings: list[Ring]) -> Outline:
-    """Rings in order of first pixels: the first is an outer one."""
+    """Put holes into the polygons around them; rings come in order of first pixels."""
     if len(rings) < 2:
         return [rings] if rings else []
     outer = [ring for ring in rings if _twice_area(ring) > 0]
@@ -55,7 +68,7 @@ def _polygons(rings: list[Ring]) -> Outline:
 
 
 def _twice_area(ring: Ring) -> float:
-    """Positive where the ring runs counterclockwise in (x, y)."""
+    """Twice the area of a ring, positive if it runs counterclockwise in (x, y)."""
     y, x = ring.T
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
 
@@ -76,10 +89,10 @@ def _trace(ids, wanted, boxes):  # type: ignore[no-untyped-def]
 
     An edge is a pixel of the nucleus and a side of it (0 top, 1 right, 2
     bottom, 3 left) beyond which it is not. It is walked with the nucleus to its
-    right as one looks at the image.
+    right, in an image whose y axis points down.
     """
     out_y, out_x = (-1, 0, 1, 0), (0, 1, 0, -1)
-    ahead_y, ahead_x = (0, 1, 0, -1), (1, 0, -1, 0)
+    step_y, step_x = (0, 1, 0, -1), (1, 0, -1, 0)
     room = 0
     for index in range(len(wanted)):
         y0, x0, y1, x1 = boxes[index, 0], boxes[index, 1], boxes[index, 2], boxes[index, 3]
@@ -129,7 +142,7 @@ def _trace(ids, wanted, boxes):  # type: ignore[no-untyped-def]
                         points[used, 0] = corner_y
                         points[used, 1] = corner_x
                         used += 1
-                        v, u = y + ahead_y[side], x + ahead_x[side]
+                        v, u = y + step_y[side], x + step_x[side]
                         if own[v + out_y[side], u + out_x[side]]:
                             y, x, side = v + out_y[side], u + out_x[side], (side + 3) % 4
                         elif own[v, u]:

@@ -1,8 +1,8 @@
-"""The frame that nuclei are written in: found at the working resolution, drawn at another.
+"""The frame of the outputs: nuclei of the working resolution, drawn at another one.
 
 Each pixel of the drawn map has the id of the working pixel under its center.
 So ids, their order and their number are those of the working map as long as
-every working pixel lies under some center, which holds whenever the drawn map
+every working pixel lies under some center, as it does whenever the drawn map
 is the finer one. In a coarser one (an image that was enlarged for the network)
 a nucleus may be left without a pixel. Such a nucleus is dropped from every
 output, the others are numbered anew without gaps, in the same order.
@@ -21,22 +21,22 @@ BLOCK_PX = 1024
 BLOCKS_HELD = 8
 
 
-class FramedMap:
-    """A (H, W) uint32 map as another frame shows it, read by parts and never held.
+class OutputMap:
+    """The (H, W) uint32 instance map in the frame of the outputs, computed part by part.
 
     Parameters
     ----------
     working : (h, w) uint32 array
         NumPy or zarr, of ids 0..`nuclei`. A few of its blocks are kept decoded.
     shape : (H, W), optional
-        Of the drawn map; that of `working` if not given.
+        Shape of the drawn map; that of `working` if None.
     ratio : float
         Pixels of the drawn map per working pixel, along an axis.
 
     Attributes
     ----------
     kept : (n,) bool
-        Which of the nuclei have a pixel here.
+        Whether a nucleus has a pixel in the drawn map.
     """
 
     dtype = np.dtype(np.uint32)
@@ -53,22 +53,22 @@ class FramedMap:
         self.ratio = ratio
         self._working = working
         self._places = tuple(
-            centers(0, length, ratio=1 / ratio, length=of)
-            for length, of in zip(self.shape, working.shape, strict=True)
+            centers(0, drawn, ratio=1 / ratio, length=length)
+            for drawn, length in zip(self.shape, working.shape, strict=True)
         )
         self._side = int((getattr(working, "chunks", None) or (BLOCK_PX,))[0])
         self._held: OrderedDict[tuple[int, int], npt.NDArray[np.uint32]] = OrderedDict()
         self._new_ids: npt.NDArray[np.uint32] | None = None
         self.kept = np.ones(nuclei, bool)
         if any(
-            len(np.unique(places)) < of
-            for places, of in zip(self._places, working.shape, strict=True)
+            len(np.unique(places)) < length
+            for places, length in zip(self._places, working.shape, strict=True)
         ):
             self._drop_the_lost()
 
     @property
     def lost(self) -> int:
-        """How many nuclei have no pixel here."""
+        """Number of nuclei without a pixel in the drawn map."""
         return int(np.count_nonzero(~self.kept))
 
     def __getitem__(self, index: tuple[slice, slice]) -> npt.NDArray[np.uint32]:
@@ -81,9 +81,9 @@ class FramedMap:
                 ids[ys, xs] = picked[:, _index(columns[xs] - column * self._side)]
         return ids if self._new_ids is None else self._new_ids[ids]
 
-    def at_working_size(self) -> "FramedMap":
-        """The working map itself, with the nuclei and ids that there are here."""
-        working = FramedMap(self._working, nuclei=len(self.kept))
+    def at_working_size(self) -> "OutputMap":
+        """The map at the working resolution, with the nuclei and ids of the drawn map."""
+        working = OutputMap(self._working, nuclei=len(self.kept))
         working.kept, working._new_ids = self.kept, self._new_ids
         return working
 
@@ -97,13 +97,13 @@ class FramedMap:
         }
 
     def ids(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        """Ids here of the nuclei that are numbers `start + 1`..`stop` of the working map."""
+        """Ids (n,) int64 of nuclei `start + 1`..`stop` of the working map; 0 if lost."""
         if self._new_ids is None:
             return np.arange(start + 1, stop + 1)
         return self._new_ids[start + 1 : stop + 1].astype(np.int64)
 
     def boxes(self, boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Half-open boxes (n, 4), (y0, x0, y1, x1), of the working map as they are here."""
+        """Convert half-open boxes (n, 4), (y0, x0, y1, x1), of the working map to the drawn one."""
         places = [self._places[axis] for axis in (0, 1, 0, 1)]
         sides = [np.searchsorted(at, boxes[:, i]) for i, at in enumerate(places)]
         return np.stack(sides, axis=1).astype(np.int64)
@@ -140,6 +140,6 @@ def _runs(places: npt.NDArray[np.int64], side: int) -> Iterator[tuple[int, slice
 
 
 def _index(places: npt.NDArray[np.int64]) -> Any:
-    """As a slice where they follow one another, which copies faster."""
+    """Index of places: a slice where they follow one another, which copies faster."""
     first, last = int(places[0]), int(places[-1])
     return slice(first, last + 1) if last - first == len(places) - 1 else places

@@ -1,4 +1,4 @@
-"""Contours of nuclei on a picture of the image: the result that people look at."""
+"""The overlay: contours of nuclei on a picture of the image."""
 
 from typing import Any
 
@@ -13,10 +13,18 @@ LARGEST_ZOOM = 4
 def draw_overlay(picture: npt.NDArray[np.uint8], instance_map: Any) -> npt.NDArray[np.uint8]:
     """Draw each nucleus's contour in a color of its own, so that wrong splits and merges show.
 
-    `picture` is the (h, w, 3) uint8 thumbnail of the image, `instance_map` its
-    (H, W) instance map, NumPy or zarr, of which every `ceil(H / h)`-th pixel is
-    read and drawn. Small pictures are enlarged up to four times, so that a contour is thin against
-    its nucleus. Returns (zoom * h, zoom * w, 3) uint8.
+    Parameters
+    ----------
+    picture : (h, w, 3) uint8
+        Thumbnail of the image, RGB.
+    instance_map : (H, W) uint32 array
+        NumPy or zarr; every `ceil(H / h)`-th pixel is read and drawn.
+
+    Returns
+    -------
+    (zoom * h, zoom * w, 3) uint8
+        Small pictures are enlarged up to four times, so that contours are thin
+        against their nuclei.
     """
     step = -(-instance_map.shape[0] // picture.shape[0])
     ids = np.asarray(instance_map[::step, ::step])
@@ -34,7 +42,7 @@ def draw_overlay(picture: npt.NDArray[np.uint8], instance_map: Any) -> npt.NDArr
 
 
 def _palette() -> npt.NDArray[np.uint8]:
-    """(180, 3) bright colors; from one to the next the hue takes a golden-angle step."""
+    """Bright colors (180, 3); from one to the next the hue takes a golden-angle step."""
     hue = (np.arange(180) * 111 % 180).astype(np.uint8)
     vivid = np.stack([hue, np.full_like(hue, 200), np.full_like(hue, 255)], axis=-1)
     return cv2.cvtColor(vivid[None], cv2.COLOR_HSV2RGB)[0]

@@ -1,8 +1,8 @@
-"""Compile ahead: the first call after an installation compiles for some 15 s of CPU time.
+"""Compile before the first use: after an installation numba needs some 15 s of CPU time.
 
-A process of its own does it while torch is imported and a network is at work,
-so that who segments one small image hardly waits. The result lies in numba's
-cache, from where this process and all later ones load it.
+A process of its own does it while torch is imported and the network predicts, so
+that the first small image hardly waits. The result lies in numba's cache, from
+where this process and all later ones load it.
 """
 
 import subprocess
@@ -18,8 +18,8 @@ from nucleipel.instances.watershed import solve_components
 
 
 @contextmanager
-def compiling_ahead() -> Iterator[None]:
-    """Do something else; at its end all is compiled."""
+def precompiling() -> Iterator[None]:
+    """Compile in another process during the block; at its end all is compiled."""
     if _is_compiled():
         yield
         return
@@ -29,14 +29,14 @@ def compiling_ahead() -> Iterator[None]:
     )  # fmt: skip
     try:
         yield
-        compiler.wait()  # if it failed, the first call compiles and says why
+        compiler.wait()  # if it failed, the first call compiles and raises the error
     finally:
         compiler.kill()
         compiler.wait()
 
 
 def compile_all() -> None:
-    """Compile all that finds nuclei, or load it from the cache."""
+    """Compile all that segmentation calls, or load it from the cache."""
     segment_instances(np.full((3, 8, 8), 85, np.uint8))
 
 

@@ -1,4 +1,4 @@
-"""Probabilities as integers: what is stored is what is decided on."""
+"""Probabilities as integers, so that decisions are made on the values that are stored."""
 
 import numpy as np
 import numpy.typing as npt

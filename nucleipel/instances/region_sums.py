@@ -1,6 +1,6 @@
 """Sums over the pixels of nuclei, each from its own pixels in its own box alone.
 
-So a nucleus has the same sums whatever window it is seen in. All but the
+So a nucleus has the same sums in every window. All but the
 optical densities are integers; those are added in raster order.
 
 All that is compiled stands in this one file: numba's cache of a function does
@@ -26,7 +26,7 @@ _FAR = 2**40
 
 @_compiled
 def shape_sums(ids, wanted, boxes):  # type: ignore[no-untyped-def]
-    """Sums of the shapes of some nuclei: (n, 14) int64, the columns of `SHAPE`.
+    """Add up the shapes of some nuclei: (n, 14) int64, the columns of `SHAPE`.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def shape_sums(ids, wanted, boxes):  # type: ignore[no-untyped-def]
     boxes : (n, 4) int64
         Half-open (y0, x0, y1, x1) in the window that hold each.
     """
-    found = np.zeros((len(wanted), len(SHAPE)), np.int64)
+    sums = np.zeros((len(wanted), len(SHAPE)), np.int64)
     for index in range(len(wanted)):
         y0, x0, y1, x1 = _tight(ids, wanted[index], boxes[index])
         if y1 == y0:
@@ -45,7 +45,7 @@ def shape_sums(ids, wanted, boxes):  # type: ignore[no-untyped-def]
         height, width = y1 - y0, x1 - x0
         # a frame of background around the nucleus, so that no neighbor needs a check
         own = np.zeros((height + 2, width + 2), np.uint8)
-        row = found[index]
+        row = sums[index]
         for y in range(height):
             for x in range(width):
                 if ids[y0 + y, x0 + x] == wanted[index]:
@@ -59,17 +59,18 @@ def shape_sums(ids, wanted, boxes):  # type: ignore[no-untyped-def]
         row[6], row[7], row[8], row[9] = y0, x0, y1, x1
         row[10], row[11], row[12] = _border(own)
         row[13] = _convex(own)
-    return found
+    return sums
 
 
 @_compiled
 def intensity_sums(ids, wanted, boxes, pixels):  # type: ignore[no-untyped-def]
-    """Sums of values and of their squares (n, C, 2) int64 over the nuclei.
+    """Add up values and their squares over nuclei: (n, C, 2) int64.
 
-    `pixels` (h, w, C) are those of the window, unsigned integers.
+    `pixels` (h, w, C) unsigned integers are those of the window; the other
+    arguments as in `shape_sums`.
     """
     channels = pixels.shape[2]
-    found = np.zeros((len(wanted), channels, 2), np.int64)
+    sums = np.zeros((len(wanted), channels, 2), np.int64)
     for index in range(len(wanted)):
         y0, x0, y1, x1 = boxes[index, 0], boxes[index, 1], boxes[index, 2], boxes[index, 3]
         for y in range(y0, y1):
@@ -77,20 +78,21 @@ def intensity_sums(ids, wanted, boxes, pixels):  # type: ignore[no-untyped-def]
                 if ids[y, x] == wanted[index]:
                     for channel in range(channels):
                         value = np.int64(pixels[y, x, channel])
-                        found[index, channel, 0] += value
-                        found[index, channel, 1] += value * value
-    return found
+                        sums[index, channel, 0] += value
+                        sums[index, channel, 1] += value * value
+    return sums
 
 
 @_compiled
 def stain_sums(ids, wanted, boxes, pixels, density, unmixing):  # type: ignore[no-untyped-def]
-    """Sums of the optical densities of stains (n, S) float64 over the nuclei.
+    """Add up the optical densities of stains over nuclei: (n, S) float64.
 
-    `pixels` (h, w, 3) are red, green, blue; `density` (values,) their optical
-    density; `unmixing` (3, S) what of it each stain has. Negative ones count 0.
+    `pixels` (h, w, 3) unsigned integers are red, green, blue; `density` (values,)
+    the optical density of each value; `unmixing` (3, S) the share of each stain.
+    Negative densities count 0.
     """
     stains = unmixing.shape[1]
-    found = np.zeros((len(wanted), stains))
+    sums = np.zeros((len(wanted), stains))
     for index in range(len(wanted)):
         y0, x0, y1, x1 = boxes[index, 0], boxes[index, 1], boxes[index, 2], boxes[index, 3]
         for y in range(y0, y1):
@@ -100,13 +102,13 @@ def stain_sums(ids, wanted, boxes, pixels, density, unmixing):  # type: ignore[n
                         total = 0.0
                         for channel in range(3):
                             total += density[pixels[y, x, channel]] * unmixing[channel, stain]
-                        found[index, stain] += max(total, 0.0)
-    return found
+                        sums[index, stain] += max(total, 0.0)
+    return sums
 
 
 @_inner
 def _tight(ids, wanted, box):  # type: ignore[no-untyped-def]
-    """The exact box of an id inside a box; an empty one where it has no pixel."""
+    """Find the exact box of an id inside a box; an empty one where it has no pixel."""
     y0, x0, y1, x1 = box[2], box[3], box[0], box[1]
     for y in range(box[0], box[2]):
         for x in range(box[1], box[3]):
@@ -118,11 +120,11 @@ def _tight(ids, wanted, box):  # type: ignore[no-untyped-def]
 
 @_inner
 def _border(own):  # type: ignore[no-untyped-def]
-    """Border pixels that count 1, root 2, and half of (1 + root 2) in the perimeter.
+    """Count border pixels that add 1, root 2, and half of (1 + root 2) to the perimeter.
 
     After Benkrid, Crookes, Benkrid (2000), as `skimage.measure.perimeter` has
-    it: a pixel is border if one of its four neighbors is not own, and counts by
-    how many of its eight neighbors are border too.
+    it: a pixel is border if one of its four neighbors is not own, and adds
+    by the number of its eight neighbors that are border too.
     """
     height, width = own.shape
     border = np.zeros((height, width), np.uint8)
@@ -151,7 +153,7 @@ def _border(own):  # type: ignore[no-untyped-def]
 
 @_inner
 def _convex(own):  # type: ignore[no-untyped-def]
-    """Pixels whose centers lie in or on the convex hull of the middles of all pixels' sides.
+    """Count pixels whose centers lie in or on the convex hull of the middles of pixels' sides.
 
     So does `skimage.morphology.convex_hull_image`, in floats. Here positions are
     integers, in half pixels, and y is counted from the top side of the box.
@@ -168,9 +170,9 @@ def _convex(own):  # type: ignore[no-untyped-def]
         if first < 0:
             continue
         for v in range(3):  # the middles of the top side, of left and right, of the bottom side
-            aside = 1 if v == 1 else 0
-            left[2 * y + v] = min(left[2 * y + v], 2 * first - aside)
-            right[2 * y + v] = max(right[2 * y + v], 2 * last + aside)
+            half = 1 if v == 1 else 0
+            left[2 * y + v] = min(left[2 * y + v], 2 * first - half)
+            right[2 * y + v] = max(right[2 * y + v], 2 * last + half)
     starts = _ceilings(left)
     stops = _ceilings(-right)
     count = 0
@@ -181,7 +183,7 @@ def _convex(own):  # type: ignore[no-untyped-def]
 
 @_inner
 def _ceilings(left):  # type: ignore[no-untyped-def]
-    """For each row, the first whole pixel that is not left of the hull of points (row, left)."""
+    """Find, for each row, the first whole pixel not left of the hull of points (row, left)."""
     hull = np.empty(len(left), np.int64)
     size = 0
     for at in range(len(left)):

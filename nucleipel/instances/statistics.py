@@ -1,4 +1,4 @@
-"""What can be told of all nuclei of an image in one pass over their table, in little memory."""
+"""Statistics of all nuclei of an image, in one pass over their table and in little memory."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class Nucleus:
     outline: Outline
 
 
-class Summary:
-    """The nuclei of one image of shape (height, width), in pixels of its instance map.
+class ImageStatistics:
+    """Statistics of the nuclei of one image of shape (height, width), in its pixels.
 
     At most `examples` nuclei of each extreme are kept, the most extreme first,
     ties by id: `largest`, `smallest`, `least_certain`.
@@ -35,13 +35,13 @@ class Summary:
     Attributes
     ----------
     count, area_px : int
-        Nuclei, and the pixels of all of them.
+        Number of nuclei, and of the pixels of all of them.
     areas : (LARGEST_AREA_PX + 1,) int64
-        Nuclei of each area in pixels.
+        Number of nuclei of each area in pixels.
     probabilities : (PROBABILITY_STEPS,) int64
-        Nuclei a step of mean probability; the last holds those of 1.
+        Number of nuclei in each step of mean probability; the last holds those of 1.
     cells : (rows, columns) int64
-        Nuclei whose centroid lies in each square of `CELL_PX`.
+        Number of nuclei whose centroid lies in each square of `CELL_PX`.
     """
 
     def __init__(self, shape: tuple[int, int], *, examples: int) -> None:
@@ -53,8 +53,8 @@ class Summary:
         self.cells = np.zeros([-(-length // CELL_PX) for length in shape], np.int64)
         self._extremes = tuple(_Extremes(examples) for _ in range(3))
 
-    def watch(self, nuclei: Iterable[NucleusRows]) -> Iterator[NucleusRows]:
-        """Pass the rows of a table on, and add them up on the way."""
+    def collect(self, nuclei: Iterable[NucleusRows]) -> Iterator[NucleusRows]:
+        """Yield the rows of a table, each added to the statistics before."""
         for rows in nuclei:
             self.add(rows)
             yield rows
@@ -75,17 +75,17 @@ class Summary:
 
     @property
     def largest(self) -> list[Nucleus]:
-        """By area."""
+        """Nuclei of largest area, the largest first."""
         return self._extremes[0].nuclei
 
     @property
     def smallest(self) -> list[Nucleus]:
-        """By area."""
+        """Nuclei of smallest area, the smallest first."""
         return self._extremes[1].nuclei
 
     @property
     def least_certain(self) -> list[Nucleus]:
-        """By mean probability."""
+        """Nuclei of lowest mean probability, the lowest first."""
         return self._extremes[2].nuclei
 
     def area_quantile(self, share: float) -> int:
@@ -93,7 +93,7 @@ class Summary:
         return int(np.searchsorted(np.cumsum(self.areas), max(1.0, share * self.count)))
 
     def probability_quantile(self, share: float) -> float:
-        """The same of mean probabilities, to the lower end of a step."""
+        """Quantile of mean probabilities, as that of areas, to the lower end of a step."""
         reached = np.searchsorted(np.cumsum(self.probabilities), max(1.0, share * self.count))
         return float(reached) / PROBABILITY_STEPS
 

@@ -1,4 +1,4 @@
-"""What the network is asked to predict: three classes, and how central a pixel is.
+"""Targets of the network: three classes, and the distance to the nucleus' own edge.
 
 The classes are background, nucleus interior and nucleus boundary. The boundary
 is the inner rim of each nucleus, so that interior and boundary together are
@@ -26,7 +26,7 @@ def class_targets(
     boundary_px: int,
     counted: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Class of each pixel, (H, W) uint8, from an (H, W) instance map.
+    """Compute the class of each pixel, (H, W) uint8, from an (H, W) instance map.
 
     A pixel of a nucleus is boundary if a pixel within `boundary_px` (in a
     disc, clipped at the image edges) belongs to anything else. A nucleus cut by
@@ -51,7 +51,7 @@ def class_targets(
 def distance_target(
     instance_map: npt.NDArray[np.integer], *, counted: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.float32]:
-    """Distance to the edge of the own nucleus, over the greatest in it; 0 in the background.
+    """Compute the distance to the edge of the own nucleus over its greatest; 0 in the background.
 
     (H, W) instance map to (H, W) float32. A nucleus cut by the image edge has
     no edge there: what lies beyond is not known. So it is where `counted` (H, W)
@@ -68,7 +68,7 @@ def distance_target(
     for index, place in enumerate(find_objects(ids), start=1):
         if place is None:
             continue
-        # one pixel more on each side, so that the nucleus' own edge is seen
+        # one pixel more on each side, so that the nucleus' own edge is in it
         rows = slice(max(place[0].start - 1, 0), min(place[0].stop + 1, height))
         columns = slice(max(place[1].start - 1, 0), min(place[1].stop + 1, width))
         own = ids[rows, columns] == index
@@ -76,21 +76,21 @@ def distance_target(
         if (own | ~known).all():
             distance[rows, columns][own & known] = 1
             continue
-        found = cv2.distanceTransform(
+        distances = cv2.distanceTransform(
             (own | ~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
         )
         # OpenCV's square root differs in the last bit from run to run; the squares are integers
-        squared = np.where(own & known, np.rint(found**2), 0)
+        squared = np.where(own & known, np.rint(distances**2), 0)
         distance[rows, columns] += np.sqrt(squared / max(squared.max(), 1))
     return distance
 
 
 def _disc(radius_px: int) -> npt.NDArray[np.uint8]:
-    """All offsets within a radius; OpenCV's own ellipse is wider than high."""
+    """Offsets within a radius, as a square of 0 and 1; OpenCV's own ellipse is wider than high."""
     offsets = np.arange(-radius_px, radius_px + 1)
     return (offsets[:, None] ** 2 + offsets**2 <= radius_px**2).astype(np.uint8)
 
 
 def one_hot(targets: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """(C, H, W) float32 one-hot annotation from (H, W) classes."""
+    """Encode (H, W) uint8 classes as a (C, H, W) float32 one-hot annotation."""
     return np.stack([targets == index for index in range(len(CLASSES))]).astype(np.float32)

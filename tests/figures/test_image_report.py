@@ -25,7 +25,7 @@ from nucleipel.figures.image_report import (
 )
 from nucleipel.instances.outlines import outlines
 from nucleipel.instances.overlay import draw_overlay
-from nucleipel.instances.statistics import Summary
+from nucleipel.instances.statistics import ImageStatistics
 
 CERTIFICATE = {
     "equal_to_uncut": True,
@@ -70,7 +70,7 @@ def _rows(ids: np.ndarray) -> NucleusRows:
 
 def _page(scene: Scene, **given: Any) -> str:
     ids = scene.instance_map
-    summary = Summary(ids.shape, examples=EXAMPLES)
+    summary = ImageStatistics(ids.shape, examples=EXAMPLES)
     if ids.any():
         summary.add(_rows(ids))
     fields: dict[str, Any] = {
@@ -320,9 +320,9 @@ class _Huge:
 
 def test_little_of_a_huge_slide_is_read() -> None:
     huge = _Huge()
-    summary = Summary(huge.shape, examples=EXAMPLES)
+    summary = ImageStatistics(huge.shape, examples=EXAMPLES)
     parts = (huge.rows(start, start + 50_000) for start in range(1, 6_250_000, 50_000))
-    assert sum(len(rows.outlines) for rows in summary.watch(parts)) == 6_250_000
+    assert sum(len(rows.outlines) for rows in summary.collect(parts)) == 6_250_000
     page = build_report(
         "huge",
         summary,
@@ -340,7 +340,7 @@ def test_little_of_a_huge_slide_is_read() -> None:
 
 
 def test_the_typical_field_is_that_of_the_median_nucleus() -> None:
-    summary = Summary((512 * 4, 512 * 4), examples=0)
+    summary = ImageStatistics((512 * 4, 512 * 4), examples=0)
     for place, count in {(0, 1): 1, (1, 2): 10, (2, 0): 20, (3, 3): 25}.items():
         summary.cells[place] = count
     summary.count = 56

@@ -12,7 +12,7 @@ from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.data.synthetic.probability_map import build_probability_map
 from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
 from nucleipel.instances.nucleus_table import NucleusTable
-from nucleipel.instances.output_frame import FramedMap
+from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.segment import Instances, segment_instances
 from nucleipel.instances.watershed import ROW
 
@@ -22,9 +22,9 @@ def found() -> Instances:
     return segment_instances(build_probability_map(Box.of_shape((256, 256)), seed=3))
 
 
-def _framed(found: Instances, ratio: float) -> FramedMap:
+def _framed(found: Instances, ratio: float) -> OutputMap:
     shape = tuple(round(length * ratio) for length in found.map.shape)
-    return FramedMap(found.map, nuclei=len(found.table), shape=shape, ratio=ratio)
+    return OutputMap(found.map, nuclei=len(found.table), shape=shape, ratio=ratio)
 
 
 def _image(
@@ -120,7 +120,7 @@ def test_what_the_frame_lost_has_no_row() -> None:
     rows = np.zeros((3, len(ROW)), np.int64)
     rows[:] = [[16, 0, 0, 24, 24, 0, 0, 4, 4, 16 * 255], [12, 6, 0, 72, 66, 6, 0, 7, 12, 12 * 204],
                [16, 8, 8, 152, 152, 8, 8, 12, 12, 16 * 153]]  # fmt: skip
-    drawn = FramedMap(working, nuclei=3, shape=(6, 6), ratio=0.5)
+    drawn = OutputMap(working, nuclei=3, shape=(6, 6), ratio=0.5)
     (part,) = measure_nuclei(NucleusTable(rows), drawn, mpp=1.0)
     assert part.columns["id"].tolist() == [1, 2]
     assert part.columns["area_px"].tolist() == [4, 4]
@@ -132,7 +132,7 @@ def test_no_nuclei_are_a_table_of_no_rows() -> None:
     empty = NucleusTable(np.zeros((0, len(ROW)), np.int64))
     _, image = _image((9, 9), 3)
     working = np.zeros((9, 9), np.uint32)
-    (part,) = measure_nuclei(empty, FramedMap(working, nuclei=0), mpp=None, image=image)
+    (part,) = measure_nuclei(empty, OutputMap(working, nuclei=0), mpp=None, image=image)
     assert part.outlines == []
     assert {len(values) for values in part.columns.values()} == {0}
     assert "eosin_od_mean" in part.columns

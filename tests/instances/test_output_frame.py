@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucleipel.instances.output_frame import FramedMap
+from nucleipel.instances.output_frame import OutputMap
 
 
 def _ids(shape: tuple[int, int], *, seed: int = 0) -> np.ndarray:
@@ -25,7 +25,7 @@ def _ids(shape: tuple[int, int], *, seed: int = 0) -> np.ndarray:
 def test_a_finer_frame_has_the_same_nuclei(ratio: float) -> None:
     working = _ids((40, 50))
     shape = round(40 * ratio), round(50 * ratio)
-    drawn = FramedMap(working, nuclei=working.max(), shape=shape, ratio=ratio)
+    drawn = OutputMap(working, nuclei=working.max(), shape=shape, ratio=ratio)
     whole = drawn[:, :]
     for y in range(shape[0]):
         for x in range(0, shape[1], 7):
@@ -50,7 +50,7 @@ def test_any_part_is_that_of_the_whole(ratio: float, chunk: int, seed: int) -> N
     stored = working.view(Chunked)
     stored.chunks = (chunk, chunk)
     shape = max(1, round(31 * ratio)), max(1, round(44 * ratio))
-    drawn = FramedMap(stored, nuclei=int(working.max()), shape=shape, ratio=ratio)
+    drawn = OutputMap(stored, nuclei=int(working.max()), shape=shape, ratio=ratio)
     whole = drawn[:, :]
     assert np.array_equal(drawn[5:17, 2:30], whole[5:17, 2:30])
     assert np.array_equal(drawn[::3, ::3], whole[::3, ::3])
@@ -74,7 +74,7 @@ def test_what_a_coarser_frame_cannot_show_is_dropped_everywhere() -> None:
     working[0:4, 0:4] = 1
     working[6, :] = 2  # the centers of half as many pixels lie over rows 1, 3, 5, 7
     working[8:12, 8:12] = 3
-    drawn = FramedMap(working, nuclei=3, shape=(6, 6), ratio=0.5)
+    drawn = OutputMap(working, nuclei=3, shape=(6, 6), ratio=0.5)
     assert drawn.kept.tolist() == [True, False, True]
     assert drawn.to_json() == {"shape": [6, 6], "px_per_working_px": 0.5, "nuclei": 2, "lost": 1}
     expected = np.zeros((6, 6), np.uint32)

@@ -9,14 +9,14 @@ import pytest
 
 SCRIPT = """
 import numpy as np
-from nucleipel.instances.precompile import _is_compiled, compiling_ahead
+from nucleipel.instances.precompile import _is_compiled, precompiling
 from nucleipel.instances.watershed import solve_components
 from nucleipel.instances.map_hash import foreground_and_digest
 from nucleipel.instances.connected_components import connected_components
 from nucleipel.instances.segment import segment_instances
 
 assert not _is_compiled()
-with compiling_ahead():
+with precompiling():
     pass
 assert _is_compiled()
 generated = np.random.default_rng(0).integers(0, 256, (4, 40, 50), np.uint8)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.nucleus_rows import NucleusRows
-from nucleipel.instances.statistics import CELL_PX, LARGEST_AREA_PX, Summary
+from nucleipel.instances.statistics import CELL_PX, LARGEST_AREA_PX, ImageStatistics
 
 SHAPE = (1000, 2000)
 
@@ -41,7 +41,7 @@ NUCLEI = st.lists(
 def test_rows_may_come_in_any_parts(nuclei: list[tuple[int, float]], cuts: list[int]) -> None:
     areas, probabilities = [area for area, _ in nuclei], [p for _, p in nuclei]
     edges = sorted({0, len(nuclei), *(min(cut, len(nuclei)) for cut in cuts)})
-    summary = Summary(SHAPE, examples=4)
+    summary = ImageStatistics(SHAPE, examples=4)
     for start, stop in pairwise(edges):
         summary.add(_rows(areas[start:stop], probabilities[start:stop], first_id=start + 1))
     assert summary.count == len(nuclei) == summary.areas.sum() == summary.probabilities.sum()
@@ -60,14 +60,14 @@ def test_rows_may_come_in_any_parts(nuclei: list[tuple[int, float]], cuts: list[
 
 def test_rows_are_passed_on_as_they_are() -> None:
     parts = [_rows([4, 5], [0.5, 0.6]), _rows([], [], first_id=3)]
-    summary = Summary(SHAPE, examples=1)
-    assert list(summary.watch(parts)) == parts
+    summary = ImageStatistics(SHAPE, examples=1)
+    assert list(summary.collect(parts)) == parts
     assert summary.count == 2
     assert summary.largest[0].box == Box(0, 1, 2, 3)
 
 
 def test_quantiles_are_values_that_occur() -> None:
-    summary = Summary(SHAPE, examples=0)
+    summary = ImageStatistics(SHAPE, examples=0)
     summary.add(_rows([7, 7, 9, 40], [0.305, 0.5, 0.905, 1.0]))
     assert [summary.area_quantile(share) for share in (0.0, 0.5, 0.75, 1.0)] == [7, 7, 9, 40]
     assert summary.probability_quantile(0.25) == pytest.approx(0.30)
@@ -76,14 +76,14 @@ def test_quantiles_are_values_that_occur() -> None:
 
 
 def test_what_is_larger_than_the_table_of_areas_is_counted_at_its_end() -> None:
-    summary = Summary(SHAPE, examples=1)
+    summary = ImageStatistics(SHAPE, examples=1)
     summary.add(_rows([LARGEST_AREA_PX + 5], [1.0]))
     assert summary.areas[-1] == 1
     assert summary.area_px == LARGEST_AREA_PX + 5
 
 
 def test_nuclei_are_counted_where_their_centroids_lie() -> None:
-    summary = Summary(SHAPE, examples=1)
+    summary = ImageStatistics(SHAPE, examples=1)
     summary.add(_rows([1], [0.5], at=CELL_PX - 0.5))
     summary.add(_rows([1, 1], [0.5, 0.5], at=CELL_PX + 0.5))
     assert summary.cells.tolist() == [[0, 1, 0, 0], [0, 0, 2, 0]]

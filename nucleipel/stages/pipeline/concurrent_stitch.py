@@ -34,7 +34,7 @@ from nucleipel.core.progress import track
 from nucleipel.core.stopping import ignore_in_worker
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import NucleipelError, StoreError
-from nucleipel.instances.precompile import compile_all, compiling_ahead
+from nucleipel.instances.precompile import compile_all, precompiling
 from nucleipel.io.nuclei.image_output import is_written
 from nucleipel.io.records.output import Output, holding, read_record
 from nucleipel.io.stores.predictions import open_predictions
@@ -70,7 +70,7 @@ def stitching_beside(
     left = [image_id for image_id in ids if not is_written(output.folder, image_id)]
     process = _start() if is_worth_it(len(left)) and not _is_closed(maps) else None
     if process is None:
-        with compiling_ahead():
+        with precompiling():
             yield lambda _: None
         return
     beside = _Beside(process, clock)

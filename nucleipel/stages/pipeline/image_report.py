@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.figures.image_report import build_report
-from nucleipel.instances.statistics import Summary
+from nucleipel.instances.statistics import ImageStatistics
 from nucleipel.io.records.output import made_by
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide, as_picture
@@ -17,7 +17,7 @@ from nucleipel.io.stores.predictions import Prediction
 
 def report_of_image(
     prediction: Prediction,
-    summary: Summary,
+    summary: ImageStatistics,
     *,
     instance_map: Any,
     slide: Slide | None,

@@ -20,11 +20,11 @@ from nucleipel.errors import ConfigError, StoreError
 from nucleipel.figures.image_report import EXAMPLES
 from nucleipel.instances.block_memory import block_px_within
 from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
-from nucleipel.instances.output_frame import FramedMap
+from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX, segment_instances
-from nucleipel.instances.statistics import Summary
+from nucleipel.instances.statistics import ImageStatistics
 from nucleipel.io.nuclei.image_output import (
     create_working_map,
     is_written,
@@ -201,12 +201,12 @@ def stitch_map(
             scratch=work / "scratch",
             source=source,
         )
-    drawn = FramedMap(
+    drawn = OutputMap(
         found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
     )
     image = _measured(slide, clock) if slide is not None and config.intensities else None
-    summary = Summary(drawn.shape, examples=EXAMPLES)
-    nuclei = summary.watch(measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image))
+    summary = ImageStatistics(drawn.shape, examples=EXAMPLES)
+    nuclei = summary.collect(measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image))
     with clock.phase("write"):
         overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
         certificate = {

@@ -13,7 +13,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.data.synthetic.probability_map import build_probability_map
 from nucleipel.instances.measurements import measure_nuclei
-from nucleipel.instances.output_frame import FramedMap
+from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.annotations import FORMATS, Asked
 from nucleipel.io.nuclei.geojson import open_geojson
@@ -72,7 +72,7 @@ def test_outlines_draw_the_instance_map_again(tmp_path: Path, ratio: float) -> N
     """By our own importer of QuPath's files, which draws polygons its own way."""
     found = segment_instances(build_probability_map(Box.of_shape((256, 256)), seed=5))
     shape = round(256 * ratio), round(256 * ratio)
-    drawn = FramedMap(found.map, nuclei=len(found.table), shape=shape, ratio=ratio)
+    drawn = OutputMap(found.map, nuclei=len(found.table), shape=shape, ratio=ratio)
     _write(tmp_path / "a.geojson", list(measure_nuclei(found.table, drawn, mpp=0.5)))
     Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / "a.png")
     (source,) = FORMATS["qupath"](tmp_path, Asked())
