@@ -127,24 +127,38 @@ def missing_images(out: Path) -> tuple[str, ...]:
 
 
 def read_instance_map(out: Path, image_id: str) -> npt.NDArray[np.uint32]:
-    """The (H, W) uint32 instance map of an image, ours or another tool's in the same layout.
+    """The (H, W) uint32 instance map of an image; errors as `instance_map_file`.
+
+    Raises
+    ------
+    ImageError
+        If the map cannot be read, or holds anything but ids.
+    """
+    return np.asarray(read_annotation(instance_map_file(out, image_id)), np.uint32)
+
+
+def instance_map_file(out: Path, image_id: str) -> Path:
+    """The file of an image's instance map, ours or another tool's in the same layout.
+
+    That is instances.ome.tif or, where it was taken away, instances.zarr.
 
     Raises
     ------
     StoreError
         If `out` belongs to an unfinished run, has no map of that image, or
         one that is not what was written.
-    ImageError
-        If the map cannot be read, or holds anything but ids.
     """
-    path = out / image_id / INSTANCE_MAP
+    path, labels = (out / image_id / name for name in (INSTANCE_MAP, LABELS))
+    if not path.is_file() and not labels.is_dir():
+        raise StoreError(f"{path}: no such file; expected the instances of image '{image_id}'")
     if (out / RECORD).is_file():
         record = read_record(out, stage=("stitch", "segment"))
         written = read_written(out, record)
-        require_whole(out, f"{image_id}/{INSTANCE_MAP}", written, again=record["stage"])
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file; expected the instances of image '{image_id}'")
-    return np.asarray(read_annotation(path), np.uint32)
+        own = f"{image_id}/{LABELS}/"
+        names = [name for name in written if name.startswith(own)]  # zarr reads a gap as zeros
+        for name in [f"{image_id}/{INSTANCE_MAP}"] if path.is_file() else names:
+            require_whole(out, name, written, again=record["stage"])
+    return path if path.is_file() else labels
 
 
 def _uuid(certificate: dict[str, Any]) -> uuid.UUID:

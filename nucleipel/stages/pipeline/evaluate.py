@@ -1,7 +1,9 @@
-"""Score instance maps against annotations."""
+"""Score instance maps against annotations, window by window: memory grows with the nuclei only."""
 
 import logging
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,25 @@ from nucleipel.core.progress import track
 from nucleipel.errors import ImageError
 from nucleipel.io.evaluation_report import write_report
 from nucleipel.io.manifest import Manifest, Row, read_manifest
-from nucleipel.io.nuclei.image_output import missing_images, read_instance_map
-from nucleipel.io.slides.slide import open_slide
+from nucleipel.io.nuclei.image_output import instance_map_file, missing_images
+from nucleipel.io.slides.slide import open_annotation, open_slide
+from nucleipel.metrics.overlap import OverlapCounter
 from nucleipel.metrics.scores import ImageScore, mean, pool
 
 log = logging.getLogger(__name__)
+
+WINDOW_PX = 2048
+AROUND_PX = 256
+"""So far around a region a nucleus that crosses its border is seen, in pixels of level 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredImage:
+    """The score of one image, and how many of its `px` at level 0 it is the score of."""
+
+    score: ImageScore
+    counted_px: int
+    px: int
 
 
 def evaluate(
@@ -34,9 +50,11 @@ def evaluate(
 
     `out` becomes a JSON file with `mean_over_images` and `pooled_over_nuclei`;
     a CSV of the same name has one row an image. With `by`, the name of a
-    manifest column, `groups` has both for each of its values too. With
-    `allow_missing`, images that the instances were closed without are not
-    scored, and named as `missing`.
+    manifest column, `groups` has both for each of its values too. Of an image
+    that was annotated in a region only, nuclei outside of it are not scored;
+    `scored_percent` says which share of the pixels was. With `allow_missing`,
+    images that the instances were closed without are not scored, and named as
+    `missing`.
     """
     needed = () if allow_missing else (split,) if split else None
     rows = read_manifest(manifest, data_root=data_root, needed=needed)
@@ -47,7 +65,7 @@ def evaluate(
         log.warning("not scored, since they are missing: %s", ", ".join(missing))
         rows = Manifest(rows.path, tuple(row for row in rows if row.id not in missing))
     groups = rows.grouped(by) if by else {}
-    scores = [_score(row, instances, config.ap_thresholds) for row in track(rows, "scoring")]
+    scored = [score_image(row, instances, config.ap_thresholds) for row in rows]
     report = {
         "comparison": {
             "instances": str(instances),
@@ -57,14 +75,16 @@ def evaluate(
             **({"missing": list(missing)} if missing else {}),
             "config": config.identity(),
         },
-        **summarize(scores),
+        **_summarize(scored),
     }
     if by:
         report["groups"] = {
-            value: summarize([scores[place] for place in places])
+            value: _summarize([scored[place] for place in places])
             for value, places in groups.items()
         }
-    write_report(out, report, image_rows(rows, scores), overwrite=overwrite)
+    table = image_rows(rows, [image.score for image in scored])
+    table = [{**line, **_percent([image])} for line, image in zip(table, scored, strict=True)]
+    write_report(out, report, table, overwrite=overwrite)
     return report
 
 
@@ -92,16 +112,53 @@ def summarize(scores: Sequence[ImageScore]) -> dict[str, Any]:
     }
 
 
-def _score(row: Row, instances: Path, ap_thresholds: Sequence[float]) -> ImageScore:
-    with open_slide(row.image, mpp=row.mpp) as slide:
-        frame = slide.resolution
-    prediction = read_instance_map(instances, row.id)
-    with row.load_annotation(frame.shape).open(frame) as read_ids:
-        annotation = read_ids(Box.of_shape(frame.shape))
-    if annotation.shape != prediction.shape:
-        raise ImageError(
-            f"{instances / row.id}: the instance map is {prediction.shape[0]} x"
-            f" {prediction.shape[1]} px, the annotation {annotation.shape[0]} x"
-            f" {annotation.shape[1]} px; they must be the same: stitch with map_frame level0"
-        )
-    return ImageScore.of(annotation, prediction, ap_thresholds=ap_thresholds)
+def _summarize(scored: Sequence[ScoredImage]) -> dict[str, Any]:
+    return {**_percent(scored), **summarize([image.score for image in scored])}
+
+
+def _percent(scored: Sequence[ScoredImage]) -> dict[str, float]:
+    counted_px = sum(image.counted_px for image in scored)
+    return {"scored_percent": round(100 * counted_px / sum(image.px for image in scored), 4)}
+
+
+def score_image(row: Row, instances: Path, ap_thresholds: Sequence[float]) -> ScoredImage:
+    """Score the instances of one image where it was annotated.
+
+    Raises
+    ------
+    ManifestError, StoreError, ImageError
+        If one of the two cannot be read, or they have other shapes.
+    """
+    with open_slide(row.image, mpp=row.mpp, series=row.series) as slide:
+        frame = slide.resolution.at_level_0()
+    known, counter, counted_px = row.load_annotation(frame.shape), OverlapCounter(), 0
+    with (
+        known.open(frame) as read_ids,
+        open_annotation(instance_map_file(instances, row.id)) as prediction,
+    ):
+        if prediction.shape != frame.shape:
+            raise ImageError(
+                f"{instances / row.id}: the instance map is {prediction.shape[0]} x"
+                f" {prediction.shape[1]} px, the image {frame.shape[0]} x {frame.shape[1]} px;"
+                " they must be the same: stitch with map_frame level0"
+            )
+        for box in track(_windows(known.pieces(frame), frame.shape), f"scoring {row.id}"):
+            counted = known.counted(box, frame)
+            counted_px += math.prod(box.shape) if counted is None else int(counted.sum())
+            counter.add(read_ids(box), prediction.read(box), counted)
+    score = ImageScore.of_overlap(counter.overlap(), ap_thresholds=ap_thresholds)
+    return ScoredImage(score, counted_px, math.prod(frame.shape))
+
+
+def _windows(pieces: Sequence[Box], shape: tuple[int, int]) -> list[Box]:
+    """Windows of one grid over an image of shape (height, width) that pieces lie on, or near."""
+    corners = {
+        (y, x)
+        for box in (piece.grow(AROUND_PX).clip(shape) for piece in pieces)
+        for y in range(box.y0 // WINDOW_PX, -(-box.y1 // WINDOW_PX))
+        for x in range(box.x0 // WINDOW_PX, -(-box.x1 // WINDOW_PX))
+    }
+    windows = (
+        Box(*(WINDOW_PX * edge for edge in (y, x, y + 1, x + 1))) for y, x in sorted(corners)
+    )
+    return [window.clip(shape) for window in windows]

@@ -135,7 +135,7 @@ def read(stage: str, out: Path) -> Iterator[bytes]:
         for row in store.rows:
             yield repr(row).encode()
             for array in store.read(row):
-                yield array.tobytes()
+                yield b"" if array is None else array.tobytes()
     elif stage == "predict":
         for image in open_predictions(out).images:
             yield repr((image.id, image.resolution)).encode()

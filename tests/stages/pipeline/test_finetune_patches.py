@@ -65,7 +65,7 @@ def test_patches_are_drawn_by_the_sums_in_the_table(start, patches, tmp_path, mo
     network = read_checkpoint(start).network
     sums = []
     for row in rows:
-        pixels, ids = store.read(row)
+        pixels, ids, _ = store.read(row)
         with torch.inference_mode():
             outputs = network(torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()))
         p = outputs[0, :3].softmax(dim=0).numpy().astype(np.float64)

@@ -399,7 +399,7 @@ def test_evaluate_scores_perfect_and_missing(ran: Path, tiny_set, tmp_path: Path
     with pytest.raises(StoreError, match=r"val.instances\.ome\.tif: no such file"):
         evaluate(tiny_set.manifest, tmp_path / "perfect", out, EvaluateConfig(), split="val")
     tifffile.imwrite(perfect / "instances.ome.tif", annotation.T.astype(np.uint32))
-    with pytest.raises(ImageError, match="the instance map is 170 x 100 px, the annotation 100"):
+    with pytest.raises(ImageError, match="the instance map is 170 x 100 px, the image 100 x 170"):
         evaluate(tiny_set.manifest, tmp_path / "perfect", out, EvaluateConfig(), split="test")
 
 
