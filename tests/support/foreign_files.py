@@ -175,3 +175,31 @@ def write_scn(path: Path, pixels: np.ndarray, *, offset: tuple[int, int], mpp: f
             resolution = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
             tiff.write(np.ascontiguousarray(level), **options, **resolution)
     return path
+
+
+def write_qptiff(path: Path, planes: np.ndarray, *, markers: tuple[str, ...], mpp: float) -> Path:
+    """An Akoya QPTIFF of (C, H, W) planes: full size, thumbnail, one level more, macro, label."""
+    per_cm = 1e4 / mpp
+    kept: dict[str, Any] = {
+        "software": "PerkinElmer-QPI", "metadata": None, "photometric": "minisblack",
+        "tile": (64, 64), "resolutionunit": "CENTIMETER",
+    }  # fmt: skip
+    picture = np.full((40, 30, 3), 120, np.uint8)
+    other = {"software": "PerkinElmer-QPI", "metadata": None, "photometric": "rgb"}
+    with tifffile.TiffWriter(path) as tiff:
+        for level in (0, 1):
+            for plane, marker in zip(planes, markers, strict=True):
+                text = (
+                    '<?xml version="1.0" encoding="utf-16"?><PerkinElmer-QPI-ImageDescription>'
+                    f"<Name>filter {marker}</Name><Biomarker>{marker}</Biomarker>"
+                    "</PerkinElmer-QPI-ImageDescription>"
+                )
+                height, width = (side >> level for side in plane.shape)
+                pixels = np.ascontiguousarray(plane[:: 2**level, :: 2**level][:height, :width])
+                tiff.write(pixels, description=text.encode(), **kept,
+                           resolution=(per_cm / 2**level, per_cm / 2**level))  # fmt: skip
+            if level == 0:
+                tiff.write(picture, **other)
+        tiff.write(picture[:, :20], **other)
+        tiff.write(picture[:20], **other)
+    return path
