@@ -1,1 +1,1 @@
-"""The loop that `train` and `finetune-patches` share, its state on disk, its validation."""
+"""The training loop, its processes, state on disk and validation; the search of `calibrate`."""

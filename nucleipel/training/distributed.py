@@ -1,12 +1,12 @@
-"""Processes that train one network together: which samples each takes, and how they agree.
+"""Processes that train one network together: their samples, and what they do in common.
 
 `torchrun` and `srun` start them, on one machine or several; DistributedDataParallel
 keeps their weights equal (gloo on CPUs, NCCL on GPUs). They read and write one
 output folder, so it must lie on a file system that all of them see. The first
-of them claims it, validates, saves and writes; the others wait for its word.
+of them claims it, validates, saves and writes; the others wait for its results.
 
-A batch is shared out among them, so that each step sees the same samples
-whatever their number; only the statistics of BatchNorm are those of a share.
+Each takes a share of every batch, so that a step has the same samples for any
+number of processes; only the statistics of BatchNorm are those of a share.
 """
 
 import atexit
@@ -32,11 +32,11 @@ from nucleipel.model.device import uses_gpu
 T = TypeVar("T")
 
 WAIT = datetime.timedelta(hours=6)
-"""The others wait so long for the first, which may have much to validate."""
+"""Longest time that the others wait for the first, which may have much to validate."""
 
 
 def build_fabric(device: str, seed: int, precision: str = "auto") -> Fabric:
-    """Device, precision, determinism and processes.
+    """Set up device, precision, determinism and processes.
 
     `precision` is "float32"; "bfloat16", for what is multiplied (weights, sums
     and losses stay float32); or "auto", float32 on CPUs and float16, likewise
@@ -62,7 +62,7 @@ def build_fabric(device: str, seed: int, precision: str = "auto") -> Fabric:
         fabric.launch()
         # gloo's threads abort a process that ends before them
         atexit.register(torch.distributed.destroy_process_group)
-        if not fabric.is_global_zero:  # one voice is enough
+        if not fabric.is_global_zero:  # the first process logs for all
             logging.getLogger("nucleipel").setLevel(logging.WARNING)
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic = True
@@ -71,18 +71,18 @@ def build_fabric(device: str, seed: int, precision: str = "auto") -> Fabric:
 
 
 def precision_of(precision: str, *, on_gpu: bool) -> Literal["32-true", "16-mixed", "bf16-mixed"]:
-    """Fabric's word for "auto", "float32" or "bfloat16" (`build_fabric`)."""
+    """Name in Fabric of the precision "auto", "float32" or "bfloat16" (`build_fabric`)."""
     if precision == "bfloat16":
         return "bf16-mixed"
     return "16-mixed" if on_gpu and precision == "auto" else "32-true"
 
 
 def _environment() -> tuple[ClusterEnvironment, int, int]:
-    """Who started this process, how many a machine it started, and on how many machines."""
+    """Find what started this process, the processes on each machine, and the machines."""
     if TorchElasticEnvironment.detect():
         processes = int(os.environ["LOCAL_WORLD_SIZE"])
         return TorchElasticEnvironment(), processes, int(os.environ["WORLD_SIZE"]) // processes
-    # set by srun only: a batch script that calls no srun is one process, whatever it asked for
+    # set by srun only: a batch script that calls no srun is one process
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if tasks > 1:
         nodes = int(os.environ["SLURM_STEP_NUM_NODES"])
@@ -91,7 +91,7 @@ def _environment() -> tuple[ClusterEnvironment, int, int]:
 
 
 class Ranks:
-    """The processes of one training, as one of them sees them; most often it is alone."""
+    """The processes of one training, in one of them; mostly there is no other."""
 
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
@@ -99,7 +99,7 @@ class Ranks:
         self.first = fabric.is_global_zero
 
     def share_size(self, batch_size: int) -> int:
-        """How many samples of a batch are this process's.
+        """Number of this process's samples of a batch.
 
         Raises
         ------
@@ -114,15 +114,15 @@ class Ranks:
         return batch_size // self.count
 
     def share(self, numbers: range) -> range:
-        """Which of these samples, whole batches of them, are this process's."""
+        """Numbers of this process's samples among `numbers`, which are whole batches."""
         return numbers[self._fabric.global_rank :: self.count]
 
     def mean(self, value: torch.Tensor) -> float:
-        """The mean of a value over all processes."""
+        """Mean of a scalar over all processes."""
         return float(self._all(value, "mean") if self.count > 1 else value)
 
     def on_first(self, work: Callable[[], T]) -> T:
-        """Let the first process do it; all get what it returns, or end with its error."""
+        """Call `work` in the first process; all get what it returns, or end with its error."""
         if self.count == 1:
             return work()
         result, error = None, None
@@ -135,12 +135,12 @@ class Ranks:
         if error is not None:
             raise error
         if failed:
-            raise SystemExit(1)  # the first one says why
+            raise SystemExit(1)  # the first one reports the error
         return result  # type: ignore[return-value]
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Work in which a signal to one process waits for `stop_together`: none is left behind."""
+        """Let a signal to one process wait for `stop_together`, so that all stop at one place."""
         if self.count == 1:
             yield
             return
@@ -153,11 +153,11 @@ class Ranks:
             raise
 
     def stop_together(self) -> None:
-        """Raise `Stopped` in all processes if one of them was asked to stop."""
+        """Raise `Stopped` in all processes if one of them got a signal."""
         if self.count > 1:
             number = torch.tensor(requested_signal() or 0, device=self._fabric.device)
-            if found := int(self._all(number, "max")):
-                raise Stopped(found)
+            if latest := int(self._all(number, "max")):
+                raise Stopped(latest)
 
     def _all(self, value: torch.Tensor, operation: str) -> torch.Tensor:
         return cast(torch.Tensor, self._fabric.all_reduce(value, reduce_op=operation))

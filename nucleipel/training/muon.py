@@ -1,4 +1,4 @@
-"""Muon: each kernel moves by its momentum made orthogonal, so that all of its directions learn.
+"""The Muon optimizer: kernels move by their momentum, made orthogonal.
 
 A convolution's gradient is nearly of low rank: a few directions take most of a
 step, and what thin boundaries need lies in the others. Muon sets all singular
@@ -6,8 +6,8 @@ values of the momentum to about one (K. Jordan et al., "Muon: an optimizer for
 hidden layers in neural networks", 2024, https://kellerjordan.github.io/posts/muon).
 `torch.optim.Muon` takes matrices only; here kernels are flattened to
 (first axis, all others), as the post says, and what is no kernel - biases,
-norms - is stepped by Adam with decoupled weight decay. What it gives on DSB2018:
-docs/accuracy.md.
+norms - is stepped by Adam with decoupled weight decay. Scores on DSB2018 with and
+without it: docs/accuracy.md.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration; they lift small singular values fastest (the same post)."""
+"""Coefficients of the quintic iteration; they raise small singular values fastest (same post)."""
 ITERATIONS = 5
 MOMENTUM = 0.95
 BETAS = (0.9, 0.999)
@@ -35,11 +35,11 @@ class Muon(Optimizer):
 
     Parameters
     ----------
-    parameters
+    parameters : iterable of Parameter
         Those of a network; groups are made here.
-    lr
+    lr : float
         Learning rate of all of them.
-    weight_decay
+    weight_decay : float
         Decoupled: each step takes lr x weight_decay of a value away.
     """
 
@@ -78,9 +78,9 @@ def _orthogonal(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
     if not state:
         state["momentum"] = torch.zeros_like(gradient)
     state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-    ahead = gradient.lerp(state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
-    scale = 0.2 * max(ahead.shape) ** 0.5
-    return scale * orthogonalized(ahead).reshape(gradient.shape)
+    momentum = gradient.lerp(state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
+    scale = 0.2 * max(momentum.shape) ** 0.5
+    return scale * orthogonalized(momentum).reshape(gradient.shape)
 
 
 def _adam(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
@@ -98,11 +98,11 @@ def _adam(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """A matrix (rows, columns) with its singular vectors, and singular values of about one.
+    """Make a matrix (rows, columns) orthogonal: the same singular vectors, values of about one.
 
     Newton and Schulz's iteration, of the fifth order. It ends between 0.7 and 1.2 for all
     that are not below a thousandth of the norm, which is as good to Muon as exactly one.
-    In float32 also where training multiplies shorter numbers: not all processors have those.
+    Computed in float32 also in mixed precision: not all processors have shorter numbers.
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]

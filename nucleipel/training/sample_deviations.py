@@ -1,4 +1,4 @@
-"""How far a network deviates from the annotation, sample by sample: where it has most to learn."""
+"""Deviation of a network from the annotation, sample by sample."""
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ BATCH = 8
 def summed_deviations(
     network: nn.Module, samples: Dataset[Sample], *, device: torch.device
 ) -> list[float]:
-    """For each sample the sum over pixels of 1 - p of the annotated class, in pixels.
+    """Sum, for each sample, 1 - p of the annotated class over its pixels, in pixels.
 
     Half the sum over classes of |p - g|, over the pixels that count. The network
     is left on `device` and in eval mode. Batches have one size, so that a sum

@@ -1,4 +1,4 @@
-"""Scores of a network on annotated windows, by the instances it would give."""
+"""Validation: scores of a network on annotated windows, by the instances of its maps."""
 
 from collections.abc import Callable
 

@@ -31,7 +31,7 @@ from nucleipel.stages.pipeline.evaluate import image_rows, summarize
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.pipeline.predict import predict, reading_of
 from nucleipel.stages.pipeline.rule_scores import RuleScores
-from nucleipel.training.calibration import climb
+from nucleipel.training.coordinate_ascent import coordinate_ascent
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def _choose_numbers(run: Run, checkpoint: Path, model: Checkpoint) -> dict[str, 
     candidates, rounds = run.calibrate.candidates(), run.calibrate.rounds
     chosen: dict[str, ChosenNumbers] = {}
     for measure in CHOSEN_BY:
-        trials = climb(start, candidates, rule_scores.pooled(measure), rounds=rounds)
+        trials = coordinate_ascent(start, candidates, rule_scores.pooled(measure), rounds=rounds)
         numbers, score = max(track(trials, f"calibrating by {measure}"), key=lambda trial: trial[1])
         chosen[measure] = {"instances": numbers, "val": score}
     return chosen

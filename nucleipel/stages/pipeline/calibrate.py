@@ -16,7 +16,7 @@ from nucleipel.metrics.scores import pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from nucleipel.stages.pipeline.predict import predict, reading_of
 from nucleipel.stages.pipeline.rule_scores import RuleScores
-from nucleipel.training.calibration import Numbers, climb
+from nucleipel.training.coordinate_ascent import Numbers, coordinate_ascent
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,9 @@ def calibrate(
     score = rule_scores.pooled(*config.measures, groups=groups)
     trials = list(
         track(
-            climb(model.description.instances, config.candidates(), score, rounds=config.rounds),
+            coordinate_ascent(
+                model.description.instances, config.candidates(), score, rounds=config.rounds
+            ),
             "calibrating",
         )
     )

@@ -13,7 +13,7 @@ from nucleipel.io.manifest import Row
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.stores.predictions import Prediction
 from nucleipel.metrics.scores import ImageScore, pool
-from nucleipel.training.calibration import Numbers
+from nucleipel.training.coordinate_ascent import Numbers
 
 
 class RuleScores:

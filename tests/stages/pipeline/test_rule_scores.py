@@ -15,7 +15,7 @@ from nucleipel.io.slides.slide import read_annotation
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.stages.pipeline.rule_scores import RuleScores
-from nucleipel.training.calibration import climb
+from nucleipel.training.coordinate_ascent import coordinate_ascent
 
 START = {"foreground_percent": 50, "min_probability_percent": 0, "min_area_px": 5}
 
@@ -51,7 +51,7 @@ def test_what_is_only_higher_or_lower_scores_the_same(scores_by_boldness, measur
     held, chosen = {}, {}
     for boldness, tried in scores_by_boldness.items():
         held[boldness] = tried.pooled(measure)(START)
-        trials = climb(START, candidates, tried.pooled(measure), rounds=4)
+        trials = coordinate_ascent(START, candidates, tried.pooled(measure), rounds=4)
         numbers, chosen[boldness] = max(trials, key=lambda trial: trial[1])
         percent = 100 / (1 + np.exp(-boldness))
         assert abs(numbers["foreground_percent"] - percent) < 12, "the threshold moves with it"
