@@ -1,5 +1,6 @@
 """Pieces of tissue and the ground they are laid on: parts of real images, or generated ones."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ def real(path: Path, *, mpp: float | None, side: int) -> Sample:
         low = float(np.percentile(pixels, 1))
         bits = 8 * pixels.dtype.itemsize
         return Sample(path.stem, pixels, mpp, DarkGround(channels, bits, offset=low))
+    if np.median(pixels) > np.iinfo(pixels.dtype).max / 2:
+        sys.exit(f"{path}: gray on bright ground; expected stained color, or fluorescence")
     camera = DarkGround()
     low, high = np.percentile(pixels, (1, 99.8))
     light = ((pixels - low) / (high - low)).clip(0, None).astype(np.float32)

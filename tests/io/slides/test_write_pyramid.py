@@ -1,5 +1,6 @@
 """A pyramid holds the pixels that were given, whatever its size, and repeats cost nothing."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,13 @@ def test_annotation(tmp_path: Path) -> None:
     ids[:256, :256] = ids[256:512, :256] = 0
     write_tiled_annotation(tmp_path / "a.tif", ids.shape, lambda box: ids[box.slices])
     assert np.array_equal(read_annotation(tmp_path / "a.tif"), ids)
+
+
+def test_memory_is_that_of_a_row_of_tiles(tmp_path: Path) -> None:
+    """201 MB of pixels, no two tiles alike for all that the writer knows."""
+    tile = np.zeros((256, 256, 3), np.uint8)
+    tracemalloc.start()
+    write_pyramid(tmp_path / "a.ome.tif", (8192, 8192), lambda box: tile, mpp=0.5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6

@@ -56,7 +56,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("slide") / "islands.ome.tif"
     shape = (600, 2304)
     tissue = build_tissue("h&e", side_px=512)
-    made = SyntheticSlide(shape, BrightGround(noise=0), tissue=tissue, layout=Islands(0.2), seed=3)
+    made = SyntheticSlide(shape, BrightGround(), tissue=tissue, layout=Islands(0.2), seed=3)
     write_pyramid(path, shape, made.read, mpp=0.5, repeats=made.repeats)
     return path
 
