@@ -25,6 +25,7 @@ def info(path: Path, config: InfoConfig, *, checkpoint: Path | None = None) -> d
             "format": image.container,
             **_describe_series(image),
             "size": f"{image.shape[0]} x {image.shape[1]} px (height x width)",
+            **_describe_place(image),
             "levels": _describe_levels(image),
             "mpp": describe_mpp(image.pixel_sizes, stated=config.source_mpp),
             "channels": ", ".join(f"{i} ({name})" for i, name in enumerate(image.channels)),
@@ -40,6 +41,17 @@ def _describe_series(image: StoredImage) -> dict[str, str]:
     if len(image.series) < 2:
         return {}
     return {"series": f"{image.source.series} is read, of {listed(image.series)}"}
+
+
+def _describe_place(image: StoredImage) -> dict[str, str]:
+    """Where the image lies in a wider frame, if it does."""
+    (y, x), (up, left) = image.source.offset_px, image.source.translation_px
+    places = []
+    if (y, x) != (0, 0):
+        places.append(f"starts at y {y}, x {x} px of the scanner's frame; results start at 0, 0")
+    if (up, left) != (0.0, 0.0):
+        places.append(f"its first pixel is placed at y {up:g}, x {left:g} px; so are labels")
+    return {"place": "; ".join(places)} if places else {}
 
 
 def _describe_levels(image: StoredImage) -> str:

@@ -224,13 +224,23 @@ def test_a_zarr_folder_that_is_no_image(tmp_path: Path) -> None:
 def test_real_slides(real_data: Path) -> None:
     found: dict[str, StoredImage] = {}
     for path in sorted((real_data / "slides").iterdir()):
-        if path.suffix not in (".md", ".dcm"):
+        if path.suffix != ".md":
             found[path.name] = open_image(path)
     svs, ome = found["CMU-1-Small-Region.svs"], found["OS-2-vsi.ome.tif"]
     tcga = found["tcga-cr-7395-01a-01-ts1.svs"]
     assert [str(mpp) for mpp in svs.pixel_sizes.found] == ["0.499"]
     assert [mpp.where for mpp in ome.pixel_sizes.found] == ["OME-XML", "resolution tags"]
     assert not tcga.pixel_sizes.found
+    ndpi = found["test3-TRITC.ndpi"]
+    assert [mpp.x for mpp in ndpi.pixel_sizes.found] == [pytest.approx(0.2282, abs=1e-4)]
+    assert [level.shape for level in ndpi.levels] == [
+        (4864 // step, 3968 // step) for step in (1, 2, 4, 8)
+    ]
+    assert [series.aside for series in ndpi.series] == ["", "a macro", "a picture beside the slide"]
+    box = Box(2000, 1800, 2256, 2056)
+    first = ndpi.read(0, box).reshape(128, 2, 128, 2, 3).mean(axis=(1, 3))
+    second = ndpi.read(1, Box(*(side // 2 for side in (box.y0, box.x0, box.y1, box.x1))))
+    assert np.abs(first - second).mean() < 2
     assert [level.downsample for level in tcga.levels] == [1, 2]
     first = tcga.read(0, Box(1000, 1000, 1200, 1200)).reshape(100, 2, 100, 2, 3).mean(axis=(1, 3))
     second, beside = (tcga.read(1, Box(500, x, 600, x + 100)) for x in (500, 501))
