@@ -4,7 +4,7 @@ Sets of nuclei are mostly fluorescence; what a nucleus is in a stained section
 can be learned from it too, once its pixels look like one. What is bright in
 fluorescence, or dark in a bright field, takes up the nuclear dye; the other dye
 lies around in soft patches. Absorbances add up (Beer, Lambert), the vectors of
-haematoxylin and eosin are those of Ruifrok and Johnston 2001, jittered.
+hematoxylin and eosin are those of Ruifrok and Johnston 2001, jittered.
 """
 
 import cv2
@@ -15,12 +15,12 @@ import torch
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.model.nuclear_dye import CELL_PX, nuclear_dye
 
-HAEMATOXYLIN, EOSIN = (0.65, 0.70, 0.29), (0.07, 0.99, 0.11)
+HEMATOXYLIN, EOSIN = (0.65, 0.70, 0.29), (0.07, 0.99, 0.11)
 JITTER = 0.1
 
 
 def is_gray(image: npt.NDArray[np.float32]) -> bool:
-    """Whether an (H, W, 3) image in [0, 1] has no colour."""
+    """Whether an (H, W, 3) image in [0, 1] has no color."""
     return float(np.ptp(image, axis=2).max()) < 1 / 255
 
 
@@ -30,7 +30,7 @@ def as_stained(
     """A gray (H, W, 3) image in [0, 1], stained with two dyes; the same shape and range."""
     gray = image[..., 0]
     dye = gray if np.median(gray) < 0.5 else 1 - gray
-    absorbance = draw.uniform(0.5, 1.6) * dye[..., None] * _vector(HAEMATOXYLIN, draw)
+    absorbance = draw.uniform(0.5, 1.6) * dye[..., None] * _vector(HEMATOXYLIN, draw)
     absorbance += draw.uniform(0, 0.6) * _patches(gray.shape, draw) * _vector(EOSIN, draw)
     light = 255 * np.exp(-absorbance)
     return IntensityRange.of_pixels(light).normalize(light)

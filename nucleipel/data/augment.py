@@ -1,7 +1,7 @@
 """Augmentation of normalized images, image and instance map moved together.
 
 Geometry moves both; intensity touches the image alone; stain jitter needs
-colour. Every draw comes from the seed given with the sample, so that a sample
+color. Every draw comes from the seed given with the sample, so that a sample
 is the same whichever worker makes it and wherever a run was continued.
 """
 
@@ -32,13 +32,13 @@ class Augment:
     intensity : float
         Strength of brightness, contrast, gamma, noise and blur; 0 for none, 1 is usual.
     stain : float
-        Strength of stain and hue jitter on colour images; 0 for none, 1 is usual.
+        Strength of stain and hue jitter on color images; 0 for none, 1 is usual.
     gray_stained : float
         Share of the gray images that are shown as if stained (`staining`).
     crowded : float
         Share of the gray images that are shown with more nuclei (`crowding`).
     as_dye : float
-        Share of the colour images, those among them that were gray, that are
+        Share of the color images, those among them that were gray, that are
         shown as the gray of their nuclear dye.
     """
 
@@ -64,21 +64,21 @@ class Augment:
         ids = np.unique(instance_map, return_inverse=True)[1].reshape(instance_map.shape)
         if instance_map.min() > 0:
             ids = ids + 1  # no background in this window: 0 must stay free
-        colour = image.shape[-1] == 3
+        color = image.shape[-1] == 3
         gray = (self.crowded or self.gray_stained or self.as_dye) and is_gray(image)
         if gray and self.crowded:
             draw = np.random.default_rng([seed, 2])
             if draw.random() < self.crowded:
                 image, ids = crowded(image, ids, draw)
-        if gray and colour and self.gray_stained:
+        if gray and color and self.gray_stained:
             draw = np.random.default_rng([seed, 1])
             if draw.random() < self.gray_stained:
                 image, gray = as_stained(image, draw), False
-        if colour and not gray and self.as_dye:
+        if color and not gray and self.as_dye:
             draw = np.random.default_rng([seed, 3])
             if draw.random() < self.as_dye:
-                image, colour = as_nuclear_dye(image), False
-        pipeline = self._pipeline(colour=colour)
+                image, color = as_nuclear_dye(image), False
+        pipeline = self._pipeline(color=color)
         pipeline.set_random_seed(seed)
         further = {} if counted is None else {"masks": [counted.astype(np.uint8)]}
         moved = pipeline(image=image, mask=ids.astype(np.uint16), **further)
@@ -86,12 +86,12 @@ class Augment:
             counted = moved["masks"][0] > 0
         return AnnotatedPixels(moved["image"], moved["mask"], counted)
 
-    def _pipeline(self, *, colour: bool) -> A.Compose:
+    def _pipeline(self, *, color: bool) -> A.Compose:
         steps: list[A.BasicTransform | A.BaseCompose] = [A.D4(p=1)]
         if self.rotate_degrees:
             mirror = cv2.BORDER_REFLECT_101
             steps.append(A.Rotate(self.rotate_degrees, border_mode=mirror, p=0.3))
-        if colour and self.stain:
+        if color and self.stain:
             steps.append(_stain_jitter(self.stain))
         if self.intensity:
             steps += _intensity_jitter(self.intensity)

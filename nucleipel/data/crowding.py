@@ -41,7 +41,7 @@ def crowded(
     around = cv2.dilate((added > 0).astype(np.uint8), np.ones((width, width), np.uint8))
     bright = np.median(image) < 0.5
     both = np.maximum(image, turned) if bright else np.minimum(image, turned)
-    # a copy of a neighbour that was left out must not be shown without its id
+    # a copy of a neighbor that was left out must not be shown without its id
     shown = (around > 0) & ((copies == 0) | (added > 0))
     return np.where(shown[..., None], both, image), np.where(free, added, ids)
 

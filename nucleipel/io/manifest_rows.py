@@ -154,7 +154,7 @@ def _read_mpp(text: str) -> tuple[float | None, list[str]]:
         mpp = float("nan")
     if 0.01 <= mpp <= 100:
         return mpp, []
-    return None, [f"mpp '{text}'; expected micrometres per pixel (0.01 to 100) or an empty cell"]
+    return None, [f"mpp '{text}'; expected micrometers per pixel (0.01 to 100) or an empty cell"]
 
 
 def _check_files(

@@ -37,13 +37,13 @@ def _show(image: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 def test_the_share_of_gray_images_is_that_of_the_setting() -> None:
     image = _gray(0.8, 0.1)
-    coloured = [not is_gray(_show(image, 0.3, seed)) for seed in range(200)]
-    assert 40 <= sum(coloured) <= 80
+    colored = [not is_gray(_show(image, 0.3, seed)) for seed in range(200)]
+    assert 40 <= sum(colored) <= 80
     assert all(is_gray(_show(image, 0, seed)) for seed in range(20))
     assert np.array_equal(_show(image, 1, 3), _show(image, 1, 3))
 
 
-def test_colour_stays_as_it_is() -> None:
+def test_color_stays_as_it_is() -> None:
     image = _gray(0.3, 0.9)
     image[..., 1] *= 0.5
     shown = _show(image, 1, 0)
@@ -54,16 +54,16 @@ def test_colour_stays_as_it_is() -> None:
 
 def test_color_becomes_the_gray_of_its_dye_and_gray_stays() -> None:
     scene = build_scene((100, 130), seed=3, glass=False)  # no multiple of the dye's cells
-    colour = scene.image.astype(np.float32) / 255
-    shown = as_nuclear_dye(colour)
-    assert shown.shape == colour.shape
+    color = scene.image.astype(np.float32) / 255
+    shown = as_nuclear_dye(color)
+    assert shown.shape == color.shape
     assert is_gray(shown)
     nuclei = scene.instance_map > 0
     assert np.median(shown[nuclei]) > 4 * np.median(shown[~nuclei]) + 0.1
 
     none = {"rotate_degrees": 0.0, "intensity": 0.0, "stain": 0.0}
     ids = scene.instance_map[:96, :128]
-    for image, changed in ((colour, True), (colour[..., :1].repeat(3, axis=2), False)):
+    for image, changed in ((color, True), (color[..., :1].repeat(3, axis=2), False)):
         window = np.ascontiguousarray(image[:96, :128])
         plain, *_ = Augment(**none)(window, ids, seed=7)
         dyed, moved, _ = Augment(**none, as_dye=1.0)(window, ids, seed=7)

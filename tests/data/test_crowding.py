@@ -72,5 +72,5 @@ def test_the_share_of_gray_images_is_that_of_the_setting() -> None:
 
     assert 40 <= sum(nuclei(image, 0.3, seed) == 2 for seed in range(200)) <= 80
     assert all(nuclei(image, 0, seed) == 1 for seed in range(20))
-    coloured = image * np.array([1, 0.5, 1], np.float32)
-    assert all(nuclei(coloured, 1, seed) == 1 for seed in range(20))
+    colored = image * np.array([1, 0.5, 1], np.float32)
+    assert all(nuclei(colored, 1, seed) == 1 for seed in range(20))

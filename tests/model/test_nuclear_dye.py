@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nucleipel.data.artificial_staining import EOSIN, HAEMATOXYLIN
+from nucleipel.data.artificial_staining import EOSIN, HEMATOXYLIN
 from nucleipel.model.nuclear_dye import NuclearDyeLayer
 
 ROWS, COLUMNS = np.mgrid[:96, :96]
@@ -19,7 +19,7 @@ def stained(hematoxylin: np.ndarray | float, eosin: np.ndarray | float) -> torch
     amounts = [np.broadcast_to(dye, NUCLEUS.shape)[None] for dye in (hematoxylin, eosin)]
     absorbed = sum(
         amount * np.reshape(vector, (3, 1, 1))
-        for amount, vector in zip(amounts, (HAEMATOXYLIN, EOSIN), strict=True)
+        for amount, vector in zip(amounts, (HEMATOXYLIN, EOSIN), strict=True)
     )
     return torch.from_numpy(np.exp(-absorbed)[None].astype(np.float32))
 

@@ -7,7 +7,7 @@ from support import ROOT
 
 from nucleipel.config import TrainConfig, load_config
 
-LABELLED = r"""
+LABELED = r"""
 (out / "manifest.csv").write_text(
     "image,label,split,source_id,modality\nimage.png,label.tif,train,S,histology_he\n"
 )
@@ -22,7 +22,7 @@ def start(tmp_path: Path, run_recipe):
     slide.touch()
 
     def run() -> list[str]:
-        asked = run_recipe("default.sh", {"nucleipel": "", "python": LABELLED})
+        asked = run_recipe("default.sh", {"nucleipel": "", "python": LABELED})
         return [" ".join(words).replace(f"{tmp_path}/", "") for words in asked]
 
     return run

@@ -26,7 +26,7 @@ REFUSED_LABELS: list[tuple[int, str, Make, str]] = [
      "ids 1, 2, 3, each in 15 pieces or more: classes, not instances; number them"),
     (28, "mask", raster("l.png", DOTS), "one id, 255, in 3 pieces: a mask, not instances"),
     (28, "mask of ones", tiff("l.tif", DOTS // 255), "one id, 1, in 3 pieces: a mask"),
-    (28, "colour", raster("l.png", NOISE), r"3 channel.s. of uint8; expected one integer channel"),
+    (28, "color", raster("l.png", NOISE), r"3 channel.s. of uint8; expected one integer channel"),
     (28, "jpeg", raster("l.jpg", GRAY), "JPEG changes ids"),
     (30, "negative", tiff("l.tif", np.full(SHAPE, -1, np.int16)), "holds the negative id -1"),
 ]  # fmt: skip

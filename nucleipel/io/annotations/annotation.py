@@ -156,7 +156,7 @@ def on_image(path: Path, nuclei: Polygons, shape: tuple[int, int]) -> Polygons:
     if outside and not len(inside):
         raise ImageError(
             f"{path}: all {outside} nuclei lie outside the image of {shape[0]} x {shape[1]} px;"
-            " is it another image's, or in micrometres?"
+            " is it another image's, or in micrometers?"
         )
     if outside:
         log.warning("%s: %d nuclei outside the image are left out", path, outside)

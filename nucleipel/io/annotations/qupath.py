@@ -70,7 +70,7 @@ def read_outlines(path: Path, shape: tuple[int, int]) -> list[list[Ring]]:
         what = f"all {len(outlines)} areas lie outside" if outlines else "holds no area on"
         raise ImageError(
             f"{path}: {what} the image of {shape[0]} x {shape[1]} px; is it another image's, or in"
-            " micrometres?"
+            " micrometers?"
         )
     return outlines
 

@@ -61,7 +61,7 @@ def read_region(path: Path, shape: tuple[int, int]) -> Polygons:
     for place in sorted(set(range(len(areas))) - set(inside.tolist())):
         raise ImageError(
             f"{path}: feature {numbered[place][0]}: this region lies outside the image of"
-            f" {shape[0]} x {shape[1]} px; is it another image's, or in micrometres?"
+            f" {shape[0]} x {shape[1]} px; is it another image's, or in micrometers?"
         )
     return areas
 
