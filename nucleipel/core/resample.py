@@ -15,9 +15,10 @@ covers `[i * ratio, (i + 1) * ratio)` of the input:
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from nucleipel.core.compiled import compiled
 
 ONE = 2**16
 """The sum of an output pixel's weights along one axis: 16 + 16 + 16 bits of pixel fit in 63."""
@@ -95,7 +96,7 @@ def centers(start: int, stop: int, *, ratio: float, length: int) -> npt.NDArray[
     return np.clip(index, 0, length - 1)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _weighted_means(pixels, row_first, row_weights, column_first, column_weights, out):  # type: ignore[no-untyped-def]
     height, width, channels = out.shape
     line = np.empty((pixels.shape[1], channels), np.int64)

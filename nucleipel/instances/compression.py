@@ -3,9 +3,10 @@
 from typing import Any
 
 import imagecodecs
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from nucleipel.core.compiled import compiled
 
 
 def pack(values: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
@@ -22,7 +23,7 @@ def unpack(packed: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray
     return values.reshape(shape)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+@compiled
 def look_up(indices, values):  # type: ignore[no-untyped-def]
     """`values[indices]` for (h, w) unsigned or positive indices, three times as fast."""
     found = np.empty(indices.shape, values.dtype)

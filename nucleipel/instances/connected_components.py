@@ -4,13 +4,12 @@ There are far fewer runs than pixels, and the box of a component and the number 
 its holes follow from its runs.
 """
 
-import numba
 import numpy as np
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+from nucleipel.core.compiled import compiled
 
 
-@_compiled
+@compiled
 def connected_components(foreground):  # type: ignore[no-untyped-def]
     """Label the 8-connected components of an (h, w) uint8 map, in raster order of first pixels.
 

@@ -1,11 +1,11 @@
 """A hash of a map that blocks can be added to in any order."""
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.compiled import compiled
+
 _FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD)
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 
 
 def digest(values: npt.NDArray[np.uint32], *, origin: tuple[int, int], width: int) -> int:
@@ -20,7 +20,7 @@ def digest(values: npt.NDArray[np.uint32], *, origin: tuple[int, int], width: in
     return int(_digest(np.ascontiguousarray(values), origin[0], origin[1], width))
 
 
-@_compiled
+@compiled
 def _digest(values, y0, x0, width):  # type: ignore[no-untyped-def]
     total = np.uint64(0)
     for y in range(values.shape[0]):
@@ -36,7 +36,7 @@ def _digest(values, y0, x0, width):  # type: ignore[no-untyped-def]
     return total
 
 
-@_compiled
+@compiled
 def foreground_and_digest(probabilities, percent, y0, x0, width):  # type: ignore[no-untyped-def]
     """(h, w) uint8 foreground of a (3 or 4, h, w) map, and the digest of its packed channels.
 

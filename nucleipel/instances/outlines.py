@@ -14,10 +14,10 @@ Cline 1987; pixels that touch at a corner are joined). So
 Corners on a straight line are left out.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.compiled import compiled, compiled_inner
 from nucleipel.core.nucleus_rows import Outline, Ring
 
 
@@ -83,7 +83,7 @@ def _contains(ring: Ring, point: npt.NDArray[np.float64]) -> bool:
     return bool(np.count_nonzero(crossed & (at > point[1])) % 2)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _trace(ids, wanted, boxes):  # type: ignore[no-untyped-def]
     """Corners (m, 2) int32 of all rings, in half pixels; where each ring ends; rings a nucleus.
 
@@ -156,7 +156,7 @@ def _trace(ids, wanted, boxes):  # type: ignore[no-untyped-def]
     return points[:used].copy(), ends[:rings].copy(), counts
 
 
-@numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@compiled_inner
 def _straightened(points, first, used):  # type: ignore[no-untyped-def]
     """Leave out the last corner of a ring, and its first, where they lie on a straight line."""
     if _in_line(points, used - 2, used - 1, first):
@@ -169,7 +169,7 @@ def _straightened(points, first, used):  # type: ignore[no-untyped-def]
     return used
 
 
-@numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@compiled_inner
 def _in_line(points, one, two, three):  # type: ignore[no-untyped-def]
     return (points[two, 0] - points[one, 0]) * (points[three, 1] - points[two, 1]) == (
         points[two, 1] - points[one, 1]

@@ -1,14 +1,12 @@
 """Sums over the pixels of nuclei, each from its own pixels in its own box alone.
 
-So a nucleus has the same sums in every window. All but the
-optical densities are integers; those are added in raster order.
-
-All that is compiled stands in this one file: numba's cache of a function does
-not notice that a function it calls, in another file, has changed.
+So a nucleus has the same sums in every window. All but the optical densities are
+integers; those are added in raster order.
 """
 
-import numba
 import numpy as np
+
+from nucleipel.core.compiled import compiled, compiled_inner
 
 SHAPE = (
     "area", "sum_y", "sum_x", "sum_yy", "sum_xx", "sum_xy", "y0", "x0", "y1", "x1",
@@ -18,13 +16,10 @@ SHAPE = (
 box's; `straight`, `diagonal`, `mixed` count border pixels by their neighbors on the border;
 `convex` counts the pixels in the convex hull."""
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
-# what only compiled code calls needs no way in from Python, which takes long to compile
-_inner = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _FAR = 2**40
 
 
-@_compiled
+@compiled
 def shape_sums(ids, wanted, boxes):  # type: ignore[no-untyped-def]
     """Add up the shapes of some nuclei: (n, 14) int64, the columns of `SHAPE`.
 
@@ -62,7 +57,7 @@ def shape_sums(ids, wanted, boxes):  # type: ignore[no-untyped-def]
     return sums
 
 
-@_compiled
+@compiled
 def intensity_sums(ids, wanted, boxes, pixels):  # type: ignore[no-untyped-def]
     """Add up values and their squares over nuclei: (n, C, 2) int64.
 
@@ -83,7 +78,7 @@ def intensity_sums(ids, wanted, boxes, pixels):  # type: ignore[no-untyped-def]
     return sums
 
 
-@_compiled
+@compiled
 def stain_sums(ids, wanted, boxes, pixels, density, unmixing):  # type: ignore[no-untyped-def]
     """Add up the optical densities of stains over nuclei: (n, S) float64.
 
@@ -106,7 +101,7 @@ def stain_sums(ids, wanted, boxes, pixels, density, unmixing):  # type: ignore[n
     return sums
 
 
-@_inner
+@compiled_inner
 def _tight(ids, wanted, box):  # type: ignore[no-untyped-def]
     """Find the exact box of an id inside a box; an empty one where it has no pixel."""
     y0, x0, y1, x1 = box[2], box[3], box[0], box[1]
@@ -118,7 +113,7 @@ def _tight(ids, wanted, box):  # type: ignore[no-untyped-def]
     return (y0, x0, y1, x1) if y0 < y1 else (box[0], box[1], box[0], box[1])
 
 
-@_inner
+@compiled_inner
 def _border(own):  # type: ignore[no-untyped-def]
     """Count border pixels that add 1, root 2, and half of (1 + root 2) to the perimeter.
 
@@ -151,7 +146,7 @@ def _border(own):  # type: ignore[no-untyped-def]
     return straight, diagonal, mixed
 
 
-@_inner
+@compiled_inner
 def _convex(own):  # type: ignore[no-untyped-def]
     """Count pixels whose centers lie in or on the convex hull of the middles of pixels' sides.
 
@@ -181,7 +176,7 @@ def _convex(own):  # type: ignore[no-untyped-def]
     return count
 
 
-@_inner
+@compiled_inner
 def _ceilings(left):  # type: ignore[no-untyped-def]
     """Find, for each row, the first whole pixel not left of the hull of points (row, left)."""
     hull = np.empty(len(left), np.int64)

@@ -23,26 +23,20 @@ row, with a margin between the rows and around them. There a neighbor is a
 constant step away and needs no check of bounds, so that each step is a loop
 over all pixels without a branch, which compilers turn into vector
 instructions. The arrays are made once a window, not once a component.
-
-All that is compiled stands in this one file: numba's cache of a function does
-not notice that a function it calls, in another file, has changed.
 """
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.compiled import compiled, compiled_inner
 from nucleipel.instances.rule import DROPPED_BITS, SOLIDITY_BITS
 
 ROW = ("area", "first_y", "first_x", "sum_y", "sum_x", "y0", "x0", "y1", "x1", "probability")
 """What `solve_components` measures of a nucleus: sums over its pixels, half-open box."""
 AREA, FIRST_Y, FIRST_X, SUM_Y, SUM_X, Y0, X0, Y1, X1, PROBABILITY = range(len(ROW))
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
-# what only compiled code calls needs no way in from Python, which takes long to compile
-_inner = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _OUTSIDE, _OWN, _FOREIGN, _SEEN = 0, 1, 2, 4
 _NO_KEY = -16
 """Below every key of a pixel, also with 4 bits more."""
@@ -87,7 +81,7 @@ class Components(NamedTuple):
     holes: npt.NDArray[np.int32]
 
 
-@_compiled
+@compiled
 def solve_components(window, components, rule):  # type: ignore[no-untyped-def]
     """Find the nuclei of some `Components` of a `Window` by an `IntegerRule`.
 
@@ -192,7 +186,7 @@ class FlatArrays(NamedTuple):
     highest: npt.NDArray[np.int64]
 
 
-@_inner
+@compiled_inner
 def _flat_arrays(room):  # type: ignore[no-untyped-def]
     return FlatArrays(
         np.empty(room, np.uint8),
@@ -204,7 +198,7 @@ def _flat_arrays(room):  # type: ignore[no-untyped-def]
     )
 
 
-@_inner
+@compiled_inner
 def _frame(box, radius, distance_px, origin, shape):  # type: ignore[no-untyped-def]
     """Lay out a box of a window at `origin` in a map of `shape`; the smoothing has a `radius`."""
     height, width = np.int64(box[2] - box[0]), np.int64(box[3] - box[1])
@@ -219,7 +213,7 @@ def _frame(box, radius, distance_px, origin, shape):  # type: ignore[no-untyped-
     return Frame(np.int64(box[0]), np.int64(box[1]), height, width, stride, first, end, room)
 
 
-@_inner
+@compiled_inner
 def _set_own(own, frame, labels, label):  # type: ignore[no-untyped-def]
     """Set the flat array to 1 where the box has the label, to 0 elsewhere."""
     own[: frame.room] = 0
@@ -230,7 +224,7 @@ def _set_own(own, frame, labels, label):  # type: ignore[no-untyped-def]
             line[x] = row[x] == label
 
 
-@_inner
+@compiled_inner
 def _fill_holes(own, frame, labels, max_px, stack):  # type: ignore[no-untyped-def]
     """Make holes of up to `max_px` pixels own; one that holds another component stays.
 
@@ -253,7 +247,7 @@ def _fill_holes(own, frame, labels, max_px, stack):  # type: ignore[no-untyped-d
         own[at] = own[at] == _OWN
 
 
-@_inner
+@compiled_inner
 def _flood(own, frame, start, stack):  # type: ignore[no-untyped-def]
     """Mark all that is not own and 4-connected to a place, and leave its places on the stack."""
     stride, low, high = frame.stride, frame.first - frame.stride, frame.end + frame.stride
@@ -275,7 +269,7 @@ def _flood(own, frame, start, stack):  # type: ignore[no-untyped-def]
     return size, foreign
 
 
-@_inner
+@compiled_inner
 def _squared_distance(flat, frame, limit, open_sides):  # type: ignore[no-untyped-def]
     """Measure squared distances (px) to the nearest pixel not own, at most `limit` squared.
 
@@ -325,7 +319,7 @@ def _squared_distance(flat, frame, limit, open_sides):  # type: ignore[no-untype
             out[index] = min(out[index], np.int32(min(left[index], right[index]) + more))
 
 
-@_inner
+@compiled_inner
 def _raw_heights(flat, frame, probabilities, rule):  # type: ignore[no-untyped-def]
     """Set the height of each own pixel before smoothing; 0 elsewhere."""
     own, height, distance2 = flat.own, flat.height, flat.distance2
@@ -346,7 +340,7 @@ def _raw_heights(flat, frame, probabilities, rule):  # type: ignore[no-untyped-d
                 out[x] = (distance_height[near[x]] + interior_height[interior[x]]) * mine[x]
 
 
-@_inner
+@compiled_inner
 def _smooth(height, frame, weights, rows):  # type: ignore[no-untyped-def]
     """Smooth heights along rows, then columns; what is not own counts 0.
 
@@ -362,7 +356,7 @@ def _smooth(height, frame, weights, rows):  # type: ignore[no-untyped-def]
     _convolve(rows, height, first, end, frame.stride, weights)
 
 
-@_inner
+@compiled_inner
 def _convolve(source, out, first, end, step, weights):  # type: ignore[no-untyped-def]
     """Write the sum of weighted neighbors that lie `step` apart from `source` to `out`."""
     here, middle = out[first:end], source[first:end]
@@ -376,7 +370,7 @@ def _convolve(source, out, first, end, step, weights):  # type: ignore[no-untype
             here[index] += weight * (before[index] + after[index])
 
 
-@_inner
+@compiled_inner
 def _split(flat, frame, rule):  # type: ignore[no-untyped-def]
     """Split a component: its basins, flat, from 1 by rank of their peaks, and the group of each.
 
@@ -417,7 +411,7 @@ def _split(flat, frame, rule):  # type: ignore[no-untyped-def]
     return basins, _join(pairs, saddles, peak_heights, rule, hulls)
 
 
-@_inner
+@compiled_inner
 def _forest(flat, frame):  # type: ignore[no-untyped-def]
     """Let each pixel point to its highest neighbor (`spare`): to itself at a peak, 0 if not own.
 
@@ -448,7 +442,7 @@ def _forest(flat, frame):  # type: ignore[no-untyped-def]
     parents[0] = 0
 
 
-@_inner
+@compiled_inner
 def _follow(parents, first, end):  # type: ignore[no-untyped-def]
     """Let every pixel point to its peak: from the end and from the start, until nothing moves."""
     moved = True
@@ -468,7 +462,7 @@ def _follow(parents, first, end):  # type: ignore[no-untyped-def]
                 moved |= further != parent
 
 
-@_inner
+@compiled_inner
 def _saddles(basins, frame, height, basin_count):  # type: ignore[no-untyped-def]
     """Pairs of basins that touch, by rank, and heights of saddles between them.
 
@@ -507,7 +501,7 @@ def _saddles(basins, frame, height, basin_count):  # type: ignore[no-untyped-def
     return pairs[:count], saddles[:count]
 
 
-@_inner
+@compiled_inner
 def _doubled(values):  # type: ignore[no-untyped-def]
     more = np.empty(2 * len(values), np.int64)
     for index in range(len(values)):
@@ -515,7 +509,7 @@ def _doubled(values):  # type: ignore[no-untyped-def]
     return more
 
 
-@_inner
+@compiled_inner
 def _longer(rows, length):  # type: ignore[no-untyped-def]
     more = np.zeros((length, rows.shape[1]), np.int64)
     for index in range(len(rows)):
@@ -524,7 +518,7 @@ def _longer(rows, length):  # type: ignore[no-untyped-def]
     return more
 
 
-@_inner
+@compiled_inner
 def _order(keys):  # type: ignore[no-untyped-def]
     """Stable argsort by merging; NumPy's takes seconds to compile."""
     order = np.arange(len(keys))
@@ -546,7 +540,7 @@ def _order(keys):  # type: ignore[no-untyped-def]
     return order
 
 
-@_inner
+@compiled_inner
 def _hulls(basins, frame, count):  # type: ignore[no-untyped-def]
     """Convex hulls of the first `count` basins, each as its left and its right side.
 
@@ -593,7 +587,7 @@ def _hulls(basins, frame, count):  # type: ignore[no-untyped-def]
     return ys, xs, start[:-1].copy(), end, area, twice
 
 
-@_inner
+@compiled_inner
 def _bent(ys, xs, one, one_end, other, other_end, out):  # type: ignore[no-untyped-def]
     """Keep the corners of two chains, from top to bottom, that no line passes on the left.
 
@@ -624,7 +618,7 @@ def _bent(ys, xs, one, one_end, other, other_end, out):  # type: ignore[no-untyp
     return size, doubled
 
 
-@_inner
+@compiled_inner
 def _join(pairs, saddles, peak_heights, rule, hulls):  # type: ignore[no-untyped-def]
     """Group basins: for each, by rank, the rank of the highest basin that it was joined to.
 
@@ -681,14 +675,14 @@ def _join(pairs, saddles, peak_heights, rule, hulls):  # type: ignore[no-untyped
     return group
 
 
-@_inner
+@compiled_inner
 def _corners(begin, end, group):  # type: ignore[no-untyped-def]
     """Count the corners of the hull of a group, both sides."""
     left, right = 2 * group, 2 * group + 1
     return end[left] - begin[left] + end[right] - begin[right]
 
 
-@_inner
+@compiled_inner
 def _hull_of_both(ys, xs, begin, end, one, other, out):  # type: ignore[no-untyped-def]
     """Write the hull of two groups from `out` on.
 
@@ -701,7 +695,7 @@ def _hull_of_both(ys, xs, begin, end, one, other, out):  # type: ignore[no-untyp
     return middle, middle + right, -before - after
 
 
-@_inner
+@compiled_inner
 def _solidity_lost(area, twice, one, other, hull):  # type: ignore[no-untyped-def]
     """Solidity that two groups lose in their union: theirs, weighed by area, less the union's.
 
@@ -714,7 +708,7 @@ def _solidity_lost(area, twice, one, other, hull):  # type: ignore[no-untyped-de
     return apart // both - (both << bits) // hull
 
 
-@_inner
+@compiled_inner
 def _measure(  # type: ignore[no-untyped-def]
     basins, frame, group, probabilities, origin, rows, count, spans, owners
 ):
@@ -762,7 +756,7 @@ def _measure(  # type: ignore[no-untyped-def]
     return measured, span_count
 
 
-@_inner
+@compiled_inner
 def _drop(rows, count, measured, rule):  # type: ignore[no-untyped-def]
     """Keep the rows, of `measured` after `count`, that are large and sure enough, moved up.
 
@@ -785,7 +779,7 @@ def _drop(rows, count, measured, rule):  # type: ignore[no-untyped-def]
     return number, kept
 
 
-@_inner
+@compiled_inner
 def _paint(spans, owners, number, nuclei, frame):  # type: ignore[no-untyped-def]
     """Write the numbers of kept nuclei over their spans."""
     for index in range(len(spans)):

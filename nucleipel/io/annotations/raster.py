@@ -13,10 +13,10 @@ Any row and column may be asked for alone: a pixel depends on its own indices, o
 the polygons and on the image's shape, never on the window it is read in.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.compiled import compiled, compiled_inner
 from nucleipel.io.annotations.polygons import UNITS, Polygons
 
 SUB_PIXELS = 8
@@ -77,7 +77,7 @@ def _cover(rows: Indices, columns: Indices) -> tuple[int, int, int, int]:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _measure(corners, rings, polygons, areas, boxes, out):  # type: ignore[no-untyped-def]
     for index in range(len(areas) - 1):
         y0, x0, y1, x1 = boxes[index]
@@ -96,7 +96,7 @@ def _measure(corners, rings, polygons, areas, boxes, out):  # type: ignore[no-un
                 out[index] += counts[x] >= HALF
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _draw(corners, rings, polygons, areas, boxes, order, rows, columns, ids):  # type: ignore[no-untyped-def]
     for index in order:
         top, left, bottom, right = boxes[index]
@@ -119,7 +119,7 @@ def _draw(corners, rings, polygons, areas, boxes, order, rows, columns, ids):  #
                     ids[i, j] = index + 1
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _locate(corners, rings, polygons, areas, boxes, points, inside):  # type: ignore[no-untyped-def]
     for index in range(len(areas) - 1):
         top, left, bottom, right = boxes[index] * UNITS
@@ -142,7 +142,7 @@ def _locate(corners, rings, polygons, areas, boxes, points, inside):  # type: ig
                 inside[place] |= odd
 
 
-@numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@compiled_inner
 def _edges(corners, rings, polygons, first, last, y0, y1):  # type: ignore[no-untyped-def]
     """Edges (ya, xa, yb, xb, polygon) that reach into the pixel rows y0..y1-1."""
     room = rings[polygons[last]] - rings[polygons[first]]
@@ -162,7 +162,7 @@ def _edges(corners, rings, polygons, first, last, y0, y1):  # type: ignore[no-un
     return edges[:used]
 
 
-@numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@compiled_inner
 def _count_row(edges, several, y, x0, counts, steps, near, crossings, spans):  # type: ignore[no-untyped-def]
     """Sub-pixels inside, of each pixel of row y from column x0 on, into `counts`."""
     width = len(counts) - 1
@@ -213,7 +213,7 @@ def _count_row(edges, several, y, x0, counts, steps, near, crossings, spans):  #
         counts[x] += full
 
 
-@numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@compiled_inner
 def _first_column(edges, place, y):  # type: ignore[no-untyped-def]
     """The first sub-pixel whose center is not left of where an edge crosses height y."""
     ya, xa = edges[place, 0], edges[place, 1]
@@ -224,7 +224,7 @@ def _first_column(edges, place, y):  # type: ignore[no-untyped-def]
     return -((-ahead) // (PITCH * rise))
 
 
-@numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@compiled_inner
 def _united(spans, used):  # type: ignore[no-untyped-def]
     """Sort the first `used` spans and join those that touch; returns how many are left."""
     for place in range(1, used):
