@@ -11,7 +11,7 @@ from nucleipel.core.choices import Split
 IMPORT_FORMATS = (
     "dsb2018", "monuseg", "qupath", "coco", "pannuke", "hovernet", "labels", "stardist",
 )  # fmt: skip
-"""Those of `nucleipel.io.annotations`, which --help does not import; a test compares the two."""
+"""Formats of `nucleipel.io.annotations`, which --help does not import; a test compares them."""
 
 
 @click.command()

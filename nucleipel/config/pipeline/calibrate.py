@@ -28,7 +28,7 @@ else:
 
 
 class Objective(PredictConfig):
-    """What a calibration maximizes, on maps that are predicted as usual."""
+    """The scores that a calibration maximizes, on maps that are predicted as usual."""
 
     measures: Annotated[tuple[Literal["pq", "aji", "dice"], ...], Field(min_length=1)] = ("pq",)
     """Scores pooled over all nuclei; of several their mean is maximized. PQ alone drops doubtful

@@ -7,7 +7,7 @@ class ReadConfig(Settings):
     """Settings of reading images, for all stages that do."""
 
     source_mpp: Mpp | None = None
-    """Pixel size of images, um, for which the manifest has none and the file does not tell it."""
+    """Pixel size of images, um, for which neither the manifest nor the file has one."""
     channel: NotNegative | str | None = None
     """Index (from 0) or name of the only channel that is used; "rgb" uses three as one picture."""
     series: NotNegative | str | None = None

@@ -226,10 +226,10 @@ def _require_same(
         raise OutputError(f"{folder}: is a file; expected a folder; choose another --out")
     if not folder.is_dir() or all(map(_is_passing, folder.iterdir())):
         return None
-    found = _found_record(folder)
-    differing = _differences(found, wanted)
+    record = _read_own_record(folder)
+    differing = _differences(record, wanted)
     if not differing:
-        return found
+        return record
     if not overwrite:
         raise OutputError(
             f"{folder}: holds another run ({'; '.join(differing[:4])});"
@@ -243,7 +243,7 @@ def _start_anew(folder: Path, record: dict[str, Any], *, own: str) -> None:
         if path.name not in (own, f"{PREFIX}-claim"):
             Lock(path).release()  # nobody may be at work on what is replaced
     if (folder / RECORD).is_file():  # killed half-way, it is refused again, not taken up
-        write_sealed_json(folder / RECORD, {**_found_record(folder), "complete": False})
+        write_sealed_json(folder / RECORD, {**_read_own_record(folder), "complete": False})
     for path in folder.iterdir():
         if path.name.startswith(PREFIX) or path.name == RECORD:
             continue
@@ -333,7 +333,7 @@ def made_by(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in ("stage", "version", "config", "inputs")}
 
 
-def _found_record(folder: Path) -> dict[str, Any]:
+def _read_own_record(folder: Path) -> dict[str, Any]:
     try:
         return read_sealed_json(folder / RECORD)
     except (OSError, ValueError) as error:
@@ -344,8 +344,8 @@ def _found_record(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    was, now = flatten(found), flatten(wanted)
+def _differences(record: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    was, now = flatten(record), flatten(wanted)
     for setting, renamed in OLD_WORDS.items():
         if (key := f"config.{setting}") in was:
             was[key] = renamed.get(was[key], was[key])

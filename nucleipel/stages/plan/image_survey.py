@@ -35,7 +35,7 @@ MANY_WINDOWS = 16
 
 @dataclass(frozen=True, slots=True)
 class ImageSurvey:
-    """What is known of one image from its header and from its tissue mask, if it has one.
+    """Facts about one image from its header and from its tissue mask, if it has one.
 
     Parameters
     ----------

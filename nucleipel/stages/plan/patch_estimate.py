@@ -31,7 +31,7 @@ RANGE_BYTES = 9
 
 @dataclass(frozen=True, slots=True)
 class StageEstimate:
-    """What one stage will take; `patches` are those of `tile`, or windows of the network."""
+    """Estimate of one stage; `patches` are those of `tile`, or windows of the network."""
 
     stage: str
     patches: int
@@ -42,7 +42,7 @@ class StageEstimate:
 
 @dataclass(frozen=True, slots=True)
 class _PatchCost:
-    """What one patch took, and one image besides its patches."""
+    """Cost of one patch, and of one image besides its patches."""
 
     patch_bytes: float
     patch_seconds: float

@@ -43,15 +43,14 @@ log = logging.getLogger(__name__)
 
 GB = 2**30
 SMALL_IMAGES, SMALL_IMAGES_PX, LARGE_IMAGES = (6, 32), 2**23, 4
-"""How many images are sampled: from 6 to 32 whole ones of about so many pixels together, and 4
-others."""
+"""Images that are sampled: 6 to 32 whole ones of about so many pixels together, and 4 others."""
 PART_COPIES = 3
 """Parts of a map that are held at a time: one is made, one waits, one is compressed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageEstimate:
-    """What one image takes in `predict` and `stitch`; `work_bytes` are freed at the end."""
+    """Estimate of one image in `predict` and `stitch`; `work_bytes` are freed at the end."""
 
     id: str
     cores: int

@@ -52,7 +52,7 @@ PINK = (0.9, 0.7, 0.85)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleCost:
-    """What `px` pixels of tissue took, in seconds of wall time and bytes.
+    """Cost of `px` pixels of tissue, in seconds of wall time and bytes.
 
     `prepare_seconds` pass before the first window. These, `reopen_seconds`, the
     thumbnail and the pictures (report and overlay, `overlay_bytes` of them) grow
@@ -79,7 +79,7 @@ class SampleCost:
 
 @dataclass(frozen=True, slots=True)
 class _OverlayCost:
-    """What an overlay takes, as a file and within the report."""
+    """Cost of an overlay, as a file and within the report."""
 
     overlay_bytes: int
     report_bytes: int
