@@ -133,3 +133,9 @@ def test_ids_under_a_color_table(tmp_path: Path, kind: str) -> None:
     Image.fromarray(COLOR).save(tmp_path / "a.png")
     (source,) = read_labels(tmp_path, Asked())
     assert np.array_equal(source.drawn.instance_map > 0, IDS > 0)
+
+
+def test_slices_that_imagej_names_for_colors(tmp_path: Path) -> None:
+    metadata = {"axes": "CYX", "Labels": ["Red", "Green", "Blue"], "mode": "composite"}
+    tifffile.imwrite(tmp_path / "a.tif", PLANES, imagej=True, metadata=metadata)
+    assert np.array_equal(_read(tmp_path / "a.tif"), COLOR)

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
 from support.foreign_files import gray, open_group, write_ngff, write_ome_xml
+from support.slide_files import write_svs
 
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats import open_image
@@ -95,3 +97,19 @@ def test_a_size_that_no_microscope_has(tmp_path: Path, size: float) -> None:
         )
         with open_slide(path, mpp=0.325) as slide:  # the user's word on it
             assert slide.mpp == 0.325
+
+
+def test_xml_that_was_cut_is_named(tmp_path: Path) -> None:
+    path = write_ome_xml(tmp_path / "whole.ome.tif", gray(), 'PhysicalSizeX="0.5"')
+    with tifffile.TiffFile(path) as tiff:
+        text = tiff.ome_metadata[:-6]
+    tifffile.imwrite(tmp_path / "a.ome.tif", gray(), description=text.encode(), metadata=None)
+    with pytest.raises(ImageError, match=r"its OME-XML cannot be parsed; the working mpp is 0\.5"):
+        open_slide(tmp_path / "a.ome.tif", at_mpp=0.5)
+
+
+def test_a_decimal_comma_of_aperio(tmp_path: Path) -> None:
+    pixels = np.zeros((70, 90, 3), np.uint8)
+    path = write_svs(tmp_path / "a.svs", [pixels], mpp="0,4990")  # type: ignore[arg-type]
+    with open_slide(path) as slide:
+        assert slide.mpp == pytest.approx(0.499)

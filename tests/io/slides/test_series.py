@@ -141,3 +141,17 @@ def test_a_row_of_a_manifest_names_its_series(tmp_path: Path) -> None:
         read_manifest(table)
     assert read_manifest(table, series=1).rows[0].series == 1
     assert manifest_of_images([path], series="two").rows[0].series == "two"
+
+
+def test_two_images_in_the_metadata_of_one_group(tmp_path: Path) -> None:
+    group = open_group(tmp_path / "a.zarr")
+    write_ngff(group, LARGE, "yx")
+    group.create_array("1", shape=SMALL.shape, chunks=SMALL.shape, dtype=SMALL.dtype)[...] = SMALL
+    attributes = dict(group.attrs)
+    second = {**attributes["multiscales"][0], "name": "second"}
+    second["datasets"] = [{**second["datasets"][0], "path": "1"}]
+    attributes["multiscales"].append(second)
+    group.attrs.update(attributes)
+    with pytest.raises(ImageError, match="holds 2 images; "):
+        open_image(tmp_path / "a.zarr")
+    assert np.array_equal(_read(tmp_path / "a.zarr", series="second"), SMALL)

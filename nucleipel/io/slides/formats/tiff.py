@@ -38,6 +38,7 @@ VENDORS = ("svs", "ndpi", "qpi", "philips", "indica", "avs", "scn", "bif")
 """Kinds of series in tifffile whose first is the slide, whatever the others are named."""
 SMALL = 16
 """A later series without a name and with fewer pixels than a 16th is a picture of the slide."""
+OME_WITHIN = 1000
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its faults are told by ours
 
@@ -66,7 +67,7 @@ def _read_header(path: Path, tiff: Any, *, wanted: int | str | None, ids: bool) 
     require_upright(path, page.tags.valueof("Orientation"), "its orientation tag")
     for level in series.levels:
         require_whole(path, level, size=tiff.filehandle.size)
-    ome_images = read_ome_xml(tiff.ome_metadata) if tiff.is_ome else ()
+    ome_images = read_ome_xml(text) if (text := _ome_text(tiff)) else ()
     ome = _ome_of_series(tiff, ome_images or ())[chosen]
     decoder = decoder_of(path, series, ids=ids)
     channels = decoder.channels or name_channels(_channel_names(tiff, series, ome), decoder.planes)
@@ -86,6 +87,12 @@ def _read_header(path: Path, tiff: Any, *, wanted: int | str | None, ids: bool) 
         source=SourceFrame(series=chosen),
         close=tiff.close,
     )
+
+
+def _ome_text(tiff: Any) -> str:
+    """The OME-XML of a file, also one that was cut, which tifffile does not know for one."""
+    text = str(tiff.ome_metadata if tiff.is_ome else tiff.pages.first.description or "")
+    return text if tiff.is_ome or "<OME " in text[:OME_WITHIN] else ""
 
 
 def _describe(series: Any, tiff: Any) -> Series:
