@@ -4,8 +4,8 @@ BLOCK_SIDES_PX = (256, 512, 1024, 2048, 4096)
 BASE_BYTES = 400 * 2**20
 """Python and the libraries: 192 to 300 MB were measured; `segment` has PyTorch in addition."""
 BYTES_PER_PIXEL = 56
-"""Of a block, for each worker: 23 to 42 were measured with blocks of 2048 and 4096 px. With smaller
-ones the base outweighs the blocks; components far larger than a nucleus take more."""
+"""Bytes for a pixel of a block and a worker: 23 to 42 were measured with blocks of 2048 and 4096
+px. With smaller ones the base outweighs the blocks; very large components take more."""
 
 
 def needed_bytes(block_px: int, workers: int) -> int:

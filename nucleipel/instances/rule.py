@@ -11,9 +11,9 @@ WEIGHT_BITS = 10
 DROPPED_BITS = 6
 """Dropped between the two passes of the smoothing, so that heights stay below 2**31."""
 FRACTION_BITS = 2 * WEIGHT_BITS - DROPPED_BITS
-"""What the smoothing adds to the 16 bits of a height."""
+"""Bits that the smoothing adds to the 16 of a height."""
 SOLIDITY_BITS = 16
-"""Of a solidity of 1."""
+"""Fraction bits of a solidity in integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class InstanceRule:
     smooth_px: Annotated[float, Range(0, 32)] = 1.0
     """Standard deviation of the smoothing of heights; 0 for none."""
     persistence: Share = 0.08
-    """How far, in fractions of the full height, a peak must stand above its saddle to be a nucleus
-    of its own; higher splits less."""
+    """Height, in fractions of the full one, by which a peak must stand above its saddle to be a
+    nucleus of its own; higher splits less."""
     concave_persistence: Share = 1.0
     """Persistence, lower, of two parts that are not one convex shape; without effect from
     `persistence` on."""

@@ -34,7 +34,7 @@ from nucleipel.core.compiled import compiled, compiled_inner
 from nucleipel.instances.rule import DROPPED_BITS, SOLIDITY_BITS
 
 ROW = ("area", "first_y", "first_x", "sum_y", "sum_x", "y0", "x0", "y1", "x1", "probability")
-"""What `solve_components` measures of a nucleus: sums over its pixels, half-open box."""
+"""Measurements of a nucleus by `solve_components`: sums over its pixels, half-open box."""
 AREA, FIRST_Y, FIRST_X, SUM_Y, SUM_X, Y0, X0, Y1, X1, PROBABILITY = range(len(ROW))
 
 _OUTSIDE, _OWN, _FOREIGN, _SEEN = 0, 1, 2, 4
@@ -135,7 +135,7 @@ def solve_components(window, components, rule):  # type: ignore[no-untyped-def]
 
 
 class Frame(NamedTuple):
-    """How a box lies in flat arrays: its pixel (y, x) at `first + y * stride + x`.
+    """Place of a box in flat arrays: its pixel (y, x) is at `first + y * stride + x`.
 
     Between two rows, and above and below, is a margin that no step of the work
     crosses: the smoothing's radius, a neighbor's 1, and at an image edge, where

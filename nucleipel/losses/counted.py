@@ -35,7 +35,7 @@ def mean_of_pixels(
     targets: torch.Tensor,
     counted: torch.Tensor | None,
 ) -> torch.Tensor:
-    """The same mean of one of PyTorch's losses of pixels; its own, to the bit, where all count."""
+    """Mean of one of PyTorch's losses over the pixels that count; its own mean where all count."""
     if counted is None:
         return loss(outputs, targets)
     return mean_of_counted(loss(outputs, targets, reduction="none"), counted)

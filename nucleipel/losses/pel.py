@@ -69,7 +69,7 @@ class PELoss(nn.Module):
 
     A class that a patch does not hold stays in the mean with the formula's own
     value: 1 with zero gradient for `jaccard`, `dice` and `original`; for
-    `deviation` the probability given to the absent class is what is punished.
+    `deviation` the probability of the absent class is punished.
     0/0 is kept finite by an epsilon of 1e-6 in the denominator.
 
     Parameters

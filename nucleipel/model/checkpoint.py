@@ -62,7 +62,7 @@ class WindowGrid:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Everything about a checkpoint but the weights.
+    """The description of a checkpoint: all but the weights.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from nucleipel.model.unet import BasicUNet, Convolution, UNet
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """What builds a network again; stored in every checkpoint.
+    """The specification of a network, to build it again; stored in every checkpoint.
 
     Parameters
     ----------

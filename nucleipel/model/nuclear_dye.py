@@ -1,4 +1,4 @@
-"""A stained image as the gray of its nuclear dye, in which nuclei look like fluorescence.
+"""A stained image as the gray of its nuclear dye, in which nuclei are bright as in fluorescence.
 
 Stains differ from slide to slide, and dense tissue takes up some of the nuclear
 dye, too; the contrast of a pixel to its surroundings in that dye differs least.
@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 RUIFROK = (0.738, -0.026, -0.236)
-"""Of red, green and blue absorbance: the first column of scikit-image's `hed_from_rgb`, scaled to
-magnitudes that sum to 1."""
+"""Weights of red, green and blue absorbance: the first column of scikit-image's `hed_from_rgb`,
+scaled to magnitudes that sum to 1."""
 DARKEST = 0.15
 """Light (of 1) that black counts as: the ends of a normalized image are no true absorbances."""
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)

@@ -40,7 +40,7 @@ Validate = Callable[[nn.Module], dict[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """How a network is fitted: length, optimizer, learning rate, validation, weights kept.
+    """Options of a fit: length, optimizer, learning rate, validation, weights kept.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def fit(
     validate : callable
         Scores of a network, `pq` among them.
     options : FitOptions
-        How the network is fitted.
+        Length, optimizer, learning rate, validation, weights kept.
     out : Path
         The folder of the state, `metrics.csv`, `curves.png` and `tensorboard/`.
 

@@ -84,7 +84,7 @@ def test_every_column_is_that_of_regionprops(found: Instances, ratio: float) -> 
 
 @settings(deadline=None, max_examples=10)
 @given(cell_px=st.integers(5, 300), ratio=st.sampled_from([1.0, 1.7]))
-def test_cells_do_not_show(found: Instances, cell_px: int, ratio: float) -> None:
+def test_cells_change_nothing(found: Instances, cell_px: int, ratio: float) -> None:
     drawn = _framed(found, ratio)
     _, image = _image(drawn.shape, 3)
     whole = list(measure_nuclei(found.table, drawn, mpp=0.5, image=image))

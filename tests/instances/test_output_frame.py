@@ -69,7 +69,7 @@ def test_any_part_is_that_of_the_whole(ratio: float, chunk: int, seed: int) -> N
             assert tuple(box) == (ys.min(), xs.min(), ys.max() + 1, xs.max() + 1)
 
 
-def test_what_a_coarser_frame_cannot_show_is_dropped_everywhere() -> None:
+def test_nuclei_without_a_pixel_in_a_coarser_frame_are_dropped_everywhere() -> None:
     working = np.zeros((12, 12), np.uint32)
     working[0:4, 0:4] = 1
     working[6, :] = 2  # the centers of half as many pixels lie over rows 1, 3, 5, 7

@@ -28,6 +28,6 @@ for kernel in (solve_components, foreground_and_digest, connected_components):
 
 
 @pytest.mark.slow
-def test_what_was_compiled_ahead_is_found(tmp_path: Path) -> None:
+def test_later_processes_load_what_was_precompiled(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", SCRIPT], env=environment, check=True, timeout=600)

@@ -56,8 +56,8 @@ def nasty_map(seed: int, shape: tuple[int, int], *, levels: int, smooth: float) 
     """Smoothed noise in a few gray levels: many components, plateaus and ties."""
     noise = np.random.default_rng(seed).normal(size=(2, *shape))
     blurred = scipy.ndimage.gaussian_filter(noise, (0, smooth, smooth))
-    spread = np.maximum(blurred.std(axis=(1, 2), keepdims=True), 1e-6)  # 0 for a single pixel
-    nucleus, interior = blurred / spread
+    deviation = np.maximum(blurred.std(axis=(1, 2), keepdims=True), 1e-6)  # 0 for a single pixel
+    nucleus, interior = blurred / deviation
     steps = np.clip(np.rint((nucleus + 1) / 2 * levels), 0, levels) * (255 / levels)
     inner = np.clip(np.rint((interior + 1) / 2 * levels), 0, levels) / levels
     planes = [255 - steps, steps * inner, steps * (1 - inner)]

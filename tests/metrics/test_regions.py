@@ -34,7 +34,7 @@ def _counts(score: ImageScore) -> tuple[int, int, int]:
     ("annotation", "prediction", "counts", "why"),
     [
         (".11.....", ".22.....", (1, 1, 1), "inside, and found"),
-        ("........", "......22", (0, 0, 0), "what is found outside is not judged"),
+        ("........", "......22", (0, 0, 0), "what is predicted outside does not count"),
         ("......11", "........", (0, 0, 0), "nor what is missed there"),
         ("...111..", "...222..", (1, 1, 1), "two of three pixels inside"),
         ("....111.", "....222.", (0, 0, 0), "one of three inside"),

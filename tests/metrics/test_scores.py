@@ -1,9 +1,9 @@
 """Scores worked by hand, and scores of stardist 0.9.2 on the same pictures.
 
 `stardist_reference.json` holds what `stardist.matching` 0.9.2 says of the
-pictures of `build_pairs`: the return value of `ask_stardist`, written as JSON.
+pictures of `build_pairs`: the return value of `run_stardist`, written as JSON.
 To make it again where stardist is installed (TensorFlow is not needed):
-`json.dump(ask_stardist(stardist.matching), ...)`. Where stardist can be
+`json.dump(run_stardist(stardist.matching), ...)`. Where stardist can be
 imported, the tests also ask it directly.
 
 In drawings a digit or letter is a nucleus and `.` background.
@@ -84,7 +84,7 @@ def test_one_of_each_kind() -> None:
     )
 
 
-def test_two_nuclei_found_as_one() -> None:
+def test_two_nuclei_predicted_as_one() -> None:
     # each shares 4 of 8 px: IoU exactly .5, twice, but one nucleus is matched only once;
     # AJI takes the same prediction for both: (4 + 4) / (8 + 8)
     found = scores("11112222", "aaaaaaaa")
@@ -100,7 +100,7 @@ def test_two_nuclei_found_as_one() -> None:
     )
 
 
-def test_one_nucleus_found_as_two() -> None:
+def test_one_nucleus_predicted_as_two() -> None:
     # IoU exactly .5 twice; AJI takes one of them, the other 4 px are spurious
     found = scores("11111111", "aaaabbbb")
     assert found == pytest.approx(
@@ -190,7 +190,7 @@ def test_overlap_by_hand() -> None:
 # --- empty sides ---------------------------------------------------------------------
 
 
-def test_nothing_there_and_nothing_found() -> None:
+def test_nothing_annotated_and_nothing_predicted() -> None:
     assert scores("...\n...", "...\n...") == dict.fromkeys(NAMES, 1.0)
 
 
@@ -372,8 +372,8 @@ def _disc(shape: tuple[int, int], y: int, x: int, radius: int) -> np.ndarray:
     return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
 
 
-def ask_stardist(matching: ModuleType) -> dict[str, Any]:
-    """What `stardist.matching` says of `build_pairs`: each image, and all of them pooled."""
+def run_stardist(matching: ModuleType) -> dict[str, Any]:
+    """Scores of `build_pairs` by `stardist.matching`: each image, and all of them pooled."""
     pairs = build_pairs()
     each = [matching.matching(*pair, thresh=AP_THRESHOLDS) for pair in pairs]
     pooled = matching.matching_dataset(
@@ -441,10 +441,10 @@ def test_as_stardist_0_9_2_says() -> None:
 
 def test_as_stardist_says_now() -> None:
     matching = pytest.importorskip("stardist.matching", exc_type=ImportError)
-    asked = ask_stardist(matching)
-    _check_all(asked)
+    answers = run_stardist(matching)
+    _check_all(answers)
     stored = _stored_reference()
     for now, then in zip(
-        [*asked["images"], asked["pooled"]], [*stored["images"], stored["pooled"]], strict=True
+        [*answers["images"], answers["pooled"]], [*stored["images"], stored["pooled"]], strict=True
     ):
         assert now == {key: pytest.approx(value) for key, value in then.items()}

@@ -186,10 +186,10 @@ def test_a_pickle_under_the_weights_name_is_refused(folder: Path) -> None:
 
 
 def test_a_git_lfs_pointer_is_reported(folder: Path, tmp_path: Path) -> None:
-    for path, asked in ((folder / WEIGHTS, folder), (tmp_path / "run.pt", tmp_path / "run.pt")):
+    for path, argument in ((folder / WEIGHTS, folder), (tmp_path / "run.pt", tmp_path / "run.pt")):
         path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
         with pytest.raises(CheckpointError, match=r"is a Git LFS pointer, .*run git lfs pull"):
-            read_checkpoint(asked)
+            read_checkpoint(argument)
 
 
 def test_a_missing_checkpoint_is_reported(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_it_gives_what_torch_gives(
     assert found.std() > 1e-3
 
 
-def test_the_file_says_how_it_is_used(checkpoint: Checkpoint, payload: bytes) -> None:
+def test_the_metadata_describes_the_use(checkpoint: Checkpoint, payload: bytes) -> None:
     model = onnx.load_from_string(payload)
     onnx.checker.check_model(model, full_check=True)
     spec = checkpoint.description.network

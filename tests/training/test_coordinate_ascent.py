@@ -39,7 +39,7 @@ def test_two_that_make_up_for_each_other_move_together() -> None:
     assert len(seen) == len(set(seen))
 
 
-def test_values_beside_one_that_is_no_candidate() -> None:
+def test_values_next_to_one_that_is_no_candidate() -> None:
     grid = {"a": (0, 2, 4), "b": (0, 2, 4)}
 
     def score(numbers: dict) -> float:

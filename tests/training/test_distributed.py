@@ -18,7 +18,7 @@ SECONDS = 240
 
 
 class _Fabric:
-    """What `Ranks` asks of a fabric, for one of several processes."""
+    """The part of a fabric that `Ranks` uses, in one of several processes."""
 
     def __init__(self, number: int, count: int) -> None:
         self.global_rank, self.world_size, self.is_global_zero = number, count, number == 0

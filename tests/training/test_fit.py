@@ -216,21 +216,21 @@ def test_damaged_state_is_reported(tmp_path: Path) -> None:
 
 
 def _dtypes_of_training(out: Path, precision: str) -> set[tuple[torch.dtype, torch.dtype]]:
-    """Train; what the last convolution gave at each step, and what the loss was given."""
+    """Train; dtypes of the last convolution's output and of the loss's input at each step."""
     convolved: list[torch.dtype] = []
     seen = set()
 
-    def listen(module: torch.nn.Module, _: object, given: torch.Tensor) -> None:
+    def record(module: torch.nn.Module, _: object, output: torch.Tensor) -> None:
         if isinstance(module, torch.nn.Conv2d):
-            convolved.append(given.dtype)
+            convolved.append(output.dtype)
 
-    class Listening(ClassesAndDistance):
+    class Recording(ClassesAndDistance):
         def forward(self, outputs: torch.Tensor, *targets: torch.Tensor) -> torch.Tensor:
             seen.add((convolved[-1], outputs.dtype))
             return super().forward(outputs, *targets)
 
-    loss = Listening(CrossEntropyDice(1, 1), distance_weight=1)
-    with torch.nn.modules.module.register_module_forward_hook(listen):
+    loss = Recording(CrossEntropyDice(1, 1), distance_weight=1)
+    with torch.nn.modules.module.register_module_forward_hook(record):
         _train(out, loss=loss, precision=precision)
     return seen
 

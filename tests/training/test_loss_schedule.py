@@ -41,13 +41,13 @@ class Moving(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.progress = 1.0
-        self.asked: list[float] = []
+        self.progresses: list[float] = []
 
     def set_progress(self, progress: float) -> None:
         self.progress = progress
 
     def forward(self, outputs: torch.Tensor, onehot: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        self.asked.append(self.progress)
+        self.progresses.append(self.progress)
         return ((outputs - onehot) ** 2).mean() * (1 + self.progress)
 
 
@@ -73,7 +73,7 @@ def _falling() -> object:
 def test_each_step_knows_its_place(tmp_path: Path) -> None:
     loss = Moving()
     _fit(tmp_path / "run", loss, _falling())
-    assert loss.asked == pytest.approx([step / 6 for step in range(6)])
+    assert loss.progresses == pytest.approx([step / 6 for step in range(6)])
 
 
 def test_a_killed_training_goes_on_with_the_place_it_had(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_killed_training_goes_on_with_the_place_it_had(tmp_path: Path) -> None
         _fit(tmp_path / "killed", Moving(), killing)
     loss = Moving()
     resumed = _fit(tmp_path / "killed", loss, _falling())
-    assert loss.asked == pytest.approx([step / 6 for step in range(2, 6)])
+    assert loss.progresses == pytest.approx([step / 6 for step in range(2, 6)])
     for name, tensor in whole.weights.items():
         assert torch.equal(tensor, resumed.weights[name]), name
 

@@ -21,7 +21,7 @@ OPTIONS = FitOptions(
 
 
 class Sure(nn.Module):
-    """Everything is interior and central, whatever it is shown."""
+    """Everything is interior and central, for any image."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits = torch.full((len(images), 4, *images.shape[2:]), -40.0)
@@ -40,21 +40,21 @@ def test_a_share_of_the_targets_is_the_teachers() -> None:
     torch.testing.assert_close(central, 0.75 * distance + 0.25)
 
 
-class Listening(ClassesAndDistance):
-    """Keeps the targets that it is given."""
+class Recording(ClassesAndDistance):
+    """Records the targets that it takes."""
 
     def __init__(self) -> None:
         super().__init__(CrossEntropyDice(1, 1), distance_weight=1)
-        self.heard: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.targets: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def forward(self, outputs, onehot, distance):
-        self.heard.append((onehot, distance))
+        self.targets.append((onehot, distance))
         return super().forward(outputs, onehot, distance)
 
 
-def _fit(out: Path, *, share: float, stop_after: int | None = None) -> Listening:
+def _fit(out: Path, *, share: float, stop_after: int | None = None) -> Recording:
     out.mkdir(exist_ok=True)
-    fabric, loss, calls = build_fabric("cpu", seed=0), Listening(), []
+    fabric, loss, calls = build_fabric("cpu", seed=0), Recording(), []
 
     def validate(_: nn.Module) -> dict[str, float]:
         calls.append(1)
@@ -68,7 +68,7 @@ def _fit(out: Path, *, share: float, stop_after: int | None = None) -> Listening
 
 
 def test_the_teacher_is_the_network_itself_before_the_first_step(tmp_path: Path) -> None:
-    onehot, distance = _fit(tmp_path / "taught", share=0.4).heard[0]
+    onehot, distance = _fit(tmp_path / "taught", share=0.4).targets[0]
     build_fabric("cpu", seed=0)
     start = build_network(SPEC).eval()
     samples = [Discs()[number] for number in range(2)]
@@ -81,15 +81,15 @@ def test_the_teacher_is_the_network_itself_before_the_first_step(tmp_path: Path)
 
 
 def test_without_a_share_the_targets_are_the_annotation(tmp_path: Path) -> None:
-    for number, (onehot, _) in enumerate(_fit(tmp_path / "plain", share=0).heard):
+    for number, (onehot, _) in enumerate(_fit(tmp_path / "plain", share=0).targets):
         assert torch.equal(onehot[0], Discs()[2 * number].onehot)
 
 
 def test_a_killed_run_goes_on_with_the_same_teacher(tmp_path: Path) -> None:
-    undisturbed = _fit(tmp_path / "undisturbed", share=0.4).heard
+    undisturbed = _fit(tmp_path / "undisturbed", share=0.4).targets
     with pytest.raises(KeyboardInterrupt):
         _fit(tmp_path / "killed", share=0.4, stop_after=2)
-    rest = _fit(tmp_path / "killed", share=0.4).heard
+    rest = _fit(tmp_path / "killed", share=0.4).targets
     assert 0 < len(rest) < len(undisturbed)
     for ours, theirs in zip(rest, undisturbed[-len(rest) :], strict=True):
         assert torch.equal(ours[0], theirs[0])

@@ -13,20 +13,20 @@ from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkp
 log = logging.getLogger(__name__)
 
 SHARED = ("network", "mpp", "grid", "boundary_px", "maps", "normalization")
-"""What must be alike for a mean to make sense, of a `Description`."""
+"""Fields of a `Description` that must be equal for a mean to make sense."""
 
 
 def average(checkpoints: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
     """Write the mean of some checkpoints into `out`; one that is named twice counts twice.
 
-    All else that a checkpoint holds is as in the first, the numbers that turn
-    maps into nuclei too: `calibrate` finds better ones.
+    All else that a checkpoint holds is as in the first, also the numbers that turn
+    maps into nuclei: `calibrate` chooses better ones.
 
     Raises
     ------
     CheckpointError
         If there are fewer than two, or they differ in what they predict, or
-        were not trained from one ancestor: their mean would know nothing.
+        were not trained from one ancestor, so that their mean is of no use.
     """
     models = [read_checkpoint(path) for path in checkpoints]
     _require_related(checkpoints, models)

@@ -45,8 +45,8 @@ def finetune_patches(
 ) -> Path:
     """Continue a checkpoint on the `train` patches of a store; keep the best PQ on its `val` ones.
 
-    The best includes the checkpoint as it came: fine-tuning that does not
-    help on the validation patches changes nothing. With `keep: last` the last
+    The weights that came in count too: fine-tuning that does not help on the
+    validation patches changes nothing. With `keep: last` the last
     weights are kept instead and nothing stops early. A checkpoint that was
     trained on whole images, resized, becomes one that predicts window by window
     at the pixels of its patches. Writes what `train` writes into `out`, and
@@ -119,12 +119,12 @@ def finetune_patches(
 
 
 def _deviations(fabric: Fabric, start: Checkpoint, store: PatchStore, out: Path) -> list[float]:
-    """The summed deviation of each training patch under the start checkpoint, computed once."""
+    """Sum the deviation of the start checkpoint in each training patch; computed once."""
     rows, path = store.of_split("train"), out / DEVIATIONS
     if not path.is_file():
         patches = ValidationPatches(store, rows, boundary_px=start.description.boundary_px)
-        found = summed_deviations(start.network, patches, device=fabric.device)
-        named = zip(rows, found, strict=True)
+        sums = summed_deviations(start.network, patches, device=fabric.device)
+        named = zip(rows, sums, strict=True)
         table = [{"index": row.index, "image_id": row.image_id, "sum": sum_} for row, sum_ in named]
         write_table(path, table)
     return [float(row["sum"]) for row in read_table(path)]
@@ -144,7 +144,7 @@ def _build_loss(config: FinetunePatchesConfig) -> ClassesAndDistance:
 
 
 def build_pel(config: PELConfig) -> PELoss:
-    """PEL as the settings have it, with n at its final value."""
+    """Build PEL from its settings, with n at its final value."""
     return PELoss(
         config.form,
         config.alpha,
@@ -159,11 +159,11 @@ def build_pel(config: PELConfig) -> PELoss:
 
 
 def _require_fit(store: PatchStore, description: Description, checkpoint: Path) -> None:
-    found = (store.mpp, store.channels)
+    stored = (store.mpp, store.channels)
     wanted = (description.mpp, description.network.in_channels)
-    if found != wanted:
+    if stored != wanted:
         raise StoreError(
-            f"{store.path}: patches of mpp {found[0]} with {found[1]} channel(s), {checkpoint}"
+            f"{store.path}: patches of mpp {stored[0]} with {stored[1]} channel(s), {checkpoint}"
             f" takes mpp {wanted[0]} with {wanted[1]}; tile again with --set mpp= and channels="
         )
     stride = description.network.stride
