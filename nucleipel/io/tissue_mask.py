@@ -15,6 +15,7 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.core.tissue import Tissue
 from nucleipel.errors import ImageError
+from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.annotations.qupath import read_outlines
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.slides.formats import StoredImage, open_image
@@ -25,6 +26,7 @@ AUTO, OFF = "auto", "off"
 SMALLEST_SLIDE_PX = 2048
 """Smaller images are predicted whole: there is little to gain."""
 ROWS_AT_A_TIME = 256
+AT_A_TIME_CELLS = 64
 FILE_SUFFIXES = (".geojson", ".tif", ".tiff", ".png")
 
 
@@ -46,6 +48,25 @@ def tissue_of(slide: Slide, asked: str, *, image_id: str) -> Tissue | None:
     drawn = path.suffix.lower() == ".geojson"
     mask = _of_outlines(path, slide, step) if drawn else _of_picture(path, slide, step)
     return Tissue(mask, step, how)
+
+
+def mask_of_region(slide: Slide, annotation: Annotation) -> Tissue:
+    """What was annotated of a slide, as if nothing else of it were tissue."""
+    step = cell_px(slide)
+    height, width = slide.shape
+    mask = np.zeros((-(-height // step), -(-width // step)), bool)
+    cells = Box.of_shape((AT_A_TIME_CELLS, AT_A_TIME_CELLS))
+    for piece in annotation.pieces(slide.resolution):
+        for y in range(piece.y0 // step, -(-piece.y1 // step), AT_A_TIME_CELLS):
+            for x in range(piece.x0 // step, -(-piece.x1 // step), AT_A_TIME_CELLS):
+                part = cells.shift(y, x).clip(mask.shape)
+                box = Box(*(step * edge for edge in (part.y0, part.x0, part.y1, part.x1)))
+                counted = annotation.counted(box.clip(slide.shape), slide.resolution)
+                if counted is not None:
+                    edges = (np.arange(0, length, step) for length in counted.shape)
+                    held = np.logical_or.reduceat(counted, next(edges), axis=0)
+                    mask[part.slices] |= np.logical_or.reduceat(held, next(edges), axis=1)
+    return Tissue(mask, step, {"mask": "region"})
 
 
 def require_tissue_files(asked: str, image_ids: Iterable[str]) -> dict[str, str]:

@@ -102,8 +102,8 @@ class ImageScore:
         }
 
 
-def pool(scores: Sequence[ImageScore]) -> dict[str, float]:
-    """Scores over all nuclei and pixels of several images together."""
+def total(scores: Sequence[ImageScore]) -> ImageScore:
+    """The sums of several parts or images together."""
     return ImageScore(
         annotated_px=sum(score.annotated_px for score in scores),
         predicted_px=sum(score.predicted_px for score in scores),
@@ -118,7 +118,12 @@ def pool(scores: Sequence[ImageScore]) -> dict[str, float]:
             threshold: sum(score.matches[threshold] for score in scores)
             for threshold in scores[0].matches
         },
-    ).to_scores()
+    )
+
+
+def pool(scores: Sequence[ImageScore]) -> dict[str, float]:
+    """Scores over all nuclei and pixels of several images together."""
+    return total(scores).to_scores()
 
 
 def mean(scores: Sequence[ImageScore]) -> dict[str, float]:

@@ -29,7 +29,8 @@ def calibrate(
     """Write `checkpoint` into `out` with the numbers of best pooled PQ on the rows inside.
 
     With `measures`, those of the best mean of these; with `balance_by`, of the
-    best mean over the values of that column.
+    best mean over the values of that column. Of images that were annotated in
+    regions, only these are predicted and scored.
 
     Every set of numbers that was tried stands in `calibration.csv`, best first, with what was
     sought (`score`) and the pooled Dice, AJI and PQ.
@@ -44,7 +45,8 @@ def calibrate(
     if output.complete:
         log.info("%s: this calibration is finished", out)
         return out
-    maps = predict(checkpoint, rows, out / MAPS, config.part(PredictConfig))
+    predicted = config.part(PredictConfig)
+    maps = predict(checkpoint, rows, out / MAPS, predicted, within_regions=True)
     groups = rows.grouped(config.balance_by).values() if config.balance_by else None
     rule_scores = RuleScores(open_predictions(maps).images, list(rows), reading)
     score = rule_scores.pooled(*config.measures, groups=groups)

@@ -21,7 +21,7 @@ from nucleipel.core.progress import track
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.shard import Part, parts_of
 from nucleipel.core.stopwatch import Stopwatch
-from nucleipel.core.tissue import describe_skipped, glass_cores
+from nucleipel.core.tissue import Tissue, describe_skipped, glass_cores
 from nucleipel.errors import ImageError, StoreError
 from nucleipel.inference.network_input import show
 from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
@@ -31,7 +31,7 @@ from nucleipel.io.slides.slide import Slide
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.stores.stored_map import MapLayout
 from nucleipel.io.stores.write_predictions import MapWriter, PredictedImage, is_predicted
-from nucleipel.io.tissue_mask import require_tissue_files, tissue_of
+from nucleipel.io.tissue_mask import mask_of_region, require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid, read_checkpoint
 from nucleipel.stages.pipeline.build_reader import build_reading
 from nucleipel.stages.pipeline.image_by_image import ImageWork, alone_on, finish_images, killer
@@ -53,13 +53,15 @@ def predict(
     options: RunOptions = WHOLE_RUN,
     inputs: dict[str, str] | None = None,
     parts: Sequence[Part] | None = None,
+    within_regions: bool = False,
 ) -> Path:
     """Write the probability maps of all images of a manifest into the store `out`.
 
     With a shard in `options`, only its parts of the images: several processes
     may be at work at a time, on one slide, too, and a last run without a shard,
     or with `CLOSE`, completes the store. `inputs` are those of `inputs_of`,
-    `parts` those of `parts_of_images`, where they are known.
+    `parts` those of `parts_of_images`, where they are known. `within_regions`: of an
+    image that was annotated in a region, nothing is predicted that lies far from it.
     """
     clock = Stopwatch()
     model = read_checkpoint(checkpoint)
@@ -68,7 +70,7 @@ def predict(
         rows.require_readable(reading)
     predict_images(
         model, rows, out, config, inputs or inputs_of(model, rows, reading, config),
-        parts=parts, options=options, clock=clock,
+        parts=parts, options=options, clock=clock, within_regions=within_regions,
     )  # fmt: skip
     clock.log_summary(log)
     return out
@@ -85,6 +87,7 @@ def predict_images(
     options: RunOptions = WHOLE_RUN,
     clock: Stopwatch,
     then: Callable[[str], object] = lambda _: None,
+    within_regions: bool = False,
 ) -> Path:
     """The same with a checkpoint that is read and images that are checked: `inputs_of` them.
 
@@ -102,7 +105,7 @@ def predict_images(
     _explain(model, reading)
     device = choose_device(config.device)
     place_network(model.network, device)
-    predictor = _Predictor(model, out, reading, config, device, clock)
+    predictor = _Predictor(model, out, reading, config, device, clock, within_regions)
     by_id = {row.id: row for row in rows}
     finish_images(
         output,
@@ -215,6 +218,7 @@ class _Predictor:
     config: PredictConfig
     device: torch.device
     clock: Stopwatch
+    within_regions: bool
 
     def predict(self, row: Row, work: ImageWork) -> None:
         """Predict parts of an image; complete it once all its shards are there."""
@@ -252,7 +256,7 @@ class _Predictor:
             log.info("%s: stained, shown as its nuclear dye", row.id)
         with self.clock.phase("read"):
             intensity = slide.intensity_range()
-            tissue = tissue_of(slide, self.config.tissue, image_id=row.id)
+            tissue = self._tissue(slide, row)
             thumbnail = slide.thumbnail(THUMBNAIL_PX)
         cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
         skipped = glass_cores(tissue, slide.shape, **cut)
@@ -260,6 +264,11 @@ class _Predictor:
         if tissue is not None:
             log.info("%s: %g %% of the image skipped as glass", row.id, told["skipped_percent"])
         return _Seen(network, grid, intensity, skipped, told, thumbnail)
+
+    def _tissue(self, slide: Slide, row: Row) -> Tissue | None:
+        if self.within_regions and row.region is not None:
+            return mask_of_region(slide, row.load_annotation(slide.resolution.source_shape))
+        return tissue_of(slide, self.config.tissue, image_id=row.id)
 
     def _maps(
         self, slide: Slide, seen: "_Seen", shards: list[Box]

@@ -1,0 +1,108 @@
+"""Calibration on slides that were annotated in regions: predicted, read and scored there alone."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.ndimage import distance_transform_edt
+
+from nucleipel.config import CalibrateConfig, PredictConfig
+from nucleipel.core.geometry import Box
+from nucleipel.data.synthetic import build_scene
+from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.segment import segment_instances
+from nucleipel.io.manifest import read_manifest
+from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.write_slide import write_annotation, write_slide
+from nucleipel.io.stores.predictions import open_predictions
+from nucleipel.metrics.scores import ImageScore
+from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.stages.pipeline import rule_scores as stage
+from nucleipel.stages.pipeline.calibrate import calibrate
+from nucleipel.stages.pipeline.predict import predict
+from nucleipel.stages.pipeline.rule_scores import RuleScores
+
+SHAPE = (560, 700)
+REGIONS = [[(30, 40), (230, 60), (210, 300), (90, 280)], [(300, 480), (420, 480), (300, 640)]]
+RULES = [{}, {"foreground_percent": 70, "min_area_px": 40}, {"persistence": 0.3}]
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
+    """A slide with a manifest whose region is two polygons, and its annotation."""
+    folder = tmp_path_factory.mktemp("calibrate")
+    scene = build_scene(SHAPE, seed=2, glass=False)
+    write_slide(folder / "slide.ome.tif", scene.image, mpp=0.5)
+    write_annotation(folder / "label.tif", scene.instance_map)
+    features = [
+        {"geometry": {"type": "Polygon", "coordinates": [[(x, y) for y, x in [*ring, ring[0]]]]}}
+        for ring in REGIONS
+    ]
+    (folder / "region.geojson").write_text(json.dumps(features))
+    path = folder / "manifest.csv"
+    path.write_text(
+        "image,label,split,source_id,region\nslide.ome.tif,label.tif,val,s,region.geojson\n"
+    )
+    return SimpleNamespace(manifest=read_manifest(path), annotation=scene.instance_map)
+
+
+def _prediction(annotation: np.ndarray) -> SimpleNamespace:
+    """What a network might say that finds nuclei a little to the right, and misses some."""
+    ids = np.where(annotation % 5 == 0, 0, np.roll(annotation, 2, axis=1))
+    inside = np.clip(distance_transform_edt(ids > 0) / 6, 0, 1)
+    foreground = (ids > 0) * 0.9 + 0.05
+    classes = (1 - foreground, foreground * inside, foreground * (1 - inside), inside)
+    values = np.rint(255 * np.stack(classes)).astype(np.uint8)
+    return SimpleNamespace(read_map=lambda: values, open_map=lambda: values)
+
+
+@pytest.mark.parametrize("held_px", [0, 2**26])
+@pytest.mark.parametrize("largest_px", [64, 4096])
+def test_scores_are_those_of_the_whole_slide_inside_its_regions(
+    slide, monkeypatch, held_px: int, largest_px: int
+) -> None:
+    monkeypatch.setattr(stage, "HELD_PX", held_px)
+    monkeypatch.setattr(stage, "LARGEST_PX", largest_px)
+    prediction, (row,) = _prediction(slide.annotation), slide.manifest.rows
+    tried = RuleScores([prediction], [row], Reading(channels=3))
+    known = row.load_annotation(SHAPE)
+    with row.open(Reading(channels=3)) as opened:
+        counted = known.counted(Box.of_shape(SHAPE), opened.resolution)
+    for numbers in RULES:
+        found = segment_instances(prediction.read_map(), rule=InstanceRule(**numbers)).map
+        whole = ImageScore.of(slide.annotation, found, counted)
+        (score,) = tried.scores(numbers)
+        assert score.annotated_px == whole.annotated_px
+        assert score.shared_px == whole.shared_px
+        if largest_px == 4096:  # a nucleus that is cut in two may count in neither part
+            assert score == whole
+        else:
+            assert score.annotated_count == pytest.approx(whole.annotated_count, rel=0.2)
+
+
+def test_nothing_is_predicted_far_from_regions(slide, random_checkpoint, tmp_path: Path) -> None:
+    config = PredictConfig(device="cpu", tissue="off")
+    maps = {}
+    for within in (False, True):
+        out = predict(
+            random_checkpoint, slide.manifest, tmp_path / str(within), config, within_regions=within
+        )
+        (maps[within],) = open_predictions(out).images
+    assert maps[True].tissue["mask"] == "region"
+    assert 20 < maps[True].tissue["skipped_percent"] < 80
+    one, other = (maps[within].read_map() for within in (False, True))
+    for ring in REGIONS:
+        (y0, x0), (y1, x1) = np.min(ring, axis=0), np.max(ring, axis=0)
+        near = Box(y0, x0, y1, x1).clip(SHAPE)
+        assert np.array_equal(one[(slice(None), *near.slices)], other[(slice(None), *near.slices)])
+    assert (other[0, -100:, :100] == 255).all()
+
+
+def test_calibrate_scores_regions(slide, random_checkpoint, tmp_path: Path) -> None:
+    nothing = dict.fromkeys(CalibrateConfig().candidates(), ())
+    config = CalibrateConfig(**nothing | {"foreground_percent": (30, 50)}, device="cpu", rounds=1)
+    out = calibrate(random_checkpoint, slide.manifest, tmp_path / "out", config)
+    assert read_checkpoint(out).description.instances["foreground_percent"] in (30, 50)
+    assert len((out / "calibration.csv").read_text().splitlines()) >= 2
