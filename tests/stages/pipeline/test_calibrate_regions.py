@@ -76,9 +76,10 @@ def test_scores_are_those_of_the_whole_slide_inside_its_regions(
         (score,) = tried.scores(numbers)
         assert score.annotated_px == whole.annotated_px
         assert score.shared_px == whole.shared_px
-        if largest_px == 4096:  # a nucleus that is cut in two may count in neither part
-            assert score == whole
-        else:
+        if largest_px == 4096:
+            assert score.to_scores() == pytest.approx(whole.to_scores())
+            assert score.matches == whole.matches
+        else:  # a nucleus that is cut in two may count in neither part
             assert score.annotated_count == pytest.approx(whole.annotated_count, rel=0.2)
 
 
