@@ -13,6 +13,10 @@ from support.czi_files import Block, write_czi
 from support.dicom_files import write_dicom
 from support.foreign_files import open_group, write_ngff, write_scn, write_series
 
+from nucleipel.core.geometry import Box
+from nucleipel.io.manifest import read_manifest
+from nucleipel.io.slides.slide import open_slide
+
 DISCS = np.full((96, 128, 3), 230, np.uint8)
 for _y in range(16, 96, 32):
     for _x in range(16, 128, 32):
@@ -106,3 +110,26 @@ def test_other_containers_give_the_same_nuclei(
     found = tifffile.imread(next(out.glob("*/instances.ome.tif")))
     assert np.array_equal(found, expected)
     assert expected.max() > 0
+
+
+def test_annotations_of_qupath_lie_in_the_scanned_part(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    write_scn(source / "a.scn", DISCS, offset=(310, 770), mpp=0.5)
+    corners = [[20, 10], [40, 10], [40, 30], [20, 30], [20, 10]]  # as QuPath shows it: x, y
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [corners]},
+        "properties": {"objectType": "detection"},
+    }
+    collection = {"type": "FeatureCollection", "features": [feature]}
+    (source / "a.geojson").write_text(json.dumps(collection))
+    accepted("import", "qupath", source, "--out", tmp_path / "out")
+    (row,) = read_manifest(tmp_path / "out" / "manifest.csv").rows
+    with open_slide(row.image) as slide:
+        annotation = row.load_annotation(slide.resolution.source_shape)
+        with annotation.open(slide.resolution) as read_ids:
+            ids = read_ids(Box.of_shape(slide.shape))
+    expected = np.zeros((96, 128), bool)
+    expected[10:30, 20:40] = True
+    assert np.array_equal(ids > 0, expected)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from nucleipel.errors import ImageError
-from nucleipel.io.slides.formats.pixel_size import MppFound, PixelSizes
+from nucleipel.io.slides.formats.pixel_size import PixelSizes, StatedMpp
 from nucleipel.io.slides.formats.stored_image import SourceFrame, StoredImage
 
 MPP_TOLERANCE = 0.02
@@ -29,7 +29,8 @@ class Resolution:
       pixels of the level read are averaged into one.
 
     Windows, tiles, halos and every length in `_px` up to the probability map are in the working
-    frame; nuclei are found there, and written in pixels of level 0 (`instances/frame.py`).
+    frame; nuclei are segmented there, and written in pixels of level 0
+    (`instances/output_frame.py`).
 
     A level within 2 % of the working mpp is used as it is: nothing is
     resampled, and `mpp` is then the level's own. Without a working mpp, level
@@ -108,9 +109,9 @@ class Resolution:
         if self.level_ratio == 1:
             at = f" at {self.mpp:.4g} um" if self.mpp else ""
             return f"level {self.level} read pixel for pixel{at}: {size}"
-        how = "averaged down" if self.level_ratio > 1 else "enlarged"
+        change = "averaged down" if self.level_ratio > 1 else "enlarged"
         factor = self.level_ratio if self.level_ratio > 1 else 1 / self.level_ratio
-        return f"level {self.level} {how} {factor:.4g}x to {self.mpp:.4g} um: {size}"
+        return f"level {self.level} {change} {factor:.4g}x to {self.mpp:.4g} um: {size}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,40 +177,41 @@ def agreed_mpp(image: StoredImage, *, stated: float | None) -> float | None:
         If two sources differ by more than 2 %, if the pixels are not square, or
         if no microscope has such pixels and the user does not say better.
     """
-    found = [mpp for mpp in image.pixel_sizes.found if _is_plausible(mpp)]
-    absurd = [mpp for mpp in image.pixel_sizes.found if not _is_plausible(mpp)]
+    plausible = [mpp for mpp in image.pixel_sizes.known if _is_plausible(mpp)]
+    absurd = [mpp for mpp in image.pixel_sizes.known if not _is_plausible(mpp)]
     if absurd and stated is None:
         raise ImageError(
             f"{image.path}: {absurd[0].where} says {absurd[0]} um per pixel; expected"
             f" {SMALLEST_MPP:g} to {LARGEST_MPP:g}; correct the file, or give the mpp with --mpp or"
             " in the manifest"
         )
-    for mpp in found:
+    for mpp in plausible:
         if abs(mpp.y - mpp.x) > MPP_TOLERANCE * mpp.x:
             raise ImageError(
                 f"{image.path}: pixels of {mpp} um (height x width, from {mpp.where}) are not"
                 " square; resample the image, or correct its file"
             )
-    said = [(mpp.x, str(mpp), mpp.where) for mpp in found]
+    statements = [(mpp.x, str(mpp), mpp.where) for mpp in plausible]
     if stated is not None:
-        said.insert(0, (stated, f"{stated:g}", "the manifest or --mpp"))
-    for value, text, where in said[1:]:
-        if abs(value - said[0][0]) > MPP_TOLERANCE * min(value, said[0][0]):
+        statements.insert(0, (stated, f"{stated:g}", "the manifest or --mpp"))
+    for value, text, where in statements[1:]:
+        first, first_text, first_where = statements[0]
+        if abs(value - first) > MPP_TOLERANCE * min(value, first):
             raise ImageError(
-                f"{image.path}: {said[0][2]} says {said[0][1]} um per pixel, {where} says {text};"
+                f"{image.path}: {first_where} says {first_text} um per pixel, {where} says {text};"
                 " correct the one that is wrong"
             )
-    return said[0][0] if said else None
+    return statements[0][0] if statements else None
 
 
-def _is_plausible(mpp: MppFound) -> bool:
+def _is_plausible(mpp: StatedMpp) -> bool:
     return all(SMALLEST_MPP <= size <= LARGEST_MPP for size in (mpp.y, mpp.x))
 
 
 def describe_mpp(sizes: PixelSizes, *, stated: float | None) -> str:
     """Every word on an image's mpp and where it stands."""
     words = [] if stated is None else [f"{stated:g} (given)"]
-    for mpp in sizes.found:
+    for mpp in sizes.known:
         doubt = "" if _is_plausible(mpp) else ", which no microscope has"
         words.append(f"{mpp} ({mpp.where}{doubt})")
     words += [f"unknown: {sentence}" for sentence in sizes.unread]

@@ -46,12 +46,12 @@ def test_metadata_is_that_of_ngff_labels(tmp_path: Path) -> None:
     assert scales[0] == [{"type": "scale", "scale": [0.25, 0.25]}]
     assert scales[2] == [{"type": "scale", "scale": [1.0, 1.0]}]
     opened = open_image(tmp_path / "a.zarr")
-    assert [mpp.x for mpp in opened.pixel_sizes.found] == [0.25]
+    assert [mpp.x for mpp in opened.pixel_sizes.known] == [0.25]
     assert [level.downsample for level in opened.levels] == [1, 2, 4, 8, 16]
     write_label_pyramid(
         tmp_path / "b.zarr", np.zeros((9, 9), np.uint32), name="b", world=WorldFrame()
     )
-    assert open_image(tmp_path / "b.zarr").pixel_sizes.found == ()
+    assert open_image(tmp_path / "b.zarr").pixel_sizes.known == ()
 
 
 def test_ome_zarr_py_reads_labels(tmp_path: Path) -> None:

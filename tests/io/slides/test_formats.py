@@ -63,7 +63,7 @@ def test_pyramids_of_every_container(tmp_path: Path, name: str) -> None:
     assert image.is_color
     assert [level.shape for level in image.levels] == [(201, 301), (100, 150), (50, 75)]
     assert [level.downsample for level in image.levels] == [1, 2, 4]
-    assert image.pixel_sizes.found[0].x == pytest.approx(mpp, rel=1e-5)
+    assert image.pixel_sizes.known[0].x == pytest.approx(mpp, rel=1e-5)
     for index, pixels in enumerate(levels):
         box = Box(*(side >> index for side in (BOX.y0, BOX.x0, BOX.y1, BOX.x1)))
         error = np.abs(image.read(index, box).astype(int) - pixels[box.slices])
@@ -228,15 +228,15 @@ def test_real_slides(real_data: Path) -> None:
             found[path.name] = open_image(path)
     svs, ome = found["CMU-1-Small-Region.svs"], found["OS-2-vsi.ome.tif"]
     tcga = found["tcga-cr-7395-01a-01-ts1.svs"]
-    assert [str(mpp) for mpp in svs.pixel_sizes.found] == ["0.499"]
-    assert [mpp.where for mpp in ome.pixel_sizes.found] == ["OME-XML", "resolution tags"]
-    assert not tcga.pixel_sizes.found
+    assert [str(mpp) for mpp in svs.pixel_sizes.known] == ["0.499"]
+    assert [mpp.where for mpp in ome.pixel_sizes.known] == ["OME-XML", "resolution tags"]
+    assert not tcga.pixel_sizes.known
     ndpi = found["test3-TRITC.ndpi"]
-    assert [mpp.x for mpp in ndpi.pixel_sizes.found] == [pytest.approx(0.2282, abs=1e-4)]
+    assert [mpp.x for mpp in ndpi.pixel_sizes.known] == [pytest.approx(0.2282, abs=1e-4)]
     assert [level.shape for level in ndpi.levels] == [
         (4864 // step, 3968 // step) for step in (1, 2, 4, 8)
     ]
-    assert [series.aside for series in ndpi.series] == ["", "a macro", "a picture beside the slide"]
+    assert [series.aside for series in ndpi.series] == ["", "a macro", "a picture of the slide"]
     box = Box(2000, 1800, 2256, 2056)
     first = ndpi.read(0, box).reshape(128, 2, 128, 2, 3).mean(axis=(1, 3))
     second = ndpi.read(1, Box(*(side // 2 for side in (box.y0, box.x0, box.y1, box.x1))))

@@ -35,7 +35,7 @@ def test_both_readers_give_the_same_slide(tmp_path: Path) -> None:
     assert theirs.container.startswith("aperio, OpenSlide 4")
     assert [level.shape for level in theirs.levels] == [level.shape for level in ours.levels]
     assert [level.downsample for level in theirs.levels] == [1, 2]
-    assert theirs.pixel_sizes.found[0].x == pytest.approx(0.25)
+    assert theirs.pixel_sizes.known[0].x == pytest.approx(0.25)
     for level, box in ((0, Box(1000, 900, 1203, 1300)), (1, Box(13, 20, 601, 750))):
         one, other = (image.read(level, box).astype(int) for image in (ours, theirs))
         assert np.abs(one - other).max() <= 2, level
@@ -59,7 +59,7 @@ def test_a_real_slide_both_ways(real_data: Path) -> None:
     pytest.importorskip("openslide", reason="the extra nucleipel[openslide] is not installed")
     path = real_data / "slides" / "CMU-1-Small-Region.svs"
     ours, theirs = open_image(path), open_through_openslide(path)
-    assert theirs.pixel_sizes.found[0].x == pytest.approx(ours.pixel_sizes.found[0].x)
+    assert theirs.pixel_sizes.known[0].x == pytest.approx(ours.pixel_sizes.known[0].x)
     box = Box(900, 900, 1400, 1700)
     error = np.abs(ours.read(0, box).astype(int) - theirs.read(0, box))
     assert error.max() <= 2

@@ -17,7 +17,7 @@ BLOCKS_KEPT = 16
 
 
 def by_blocks(read: Callable[[Box], Pixels], shape: tuple[int, int]) -> Callable[[Box], Pixels]:
-    """A loader of any box of a level of shape (height, width), of one that is given blocks only."""
+    """A loader of any box of a level of shape (height, width), of one that reads blocks only."""
 
     @lru_cache(maxsize=BLOCKS_KEPT)
     def block(row: int, column: int) -> Pixels:

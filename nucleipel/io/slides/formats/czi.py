@@ -57,14 +57,14 @@ def _read_header(
     for axis, (start, end) in reader.total_bounding_box_no_pyramid.items():
         if axis not in "XYC" and end - start > 1:
             raise ImageError(f"{path}: {end - start} planes along '{axis}'; export one plane")
-    said = _Metadata(reader.raw_metadata)
+    metadata = _Metadata(reader.raw_metadata)
     scenes = reader.scenes_bounding_rectangle_no_pyramid
     numbers: list[int | None] = sorted(scenes) or [None]
     places = [scenes[n] if n is not None else reader.total_bounding_rectangle_no_pyramid
               for n in numbers]  # fmt: skip
     held = [
         Series(name, (place.h, place.w), picture_of_slide(name))
-        for place, name in zip(places, said.scenes(len(places)), strict=True)
+        for place, name in zip(places, metadata.scenes(len(places)), strict=True)
     ]
     chosen = choose_series(path, held, wanted)
     place = places[chosen]
@@ -82,9 +82,9 @@ def _read_header(
             for step, shape in zip(steps, shapes, strict=True)
         ),
         dtype=np.dtype(DTYPES[kind]),
-        channels=RGB if color else name_channels(said.channels(), len(kinds)),
+        channels=RGB if color else name_channels(metadata.channels(), len(kinds)),
         photometric=f"{kind}, what was not scanned is {'white' if color else '0'}",
-        pixel_sizes=said.pixel_sizes(),
+        pixel_sizes=metadata.pixel_sizes(),
         series=tuple(held),
         source=SourceFrame(series=chosen, offset_px=(place.y, place.x)),
         close=close,
@@ -117,9 +117,9 @@ class _Scene:
 
         def note(_: int, block: Any) -> bool:
             whole, stored = block.logicalRect, block.physicalSize
-            beside = whole.x >= place.x + place.w or place.x >= whole.x + whole.w
-            above = whole.y >= place.y + place.h or place.y >= whole.y + whole.h
-            if not beside and not above and stored.w > 0 and stored.h > 0:
+            apart_x = whole.x >= place.x + place.w or place.x >= whole.x + whole.w
+            apart_y = whole.y >= place.y + place.h or place.y >= whole.y + whole.h
+            if not apart_x and not apart_y and stored.w > 0 and stored.h > 0:
                 steps.add(max(1, round(max(whole.w / stored.w, whole.h / stored.h))))
             return True
 

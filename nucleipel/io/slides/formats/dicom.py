@@ -138,12 +138,12 @@ def _loader(files: Sequence[Frames], paths: Sequence[str]) -> Callable[[Box], Pi
     """Reads a box of a level; what was not scanned is white in color, else 0."""
     header = files[0].header
     (height, width), samples = header.frame, header.samples
-    found = find_tiles(files, paths)
+    places = find_tiles(files, paths)
     ground = 2**header.bits - 1 if samples == 3 else 0
 
     @lru_cache(maxsize=max(4, CACHED_BYTES // files[0].bytes))
     def pixels_of(tile: Tile) -> Pixels:
-        file, index = found[tile]
+        file, index = places[tile]
         return file.read(index)
 
     def load(box: Box) -> Pixels:
@@ -155,7 +155,7 @@ def _loader(files: Sequence[Frames], paths: Sequence[str]) -> Callable[[Box], Pi
                 y1, x1 = min(box.y1, y + height), min(box.x1, x + width)
                 inside = (slice(y0 - box.y0, y1 - box.y0), slice(x0 - box.x0, x1 - box.x0))
                 for number, path in enumerate(paths):
-                    if (row, column, path) in found:
+                    if (row, column, path) in places:
                         tile = pixels_of((row, column, path))[y0 - y : y1 - y, x0 - x : x1 - x]
                         pixels[(*inside, slice(number * samples, (number + 1) * samples))] = tile
         return pixels

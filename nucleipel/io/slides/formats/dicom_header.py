@@ -65,7 +65,7 @@ class Header:
         Why it is no level of the slide ("a label"), "" for a level.
     sizes : PixelSizes
     offsets, lengths : tuple of int
-        The extended table of where frames start after the first one and how long they are.
+        The extended table of where frames start after the first one, and their lengths.
     data_at : int
         Where the element of the pixels starts in the file.
     explicit : bool
@@ -168,11 +168,11 @@ def _header(file: Path, dataset: Any, data_at: int) -> Header:
 
 
 def _paths(dataset: Any) -> tuple[tuple[str, str], ...]:
-    found = []
+    paths = []
     for item in dataset.get("OpticalPathSequence") or ():
         name = str(item.get("OpticalPathIdentifier") or "")
-        found.append((name, str(item.get("OpticalPathDescription") or name)))
-    return tuple(found) or (("", ""),)
+        paths.append((name, str(item.get("OpticalPathDescription") or name)))
+    return tuple(paths) or (("", ""),)
 
 
 def _places(per_frame: list[Any], paths: tuple[tuple[str, str], ...]) -> tuple[FramePlace, ...]:

@@ -34,24 +34,24 @@ def find_tiles(files: Sequence[Frames], paths: Sequence[str]) -> dict[Tile, tupl
     ImageError
         If a tile is missing or there twice, or nothing shows where frames lie.
     """
-    found: dict[Tile, tuple[Frames, int]] = {}
+    places: dict[Tile, tuple[Frames, int]] = {}
     for file in files:
         for index, tile in enumerate(_tiles_of(file)):
-            if tile in found:
+            if tile in places:
                 raise ImageError(
                     f"{file.header.file}: holds the same part of the slide as"
-                    f" {found[tile][0].header.file.name}; keep one of them"
+                    f" {places[tile][0].header.file.name}; keep one of them"
                 )
-            found[tile] = (file, index)
+            places[tile] = (file, index)
     rows, columns = _grid(files[0].header)
     expected = rows * columns * len(paths)
     sparse = any(file.header.places is not None for file in files)
-    if not sparse and len(found) < expected:
+    if not sparse and len(places) < expected:
         raise ImageError(
-            f"{files[0].header.file}: has {len(found)} of {expected} tiles; copy the slide again,"
+            f"{files[0].header.file}: has {len(places)} of {expected} tiles; copy the slide again,"
             " with all of its files"
         )
-    return found
+    return places
 
 
 def _tiles_of(file: Frames) -> list[Tile]:
@@ -101,13 +101,13 @@ def _fills_columns(file: Frames, rows: int, columns: int) -> bool:
     by_rows, by_columns = [], []
     for index in tried if most > 0 else ():
         one, after = file.read(index), file.read(index + 1)
-        below, beside = file.read(index + columns), file.read(index + rows)
+        below, right = file.read(index + columns), file.read(index + rows)
         if (index + 1) % columns:
             by_rows.append(_gap(one[:, -1], after[:, 0]))
         by_rows.append(_gap(one[-1], below[0]))
         if (index + 1) % rows:
             by_columns.append(_gap(one[-1], after[0]))
-        by_columns.append(_gap(one[:, -1], beside[:, 0]))
+        by_columns.append(_gap(one[:, -1], right[:, 0]))
     row_gap, column_gap = (float(np.mean(gaps or [0])) for gaps in (by_rows, by_columns))
     least, other = sorted((row_gap, column_gap))
     if least > CLEARLY * other or other == 0:

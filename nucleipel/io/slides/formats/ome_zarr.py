@@ -1,7 +1,7 @@
 """OME-Zarr (NGFF) 0.4, on zarr v2, and 0.5, on zarr v3: an image, or what holds images.
 
 A chunk without a file holds the array's fill value: that is the format's rule
-for empty regions, so it cannot tell damage.
+for empty regions, so it is no sign of damage.
 """
 
 from collections.abc import Callable
@@ -90,8 +90,8 @@ def _channels(axes: list[str], array: Any, omero: dict[str, Any]) -> tuple[tuple
 
 def _is_plain(label: str, index: int) -> bool:
     """Whether a label says no more than a channel's index, as programs fill it in."""
-    said = label.casefold()
-    return said in ("", f"{index}", f"channel {index}", f"channel_{index}", f"channel:0:{index}")
+    plain = label.casefold()
+    return plain in ("", f"{index}", f"channel {index}", f"channel_{index}", f"channel:0:{index}")
 
 
 def _place(image: dict[str, Any], axes: list[str]) -> tuple[PixelSizes, SourceFrame]:

@@ -11,7 +11,7 @@ from nucleipel.io.slides.formats.series import Series, picture_of_slide
 from nucleipel.io.slides.formats.suffixes import is_zarr
 
 MOST_MEASURED = 16
-"""Of more images than that the sizes are not looked up."""
+"""Sizes are read of at most so many images."""
 DEPTH = 2
 """SpatialData has its images at `images/NAME`."""
 NO_IMAGES = ("labels", "points", "shapes", "tables", "OME")
@@ -35,8 +35,8 @@ class HeldImage:
 
     def multiscale(self) -> dict[str, Any]:
         """Its entry in `multiscales`."""
-        found: dict[str, Any] = ome_attributes(self.group)["multiscales"][self.index]
-        return found
+        entry: dict[str, Any] = ome_attributes(self.group)["multiscales"][self.index]
+        return entry
 
 
 def find_images(path: Path) -> list[HeldImage]:
@@ -57,10 +57,10 @@ def find_images(path: Path) -> list[HeldImage]:
         )
     by_bioformats = "bioformats2raw.layout" in ome_attributes(root)
     names = _names_of_bioformats(path) if by_bioformats else ()
-    found = list(_groups(root, path))
-    measured = len(found) <= MOST_MEASURED
+    groups = list(_groups(root, path))
+    measured = len(groups) <= MOST_MEASURED
     images = []
-    for number, (name, group) in enumerate(found):
+    for number, (name, group) in enumerate(groups):
         for index, entry in enumerate(ome_attributes(group)["multiscales"]):
             plain = names[number] if number < len(names) else name or str(entry.get("name") or "")
             shape = _shape(group, entry) if measured else None
@@ -123,7 +123,7 @@ def _listed_by_bioformats(path: Path) -> list[str]:
 
 
 def _names_of_bioformats(path: Path) -> tuple[str, ...]:
-    """Names of the series, which stand in an OME-XML beside them."""
+    """Names of the series, which stand in an OME-XML in the same folder."""
     file = path / "OME" / "METADATA.ome.xml"
     if not file.is_file():
         return ()

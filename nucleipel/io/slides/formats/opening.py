@@ -85,8 +85,10 @@ def _require_kind(path: Path) -> str:
     if path.suffix.lower() == ZARR_SUFFIX:
         raise ImageError(f"{path}: is no folder; expected a zarr folder")
     if not regular or path.is_dir():
-        found = "a folder" if path.is_dir() else "no regular file"
-        raise ImageError(f"{path}: is {found}; expected an image, or a folder of zarr or DICOM")
+        kind_of_path = "a folder" if path.is_dir() else "no regular file"
+        raise ImageError(
+            f"{path}: is {kind_of_path}; expected an image, or a folder of zarr or DICOM"
+        )
     raise ImageError(
         f"{path}: unknown kind of image '{path.suffix}'; expected one of {expected_suffixes()}"
     )

@@ -2,8 +2,8 @@
 
 OpenSlide is LGPL, and comes with the extra `nucleipel[openslide]` only. It
 joins what a scanner took in overlapping pieces, which lie at fractions of a
-pixel: levels are therefore read in blocks on a fixed grid, so that a pixel
-does not depend on the window it is asked in.
+pixel: levels are therefore read in blocks. Of a slide that was scanned in part
+(`openslide.bounds-*`) that part is the image, as QuPath shows it.
 """
 
 from collections.abc import Callable

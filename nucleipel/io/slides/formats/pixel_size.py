@@ -7,7 +7,7 @@ from nucleipel.io.slides.formats.units import um_per_unit
 
 
 @dataclass(frozen=True, slots=True)
-class MppFound:
+class StatedMpp:
     """A pixel size in um, height and width, and where in the file it stands."""
 
     y: float
@@ -27,11 +27,11 @@ class PixelSizes:
     'furlong', no unit of length that is known".
     """
 
-    found: tuple[MppFound, ...] = ()
+    known: tuple[StatedMpp, ...] = ()
     unread: tuple[str, ...] = ()
 
     def __add__(self, other: "PixelSizes") -> "PixelSizes":
-        return PixelSizes(self.found + other.found, self.unread + other.unread)
+        return PixelSizes(self.known + other.known, self.unread + other.unread)
 
 
 def stated_size(y: Any, x: Any, units: tuple[str, str], *, where: str) -> PixelSizes:
@@ -46,7 +46,7 @@ def stated_size(y: Any, x: Any, units: tuple[str, str], *, where: str) -> PixelS
     ]
     if not all(0 < size < float("inf") for size in sizes):
         return PixelSizes(unread=(f"{where} says {shown}, no pixel size",))
-    return PixelSizes((MppFound(sizes[0], sizes[1], where),))
+    return PixelSizes((StatedMpp(sizes[0], sizes[1], where),))
 
 
 def _number(text: Any) -> float:

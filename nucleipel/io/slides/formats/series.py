@@ -50,8 +50,8 @@ class Series:
 
 def picture_of_slide(name: str) -> str:
     """What a series is by its name: "a label", "a macro", ...; "" for anything else."""
-    found = PICTURE.search(name)
-    return f"a {found[1].lower()}" if found else ""
+    match = PICTURE.search(name)
+    return f"a {match[1].lower()}" if match else ""
 
 
 def choose_series(path: Path, held: Sequence[Series], wanted: int | str | None) -> int:
@@ -89,8 +89,8 @@ def _wanted(path: Path, held: Sequence[Series], wanted: int | str) -> int:
         i for i, series in enumerate(held) if series.name.casefold() == name.casefold()
     ]
     if len(matches) != 1:
-        found = "several series" if matches else "no series"
-        raise ImageError(f"{path}: has {found} '{wanted}'; it has {listed(held)}")
+        number = "several series" if matches else "no series"
+        raise ImageError(f"{path}: has {number} '{wanted}'; it has {listed(held)}")
     return matches[0]
 
 

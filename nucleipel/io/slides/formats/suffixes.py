@@ -1,6 +1,6 @@
 """What is an image: the one list of the endings of names, and marks in a file or a folder.
 
-Whatever looks for images asks here. An ending goes before content; a file with
+Whatever lists images uses it. An ending goes before content; a file with
 an ending that is not listed, or with none (a link into a store of data), is known by
 its first bytes.
 """
@@ -66,7 +66,7 @@ def is_dicom(path: Path) -> bool:
     if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
         return False
     suffix = path.suffix.lower()
-    # names are often UIDs, of which the last number looks like a suffix
+    # names are often UIDs, of which the last number could be a suffix
     plain = suffix == "" or suffix[1:].isdecimal()
     return suffix in DICOM_SUFFIXES or (plain and _kind_of_content(path) == "dicom")
 

@@ -40,7 +40,7 @@ SMALL = 16
 """A later series without a name and with fewer pixels than a 16th is a picture of the slide."""
 OME_WITHIN = 1000
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its faults are told by ours
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its faults are reported by ours
 
 
 def open_tiff(path: Path, *, series: int | str | None = None, ids: bool = False) -> StoredImage:
@@ -101,7 +101,7 @@ def _describe(series: Any, tiff: Any) -> Series:
     if not first and not series.name and series.size * SMALL <= tiff.series[0].size:
         aside = "a small picture"
     if not first and not aside and series.kind in VENDORS:
-        aside = "a picture beside the slide"
+        aside = "a picture of the slide"
     if series.kind == "lsmreduced":
         aside = "a thumbnail"
     if series.kind == "ome" and not any(
@@ -113,14 +113,14 @@ def _describe(series: Any, tiff: Any) -> Series:
 
 def _ome_of_series(tiff: Any, images: tuple[OmeImage, ...]) -> list[OmeImage | None]:
     """What the OME-XML says of each series: images in the same order."""
-    found: list[OmeImage | None] = []
+    matches: list[OmeImage | None] = []
     left = list(images)
     for series in tiff.series:
         fits = [i for i, image in enumerate(left) if image.shape == _shape(series) and
                 image.name in (series.name, "")]  # fmt: skip
-        found.append(left[fits[0]] if fits else None)
+        matches.append(left[fits[0]] if fits else None)
         left = left[fits[0] + 1 :] if fits else left
-    return found
+    return matches
 
 
 def _levels(series: Any, decoder: Decoder) -> tuple[Level, ...]:

@@ -46,7 +46,7 @@ def _of_imagej(page: Any, metadata: dict[str, Any]) -> PixelSizes:
     sizes = stated_size(
         1 / per_pixel[0], 1 / per_pixel[1], (unit, unit), where="ImageJ unit and resolution tags"
     )
-    printed = unit.casefold() in ("inch", "inches") and sizes.found
+    printed = unit.casefold() in ("inch", "inches") and sizes.known
     return PixelSizes() if printed and _is_printers(sizes) else sizes
 
 
@@ -61,7 +61,7 @@ def _of_tags(page: Any, where: str) -> PixelSizes:
 
 
 def _is_printers(sizes: PixelSizes) -> bool:
-    return all(max(mpp.x, mpp.y) > COARSEST_TAG_MPP for mpp in sizes.found)
+    return all(max(mpp.x, mpp.y) > COARSEST_TAG_MPP for mpp in sizes.known)
 
 
 def _pixels_per_unit(page: Any) -> tuple[float, float] | None:
