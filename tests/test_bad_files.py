@@ -238,9 +238,9 @@ def test_an_image_that_is_refused(
     tmp_path: Path, checkpoints: dict[str, Path], make: Make, says: str, options: dict[str, str]
 ) -> None:
     path = make(tmp_path)
-    given = {"--checkpoint": "pixels", **options}
-    given["--checkpoint"] = str(checkpoints[given["--checkpoint"]])
-    flat = [part for option in given.items() for part in option]
+    arguments = {"--checkpoint": "pixels", **options}
+    arguments["--checkpoint"] = str(checkpoints[arguments["--checkpoint"]])
+    flat = [part for option in arguments.items() for part in option]
     out = tmp_path / "out"
     message = refusal("segment", path, "--out", out, "--device", "cpu", *flat, untouched=out)
     assert re.search(says, message), message

@@ -131,13 +131,16 @@ def test_csv_and_map_frame(ran: Path, tmp_path: Path) -> None:
 
 def test_export_writes_an_onnx_file_and_a_package(ran: Path, tmp_path: Path) -> None:
     onnx, package = tmp_path / "m.onnx", tmp_path / "m.zip"
-    asked = ["export", ran / "run2", "--onnx", onnx]
-    _refused("a package says whose", *asked, "--bioimageio", package)
+    options = ["export", ran / "run2", "--onnx", onnx]
+    _refused("a package says whose", *options, "--bioimageio", package)
     assert not onnx.exists()
     words = _sets("license=MIT", "authors=[Ada Lovelace]")
-    assert _ok(*asked, "--bioimageio", package, *words).stdout.split() == [str(onnx), str(package)]
+    assert _ok(*options, "--bioimageio", package, *words).stdout.split() == [
+        str(onnx),
+        str(package),
+    ]
     assert zipfile.is_zipfile(package)
-    _refused("is there already; choose another name or pass --overwrite", *asked)
+    _refused("is there already; choose another name or pass --overwrite", *options)
     nothing = _run("export", "default")
     assert nothing.exit_code == 2
     assert "give --onnx FILE, --bioimageio FILE.zip, or both" in nothing.stderr

@@ -74,9 +74,9 @@ def test_info_of_an_image_that_knows_no_mpp(checkpoint: Path, tmp_path: Path) ->
     assert message["use"].endswith("120 x 160 px, gray repeated to 3 channels")
     message = _table(_ok("info", tmp_path / "a.png", "--checkpoint", checkpoint))
     assert message["use"].startswith("refused: its mpp is in neither file nor manifest")
-    given = _ok("info", tmp_path / "a.png", "--checkpoint", checkpoint, "--mpp", "0.5")
-    assert _table(given)["mpp"].startswith("0.5 (given)")
-    assert not _table(given)["use"].startswith("refused")
+    shown = _ok("info", tmp_path / "a.png", "--checkpoint", checkpoint, "--mpp", "0.5")
+    assert _table(shown)["mpp"].startswith("0.5 (given)")
+    assert not _table(shown)["use"].startswith("refused")
 
 
 def test_info_prints_what_it_can_and_ends_with_the_faults(tmp_path: Path) -> None:

@@ -87,9 +87,9 @@ def test_its_error_is_the_callers(last: int) -> None:
         if item == 0:
             raise OSError("disk full")
 
-    given = []
+    items = []
     with pytest.raises(OSError, match="disk full"), in_background(work) as give:
         for item in range(last + 1):
-            given.append(item)
+            items.append(item)
             give(item)
-    assert len(given) <= 2
+    assert len(items) <= 2

@@ -77,16 +77,16 @@ class Blurred(nn.Module):
 
 def test_a_map_of_the_whole_image_has_its_shape(tiny_set) -> None:
     grid = WindowGrid(core_px=32, halo_px=32, batch=1, whole_image_px=64)
-    how = {"grid": grid, "channels": 3, "maps": 4, "device": torch.device("cpu")}
+    keywords = {"grid": grid, "channels": 3, "maps": 4, "device": torch.device("cpu")}
     network = Blurred().eval()
     with open_slide(tiny_set.image("test")) as slide:
         assert slide.shape == (100, 170)
         whole = Box.of_shape(slide.shape)
         intensity: IntensityRange = slide.intensity_range()
-        how["intensity"] = intensity
-        found = predict_probabilities(network, slide, **how)
-        stored = predict_part(network, slide, whole, **how)
-        part = predict_part(network, slide, Box(32, 64, 96, 128), **how)
+        keywords["intensity"] = intensity
+        found = predict_probabilities(network, slide, **keywords)
+        stored = predict_part(network, slide, whole, **keywords)
+        part = predict_part(network, slide, Box(32, 64, 96, 128), **keywords)
         square = resize(intensity.normalize(slide.read(whole)), (64, 64))
     outputs = network(torch.from_numpy(square.transpose(2, 0, 1)[None].copy()))
     expected = torch.cat([outputs[:, :3].softmax(dim=1), outputs[:, 3:].sigmoid()], dim=1)

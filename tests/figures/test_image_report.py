@@ -68,7 +68,7 @@ def _rows(ids: np.ndarray) -> NucleusRows:
     return NucleusRows(columns, outlines(ids, columns["id"], boxes))
 
 
-def _page(scene: Scene, **given: Any) -> str:
+def _page(scene: Scene, **arguments: Any) -> str:
     ids = scene.instance_map
     summary = ImageStatistics(ids.shape, examples=EXAMPLES)
     if ids.any():
@@ -81,7 +81,7 @@ def _page(scene: Scene, **given: Any) -> str:
         "certificate": CERTIFICATE,
         "facts": {"file": "a<b>.svs"},
         "settings": {"stage": "stitch", "config": {"instances": {"min_area_px": 12}}},
-    } | given
+    } | arguments
     return build_report("slide & <1>", summary, **fields)
 
 

@@ -283,16 +283,16 @@ def test_a_missed_small_nucleus_counts_as_much_as_a_large_one_elsewhere() -> Non
 
 def test_pixels_near_boundaries_are_found_before_a_patch_is_cut() -> None:
     logits, onehot = (tensor[:, :, :, :10] for tensor in halves())
-    how = {"n": 2, "boundary_weight": 4, "boundary_px": 1}
-    weights = PELoss("deviation", **how)._weights(onehot)
+    settings = {"n": 2, "boundary_weight": 4, "boundary_px": 1}
+    weights = PELoss("deviation", **settings)._weights(onehot)
     p = logits.softmax(dim=1)
     each = []
     for y in range(0, 12, 2):
         for x in range(0, 10, 2):
             rows, columns = slice(y, y + 2), slice(x, x + 2)
             square = [part[:, :, rows, columns] for part in (p, onehot, weights)]
-            each.append(PELoss("deviation", **how)._per_class(*square).mean().item())
-    found = PELoss("deviation", block_px=2, **how)(logits, onehot).item()
+            each.append(PELoss("deviation", **settings)._per_class(*square).mean().item())
+    found = PELoss("deviation", block_px=2, **settings)(logits, onehot).item()
     assert found == pytest.approx(np.mean(each), rel=1e-12)
 
 
@@ -364,9 +364,9 @@ def test_gradient_with_weights_is_that_of_finite_differences(n: float) -> None:
 
 def test_the_classes_that_take_part_do_not_move_the_boundaries() -> None:
     logits, onehot = halves()
-    how = {"n": 2, "boundary_weight": 4}
-    each = PELoss("deviation", reduction="none", **how)(logits, onehot)
-    alone = PELoss("deviation", classes=[2], **how)(logits, onehot).item()
+    settings = {"n": 2, "boundary_weight": 4}
+    each = PELoss("deviation", reduction="none", **settings)(logits, onehot)
+    alone = PELoss("deviation", classes=[2], **settings)(logits, onehot).item()
     assert alone == pytest.approx(each[:, 2].mean().item(), rel=1e-12)
 
 

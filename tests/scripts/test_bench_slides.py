@@ -53,10 +53,10 @@ def test_a_piece_alone_and_in_a_slide(tiny_set, random_checkpoint: Path, tmp_pat
 @pytest.mark.slow
 def test_costs(tiny_set, random_checkpoint: Path, tmp_path: Path) -> None:
     options = ["--slides", tiny_set.image("test"), "--piece-side", 0, "--sides", 300]
-    given, islands = _table(tmp_path, random_checkpoint, "cost", *options, "--share", 50)
-    assert given["slide"] == "test.ome.tif"
+    slide, islands = _table(tmp_path, random_checkpoint, "cost", *options, "--share", 50)
+    assert slide["slide"] == "test.ome.tif"
     assert (islands["slide"], islands["px"], islands["tissue %"]) == ("islands", "300 x 300", "50")
-    for row in (given, islands):
+    for row in (slide, islands):
         assert int(row["nuclei"]) > 0
         assert float(row["s"]) > 0
         assert 100 < float(row["peak MB"]) < 5000

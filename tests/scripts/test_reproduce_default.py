@@ -22,8 +22,8 @@ def start(tmp_path: Path, run_recipe):
     slide.touch()
 
     def run() -> list[str]:
-        asked = run_recipe("default.sh", {"nucleipel": "", "python": LABELED})
-        return [" ".join(words).replace(f"{tmp_path}/", "") for words in asked]
+        commands = run_recipe("default.sh", {"nucleipel": "", "python": LABELED})
+        return [" ".join(words).replace(f"{tmp_path}/", "") for words in commands]
 
     return run
 
@@ -31,9 +31,9 @@ def start(tmp_path: Path, run_recipe):
 def test_each_part_goes_on_with_the_slide_as_the_part_before_labels_it(
     start, tmp_path: Path
 ) -> None:
-    asked = start()
-    labels = [line for line in asked if line.startswith("python")]
-    learned = [line for line in asked if "train_dsb2018_stained.yaml" in line]
+    commands = start()
+    labels = [line for line in commands if line.startswith("python")]
+    learned = [line for line in commands if "train_dsb2018_stained.yaml" in line]
     assert len(labels) == len(learned) == 2
     for label, train, before, data in zip(
         labels, learned, ("first", "before"), ("data_second", "data_third"), strict=True

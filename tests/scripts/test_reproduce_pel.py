@@ -43,8 +43,8 @@ def run(tmp_path: Path, run_recipe):
         (tmp_path / "data" / name / "images").mkdir(parents=True)
 
     def start(**variables: str) -> list[list[str]]:
-        asked = run_recipe("pel.sh", {"nucleipel": LEAVES}, **variables)
-        return [words for _, *words in asked]
+        commands = run_recipe("pel.sh", {"nucleipel": LEAVES}, **variables)
+        return [words for _, *words in commands]
 
     return start
 

@@ -67,8 +67,8 @@ def test_five_right_results_and_the_sixth_named(
     local.mkdir()
     rows = read_manifest(six).of_split("test")
     tile(six, local / "patches.zarr", load_config(TileConfig, assignments=TILE))
-    how = load_config(FinetunePatchesConfig, assignments=FINETUNE)
-    tuned = finetune_patches(random_checkpoint, local / "patches.zarr", local / "tuned", how)
+    settings = load_config(FinetunePatchesConfig, assignments=FINETUNE)
+    tuned = finetune_patches(random_checkpoint, local / "patches.zarr", local / "tuned", settings)
     predict(tuned, rows, local / "maps.zarr", PredictConfig(device="cpu"))
     stitch(local / "maps.zarr", local / "instances", StitchConfig(threads=1))
 

@@ -14,13 +14,13 @@ from nucleipel.io.slides.resolution import Resolution
 CERTIFICATE = {"instances_digest": "0123", "cut": {"block_px": 7}}
 
 
-def _write(out: Path, instance_map: object, **given: object) -> Path:
+def _write(out: Path, instance_map: object, **arguments: object) -> Path:
     nuclei = [NucleusRows({"id": np.arange(1, 1)}, [])]
     fields = {
         "nuclei": nuclei,
         "certificate": CERTIFICATE,
         "frame": Resolution.pixel_for_pixel((1, 1), 0.5),
-    } | given
+    } | arguments
     picture = np.zeros((4, 5, 3), np.uint8)
     write_instances(out, "a", instance_map=instance_map, overlay=picture, **fields)
     return out / "a"

@@ -15,14 +15,14 @@ from nucleipel.io.slides.write_pyramid import write_pyramid, write_tiled_annotat
 @pytest.mark.parametrize("channels", [1, 3])
 def test_levels_of_16_bit_are_exact(shape: tuple[int, int], channels: int, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 2**16, (*shape, channels)).astype(np.uint16)
-    asked: list[Box] = []
+    boxes: list[Box] = []
 
     def read(box: Box) -> np.ndarray:
-        asked.append(box)
+        boxes.append(box)
         return pixels[box.slices]
 
     write_pyramid(tmp_path / "a.ome.tif", shape, read, mpp=0.25)
-    assert max(max(box.shape) for box in asked) <= 256
+    assert max(max(box.shape) for box in boxes) <= 256
     with open_slide(tmp_path / "a.ome.tif") as slide:
         assert (slide.mpp, slide.dtype, slide.channels) == (0.25, np.uint16, channels)
         assert np.array_equal(slide.read(Box.of_shape(shape)), pixels)
@@ -53,10 +53,10 @@ def test_what_repeats_is_read_once(tmp_path: Path) -> None:
     shape = (2048, 5000)
     draw = np.random.default_rng(0)
     ground = draw.integers(0, 255, (512, 512, 1)).astype(np.uint8)
-    asked: list[Box] = []
+    boxes: list[Box] = []
 
     def read(box: Box) -> np.ndarray:
-        asked.append(box)
+        boxes.append(box)
         rows, columns = np.arange(box.y0, box.y1) % 512, np.arange(box.x0, box.x1) % 512
         return ground[np.ix_(rows, columns)]
 
@@ -67,8 +67,8 @@ def test_what_repeats_is_read_once(tmp_path: Path) -> None:
         mpp=0.5,
         repeats=lambda box: (box.y0 % 512, box.x0 % 512),
     )
-    first = asked[0]
-    assert len(asked) - 1 == 2 * 2 + 2, "four tiles, two that the edge cuts, one sample"
+    first = boxes[0]
+    assert len(boxes) - 1 == 2 * 2 + 2, "four tiles, two that the edge cuts, one sample"
     assert first.shape == (1, 1)
     write_pyramid(tmp_path / "b.ome.tif", shape, read, mpp=0.5)
     with open_slide(tmp_path / "a.ome.tif") as one, open_slide(tmp_path / "b.ome.tif") as other:

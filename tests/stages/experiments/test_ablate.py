@@ -75,7 +75,7 @@ def base(tiny_set, tmp_path_factory) -> Path:
 
 
 def settings(base: Path, manifest: Path, **changed: object) -> AblateConfig:
-    given: dict[str, object] = {
+    fields: dict[str, object] = {
         "base": str(base),
         "manifest": str(manifest),
         "device": "cpu",
@@ -87,7 +87,7 @@ def settings(base: Path, manifest: Path, **changed: object) -> AblateConfig:
         "grid": GridConfig(forms=("deviation",), n=(1, 2), alpha=(1,)),
         "finalists": FinalistsConfig(seeds=()),
     }
-    return AblateConfig(**(given | changed))
+    return AblateConfig(**(fields | changed))
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -234,8 +234,10 @@ def test_scores_are_those_of_segment_and_evaluate(base, tiny_set, tmp_path) -> N
     numbers = json.loads((tmp_path / "out/runs/none/seed-0/numbers.json").read_text())
     rows = read_manifest(tiny_set.manifest).of_split("test")
     for by, measures in (("dice", ("dice",)), ("pq", ("aji", "pq", "ap@0.50", "ap@0.75"))):
-        how = SegmentConfig(device="cpu", instances=InstanceOverrides(**numbers[by]["instances"]))
-        instances = segment(base, rows, tmp_path / by, how)
+        config = SegmentConfig(
+            device="cpu", instances=InstanceOverrides(**numbers[by]["instances"])
+        )
+        instances = segment(base, rows, tmp_path / by, config)
         report = evaluate(
             tiny_set.manifest, instances, tmp_path / f"{by}.json", EvaluateConfig(), split="test"
         )
@@ -406,10 +408,10 @@ def test_killed_with_several_jobs_ends_with_the_same_tables(base, tiny_set, tmp_
     ablate(whole, settings(base, tiny_set.manifest, **changed))
     out = tmp_path / "out"
     config = tmp_path / "config.yaml"
-    given = settings(base, tiny_set.manifest, **changed, jobs=2).model_dump(mode="json")
+    fields = settings(base, tiny_set.manifest, **changed, jobs=2).model_dump(mode="json")
     keys = ("epochs", "patches_per_epoch", "batch_size", "warmup_steps")
-    given["finetune"] = {key: given["finetune"][key] for key in keys}
-    config.write_text(json.dumps(given))  # JSON is YAML
+    fields["finetune"] = {key: fields["finetune"][key] for key in keys}
+    config.write_text(json.dumps(fields))  # JSON is YAML
     command = [sys.executable, "-m", "nucleipel", "-q", "ablate", "--config", config, "--out", out]
     process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 300

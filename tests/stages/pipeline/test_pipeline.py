@@ -336,8 +336,8 @@ def test_calibration_travels_with_the_checkpoint(ran: Path, tiny_set, tmp_path: 
     with pytest.raises(ManifestError, match="column 'modality' is missing; found image"):
         calibrate(ran / "finetune", val, tmp_path / "balanced", balanced)
     assert not (tmp_path / "balanced").exists()
-    given = StitchConfig.model_validate({"instances": {"min_area_px": 99999}})
-    stitch(maps, tmp_path / "none", given)
+    strict = StitchConfig.model_validate({"instances": {"min_area_px": 99999}})
+    stitch(maps, tmp_path / "none", strict)
     assert not tifffile.imread(tmp_path / "none" / "val" / "instances.ome.tif").any()
 
 

@@ -178,8 +178,17 @@ def test_masks_that_do_not_fit(tmp_path: Path) -> None:
     ]
     out = tmp_path / "out"
     for mask, says in cases:
-        given = ["segment", tmp_path / "a.png", "--tissue", mask, "--out", out, "--device", "cpu"]
-        message = refusal(*given, untouched=out)
+        arguments = [
+            "segment",
+            tmp_path / "a.png",
+            "--tissue",
+            mask,
+            "--out",
+            out,
+            "--device",
+            "cpu",
+        ]
+        message = refusal(*arguments, untouched=out)
         assert re.search(says, message), message
     both = [tmp_path / "a.png", tmp_path / "b.png"]
     message = refusal("segment", *both, "--tissue", files["m.tif"], "--out", out, untouched=out)

@@ -55,8 +55,8 @@ def test_its_maps_are_of_whole_images(run, tiny_set, tmp_path) -> None:
     assert model.description.grid.whole_image_px == 64
     assert model.description.mpp is None
     rows = read_manifest(tiny_set.manifest).of_split("test")
-    how = PredictConfig(device="cpu")
-    (found,) = open_predictions(predict(run, rows, tmp_path / "maps.zarr", how)).images
+    settings = PredictConfig(device="cpu")
+    (found,) = open_predictions(predict(run, rows, tmp_path / "maps.zarr", settings)).images
     with open_slide(tiny_set.image("test")) as slide:
         expected = predict_part(
             model.network,

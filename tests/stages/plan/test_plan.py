@@ -138,11 +138,11 @@ def test_windows_and_disk_of_a_slide_with_glass(
     _require_near(image["nuclei"], nuclei)
 
 
-@pytest.mark.parametrize("asked", [[], ["--map-frame", "working"]])
+@pytest.mark.parametrize("options", [[], ["--map-frame", "working"]])
 def test_disk_at_a_coarser_working_mpp(
-    slide: Path, checkpoint: Path, tmp_path: Path, asked: list[str]
+    slide: Path, checkpoint: Path, tmp_path: Path, options: list[str]
 ) -> None:
-    arguments = [slide, "--checkpoint", checkpoint, "--at-mpp", 1.0, "--tissue", "off", *asked]
+    arguments = [slide, "--checkpoint", checkpoint, "--at-mpp", 1.0, "--tissue", "off", *options]
     image = _plan(*arguments)["images"][0]
     _run("segment", *arguments, "--out", tmp_path / "out")
     _require_near(image["instance_bytes"], machine.bytes_below(tmp_path / "out" / "islands"))
