@@ -28,7 +28,6 @@ def test_without_openslide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_both_readers_give_the_same_slide(tmp_path: Path) -> None:
-    pytest.importorskip("openslide", reason="the extra nucleipel[openslide] is not installed")
     options = {"compression": "jpeg", "compressionargs": {"level": 95}}
     path = write_svs(tmp_path / "a.svs", halves(_smooth(), 2), mpp=0.25, **options)
     ours, theirs = open_image(path), open_through_openslide(path)
@@ -46,7 +45,6 @@ def test_both_readers_give_the_same_slide(tmp_path: Path) -> None:
 
 
 def test_what_openslide_cannot_read(tmp_path: Path) -> None:
-    pytest.importorskip("openslide", reason="the extra nucleipel[openslide] is not installed")
     (tmp_path / "a.mrxs").write_bytes(b"no slide at all")
     with pytest.raises(ImageError, match=r"a\.mrxs: cannot be read as \.mrxs by OpenSlide"):
         open_image(tmp_path / "a.mrxs")
@@ -56,7 +54,6 @@ def test_what_openslide_cannot_read(tmp_path: Path) -> None:
 
 
 def test_a_real_slide_both_ways(real_data: Path) -> None:
-    pytest.importorskip("openslide", reason="the extra nucleipel[openslide] is not installed")
     path = real_data / "slides" / "CMU-1-Small-Region.svs"
     ours, theirs = open_image(path), open_through_openslide(path)
     assert theirs.pixel_sizes.known[0].x == pytest.approx(ours.pixel_sizes.known[0].x)

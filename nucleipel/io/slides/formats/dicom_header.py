@@ -8,6 +8,7 @@ values: files in the field break the rules for values, of which pydicom warns wh
 import logging
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats.pixel_size import PixelSizes, stated_size
 
 NOT_SQUARE = 0.02
+HEADERS_KEPT = 64
 VISIBLE_LIGHT = "1.2.840.10008.5.1.4.1.1.77.1"
 """What the UIDs of all images of microscopes start with."""
 FLAVORS = {"THUMBNAIL": "a thumbnail", "LABEL": "a label", "OVERVIEW": "an overview"}
@@ -99,7 +101,9 @@ class Header:
 
 
 def read_header(file: Path) -> Header:
-    """Read the header of a DICOM file.
+    """Read the header of a DICOM file; once in a process, as long as the file stays as it is.
+
+    That takes a second for each thousand frames whose places stand in the file.
 
     Raises
     ------
@@ -107,12 +111,20 @@ def read_header(file: Path) -> Header:
         If pydicom is not installed, or the file is no slide or part of one.
     """
     try:
-        import pydicom
+        import pydicom  # noqa: F401
     except ImportError as error:
         raise ImageError(
             f"{file}: DICOM is read by pydicom, which is not installed; pip install"
             " 'nucleipel[dicom]'"
         ) from error
+    stat = file.stat()
+    return _read_header(file, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=HEADERS_KEPT)
+def _read_header(file: Path, size: int, changed: int) -> Header:
+    import pydicom
+
     with warnings.catch_warnings(), file.open("rb") as stream:
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(stream, stop_before_pixels=True)

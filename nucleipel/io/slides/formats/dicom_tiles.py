@@ -7,6 +7,7 @@ that one is taken in which neighbors continue each other.
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cache
 
 import numpy as np
@@ -70,7 +71,7 @@ def _tiles_of(file: Frames) -> list[Tile]:
             f"{header.file}: {header.frames} frames for {rows} x {columns} tiles; expected one"
             " each; copy it again"
         )
-    by_columns = not header.in_rows and _fills_columns(file, rows, columns)
+    by_columns = not header.in_rows and _fills_columns(header)
     tiles = []
     for index in range(header.first_frame, last):
         path, place = divmod(index, whole)
@@ -86,7 +87,8 @@ def _grid(header: Header) -> tuple[int, int]:
     return -(-header.shape[0] // header.frame[0]), -(-header.shape[1] // header.frame[1])
 
 
-def _fills_columns(file: Frames, rows: int, columns: int) -> bool:
+@cache
+def _fills_columns(header: Header) -> bool:
     """Whether frames fill the slide column by column, of a file that says nothing of their order.
 
     Raises
@@ -94,8 +96,27 @@ def _fills_columns(file: Frames, rows: int, columns: int) -> bool:
     ImageError
         If neighbors continue each other in neither order, or in both.
     """
+    rows, columns = _grid(header)
     if rows == 1 or columns == 1:
         return False
+    with closing(Frames(header)) as file:
+        row_gap, column_gap = _edge_gaps(file, rows, columns)
+    least, other = sorted((row_gap, column_gap))
+    if least > CLEARLY * other or other == 0:
+        raise ImageError(
+            f"{header.file}: does not say where its frames lie, and their pixels do not show"
+            " it; write it anew as TILED_FULL"
+        )
+    order = "columns" if column_gap < row_gap else "rows"
+    _say_once(
+        f"{header.file}: does not say where its frames lie; they fit together in {order}"
+        f" (edges differ by {least:.1f}, else by {other:.1f})"
+    )
+    return order == "columns"
+
+
+def _edge_gaps(file: Frames, rows: int, columns: int) -> tuple[float, float]:
+    """How far the edges of neighbors differ if frames fill rows, and if they fill columns."""
     most = file.header.frames - max(rows, columns)
     tried = sorted({int(index) for index in np.linspace(0, max(most - 1, 0), TRIED_FRAMES)})
     by_rows, by_columns = [], []
@@ -108,19 +129,7 @@ def _fills_columns(file: Frames, rows: int, columns: int) -> bool:
         if (index + 1) % rows:
             by_columns.append(_gap(one[-1], after[0]))
         by_columns.append(_gap(one[:, -1], right[:, 0]))
-    row_gap, column_gap = (float(np.mean(gaps or [0])) for gaps in (by_rows, by_columns))
-    least, other = sorted((row_gap, column_gap))
-    if least > CLEARLY * other or other == 0:
-        raise ImageError(
-            f"{file.header.file}: does not say where its frames lie, and their pixels do not show"
-            " it; write it anew as TILED_FULL"
-        )
-    order = "columns" if column_gap < row_gap else "rows"
-    _say_once(
-        f"{file.header.file}: does not say where its frames lie; they fit together in {order}"
-        f" (edges differ by {least:.1f}, else by {other:.1f})"
-    )
-    return order == "columns"
+    return float(np.mean(by_rows or [0])), float(np.mean(by_columns or [0]))
 
 
 def _gap(one: Pixels, other: Pixels) -> float:
