@@ -48,7 +48,7 @@ class Case:
 
 
 PENS = (Pen("blue"), Pen("green"), Pen("black"))
-DIRT = (Dust(150), Hair(2), CoverslipEdge())
+DIRT = (Dust(40), Hair(2), CoverslipEdge())
 UNEVEN = BrightGround(vignetting=0.05, frame_steps=0.8, gradient=0.04)
 BRIGHT = (
     Case("clean"),
@@ -57,7 +57,7 @@ BRIGHT = (
     Case("vignetting", BrightGround(vignetting=0.06)),
     Case("steps between frames", BrightGround(frame_steps=1.5)),
     Case("light falls over the slide", BrightGround(gradient=0.06)),
-    Case("dust", artifacts=(Dust(150),)),
+    Case("dust", artifacts=(Dust(40),)),
     Case("hairs", artifacts=(Hair(3),)),
     Case("pen", artifacts=PENS),
     Case("coverslip edge", artifacts=(CoverslipEdge(),)),
@@ -74,7 +74,7 @@ DARK = (
     Case("haze, uneven", DarkGround(haze=0.05, vignetting=0.2)),
     Case("haze falls over the slide", DarkGround(haze=0.05, gradient=0.5)),
     Case("hot pixels", DarkGround(hot_pixels=2e-5)),
-    Case("dust", artifacts=(Dust(150),)),
+    Case("dust", artifacts=(Dust(40),)),
     Case("hairs", artifacts=(Hair(3),)),
     Case("pen", artifacts=PENS[:1]),
     Case("black padding", void=Void(0, 0.2)),
@@ -93,7 +93,7 @@ def rows(
         for case in (DARK if dark else BRIGHT)[:cases]:
             layouts = {
                 "sections": Sections(share),
-                "cores": Cores(share),
+                "cores": Cores(share, across=4),
                 "single": SingleNuclei(20),
                 None: Islands(share),
             }
