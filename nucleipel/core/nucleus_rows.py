@@ -1,6 +1,6 @@
 """Rows of the table of nuclei with their outlines, from measuring to writing them."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,18 +20,14 @@ class NucleusRows:
     ----------
     columns : dict of (n,) arrays
         By name, in the table's order; NaN where a value is not known.
-    outlines : list of n Outline
+    outlines : sequence of n Outline
         In pixels of the instance map's frame: pixel (y, x) spans y to y + 1 and
         x to x + 1. Outer rings run counterclockwise in (x, y): their shoelace
         sum is positive; holes run the other way.
     """
 
     columns: dict[str, npt.NDArray[np.generic]]
-    outlines: list[Outline]
-
-
-Write = Callable[[NucleusRows], None]
-"""Writes further nuclei into a file that is open."""
+    outlines: Sequence[Outline]
 
 
 def closed_xy(ring: Ring) -> npt.NDArray[np.float64]:

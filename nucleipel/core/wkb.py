@@ -43,6 +43,12 @@ def outline_of_wkb(content: bytes) -> Outline:
     return outline
 
 
+def kind_of_wkb(content: bytes) -> str:
+    """The name that GeoParquet has for what `to_wkb` packed."""
+    (kind,) = struct.unpack_from("<I", content, 1)
+    return {POLYGON: "Polygon", MULTIPOLYGON: "MultiPolygon"}[kind]
+
+
 def _ring_bytes(ring: Ring) -> bytes:
     return struct.pack("<I", len(ring) + 1) + closed_xy(ring).astype("<f8").tobytes()
 

@@ -75,6 +75,11 @@ class LabeledBlock:
         return Components(labels.astype(np.int32), self.boxes[at], self.holes[at])
 
 
+def block_name(row: int, column: int) -> str:
+    """Name of a block's results in the scratch."""
+    return f"block-{row}-{column}"
+
+
 def label_block(probabilities: npt.NDArray[np.uint8], box: Box, plan: BlockPlan) -> LabeledBlock:
     """Connected components (8-connected) of a block's (C, h, w) probabilities."""
     foreground, digest = foreground_and_digest(

@@ -9,10 +9,11 @@ _FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD)
 
 
 def digest(values: npt.NDArray[np.uint32], *, origin: tuple[int, int], width: int) -> int:
-    """Sum modulo 2**64 of a hash of each pixel's position and value.
+    """Sum modulo 2**64 of a hash of the position and value of each pixel that is not 0.
 
     `values` is an (h, w) part at `origin` (y, x) of a map `width` px wide; the
-    digests of the parts of any partition add up to the digest of the map.
+    digests of the parts of any partition add up to the digest of the map, and
+    a part of zeros need not be read.
     Against accidents only, not against an adversary. With p = y * width + x:
     h = p * F0 ^ v * F1; h ^= h >> 32; h *= F2; h ^= h >> 29, all modulo 2**64,
     F0 .. F2 the usual odd constants of splitmix64, xxHash64 and MurmurHash3.
@@ -26,6 +27,8 @@ def _digest(values, y0, x0, width):  # type: ignore[no-untyped-def]
     for y in range(values.shape[0]):
         start = np.uint64(y0 + y) * np.uint64(width) + np.uint64(x0)
         for x in range(values.shape[1]):
+            if values[y, x] == 0:
+                continue
             position = start + np.uint64(x)
             mixed = position * np.uint64(_FACTORS[0]) ^ np.uint64(values[y, x]) * np.uint64(
                 _FACTORS[1]
@@ -39,6 +42,8 @@ def _digest(values, y0, x0, width):  # type: ignore[no-untyped-def]
 @compiled
 def foreground_and_digest(probabilities, percent, y0, x0, width):  # type: ignore[no-untyped-def]
     """(h, w) uint8 foreground of a (3 or 4, h, w) map, and the digest of its packed channels.
+
+    In the digest a pixel that is certainly background, (255, 0, 0, 0), counts as 0.
 
     Foreground: interior + boundary against background exceed `percent`.
     """
@@ -57,6 +62,8 @@ def foreground_and_digest(probabilities, percent, y0, x0, width):  # type: ignor
                 | np.uint64(interior[y, x]) << np.uint64(8)
                 | np.uint64(boundary[y, x]) << np.uint64(16)
             )
+            if packed == 255 and not (has_distance and probabilities[3, y, x]):
+                continue
             if has_distance:  # and a bit more, so that no distance is not a distance of 0
                 packed |= np.uint64(probabilities[3, y, x]) << np.uint64(24)
                 packed |= np.uint64(1) << np.uint64(32)

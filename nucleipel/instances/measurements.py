@@ -30,7 +30,6 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.nucleus_rows import NucleusRows, Outline
-from nucleipel.core.progress import track
 from nucleipel.instances.nucleus_table import NucleusTable
 from nucleipel.instances.outlines import outlines
 from nucleipel.instances.output_frame import OutputMap
@@ -67,32 +66,36 @@ def measure_nuclei(
     *,
     mpp: float | None,
     image: MeasuredImage | None = None,
+    first: int = 0,
     cell_px: int = CELL_PX,
 ) -> Iterator[NucleusRows]:
-    """Measure all nuclei, some at a time, in order of ids; without any, yield no rows once.
+    """Measure nuclei, some at a time, in order of ids; without any, yield no rows once.
 
     Parameters
     ----------
     table : NucleusTable
-        Nuclei of the working map.
+        Nuclei of the working map, all of them or some that follow each other.
     drawn : OutputMap
         The instance map; what it has lost is left out.
     mpp : float, optional
         Um per pixel of `drawn`; without it all that is in um is NaN.
     image : MeasuredImage, optional
         Without it no intensities are measured.
+    first : int
+        How many nuclei come before those of the table.
     cell_px : int
         Side of the cells. Sets the memory, never the result.
     """
     band_px = max(1, round(cell_px / drawn.ratio))
     first_rows = np.ascontiguousarray(table.rows[:, FIRST_Y])
-    edges = np.arange(0, first_rows.max(initial=0) + 1 + band_px, band_px)
+    begin = int(first_rows.min(initial=first_rows.max(initial=0))) // band_px * band_px
+    edges = np.arange(begin, first_rows.max(initial=0) + 1 + band_px, band_px)
     stops = np.searchsorted(first_rows, edges).tolist()
     bands = [(start, stop) for start, stop in pairwise(stops) if start < stop] or [(0, 0)]
-    for start, stop in track(bands, "measuring"):
-        kept = drawn.kept[start:stop]
+    for start, stop in bands:
+        kept = drawn.kept[first + start : first + stop]
         part = NucleusTable(np.asarray(table.rows[start:stop])[kept])
-        ids = drawn.ids(start, stop)[kept]
+        ids = drawn.ids(first + start, first + stop)[kept]
         sums = _Sums(len(ids), image)
         boxes = drawn.boxes(part.box_px)
         cells = boxes[:, 1] // cell_px

@@ -9,16 +9,18 @@ output, the others are numbered anew without gaps, in the same order.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.geometry import Box
 from nucleipel.core.resample import centers
 
 BLOCK_PX = 1024
 BLOCKS_HELD = 8
+"""Of `BLOCK_PX`; of larger ones fewer."""
 
 
 class OutputMap:
@@ -27,11 +29,14 @@ class OutputMap:
     Parameters
     ----------
     working : (h, w) uint32 array
-        NumPy or zarr, of ids 0..`nuclei`. A few of its blocks are kept decoded.
+        NumPy, zarr or `ComposedMap`, of ids 0..`nuclei`. A few of its blocks are kept decoded;
+        those that it does not `hold`, if it can say so, are not read.
     shape : (H, W), optional
         Shape of the drawn map; that of `working` if None.
     ratio : float
         Pixels of the drawn map per working pixel, along an axis.
+    kept : (n,) bool, optional
+        As the attribute, where it is known.
 
     Attributes
     ----------
@@ -48,6 +53,7 @@ class OutputMap:
         nuclei: int,
         shape: tuple[int, int] | None = None,
         ratio: float = 1.0,
+        kept: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.shape = shape or (int(working.shape[0]), int(working.shape[1]))
         self.ratio = ratio
@@ -58,13 +64,14 @@ class OutputMap:
         )
         self._side = int((getattr(working, "chunks", None) or (BLOCK_PX,))[0])
         self._held: OrderedDict[tuple[int, int], npt.NDArray[np.uint32]] = OrderedDict()
+        self._holds: Callable[[int, int], bool] = getattr(working, "holds", lambda *_: True)
         self._new_ids: npt.NDArray[np.uint32] | None = None
-        self.kept = np.ones(nuclei, bool)
-        if any(
-            len(np.unique(places)) < length
-            for places, length in zip(self._places, working.shape, strict=True)
-        ):
-            self._drop_the_lost()
+        self.kept = np.ones(nuclei, bool) if kept is None else kept
+        if kept is None and self._may_lose():
+            self.kept = self._find_kept()
+        if self.lost:
+            ids = np.cumsum(self.kept)
+            self._new_ids = np.append(0, np.where(self.kept, ids, 0)).astype(np.uint32)
 
     @property
     def lost(self) -> int:
@@ -73,19 +80,27 @@ class OutputMap:
 
     def __getitem__(self, index: tuple[slice, slice]) -> npt.NDArray[np.uint32]:
         rows, columns = (places[part] for places, part in zip(self._places, index, strict=True))
-        ids = np.empty((len(rows), len(columns)), np.uint32)
+        ids = np.zeros((len(rows), len(columns)), np.uint32)
         for row, ys in _runs(rows, self._side):
             for column, xs in _runs(columns, self._side):
+                if not self._holds(row, column):
+                    continue
                 block = self._block(row, column)
                 picked = block[_index(rows[ys] - row * self._side)]
                 ids[ys, xs] = picked[:, _index(columns[xs] - column * self._side)]
         return ids if self._new_ids is None else self._new_ids[ids]
 
+    def is_empty(self, box: Box) -> bool:
+        """Whether a box is known to hold no nucleus, without being read."""
+        rows, columns = (
+            range(places[part][0] // self._side, places[part][-1] // self._side + 1)
+            for places, part in zip(self._places, box.slices, strict=True)
+        )
+        return not any(self._holds(row, column) for row in rows for column in columns)
+
     def at_working_size(self) -> "OutputMap":
-        """The map at the working resolution, with the nuclei and ids of the drawn map."""
-        working = OutputMap(self._working, nuclei=len(self.kept))
-        working.kept, working._new_ids = self.kept, self._new_ids
-        return working
+        """The working map itself, with the nuclei and ids that there are here."""
+        return OutputMap(self._working, nuclei=len(self.kept), kept=self.kept)
 
     def to_json(self) -> dict[str, Any]:
         """Facts about the drawn map, for its certificate."""
@@ -115,20 +130,24 @@ class OutputMap:
             self._held[place] = np.asarray(
                 self._working[y : y + self._side, x : x + self._side], np.uint32
             )
-            if len(self._held) > BLOCKS_HELD:
+            if len(self._held) > max(4, BLOCKS_HELD * BLOCK_PX**2 // self._side**2):
                 self._held.popitem(last=False)
         self._held.move_to_end(place)
         return self._held[place]
 
-    def _drop_the_lost(self) -> None:
+    def _may_lose(self) -> bool:
+        """Whether some working pixel lies under no center."""
+        return any(
+            len(np.unique(places)) < length
+            for places, length in zip(self._places, self._working.shape, strict=True)
+        )
+
+    def _find_kept(self) -> npt.NDArray[np.bool_]:
         drawn = np.zeros(len(self.kept) + 1, bool)
         for y in range(0, self.shape[0], BLOCK_PX):
             for x in range(0, self.shape[1], BLOCK_PX):
                 drawn[self[y : y + BLOCK_PX, x : x + BLOCK_PX]] = True
-        self.kept = drawn[1:]
-        if self.lost:
-            drawn[0] = False
-            self._new_ids = np.where(drawn, np.cumsum(drawn), 0).astype(np.uint32)
+        return drawn[1:]
 
 
 def _runs(places: npt.NDArray[np.int64], side: int) -> Iterator[tuple[int, slice]]:

@@ -1,23 +1,23 @@
-"""Components that cross seams or exceed the budget: joined, then solved on their own boxes.
+"""Components that cross seams or exceed the budget, solved on their own boxes.
 
 The fragments of all blocks that touch, across a seam or a corner of four
-blocks, are one component. Within the budget it is solved on its own exact box,
-which holds all of it, so that the result is the one of an uncut map. Past the
-budget it is cut on a canonical grid, anchored at (0, 0), with cells as large as
-the budget: forced, but still the same for every block size.
+blocks, are one component (`block_rows.py` joins them). Within the budget it is
+solved on its own exact box, which holds all of it, so that the result is the
+one of an uncut map. Past the budget it is cut on a canonical grid, anchored at
+(0, 0), with cells as large as the budget: forced, but still the same for every
+block size.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components as graph_components
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.scratch import Arrays, Scratch
-from nucleipel.instances.blocks import SIDES, BlockPlan, label_block, solve_window
+from nucleipel.core.scratch import Arrays
+from nucleipel.instances.blocks import BlockPlan, label_block, solve_window
 from nucleipel.instances.compression import pack
 from nucleipel.instances.connected_components import connected_components
 from nucleipel.instances.map_hash import foreground_and_digest
@@ -54,11 +54,6 @@ class CrossingComponent:
         return max(self.box.shape)
 
 
-def block_name(row: int, column: int) -> str:
-    """Name of a block's results in the scratch."""
-    return f"block-{row}-{column}"
-
-
 def blocks_touched(box: Box, block_px: int) -> Iterator[tuple[int, int]]:
     """Rows and columns of the blocks that a box touches."""
     for row in range(box.y0 // block_px, (box.y1 - 1) // block_px + 1):
@@ -66,69 +61,47 @@ def blocks_touched(box: Box, block_px: int) -> Iterator[tuple[int, int]]:
             yield row, column
 
 
-def join_fragments(scratch: Scratch, plan: BlockPlan) -> list[CrossingComponent]:
-    """Join the fragments of all blocks into components, in order of their first blocks."""
-    rows, columns = plan.grid
-    fragments, places = [np.zeros((0, 6), np.int64)], [np.zeros((0, 3), np.int64)]
-    pairs = [np.zeros((0, 2), np.int64)]
-    above = np.zeros(plan.shape[1], np.int64)
-    offset = 0
-    for row in range(rows):
-        top, bottom = np.zeros_like(above), np.zeros_like(above)
-        left_edge = np.zeros(0, np.int64)
-        for column in range(columns):
-            block = scratch.get(block_name(row, column), "fragments", *SIDES)
-            box = plan.box(row, column)
-            fragments.append(block["fragments"])
-            numbers = np.arange(1, len(block["fragments"]) + 1)
-            places.append(
-                np.stack([np.full_like(numbers, row), np.full_like(numbers, column), numbers], 1)
-            )
-            edges = {side: np.where(block[side] > 0, block[side] + offset, 0) for side in SIDES}
-            if column > 0:
-                pairs.append(_touching(left_edge, edges["left"]))
-            left_edge = edges["right"]
-            top[box.x0 : box.x1], bottom[box.x0 : box.x1] = edges["top"], edges["bottom"]
-            offset += len(block["fragments"])
-        pairs.append(_touching(above, top))  # the whole row of blocks, so corners are in it
-        above = bottom
-    return _join_touching(np.concatenate(fragments), np.concatenate(places), np.concatenate(pairs))
+def groups_within(
+    crossings: Iterable[CrossingComponent], limit_px: int
+) -> Iterator[list[CrossingComponent]]:
+    """Group components so that their boxes have at most so many pixels, unless one alone has.
+
+    All of a group begin in the same block.
+    """
+    group: list[CrossingComponent] = []
+    total = 0
+    for crossing in crossings:
+        size = math.prod(crossing.box.shape)
+        elsewhere = group and tuple(group[0].blocks[0]) != tuple(crossing.blocks[0])
+        if group and (elsewhere or total + size > limit_px):
+            yield group
+            group, total = [], 0
+        group.append(crossing)
+        total += size
+    if group:
+        yield group
 
 
-def _touching(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """(n, 2) pairs of fragments that are neighbors across a seam, from their places along it."""
-    pairs = []
-    for step in (-1, 0, 1):
-        here = one[max(-step, 0) : len(one) - max(step, 0)]
-        there = other[max(step, 0) : len(other) - max(-step, 0)]
-        both = (here > 0) & (there > 0)
-        pairs.append(np.stack([here[both], there[both]], axis=1))
-    return np.unique(np.concatenate(pairs), axis=0)
-
-
-def _join_touching(
-    fragments: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
-    pairs: npt.NDArray[np.int64],
-) -> list[CrossingComponent]:
-    if len(fragments) == 0:
-        return []
-    graph = coo_array(
-        (np.ones(len(pairs), bool), (pairs[:, 0] - 1, pairs[:, 1] - 1)), shape=(len(fragments),) * 2
+def reader_around(group: list[CrossingComponent], read: ReadBox, plan: BlockPlan) -> ReadBox:
+    """Read the box that holds a group of small components once, not once for each component."""
+    if any(crossing.extent_px > plan.max_component_px for crossing in group):
+        return read  # forced ones are read by cells and blocks, beyond their boxes
+    boxes = [crossing.box for crossing in group]
+    around = Box(
+        min(box.y0 for box in boxes),
+        min(box.x0 for box in boxes),
+        max(box.y1 for box in boxes),
+        max(box.x1 for box in boxes),
     )
-    component = graph_components(graph, directed=False)[1]
-    order = np.argsort(component, kind="stable")
-    starts = np.flatnonzero(np.diff(component[order])) + 1
-    crossings = []
-    for members in np.split(order, starts):
-        low, high = fragments[members, :2].min(axis=0), fragments[members, 2:4].max(axis=0)
-        y, x = fragments[members[0], 4:].tolist()
-        crossings.append(
-            CrossingComponent(
-                Box(*low.tolist(), *high.tolist()), (y, x), places[members, :2], places[members, 2]
-            )
-        )
-    return sorted(crossings, key=lambda crossing: tuple(crossing.blocks[0]))
+    if math.prod(around.shape) > 4 * plan.block_px**2:
+        return read
+    probabilities = read(around)
+
+    def read_part(box: Box) -> npt.NDArray[np.uint8]:
+        inside = box.shift(-around.y0, -around.x0)
+        return np.ascontiguousarray(probabilities[(slice(None), *inside.slices)])
+
+    return read_part
 
 
 def solve_crossings(crossings: list[CrossingComponent], read: ReadBox, plan: BlockPlan) -> Arrays:

@@ -302,11 +302,12 @@ def run_sparse(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     import zarr
 
     from nucleipel.instances import segment_instances
-    from nucleipel.io.nuclei.image_output import create_working_map
 
     cv2.setNumThreads(1)
     stored = zarr.open_array(path, mode="r")
-    out = create_working_map(path.parent, "out", stored.shape[1:], chunk_px=1024)
+    out = zarr.create_array(
+        path.parent / "out.zarr", shape=stored.shape[1:], chunks=(1024, 1024), dtype=np.uint32
+    )
     scratch = path.parent / "scratch"
     start = time.process_time()
     found = segment_instances(

@@ -1,6 +1,7 @@
 """Scratch of a killed run is used again; what a power cut damaged is not."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_a_torn_set_is_made_again_and_the_others_are_kept(
     first = Scratch(tmp_path / "scratch", {"source": "a"})
     first.put("one", arrays)
     first.put("other", arrays)
-    (file,) = tmp_path.glob("scratch/one.npz")
+    (file,) = tmp_path.glob("scratch/*/one.npz")
     file.write_bytes(tear(file.read_bytes()))
 
     again = Scratch(tmp_path / "scratch", {"source": "a"})
@@ -58,8 +59,20 @@ def test_a_torn_set_is_made_again_and_the_others_are_kept(
     np.testing.assert_array_equal(again.get("one", "ids")["ids"], arrays["ids"])
 
 
-def test_sets_of_another_identity_are_removed(tmp_path: Path) -> None:
-    Scratch(tmp_path / "scratch", {"source": "a"}).put("one", {"ids": np.arange(3)})
+def test_sets_of_another_identity_are_not_used(tmp_path: Path) -> None:
+    first = Scratch(tmp_path / "scratch", {"source": "a"})
+    first.put("one", {"ids": np.arange(3)})
     other = Scratch(tmp_path / "scratch", {"source": "b"})
     assert "one" not in other
-    assert not list(tmp_path.glob("scratch/*.npz"))
+    assert "one" in first
+
+
+def test_several_processes_put_the_same_set_at_a_time(tmp_path: Path) -> None:
+    """Each into a file of its own, which takes its name when it is whole."""
+    one, other = (Scratch(tmp_path / "scratch", {"source": "a"}) for _ in range(2))
+    arrays = {"ids": np.arange(10**5)}
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(scratch.put, "one", arrays) for scratch in (one, other) * 20]:
+            done.result()
+    assert "one" in Scratch(tmp_path / "scratch", {"source": "a"})
+    assert len(list(tmp_path.glob("scratch/*/*"))) == 1

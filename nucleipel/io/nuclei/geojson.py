@@ -6,50 +6,55 @@ members: `id` (a UUID, the same for the same nuclei), `objectType` and
 """
 
 import gzip
-import io
 import json
 import math
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.core.nucleus_rows import NucleusRows, Outline, Write, closed_xy
-from nucleipel.io.nuclei.table_format import TableHeader
+from nucleipel.core.nucleus_rows import NucleusRows, Outline, closed_xy
+from nucleipel.io.nuclei.table_format import TableHeader, Write
 
 DECIMALS = 4
 
 
+def encode_geojson(rows: NucleusRows, header: TableHeader) -> bytes:
+    """The features of some rows, one a line."""
+    records = zip(_records(rows.columns), rows.outlines, strict=True)
+    return ",\n".join(_feature(row, line, header.unique) for row, line in records).encode("ascii")
+
+
 @contextmanager
-def open_geojson(path: Path, header: TableHeader) -> Iterator[Write]:
+def open_geojson(path: Path, _: TableHeader) -> Iterator[Write]:
     """Open a GeoJSON file, compressed if `path` ends in .gz."""
     with ExitStack() as stack:
         stream = _open(path, stack)
-        separator = '{"type":"FeatureCollection","features":[\n'
+        separator = b'{"type":"FeatureCollection","features":[\n'
 
-        def write(rows: NucleusRows) -> None:
+        def write(encoded: bytes) -> None:
             nonlocal separator
-            for row, outline in zip(_records(rows.columns), rows.outlines, strict=True):
-                stream.write(separator + _feature(row, outline, header.unique))
-                separator = ",\n"
+            if encoded:
+                stream.write(separator)
+                stream.write(encoded)
+                separator = b",\n"
 
         yield write
-        if separator != ",\n":
+        if separator != b",\n":
             stream.write(separator)
-        stream.write("\n]}\n")
+        stream.write(b"\n]}\n")
 
 
-def _open(path: Path, stack: ExitStack) -> TextIO:
-    if path.suffix != ".gz":
-        return stack.enter_context(path.open("w", encoding="ascii", newline="\n"))
+def _open(path: Path, stack: ExitStack) -> IO[bytes] | gzip.GzipFile:
     raw = stack.enter_context(path.open("wb"))
+    if path.suffix != ".gz":
+        return raw
     # without a name and a time in it: the same nuclei give the same bytes
-    packed = stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
-    return stack.enter_context(io.TextIOWrapper(packed, encoding="ascii", newline="\n"))
+    return stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
 
 
 def _records(columns: dict[str, npt.NDArray[np.generic]]) -> Iterator[dict[str, Any]]:

@@ -1,15 +1,55 @@
 """The nuclei of one image as GeoParquet: all columns, and the outlines as WKB."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from nucleipel.core.nucleus_rows import NucleusRows, Write
-from nucleipel.core.wkb import to_wkb
-from nucleipel.io.nuclei.table_format import TableHeader
+from nucleipel.core.nucleus_rows import NucleusRows, Outline
+from nucleipel.core.wkb import kind_of_wkb, outline_of_wkb, to_wkb
+from nucleipel.io.nuclei.table_format import TableHeader, Write
 
 ROWS_PER_GROUP = 2**15
+GEOMETRY = "geometry"
+
+
+def encode_geoparquet(rows: NucleusRows, _: TableHeader) -> bytes:
+    """Some rows as a stream of Arrow's IPC format."""
+    import pyarrow as pa
+
+    columns = {name: pa.array(values, from_pandas=True) for name, values in rows.columns.items()}
+    table = pa.table({**columns, GEOMETRY: pa.array(map(to_wkb, rows.outlines), pa.binary())})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def decode_geoparquet(encoded: bytes) -> NucleusRows:
+    """The rows that `encode_geoparquet` was given; outlines are unpacked when they are indexed."""
+    table = _table(encoded)
+    columns = {name: table[name].to_numpy() for name in table.column_names if name != GEOMETRY}
+    return NucleusRows(columns, _Outlines(table[GEOMETRY].to_pylist()))
+
+
+class _Outlines(Sequence[Outline]):
+    def __init__(self, packed: list[bytes]) -> None:
+        self._packed = packed
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __getitem__(self, index: Any) -> Any:
+        # the first corner stands once in an outline, twice in a file
+        return [[ring[:-1] for ring in rings] for rings in outline_of_wkb(self._packed[index])]
+
+
+def _table(encoded: bytes) -> Any:
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(encoded) as stream:
+        return stream.read_all()
 
 
 @contextmanager
@@ -28,13 +68,9 @@ def open_geoparquet(path: Path, header: TableHeader) -> Iterator[Write]:
             writer = pq.ParquetWriter(path, table.schema, compression="zstd")
         writer.write_table(table, row_group_size=ROWS_PER_GROUP)
 
-    def write(rows: NucleusRows) -> None:
-        columns = {
-            name: pa.array(values, from_pandas=True) for name, values in rows.columns.items()
-        }
-        shapes = pa.array([to_wkb(outline) for outline in rows.outlines], pa.binary())
-        kinds.update("Polygon" if len(line) == 1 else "MultiPolygon" for line in rows.outlines)
-        waiting.append(pa.table({**columns, "geometry": shapes}))
+    def write(encoded: bytes) -> None:
+        waiting.append(_table(encoded))
+        kinds.update(map(kind_of_wkb, waiting[-1][GEOMETRY].to_pylist()))
         while sum(map(len, waiting)) >= ROWS_PER_GROUP:
             whole = pa.concat_tables(waiting)
             put(whole[:ROWS_PER_GROUP])
@@ -50,7 +86,7 @@ def open_geoparquet(path: Path, header: TableHeader) -> Iterator[Write]:
             "edges": "planar",
             "orientation": "counterclockwise",
         }
-        geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}
+        geo = {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: geometry}}
         writer.add_key_value_metadata(
             {"geo": json.dumps(geo), "nucleipel": json.dumps(header.about)}
         )

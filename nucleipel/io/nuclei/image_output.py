@@ -19,7 +19,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,21 @@ import numpy.typing as npt
 
 from nucleipel.core.atomic import sync, sync_tree, write_json
 from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.scratch import Scratch
 from nucleipel.errors import StoreError
-from nucleipel.io.nuclei.label_pyramid import LABELS, write_label_pyramid
+from nucleipel.io.nuclei.drawn_map import INSTANCE_MAP, DrawnMap
+from nucleipel.io.nuclei.label_pyramid import LABELS
 from nucleipel.io.nuclei.table_format import TableHeader
-from nucleipel.io.nuclei.tables import write_nuclei
+from nucleipel.io.nuclei.tables import encode_tables, open_tables
 from nucleipel.io.pictures import write_picture
 from nucleipel.io.records.checksums import require_whole
 from nucleipel.io.records.output import RECORD, read_record, read_written
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import read_annotation
 
-INSTANCE_MAP, OVERLAY = "instances.ome.tif", "overlay.png"
-CERTIFICATE, WORK, REPORT = "certificate.json", ".work", "report.html"
-TILE_PX = 512
-BIGTIFF_FROM_BYTES = 2**31
+OVERLAY, CERTIFICATE, WORK, REPORT = "overlay.png", "certificate.json", ".work", "report.html"
+ROWS = "parquet"
+"""The format that nothing of the table is lost in."""
 
 
 def is_written(out: Path, image_id: str) -> bool:
@@ -55,68 +56,133 @@ def work_folder(out: Path, image_id: str) -> Path:
     return out / WORK / image_id
 
 
-def create_working_map(work: Path, name: str, shape: tuple[int, int], *, chunk_px: int) -> Any:
-    """A new (H, W) uint32 zarr array of zeros, to be written by blocks of `chunk_px`."""
-    import zarr
-    from zarr.codecs import BloscCodec, BloscShuffle
+class ImageOutput:
+    """The files of one image, made in parts by several processes at will.
 
-    work.mkdir(parents=True, exist_ok=True)
-    return zarr.create_array(
-        work / f"{name}.zarr",
-        shape=shape,
-        chunks=(chunk_px, chunk_px),
-        dtype=np.uint32,
-        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.shuffle)],
-        overwrite=True,
-    )
+    Each part is done once it is in the scratch. `finish` puts them together;
+    then the folder of the image appears.
 
-
-def write_instances(
-    out: Path,
-    image_id: str,
-    *,
-    instance_map: Any,
-    nuclei: Iterable[NucleusRows],
-    overlay: npt.NDArray[np.uint8],
-    certificate: dict[str, Any],
-    frame: Resolution,
-    tables: Sequence[str] = ("parquet",),
-    build_report: Callable[[], str] | None = None,
-) -> int:
-    """Write the files of one image, and remove its intermediate results.
-
-    `instance_map` (H, W) uint32, NumPy, zarr or what is indexed like them, is
-    read by parts; `frame` is its own. `nuclei` come in order of ids, some rows at
-    a time. `overlay` is (h, w, 3) uint8, `certificate` plain JSON types.
-    `build_report` gives the HTML page; it is called after all `nuclei` are written.
-    Returns the number of nuclei.
+    Parameters
+    ----------
+    out : Path
+        The output of the stage.
+    image_id : str
+    scratch : Scratch
+        Where parts wait.
+    shape : (height, width)
+        Of the instance map.
+    frame : Resolution
+        Of the instance map.
+    header : TableHeader
+        Of its tables, without what is known of the map: see `build_header`.
+    tables : sequence of str
+        Their formats.
     """
-    work = work_folder(out, image_id)
-    partial = out / f".{image_id}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    unique = _uuid(certificate)
-    levels = write_label_pyramid(partial / LABELS, instance_map, name=image_id, world=frame.world())
-    _write_map(partial / INSTANCE_MAP, levels, unique=unique, mpp=frame.mpp)
+
+    def __init__(
+        self,
+        out: Path,
+        image_id: str,
+        scratch: Scratch,
+        *,
+        shape: tuple[int, int],
+        frame: Resolution,
+        header: TableHeader,
+        tables: Sequence[str] = (ROWS,),
+    ) -> None:
+        self._out, self._id, self._scratch = out, image_id, scratch
+        self._folder = out / f".{image_id}.partial"
+        self._header, self._tables = header, tuple(tables)
+        self.map = DrawnMap(self._folder, scratch, shape, name=image_id, frame=frame)
+
+    def has_nuclei(self, part: int) -> bool:
+        """Whether `put_nuclei` has kept a part."""
+        return f"nuclei-{part}" in self._scratch
+
+    def put_nuclei(
+        self, part: int, nuclei: Iterable[NucleusRows], **more: npt.NDArray[Any]
+    ) -> None:
+        """Encode and keep a part of the table; parts follow each other in order of ids.
+
+        `more` is kept with it. The first part has `nuclei`, if only to name columns.
+        """
+        encoded = [encode_tables(rows, self._header, self._formats) for rows in nuclei]
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for name in self._formats:
+            pieces = [rows[name] for rows in encoded]
+            arrays[name] = np.frombuffer(b"".join(pieces), np.uint8)
+            arrays[f"{name} sizes"] = np.array([len(piece) for piece in pieces], np.int64)
+        self._scratch.put(f"nuclei-{part}", {**arrays, **more})
+
+    def nuclei(self, parts: Iterable[int]) -> Iterator[dict[str, bytes]]:
+        """What is kept of the table in some parts, by format."""
+        for part in parts:
+            kept = self._scratch.get(f"nuclei-{part}")
+            pieces = {name: _cut(kept[name], kept[f"{name} sizes"]) for name in self._formats}
+            for index in range(len(pieces[ROWS])):
+                yield {name: pieces[name][index] for name in self._formats}
+
+    def finish(
+        self,
+        nuclei: Iterable[Mapping[str, bytes]],
+        *,
+        overlay: npt.NDArray[np.uint8],
+        certificate: dict[str, Any],
+        build_report: Callable[[], str] | None = None,
+    ) -> None:
+        """Put the files together, and remove what was kept.
+
+        `nuclei` are those of all parts, `overlay` is (h, w, 3) uint8, `certificate` plain JSON
+        types. `build_report` gives the HTML page, and is asked once all `nuclei` are written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.map.finish(self._header.unique)
+        with open_tables(self._folder, self._header, self._tables) as write:
+            for rows in nuclei:
+                write(rows)
+        write_picture(self._folder / OVERLAY, overlay)
+        write_json(self._folder / CERTIFICATE, certificate)
+        if build_report is not None:
+            page = build_report()
+            (self._folder / REPORT).write_text(page, encoding="utf-8", newline="\n")
+        sync_tree(self._folder)
+        self._folder.rename(self._out / self._id)
+        sync(self._out)
+        work = work_folder(self._out, self._id)
+        shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):  # another image is at work there
+            work.parent.rmdir()
+
+    @property
+    def _formats(self) -> tuple[str, ...]:
+        return (ROWS, *(name for name in self._tables if name != ROWS))
+
+
+def build_header(
+    image_id: str, certificate: Mapping[str, Any], *, shape: tuple[int, int], frame: Resolution
+) -> TableHeader:
+    """What the tables of an image know before their first row.
+
+    The unique number is the same for the same nuclei, a random one is what tifffile would invent.
+    It is known before the map is drawn: the map follows from the rest of the `certificate`.
+    """
+    after = ("cut", "instances_digest")
+    made_of = {key: value for key, value in certificate.items() if key not in after}
+    content = json.dumps(made_of, sort_keys=True).encode()
     about = {
         "image": image_id,
-        "shape_px": list(instance_map.shape),
+        "shape_px": list(shape),
         "mpp": frame.mpp,
         "series": frame.source.series,
         "offset_px": list(frame.source.offset_px),
     }
-    count = write_nuclei(partial, nuclei, TableHeader(about, unique), tables=tables)
-    write_picture(partial / OVERLAY, overlay)
-    write_json(partial / CERTIFICATE, certificate)
-    if build_report is not None:
-        (partial / REPORT).write_text(build_report(), encoding="utf-8", newline="\n")
-    sync_tree(partial)
-    partial.rename(out / image_id)
-    sync(out)
-    shutil.rmtree(work, ignore_errors=True)
-    with suppress(OSError):  # another image is at work there
-        work.parent.rmdir()
-    return count
+    return TableHeader(about, uuid.UUID(bytes=hashlib.sha256(content).digest()[:16]))
+
+
+def _cut(content: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int64]) -> list[bytes]:
+    ends = np.cumsum(sizes).tolist()
+    whole = content.tobytes()
+    return [whole[end - size : end] for end, size in zip(ends, sizes.tolist(), strict=True)]
 
 
 def missing_images(out: Path) -> tuple[str, ...]:
@@ -159,50 +225,3 @@ def instance_map_file(out: Path, image_id: str) -> Path:
         for name in [f"{image_id}/{INSTANCE_MAP}"] if path.is_file() else names:
             require_whole(out, name, written, again=record["stage"])
     return path if path.is_file() else labels
-
-
-def _uuid(certificate: dict[str, Any]) -> uuid.UUID:
-    """For the same nuclei the same: a random one is what tifffile would invent."""
-    made_of = {key: value for key, value in certificate.items() if key != "cut"}
-    content = json.dumps(made_of, sort_keys=True).encode()
-    return uuid.UUID(bytes=hashlib.sha256(content).digest()[:16])
-
-
-def _write_map(path: Path, levels: list[Any], *, unique: uuid.UUID, mpp: float | None) -> None:
-    """Write the levels of a map, each (H, W) uint32 and read by parts, as a pyramid."""
-    import tifffile
-
-    metadata: dict[str, object] = {"axes": "YX", "Name": "instances", "UUID": f"urn:uuid:{unique}"}
-    resolution: dict[str, object] = {}
-    if mpp is not None:
-        metadata |= {"PhysicalSizeX": mpp, "PhysicalSizeXUnit": "µm"}
-        metadata |= {"PhysicalSizeY": mpp, "PhysicalSizeYUnit": "µm"}
-        resolution = {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
-    options = {
-        "dtype": np.uint32,
-        "tile": (TILE_PX, TILE_PX),
-        "compression": "zlib",
-        "predictor": True,
-        "maxworkers": 1,
-    }
-    size = sum(4 * level.shape[0] * level.shape[1] for level in levels)
-    with tifffile.TiffWriter(path, ome=True, bigtiff=size > BIGTIFF_FROM_BYTES) as writer:
-        for index, level in enumerate(levels):
-            more = {"subfiletype": 1} if index else {"subifds": len(levels) - 1, **resolution}
-            writer.write(
-                _tiles(level),
-                shape=level.shape,
-                metadata=None if index else metadata,
-                **options,
-                **more,
-            )
-
-
-def _tiles(level: Any) -> Iterator[npt.NDArray[np.uint32]]:
-    """The tiles of a level in raster order, filled up with zeros to their full size."""
-    height, width = level.shape
-    for y in range(0, height, TILE_PX):
-        for x in range(0, width, TILE_PX):
-            part = np.asarray(level[y : y + TILE_PX, x : x + TILE_PX])
-            missing = [(0, TILE_PX - length) for length in part.shape]
-            yield np.pad(part, missing)

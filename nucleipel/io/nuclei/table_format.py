@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nucleipel.core.nucleus_rows import Write
+from nucleipel.core.nucleus_rows import NucleusRows
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,28 @@ class TableHeader:
     unique: uuid.UUID
 
 
+Write = Callable[[bytes], None]
+"""Writes some encoded rows more into a file that is open."""
+
+
 @dataclass(frozen=True)
 class TableFormat:
     """A file that nuclei are written to, some rows at a time.
+
+    Rows are encoded first, in any process and order; then the file is written
+    from what `encode` gave of all of them. Its bytes depend on the rows, not on
+    how many were encoded at a time.
 
     Parameters
     ----------
     file : str
         Its name in the folder of an image.
+    encode : callable
+        Encodes some rows; of none, still their columns.
     open : callable
-        Opens it and gives a function that writes rows. The bytes of the file
-        depend on all rows, not on how many come at a time.
+        Opens the file and gives a function that writes encoded rows, in order.
     """
 
     file: str
+    encode: Callable[[NucleusRows, TableHeader], bytes]
     open: Callable[[Path, TableHeader], AbstractContextManager[Write]]

@@ -3,21 +3,21 @@
 Rows come some at a time: nothing here holds all of them.
 """
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nucleipel.core.nucleus_rows import NucleusRows
-from nucleipel.io.nuclei.csv_cells import open_csv
-from nucleipel.io.nuclei.geojson import open_geojson
-from nucleipel.io.nuclei.geoparquet import open_geoparquet
+from nucleipel.io.nuclei.csv_cells import encode_csv, open_csv
+from nucleipel.io.nuclei.geojson import encode_geojson, open_geojson
+from nucleipel.io.nuclei.geoparquet import encode_geoparquet, open_geoparquet
 from nucleipel.io.nuclei.table_format import TableFormat, TableHeader
 
 TABLES: dict[str, TableFormat] = {
-    "parquet": TableFormat("nuclei.parquet", open_geoparquet),
-    "csv": TableFormat("nuclei.csv", open_csv),
-    "geojson": TableFormat("nuclei.geojson", open_geojson),
-    "geojson.gz": TableFormat("nuclei.geojson.gz", open_geojson),
+    "parquet": TableFormat("nuclei.parquet", encode_geoparquet, open_geoparquet),
+    "csv": TableFormat("nuclei.csv", encode_csv, open_csv),
+    "geojson": TableFormat("nuclei.geojson", encode_geojson, open_geojson),
+    "geojson.gz": TableFormat("nuclei.geojson.gz", encode_geojson, open_geojson),
 }
 
 
@@ -33,11 +33,33 @@ def write_nuclei(
     The first of `nuclei` names the columns, and may have no rows.
     """
     count = 0
-    with ExitStack() as stack:
-        formats = [TABLES[name] for name in tables]
-        writes = [stack.enter_context(kind.open(folder / kind.file, header)) for kind in formats]
+    with open_tables(folder, header, tables) as write:
         for rows in nuclei:
             count += len(rows.outlines)
-            for write in writes:
-                write(rows)
+            write(encode_tables(rows, header, tables))
     return count
+
+
+def encode_tables(
+    rows: NucleusRows, header: TableHeader, tables: Sequence[str]
+) -> dict[str, bytes]:
+    """Some rows as each format has them, by its name."""
+    return {name: TABLES[name].encode(rows, header) for name in tables}
+
+
+@contextmanager
+def open_tables(
+    folder: Path, header: TableHeader, tables: Sequence[str]
+) -> Iterator[Callable[[Mapping[str, bytes]], None]]:
+    """Open the files of some formats; gives a function that writes what `encode_tables` gave."""
+    with ExitStack() as stack:
+        writes = {
+            name: stack.enter_context(TABLES[name].open(folder / TABLES[name].file, header))
+            for name in tables
+        }
+
+        def write(encoded: Mapping[str, bytes]) -> None:
+            for name, write_rows in writes.items():
+                write_rows(encoded[name])
+
+        yield write

@@ -29,7 +29,8 @@ from nucleipel.io.slides.formats.channels import as_rgb
 from nucleipel.io.slides.formats.stored_image import SourceFrame
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
-from nucleipel.io.stores.stored_map import MAP, META, Glass, MapLayout, StoredMap
+from nucleipel.io.stores.stored_map import MAP, Glass, MapLayout, StoredMap
+from nucleipel.io.zarr_metadata import META
 
 THUMBNAIL, IMAGE_RECORD = "thumbnail", "image.json"
 THUMBNAIL_FILES = (f"{THUMBNAIL}/{META}", f"{THUMBNAIL}/c/0/0/0")

@@ -11,18 +11,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
-from zarr.storage import MemoryStore
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import StoreError
 
-MAP, META = "map", "zarr.json"
+MAP = "map"
 CORES_PER_SHARD = 4
 PART_PX, MOST_PARTS = 4096**2, 64
 """An image has a part for each so many pixels, but no more than that; a smaller one is one part."""
@@ -65,16 +63,17 @@ class MapLayout:
         height, width = self.shape
         return max(1, min(height * width // PART_PX, len(self.shards()), MOST_PARTS))
 
-    def describe_array(self) -> bytes:
-        """Content of the array's `zarr.json`."""
+    def create(self, store: Any) -> None:
+        """Create the group of an image and the array of its map in a zarr store."""
+        zarr.create_group(store)
         chunk = tuple(min(self.core_px, length) for length in self.shape)
         shard = tuple(
             side * min(CORES_PER_SHARD, -(-length // side))
             for side, length in zip(chunk, self.shape, strict=True)
         )
-        held: dict[str, Any] = {}
         zarr.create_array(
-            MemoryStore(held),
+            store,
+            name=MAP,
             shape=(self.maps, *self.shape),
             chunks=(self.maps, *chunk),
             shards=(self.maps, *shard),
@@ -85,8 +84,6 @@ class MapLayout:
             ],
             dimension_names=("c", "y", "x"),
         )
-        content: bytes = held[META].to_bytes()
-        return content
 
 
 def shard_boxes(shape: tuple[int, int], *, core_px: int) -> list[Box]:
@@ -97,24 +94,6 @@ def shard_boxes(shape: tuple[int, int], *, core_px: int) -> list[Box]:
         for y in range(0, shape[0], side)
         for x in range(0, shape[1], side)
     ]
-
-
-def describe_group() -> bytes:
-    """Content of the `zarr.json` of a group."""
-    held: dict[str, Any] = {}
-    zarr.create_group(MemoryStore(held))
-    content: bytes = held[META].to_bytes()
-    return content
-
-
-def put_metadata(path: Path, content: bytes) -> None:
-    """Have `content` in the file `path`; several processes may write the same one at a time."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def open_for_writing(folder: Path) -> Any:

@@ -28,15 +28,8 @@ from nucleipel.io.stores.predictions import (
     THUMBNAIL_FILES,
     is_whole,
 )
-from nucleipel.io.stores.stored_map import (
-    MAP,
-    META,
-    Glass,
-    MapLayout,
-    describe_group,
-    open_for_writing,
-    put_metadata,
-)
+from nucleipel.io.stores.stored_map import MAP, Glass, MapLayout, open_for_writing
+from nucleipel.io.zarr_metadata import META, metadata_of, put_metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +114,7 @@ class MapWriter:
         A thread compresses and writes one while the next one is made; each is
         noted when it is on the disk.
         """
-        put_metadata(self._store / META, describe_group())
-        put_metadata(self._folder / META, describe_group())
-        put_metadata(self._folder / MAP / META, self.layout.describe_array())
+        self._put_metadata()
         array, written = open_for_writing(self._folder), Written(self._folder, self._journal)
 
         def write(shard: tuple[Box, npt.NDArray[np.uint8]]) -> None:
@@ -138,9 +129,7 @@ class MapWriter:
 
     def finish(self, image: PredictedImage, thumbnail: npt.NDArray[np.uint8]) -> None:
         """Write the thumbnail (h, w, 3) and the record of an image whose shards are all there."""
-        for folder in (self._store, self._folder):
-            put_metadata(folder / META, describe_group())
-        put_metadata(self._folder / MAP / META, self.layout.describe_array())
+        self._put_metadata()
         zarr.create_array(
             self._folder / THUMBNAIL,
             data=thumbnail,
@@ -163,6 +152,10 @@ class MapWriter:
         write_sealed_json(self._folder / IMAGE_RECORD, record)
         written = Written(self._folder, self._journal)
         written.add([META, f"{MAP}/{META}", *THUMBNAIL_FILES, IMAGE_RECORD])
+
+    def _put_metadata(self) -> None:
+        put_metadata(self._store, metadata_of(zarr.create_group))
+        put_metadata(self._folder, metadata_of(self.layout.create))
 
 
 def write_prediction(

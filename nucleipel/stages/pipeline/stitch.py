@@ -2,42 +2,27 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
 
 from nucleipel.config import StitchConfig
-from nucleipel.core.geometry import Box
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.shard import Part, parts_of
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ConfigError, StoreError
-from nucleipel.figures.image_report import EXAMPLES
 from nucleipel.instances.block_memory import block_px_within
-from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
-from nucleipel.instances.output_frame import OutputMap
-from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
-from nucleipel.instances.segment import BLOCK_PX, segment_instances
-from nucleipel.instances.statistics import ImageStatistics
-from nucleipel.io.nuclei.image_output import (
-    create_working_map,
-    is_written,
-    work_folder,
-    write_instances,
-)
+from nucleipel.instances.segment import BLOCK_PX
+from nucleipel.io.nuclei.image_output import is_written
 from nucleipel.io.records.output import Output
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 from nucleipel.io.stores.predictions import Prediction, Predictions, open_predictions
 from nucleipel.stages.pipeline.image_by_image import finish_images
-from nucleipel.stages.pipeline.image_report import report_of_image
 from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
+from nucleipel.stages.pipeline.stitch_steps import ImageStitch, do_all, frame_of
 
 log = logging.getLogger(__name__)
 
@@ -152,92 +137,23 @@ def stitch_image(
     """
     prediction = store.image(image_id)
     with _opened(prediction, frame_of(prediction.resolution, config), config) as slide:
-        count = stitch_map(
+        image = ImageStitch(
             prediction, slide, output, config,
             rule=InstanceRule(**config.instances.over(store.instances)),
             block_px=block_px,
             source=f"{store.fingerprint}/{image_id}",
             clock=clock,
         )  # fmt: skip
+        do_all(image.steps)
+        count = image.nuclei
+    working = prediction.resolution
+    clock.note_image(prediction.id, pixels=math.prod(working.shape), mpp=working.mpp)
     log.info("%s: %d nuclei", prediction.id, count)
     if not prediction.canonical_map:
         log.warning(
             "%s: its map depends on how it was cut into windows: nuclei there may have seams",
             prediction.id,
         )
-
-
-def frame_of(working: Resolution, config: StitchConfig) -> Resolution:
-    """The frame that nuclei are written in, which were found in that of `working`."""
-    return working.at_level_0() if config.map_frame == "level0" else working
-
-
-def stitch_map(
-    prediction: Prediction,
-    slide: Slide | None,
-    output: Output,
-    config: StitchConfig,
-    *,
-    rule: InstanceRule,
-    block_px: int,
-    source: str,
-    clock: Stopwatch,
-    build_report: Callable[..., str] = report_of_image,
-) -> int:
-    """Find the nuclei in the working frame, measure and write them in that of the result.
-
-    `slide` is the image in the frame of the result. Returns how many there are.
-    """
-    working = prediction.resolution
-    frame = frame_of(working, config)
-    work = work_folder(output.folder, prediction.id)
-    with clock.phase("stitch"):
-        found = segment_instances(
-            prediction.open_map(),
-            rule=rule,
-            block_px=block_px,
-            workers=config.threads,
-            out=create_working_map(work, "map", working.shape, chunk_px=min(block_px, BLOCK_PX)),
-            scratch=work / "scratch",
-            source=source,
-        )
-    drawn = OutputMap(
-        found.map, nuclei=len(found.table), shape=frame.shape, ratio=working.ratio / frame.ratio
-    )
-    image = _measured(slide, clock) if slide is not None and config.intensities else None
-    summary = ImageStatistics(drawn.shape, examples=EXAMPLES)
-    nuclei = summary.collect(measure_nuclei(found.table, drawn, mpp=frame.mpp, image=image))
-    with clock.phase("write"):
-        overlay = draw_overlay(prediction.read_thumbnail(), drawn.at_working_size())
-        certificate = {
-            **found.certificate.to_json(canonical_map=prediction.canonical_map),
-            "map": drawn.to_json(),
-            "source": asdict(working.source),
-            "tissue": dict(prediction.tissue),
-        }
-        count = write_instances(
-            output.folder,
-            prediction.id,
-            instance_map=drawn,
-            nuclei=clock.making("stitch", nuclei),
-            overlay=overlay,
-            certificate=certificate,
-            frame=frame,
-            tables=config.tables,
-            build_report=partial(
-                build_report,
-                prediction,
-                summary,
-                instance_map=drawn,
-                slide=slide,
-                overlay=overlay,
-                certificate=certificate,
-                frame=frame,
-                record=output.record,
-            ),
-        )
-    clock.note_image(prediction.id, pixels=math.prod(working.shape), mpp=working.mpp)
-    return count
 
 
 def _opened(
@@ -251,11 +167,3 @@ def _opened(
             raise
         log.info("%s: cannot be read again; the report shows no nuclei", prediction.image)
         return nullcontext()
-
-
-def _measured(slide: Slide, clock: Stopwatch) -> MeasuredImage:
-    def read(box: Box) -> npt.NDArray[Any]:
-        with clock.phase("read"):
-            return slide.read(box)
-
-    return MeasuredImage(read, slide.image.channels, stained=slide.is_stained())

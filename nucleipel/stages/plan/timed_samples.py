@@ -22,9 +22,8 @@ from nucleipel.inference.network_input import show
 from nucleipel.inference.probability_map import predict_parts
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.rule import InstanceRule
-from nucleipel.instances.segment import BLOCK_PX, segment_instances
 from nucleipel.instances.training_targets import BACKGROUND, INTERIOR
-from nucleipel.io.nuclei.image_output import OVERLAY, REPORT, create_working_map
+from nucleipel.io.nuclei.image_output import OVERLAY, REPORT, work_folder
 from nucleipel.io.pictures import write_picture
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.records.output import claim_output
@@ -40,7 +39,7 @@ from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 from nucleipel.stages.pipeline.image_report import report_of_image
 from nucleipel.stages.pipeline.predict import THUMBNAIL_PX
-from nucleipel.stages.pipeline.stitch import frame_of, stitch_map
+from nucleipel.stages.pipeline.stitch_steps import WRITING, ImageStitch, do_all, frame_of
 from nucleipel.stages.plan.image_survey import ImageSurvey
 
 FIXED, GLASS = "fixed", "glass"
@@ -312,19 +311,8 @@ class TimedSamples:
         self, prediction: Prediction, slide: Slide, rule: InstanceRule, cost: SampleCost
     ) -> SampleCost:
         """Stitch a sample; returns its cost with that of stitching."""
-        work = self._folder / "work" / prediction.id
-        segment_instances(
-            prediction.open_map(),
-            rule=rule,
-            block_px=self._block_px,
-            workers=self._config.threads,
-            out=create_working_map(
-                work, "map", prediction.resolution.shape, chunk_px=min(self._block_px, BLOCK_PX)
-            ),
-            scratch=work / "scratch",
-        )
         start = time.perf_counter()
-        nuclei, reported = self._stitch_and_report(prediction, slide, rule, "instances")
+        nuclei, reported, work_bytes = self._stitch_and_report(prediction, slide, rule, "instances")
         seconds = time.perf_counter() - start
         drawn = self._time_overlay(prediction.read_thumbnail()).seconds
         done = self._folder / "instances" / prediction.id
@@ -335,7 +323,7 @@ class TimedSamples:
             nuclei=nuclei,
             stitch_seconds=max(0.0, seconds - reported - drawn),
             picture_seconds=reported + drawn,
-            work_bytes=bytes_below(work),
+            work_bytes=work_bytes,
             instance_bytes=bytes_below(done) - pictures,
             picture_bytes=pictures,
             overlay_bytes=overlay,
@@ -343,13 +331,13 @@ class TimedSamples:
 
     def _stitch_and_report(
         self, prediction: Prediction, slide: Slide, rule: InstanceRule, folder: str
-    ) -> tuple[int, float]:
-        """Stitch and report; returns the number of nuclei and the seconds of the report."""
+    ) -> tuple[int, float, int]:
+        """Stitch and report; returns how many nuclei, seconds of the report, bytes meanwhile."""
         config = self._config.part(StitchConfig)
         output = claim_output(
             self._folder / folder, stage="stitch", config=config.identity(), inputs={}
         )
-        seconds = 0.0
+        seconds, work_bytes = 0.0, 0
 
         def build_report(*about: Any, **more: Any) -> str:
             nonlocal seconds
@@ -359,14 +347,18 @@ class TimedSamples:
             return page
 
         try:
-            count = stitch_map(
+            image = ImageStitch(
                 prediction, slide, output, config,
                 rule=rule, block_px=self._block_px, source="", clock=Stopwatch(),
-                build_report=build_report,
+                build_report=build_report, in_memory=False,
             )  # fmt: skip
+            for step in image.steps:
+                if step.name == WRITING:
+                    work_bytes = bytes_below(work_folder(output.folder, prediction.id))
+                do_all([step])
         finally:
             output.release()
-        return count, seconds
+        return image.nuclei, seconds, work_bytes
 
 
 def _blank(resolution: Resolution, surveys: Sequence[ImageSurvey]) -> Slide:

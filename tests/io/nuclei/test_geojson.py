@@ -16,7 +16,7 @@ from nucleipel.instances.measurements import measure_nuclei
 from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.annotations import FORMATS, Asked
-from nucleipel.io.nuclei.geojson import open_geojson
+from nucleipel.io.nuclei.geojson import encode_geojson, open_geojson
 from nucleipel.io.nuclei.table_format import TableHeader
 
 UNIQUE = uuid.UUID(int=7)
@@ -27,7 +27,7 @@ HOLE = np.array([[2.0, 2.0], [3.0, 2.0], [3.0, 3.0], [2.0, 3.0]])
 def _write(path: Path, parts: list[NucleusRows]) -> bytes:
     with open_geojson(path, TableHeader({}, UNIQUE)) as write:
         for part in parts:
-            write(part)
+            write(encode_geojson(part, TableHeader({}, UNIQUE)))
     return path.read_bytes()
 
 
