@@ -7,15 +7,16 @@ pixels, in which noise is small and a nucleus still stands out.
 - **On bright ground** (stains in transmitted light) the white of the glass is
   the commonest color among the even cells that are nearly as light as the
   lightest. A cell is tissue if its optical density (the decadic logarithm of
-  white over light: Beer, Lambert) is more than `DENSITY`, or differs between
-  red, green and blue by more than `HUE`.
+  white over light: Beer, Lambert) is more than `DENSITY`, or if it differs
+  between red, green and blue by more than `HUE`. Ink of a pen is dense and even,
+  or green, or blue, as tissue never is; where no tissue is near, it is glass.
 - **On dark ground** (fluorescence) the level of the ground is that of the
   darkest cells, as far as noise reaches up from them. A cell is tissue if one
   of its channels is brighter by `DEVIATIONS` of the noise.
 
 No illumination is even: both are measured against the ground nearby, the mean
-of the cells around that look like ground. Cells of pure black or white that do
-not vary at all are no ground: scanners fill with them what they did not see.
+of the cells around that look like ground. Cells of pure black or white among
+others such are no ground: scanners fill with them what they did not see.
 """
 
 from dataclasses import dataclass
@@ -25,18 +26,30 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-DENSITY, HUE = 0.04, 0.02
-"""Optical densities: 9 and 4 % of the light. The noise of glass, on cells, is below 0.005."""
+DENSITY, HUE = 0.02, 0.02
+"""Optical densities: 5 % of the light. The noise of glass, on cells, is below 0.005."""
+HUE_ABSORBS = 0.2
+"""A hue counts if so much of it is absorbed in the mean: errors of JPEG's colors keep the light."""
 SHADE, TINT = 0.1, 0.012
-"""Those that glass may have where the light is dim, or not quite white."""
+"""Optical densities of glass where the light is dim, or not quite white."""
 NEARLY_LIGHTEST, EVEN = 0.8, 0.04
 """White is at least so much of the lightest cells, and varies no more among neighbors."""
+BLACK = 0.012
+"""Share of the lightest cells' light that JPEG leaves of pure black; the blackest ink has more."""
 LEAST_GLASS = 0.001
 """Share of even light cells below which a picture shows no glass at all."""
+INK, GREEN, BLUE = 0.25, 0.8, 1.25
+"""Ink absorbs so much, and green less than red and blue, or red more than green; or it is"""
+DARK, FLAT, OPAQUE = 0.4, 0.15, 0.85
+"""dark, and varies by less than that share of it among neighbors, or lets no light through."""
+UNDER_INK = 0.55
+"""Tissue that absorbs so much, and touches ink, is under it."""
+NEAR_INK_CELLS = 12
+"""Ink is kept as tissue if other tissue lies within so many cells."""
 DEVIATIONS = 6.0
 """Of the noise: one in 10^9 cells of normal noise is brighter."""
-LEAST_NOISE = 0.3
-"""Standard deviation of rounding to whole stored values, about."""
+LEAST_NOISE, FAINTEST = 0.3, 2.5
+"""Standard deviation of rounding to whole stored values, about, and what JPEG's colors may add."""
 LIGHT = 0.3
 """Colors are stains if the median cell has so much of the lightest cell's light: measured were
 0.35 and more for stains, 0.2 and less for fluorescence."""
@@ -44,8 +57,8 @@ LEAST_WHITE = {1: 64, 2: 1024}
 """What transmitted light exceeds, by the bytes of a stored value (12 bits may stand in 16)."""
 FEW_ARE_LIGHT = 0.01
 """Share of nearly lightest cells that glass exceeds, and the brightest nuclei do not."""
-NEAR_CELLS, FAR_CELLS = 8, 64
-"""Standard deviations of the two windows that the ground nearby is averaged in."""
+WINDOWS_CELLS = (64, 8, 3)
+"""Standard deviations of the windows that ground is averaged in: the smallest that holds any."""
 USUAL = 2.5
 """Ground varies among neighbors at most so many times as much as most of it."""
 SQUARE = np.ones((3, 3), np.uint8)
@@ -63,10 +76,22 @@ class Ground:
     level: tuple[float, ...]
 
 
-def find_ground_and_tissue(
-    cells: Cells, *, is_color: bool, pixel_noise: npt.NDArray[np.floating]
-) -> tuple[Ground, Mask]:
-    """The ground of a picture (h, w, C) of cells, and which cells (h, w) are tissue.
+@dataclass(frozen=True)
+class CellKinds:
+    """What the cells (h, w) of a picture are, each bool.
+
+    `tissue`, which may hold ink; `ink` of pens, and what is under it; `void`,
+    which a scanner did not see, and the cells at its edge. All others are ground.
+    """
+
+    ground: Ground
+    tissue: Mask
+    ink: Mask
+    void: Mask
+
+
+def find_kinds(cells: Cells, *, is_color: bool, pixel_noise: npt.NDArray[np.floating]) -> CellKinds:
+    """The ground of a picture (h, w, C) of cells, and what its cells are.
 
     `pixel_noise` (C,) is the standard deviation of single pixels, as far as
     noise alone makes it (`noise_of_pixels`): that of cells is not larger.
@@ -86,10 +111,12 @@ def is_on_bright_ground(cells: Cells, *, is_color: bool) -> bool:
     if not light.size:
         return True
     median, lightest = float(np.median(light)), float(light.max())
+    if lightest <= LEAST_WHITE[cells.dtype.itemsize]:
+        return False
     if void.any() and np.mean(light > NEARLY_LIGHTEST * np.percentile(light, 99.9)) < FEW_ARE_LIGHT:
         return False  # the void is the ground of fluorescence, clipped to black
     if is_color:
-        return median > LIGHT * lightest > LIGHT * LEAST_WHITE[cells.dtype.itemsize]
+        return median > LIGHT * lightest
     darkest = float(light.min())
     return median - darkest > (lightest - darkest) / 2
 
@@ -106,20 +133,49 @@ def noise_of_pixels(regions: Cells) -> npt.NDArray[np.float64]:
 # --- bright ground ---------------------------------------------------------------------
 
 
-def _on_bright(cells: Cells) -> tuple[Ground, Mask]:
+def _on_bright(cells: Cells) -> CellKinds:
     uneven = np.max([_contrast(_plane(cells, c)) for c in range(cells.shape[-1])], axis=0)
     white, lightest = _white(cells, uneven)
     light = np.maximum(cells.astype(np.float32), np.float32(1e-3 * lightest))
     density = np.log10(white) - np.log10(light)
-    clear = _absorbs_little(density, DENSITY / 2, TINT) & (uneven <= EVEN * lightest)
+    clear = _is_like_glass(density, DENSITY / 2) & (uneven <= EVEN * lightest)
     if clear.any():
         even = uneven <= max(USUAL * float(np.median(uneven[clear])), EVEN / 4 * lightest)
-        glass = _in_one_piece(clear, even & _absorbs_little(density, SHADE, TINT))
+        glass = _in_one_piece(clear, even & _is_like_glass(density, SHADE))
         for channel in range(cells.shape[-1]):
             nearby = _nearby(_plane(cells, channel), glass, white[channel])
             density[..., channel] += np.log10(nearby / white[channel])
-    tissue = ~_absorbs_little(density, DENSITY, HUE) & ~_pure(cells)
-    return Ground(True, tuple(map(float, white))), tissue
+    void = _grown(_void(cells) | (light.max(axis=-1) < BLACK * lightest), 1)
+    tissue = _absorbs(density) & ~void
+    ink = _ink(density) & ~void
+    others = _grown(cv2.erode((tissue & ~ink).astype(np.uint8), SQUARE) > 0, NEAR_INK_CELLS)
+    return CellKinds(
+        Ground(True, tuple(map(float, white))),
+        tissue=tissue & (others | ~ink),
+        ink=_in_one_piece(ink, tissue & (density.mean(axis=-1) > UNDER_INK)),
+        void=void,
+    )
+
+
+def _is_like_glass(density: Plane, most: float) -> Mask:
+    return (np.abs(density.mean(axis=-1)) <= most) & (np.ptp(density, axis=-1) <= TINT)
+
+
+def _absorbs(density: Plane) -> Mask:
+    mean, hue = density.mean(axis=-1), np.ptp(density, axis=-1)
+    return np.asarray((mean > DENSITY) | ((hue > HUE) & (mean > HUE_ABSORBS * hue)))
+
+
+def _ink(density: Plane) -> Mask:
+    """Cells of ink, and those within two cells of it: strokes have soft edges."""
+    if density.shape[-1] != 3:
+        return np.zeros(density.shape[:2], bool)
+    mean = density.mean(axis=-1)
+    red, green, blue = np.moveaxis(density, -1, 0)
+    uneven = np.max([_contrast(_plane(density, channel)) for channel in range(3)], axis=0)
+    colored = (green < GREEN * np.minimum(red, blue)) | (red > BLUE * green)
+    ink = ((mean > INK) & colored) | ((mean > DARK) & (uneven < FLAT * mean)) | (mean > OPAQUE)
+    return _grown(cv2.erode(ink.astype(np.uint8), SQUARE) > 0, 3)
 
 
 def _white(cells: Cells, uneven: Plane) -> tuple[npt.NDArray[np.float32], float]:
@@ -140,21 +196,18 @@ def _white(cells: Cells, uneven: Plane) -> tuple[npt.NDArray[np.float32], float]
     return np.maximum(white, 1).astype(np.float32), lightest
 
 
-def _absorbs_little(density: Plane, most: float, most_hue: float) -> Mask:
-    return (np.abs(density.mean(axis=-1)) <= most) & (np.ptp(density, axis=-1) <= most_hue)
-
-
 # --- dark ground -----------------------------------------------------------------------
 
 
-def _on_dark(cells: Cells, pixel_noise: npt.NDArray[np.floating]) -> tuple[Ground, Mask]:
+def _on_dark(cells: Cells, pixel_noise: npt.NDArray[np.floating]) -> CellKinds:
     tissue = np.zeros(cells.shape[:2], bool)
     levels = []
     for channel, noise in enumerate(pixel_noise):
         level, shines = _shines(_plane(cells, channel), float(noise))
         levels.append(level)
         tissue |= shines
-    return Ground(False, tuple(levels)), tissue
+    void = _grown(_void(cells), 1) & ~tissue
+    return CellKinds(Ground(False, tuple(levels)), tissue, np.zeros_like(tissue), void)
 
 
 def _shines(plane: Plane, pixel_noise: float) -> tuple[float, Mask]:
@@ -169,7 +222,7 @@ def _shines(plane: Plane, pixel_noise: float) -> tuple[float, Mask]:
     usual = min(float(np.median(uneven[dark])), 3 * pixel_noise)
     ground = _in_one_piece(dark, seen & (uneven <= max(USUAL * usual, 2)))
     above = plane - _nearby(plane, ground, level)
-    return level, above > DEVIATIONS * _noise(above[ground])
+    return level, above > max(DEVIATIONS * _noise(above[ground]), FAINTEST)
 
 
 def _darkest(values: Plane, most_noise: float) -> tuple[float, float]:
@@ -203,14 +256,15 @@ def _plane(cells: Cells, channel: int) -> Plane:
     return np.ascontiguousarray(cells[..., channel], np.float32)
 
 
-def _pure(cells: Cells) -> Mask:
-    """Cells of pure black or white."""
-    return (cells == 0).all(axis=-1) | (cells == np.iinfo(cells.dtype).max).all(axis=-1)
-
-
 def _void(cells: Cells) -> Mask:
-    """Pure cells whose neighbors are pure, too."""
-    return cv2.erode(_pure(cells).astype(np.uint8), SQUARE) > 0
+    """Cells of pure black or white, whose neighbors are so, too."""
+    pure = (cells == 0).all(axis=-1) | (cells == np.iinfo(cells.dtype).max).all(axis=-1)
+    return cv2.erode(pure.astype(np.uint8), SQUARE) > 0
+
+
+def _grown(mask: Mask, cells: int) -> Mask:
+    square = np.ones((2 * cells + 1, 2 * cells + 1), np.uint8)
+    return cv2.dilate(mask.astype(np.uint8), square) > 0
 
 
 def _contrast(plane: Plane) -> Plane:
@@ -233,12 +287,19 @@ def _nearby(plane: Plane, seeds: Mask, level: float) -> Plane:
     """The mean of a plane's seeds around each cell, or `level` where there are none at all."""
     weight = seeds.astype(np.float32)
     mean = np.full_like(plane, level)
-    for cells in (FAR_CELLS, NEAR_CELLS):
-        count = cv2.GaussianBlur(weight, (0, 0), cells, borderType=cv2.BORDER_REFLECT)
-        total = cv2.GaussianBlur(plane * weight, (0, 0), cells, borderType=cv2.BORDER_REFLECT)
-        mean = (total + 0.02 * mean) / (count + 0.02)
+    for cells in WINDOWS_CELLS:
+        count = _blurred(weight, cells) + np.float32(0.02)
+        mean = (_blurred(plane * weight, cells) + np.float32(0.02) * mean) / count
     # Tukey's twicing: the mean of what the mean leaves, or slopes would look like tissue
-    left = cv2.GaussianBlur(
-        (plane - mean) * weight, (0, 0), NEAR_CELLS, borderType=cv2.BORDER_REFLECT
+    return mean + _blurred((plane - mean) * weight, cells) / count
+
+
+def _blurred(plane: Plane, deviation: int) -> Plane:
+    """A Gaussian mean; a wide one from means of squares, which makes no difference but in time."""
+    step = max(1, deviation // 4)
+    height, width = plane.shape
+    small = cv2.resize(plane, (-(-width // step), -(-height // step)), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), deviation / step, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(
+        cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
     )
-    return mean + left / (count + 0.02)

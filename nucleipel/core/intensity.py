@@ -7,7 +7,6 @@ The same range serves training and prediction. Where its pixels come from is in
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,36 +52,25 @@ class IntensityRange:
 class ValueCounts:
     """How often each stored value occurs in each channel, of any number of pixels.
 
-    `counts` is (C, values), with 256 values of uint8 and 65,536 of uint16.
+    `counts` is (C, values) int64, with 256 values of uint8 and 65,536 of uint16.
     Counts are added, so that no pixel is kept and no order matters.
     """
 
     def __init__(self, channels: int, dtype: npt.DTypeLike) -> None:
-        values = np.iinfo(np.dtype(dtype)).max + 1
-        self.counts: npt.NDArray[Any] = np.zeros((channels, values), np.int64)
+        self.counts = np.zeros((channels, np.iinfo(np.dtype(dtype)).max + 1), np.int64)
 
-    def add(self, pixels: npt.NDArray[np.integer]) -> None:
-        """Count the pixels (..., C)."""
+    def add(
+        self, pixels: npt.NDArray[np.integer], weights: npt.NDArray[np.integer] | None = None
+    ) -> None:
+        """Count the pixels (n, C), each as often as its weight (n,) says: once, if none does."""
         for channel, counts in enumerate(self.counts):
-            counts += np.bincount(pixels[..., channel].ravel(), minlength=len(counts))
-
-    def __add__(self, other: "ValueCounts") -> "ValueCounts":
-        return self._holding(self.counts + other.counts)
-
-    def at_most(self, pixels: float) -> "ValueCounts":
-        """These counts, scaled down so that they stand for no more pixels than that."""
-        return self._holding(self.counts * min(1, pixels / max(self.pixels, 1)))
-
-    @staticmethod
-    def _holding(counts: npt.NDArray[Any]) -> "ValueCounts":
-        held = ValueCounts.__new__(ValueCounts)
-        held.counts = counts
-        return held
+            found = np.bincount(pixels[:, channel], weights, minlength=len(counts))
+            counts += found.astype(np.int64)
 
     @property
-    def pixels(self) -> float:
+    def pixels(self) -> int:
         """Number of pixels that were counted."""
-        return float(self.counts[0].sum())
+        return int(self.counts[0].sum())
 
     def percentile(self, percent: float) -> npt.NDArray[np.float64]:
         """A percentile (C,) of each channel, interpolated as `np.percentile` does.

@@ -44,14 +44,6 @@ class Tissue:
         height, width = box.shape
         return round(float(part.mean()) * height * width)
 
-    def pixels(self, box: Box) -> npt.NDArray[np.bool_]:
-        """The mask of a box on the image: one value a working pixel."""
-        rows, columns = (
-            np.arange(start, stop) // self.step_px
-            for start, stop in ((box.y0, box.y1), (box.x0, box.x1))
-        )
-        return self.mask[np.ix_(rows, columns)]
-
     @property
     def share(self) -> float:
         """Tissue in all of the mask, 0 to 1."""

@@ -41,7 +41,7 @@ def tissue_of(slide: Slide, asked: str, *, image_id: str) -> Tissue | None:
     if asked == OFF or (asked == AUTO and max(slide.shape) < SMALLEST_SLIDE_PX):
         return None
     if asked == AUTO:
-        return slide.tissue()[1]
+        return slide.tissue().tissue
     step = cell_px(slide)
     path = mask_file(Path(asked), image_id)
     how: dict[str, str | int] = {"mask": path.name, "sha256": fingerprint(path)}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nucleipel.core.ground import find_ground_and_tissue, noise_of_pixels
+from nucleipel.core.ground import find_kinds, noise_of_pixels
 
 SHAPE = (120, 160)
 PIECE = np.s_[40:70, 50:90]
@@ -15,13 +15,19 @@ def _bright(white: tuple[int, ...], noise: float = 0.5) -> np.ndarray:
     return np.array(white) + draw.normal(0, noise, (*SHAPE, len(white)))
 
 
+def _stained(glass: np.ndarray, stain: tuple[int, ...]) -> np.ndarray:
+    """Tissue is never even: each cell holds another share of nuclei."""
+    strength = np.random.default_rng(1).uniform(0.9, 1.3, (*glass.shape[:2], 1))
+    return glass * (np.array(stain) / WHITE) ** strength
+
+
 def _found(cells: np.ndarray, *, dtype: type = np.uint8, noise: float = 0.0) -> np.ndarray:
     stored = np.rint(np.clip(cells, 0, np.iinfo(dtype).max)).astype(dtype)
-    ground, tissue = find_ground_and_tissue(
+    kinds = find_kinds(
         stored, is_color=stored.shape[2] == 3, pixel_noise=np.full(stored.shape[2], noise)
     )
-    _found.ground = ground
-    return tissue
+    _found.ground = kinds.ground
+    return kinds.tissue
 
 
 def _assert_only_the_piece(tissue: np.ndarray, *, but: float = 0.0) -> None:
@@ -35,7 +41,7 @@ def _assert_only_the_piece(tissue: np.ndarray, *, but: float = 0.0) -> None:
 @pytest.mark.parametrize("white", [WHITE, (231, 224, 206), (216, 216, 216)])
 def test_stains_on_glass_of_any_tint(stain: tuple[int, ...], white: tuple[int, ...]) -> None:
     cells = _bright(white)
-    cells[PIECE] *= np.array(stain) / WHITE
+    cells[PIECE] = _stained(cells[PIECE], stain)
     _assert_only_the_piece(_found(cells))
     assert _found.ground.bright
     assert _found.ground.level == pytest.approx(white, abs=1)
@@ -46,7 +52,7 @@ def test_stains_on_glass_of_any_tint(stain: tuple[int, ...], white: tuple[int, .
 def test_glass_in_the_shade_is_glass() -> None:
     y, x = np.mgrid[-1 : 1 : SHAPE[0] * 1j, -1 : 1 : SHAPE[1] * 1j]
     cells = _bright(WHITE) * (1 - 0.1 * (y**2 + x**2))[..., None]  # a fifth less in the corners
-    cells[PIECE] *= np.array(PALE) / WHITE
+    cells[PIECE] = _stained(cells[PIECE], PALE)
     _assert_only_the_piece(_found(cells))
 
 
@@ -54,7 +60,7 @@ def test_glass_in_the_shade_is_glass() -> None:
 def test_what_the_scanner_did_not_see_is_no_ground(value: int) -> None:
     cells = _bright((236, 230, 236))
     cells[:, 100:] = value
-    cells[PIECE] *= np.array(PINK) / WHITE
+    cells[PIECE] = _stained(cells[PIECE], PINK)
     _assert_only_the_piece(_found(cells), but=0.02)  # along the edge of what was not seen
     assert _found.ground.level == pytest.approx((236, 230, 236), abs=1)
 
@@ -70,6 +76,22 @@ def test_without_glass_almost_all_is_tissue() -> None:
     draw = np.random.default_rng(0)
     cells = np.array(PINK) * draw.uniform(0.4, 1, (*SHAPE, 1))
     assert _found(cells).mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    "ink", [(36, 73, 194), (49, 182, 97), (36, 36, 44), (200, 40, 50), (80, 80, 78)]
+)
+def test_ink_is_glass_unless_tissue_is_near(ink: tuple[int, ...]) -> None:
+    cells = _bright(WHITE)
+    cells[10:30, 5:155] = ink
+    cells[10:30, 5:155] += np.random.default_rng(2).normal(0, 1, (20, 150, 3))
+    assert not _found(cells).any()
+    cells[20:80, 60:100] = _stained(cells[20:80, 60:100], PINK)
+    tissue = _found(cells)
+    assert tissue[30:80, 60:100].all()
+    assert tissue[24:30, 65:95].all(), "under ink"
+    assert not tissue[10:30, 5:40].any()
+    assert not tissue[10:30, 120:155].any()
 
 
 def _dark(level: float, noise: float, channels: int = 1) -> np.ndarray:

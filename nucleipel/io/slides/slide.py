@@ -15,17 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box, reflected_indices
-from nucleipel.core.ground import Ground
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.resample import centers, resample, taps
-from nucleipel.core.tissue import Tissue
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.formats.channels import as_rgb
 from nucleipel.io.slides.formats.suffixes import ZARR_SUFFIX
 from nucleipel.io.slides.intensity import measure_range
 from nucleipel.io.slides.resolution import Resolution, agreed_mpp, choose_resolution
-from nucleipel.io.slides.tissue import cell_px, find_tissue
+from nucleipel.io.slides.tissue import FoundTissue, cell_px, find_tissue
 
 BRIGHTNESS_PX = 512
 ALL_AS_RGB = "rgb"
@@ -73,7 +71,7 @@ class Slide(_Opened):
         self.channel = channel
         self.channels = len(image.channels) if channel is None else 1
         self._intensity: IntensityRange | None = None
-        self._tissue: tuple[Ground, Tissue] | None = None
+        self._tissue: FoundTissue | None = None
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Pixels (H, W, C) of a box; where it overhangs, the image is mirrored."""
@@ -105,10 +103,10 @@ class Slide(_Opened):
         It depends on nothing but the slide and the working mpp.
         """
         if self._intensity is None:
-            self._intensity = measure_range(self, *self.tissue())
+            self._intensity = measure_range(self, self.tissue())
         return self._intensity
 
-    def tissue(self) -> tuple[Ground, Tissue]:
+    def tissue(self) -> FoundTissue:
         """The slide's ground, and where on it tissue lies."""
         if self._tissue is None:
             self._tissue = find_tissue(self, step_px=cell_px(self))

@@ -1,35 +1,76 @@
 """Tissue on a slide, found on a low level of it."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.ground import Ground, find_ground_and_tissue, noise_of_pixels
+from nucleipel.core.ground import Ground, find_kinds, noise_of_pixels
 from nucleipel.core.tissue import Tissue
 
 if TYPE_CHECKING:
     from nucleipel.io.slides.slide import Slide
 
+Weights = npt.NDArray[np.uint8]
+
 CELL_UM, CELL_PX = 8.0, 16
 """Side of a cell of the mask, and what stands for it where the mpp is not known."""
 LARGEST_MASK_PX = 4096
+AROUND_PX = 128
 ROWS_AT_A_TIME = 256
 NOISE_REGIONS, NOISE_PX = 8, 64
 """So many squares of that side, along each axis, show the noise of pixels."""
 
 
-def find_tissue(slide: "Slide", *, step_px: int) -> tuple[Ground, Tissue]:
+@dataclass(frozen=True)
+class FoundTissue:
+    """The ground of a slide, and where tissue lies on it.
+
+    `tissue` is what is predicted. `weights` (h, w) uint8 says how much the
+    pixels of each of its cells count for intensities: 0 for ink, else the share
+    of tissue within about `AROUND_PX` of the cell, of 255, so that hairs and
+    dust count next to nothing beside tissue. On bright ground cells at the edge
+    of tissue count little, too: `empty` (h, w) is ground.
+    """
+
+    ground: Ground
+    tissue: Tissue
+    weights: Weights
+    empty: npt.NDArray[np.bool_]
+
+
+def find_tissue(slide: "Slide", *, step_px: int) -> FoundTissue:
     """The ground of a slide and its tissue, in cells of `step_px` working pixels."""
-    ground, mask = find_ground_and_tissue(
+    kinds = find_kinds(
         _read_cells(slide, step_px),
         is_color=slide.is_color,
         pixel_noise=noise_of_pixels(_noise_regions(slide)),
     )
-    kind = "bright" if ground.bright else "dark"
-    level = " ".join(f"{value:g}" for value in ground.level)
-    return ground, Tissue(mask, step_px, {"mask": "auto", "ground": kind, "ground_level": level})
+    kind = "bright" if kinds.ground.bright else "dark"
+    level = " ".join(f"{value:g}" for value in kinds.ground.level)
+    described: dict[str, str | int] = {"mask": "auto", "ground": kind, "ground_level": level}
+    return FoundTissue(
+        kinds.ground,
+        Tissue(kinds.tissue, step_px, described),
+        weights=_weights(kinds.tissue & ~kinds.ink, step_px, bright=kinds.ground.bright),
+        empty=~(kinds.tissue | kinds.ink | kinds.void),
+    )
+
+
+def _weights(typical: npt.NDArray[np.bool_], step_px: int, *, bright: bool) -> Weights:
+    """See `FoundTissue`."""
+    share = _share_around(typical, max(1, AROUND_PX // step_px))
+    if bright:  # what is half glass says how white glass is, and how much of it there is
+        share *= _share_around(typical, 1) ** 8
+    return np.where(typical, np.maximum(np.rint(255 * share), 1), 0).astype(np.uint8)
+
+
+def _share_around(mask: npt.NDArray[np.bool_], reach: int) -> npt.NDArray[np.float32]:
+    share = cv2.boxFilter(mask.astype(np.float32), -1, (2 * reach + 1, 2 * reach + 1))
+    return np.asarray(share, np.float32)
 
 
 def cell_px(slide: "Slide") -> int:

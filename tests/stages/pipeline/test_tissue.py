@@ -153,7 +153,7 @@ def test_fluorescence_on_dark_ground(tmp_path: Path, dtype: type) -> None:
         cv2.circle(pixels, (x, 100 + 3 * index), 5, ground[1] + 40 + 3 * index, -1)
     tifffile.imwrite(tmp_path / "a.tif", pixels.astype(dtype))
     with open_slide(tmp_path / "a.tif") as opened:
-        tissue = opened.tissue()[1]
+        tissue = opened.tissue().tissue
     assert tissue.how["ground"] == "dark"
     for index, x in enumerate(range(20, 1100, 40)):
         assert tissue.mask[(100 + 3 * index) // 16, x // 16], index
