@@ -124,8 +124,11 @@ def is_on_bright_ground(cells: Cells, *, is_color: bool) -> bool:
 def noise_of_pixels(regions: Cells) -> npt.NDArray[np.float64]:
     """Standard deviation (C,) of the noise in regions (n, h, w, C).
 
-    From the median difference of neighbors, which edges and structures hardly change.
+    From the median difference of neighbors, which edges and structures hardly change; 0 where
+    there are none.
     """
+    if regions.shape[2] < 2:
+        return np.zeros(regions.shape[-1])
     steps = np.abs(np.diff(regions.astype(np.float32), axis=2))
     return np.asarray(1.4826 * np.median(steps, axis=(0, 1, 2)) / np.sqrt(2), np.float64)
 
