@@ -49,7 +49,7 @@ def info(files: tuple[Path, ...], checkpoint: Path | None, **values: Any) -> Non
 @click.command("import")
 @click.argument("kind", type=click.Choice(IMPORT_FORMATS), metavar="FORMAT")
 @click.argument("source", type=options.PATH)
-@options.out("Folder for the label TIFFs and manifest.csv.")
+@options.out("Folder for the labels and manifest.csv.")
 @options.settings
 @click.option("--images", "image_folder", help="Folder of the images; --set images=...")
 @click.option("--mpp", "label_mpp", type=float, metavar="UM", help="Pixel size; --set mpp=...")
@@ -59,8 +59,14 @@ def info(files: tuple[Path, ...], checkpoint: Path | None, **values: Any) -> Non
     type=click.Choice(get_args(Split)),
     help="Split of images whose source has none; --set split=...",
 )
+@click.option(
+    "--region-class",
+    multiple=True,
+    metavar="NAME",
+    help="Class or name of regions that were annotated completely; more than one may be given.",
+)
 def import_annotations(kind: str, source: Path, out: Path, overwrite: bool, **values: Any) -> None:
-    """Import annotations as label TIFFs and a manifest.
+    """Import annotations as labels and a manifest.
 
     FORMAT is dsb2018, monuseg (Aperio XML), qupath (GeoJSON), coco, pannuke
     (npy), hovernet (mat), labels (paired folders) or stardist; SOURCE its

@@ -39,6 +39,7 @@ SHORT_FOR = {
     "geojson": "geojson",
     "label_mpp": "mpp",
     "all_split": "split",
+    "region_class": "region_class",
 }
 """Options that are short for a `--set`, and the setting."""
 
@@ -226,7 +227,7 @@ def load(kind: type[C], values: Mapping[str, Any], *, shorts: Mapping[str, str] 
     assignments = list(values["assignments"])
     for option, key in {**SHORT_FOR, **shorts}.items():
         value = values.get(option)
-        if value is not None:
+        if value not in (None, ()):
             # quoted, a path or a channel named "a: b" is still text
             plain = int(value) if option in INDEX_OR_NAME and value.isdecimal() else value
             assignments.append(f"{key}={json.dumps(plain, default=str)}")

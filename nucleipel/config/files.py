@@ -26,6 +26,9 @@ class ImportConfig(Settings):
     """Smaller nuclei are left out; by default none, or those of the data set's own rule."""
     split_pieces: bool = False
     """Number the pieces of a mask that has one value for all nuclei."""
+    region_class: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Classes or names of the regions that were annotated completely (qupath, coco, monuseg). By
+    default those of QuPath's class Region*, and annotations around its detections."""
 
 
 class CitationConfig(Settings):

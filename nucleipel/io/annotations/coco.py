@@ -1,8 +1,8 @@
 """COCO instances: one JSON for many images; polygons, or run lengths plain or compressed.
 
 The polygons of one annotation are parts of one nucleus, and are united.
-Categories are not told apart. Coordinates are in pixels, (0, 0) the corner of
-the first.
+Of categories only those count that `Asked.region_classes` names: their annotations
+are regions. Coordinates are in pixels, (0, 0) the corner of the first.
 """
 
 import json
@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from nucleipel.core.nucleus_rows import Outline
 from nucleipel.errors import ImageError
-from nucleipel.io.annotations.objects import Mask, draw, rasterize
-from nucleipel.io.annotations.polygons import require_coordinates
+from nucleipel.io.annotations.objects import rectangles
+from nucleipel.io.annotations.polygons import Polygons, require_coordinates
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     Asked,
+    annotate,
+    region_of,
     require_file,
     shape_of,
 )
@@ -46,6 +48,7 @@ def read_coco(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
                 f"{source}: annotation {number}: no image has the id {name}; list it, or drop both"
             )
         of_image[name].append((number, annotation))
+    names = _category_names(content)
     for entry in content["images"]:
         image = (asked.images or source.parent) / str(entry.get("file_name"))
         shape = shape_of(image)
@@ -54,12 +57,23 @@ def read_coco(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
                 f"{source}: says {image.name} is {entry['height']} x {entry['width']} px, it is"
                 f" {shape[0]} x {shape[1]} px; they must be the same"
             )
-        masks = [
-            _mask(source, number, annotation.get("segmentation"), shape)
-            for number, annotation in of_image[str(entry.get("id"))]
-        ]
-        drawn = draw(masks, shape, min_area_px=asked.min_area_px or 0)
-        yield AnnotatedSource(image_stem(image), image, drawn, source_id=image_stem(image))
+        nuclei: list[Outline] = []
+        regions: list[Outline] = []
+        for number, annotation in of_image[str(entry.get("id"))]:
+            outline = _outline(source, number, annotation.get("segmentation"), shape)
+            is_region = asked.is_region(names.get(str(annotation.get("category_id")), ()))
+            (regions if is_region else nuclei).append(outline)
+        if asked.region_classes and not regions:
+            raise ImageError(
+                f"{source}: {image.name} has no annotation of the category"
+                f" {' or '.join(asked.region_classes)}; draw one, or leave --region-class out"
+            )
+        region = region_of(Polygons.of_outlines(regions), shape)
+        annotated = annotate(
+            image, Polygons.of_outlines(nuclei), region, shape, min_area_px=asked.min_area_px or 0
+        )
+        name = image_stem(image)
+        yield AnnotatedSource(name, image, annotated, source_id=name, region=region)
 
 
 def _read(source: Path) -> dict[str, Any]:
@@ -80,38 +94,50 @@ def _read(source: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _mask(source: Path, number: int, segmentation: Any, shape: tuple[int, int]) -> Mask:
+def _category_names(content: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Name and supercategory of each category, by its id as text."""
+    listed = content.get("categories")
+    categories = [entry for entry in listed if isinstance(entry, dict)] if listed else []
+    return {
+        str(entry.get("id")): tuple(
+            str(entry[key]) for key in ("name", "supercategory") if isinstance(entry.get(key), str)
+        )
+        for entry in categories
+    }
+
+
+def _outline(source: Path, number: int, segmentation: Any, shape: tuple[int, int]) -> Outline:
+    """The polygons of an annotation, which are united; of run lengths one rectangle a run."""
+    where = f"{source}: annotation {number}"
     try:
         if isinstance(segmentation, dict):
-            return Mask(0, 0, _of_runs(segmentation, shape))
+            return _of_runs(segmentation, shape)
         rings = [np.array(part, np.float64).reshape(-1, 2)[:, ::-1] for part in segmentation]
         for ring in rings:
-            require_coordinates(f"{source}: annotation {number}", ring)
-        return _united([rasterize([ring], shape) for ring in rings], shape)
+            require_coordinates(where, ring)
+        return [[ring] for ring in rings]
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise ImageError(
-            f"{source}: annotation {number}: no polygons and no run lengths of its image's size"
-        ) from error
+        raise ImageError(f"{where}: no polygons and no run lengths of its image's size") from error
 
 
-def _united(parts: list[Mask], shape: tuple[int, int]) -> Mask:
-    if len(parts) == 1:
-        return parts[0]
-    pixels = np.zeros(shape, bool)
-    for part in parts:
-        height, width = part.pixels.shape
-        pixels[part.y0 : part.y0 + height, part.x0 : part.x0 + width] |= part.pixels
-    return Mask(0, 0, pixels)
-
-
-def _of_runs(segmentation: dict[str, Any], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Run lengths go down the columns and start with background."""
+def _of_runs(segmentation: dict[str, Any], shape: tuple[int, int]) -> Outline:
+    """Run lengths go down the columns, from one to the next, and start with background."""
     counts = segmentation["counts"]
     runs = _uncompressed(counts) if isinstance(counts, str) else list(counts)
-    if tuple(segmentation["size"]) != shape or sum(runs) != shape[0] * shape[1]:
+    height, width = shape
+    if tuple(segmentation["size"]) != shape or sum(runs) != height * width or min(runs) < 0:
         raise ValueError("run lengths of another size")
-    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return values.reshape(shape[1], shape[0]).T
+    ends = np.cumsum(runs)
+    starts, stops = ends[0::2][: len(ends) // 2], ends[1::2]
+    boxes = []
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        while start < stop:  # whole columns together, the first and the last one apart
+            column, row = divmod(start, height)
+            columns = max((stop - start) // height, 1) if row == 0 else 1
+            last = min(row + stop - start, height)
+            boxes.append((row, column, last, column + columns))
+            start += (last - row) * columns
+    return rectangles(*np.array(boxes, np.int64).reshape(-1, 4).T)
 
 
 def _uncompressed(text: str) -> list[int]:

@@ -1,8 +1,9 @@
 """MoNuSeg and other Aperio ImageScope annotations: one XML an image, one Region a nucleus.
 
-Regions marked as negative are cut out of all others. By the rule of the set,
-nuclei under 10 px are left out. The XML is read through defusedxml: entities
-are refused, never expanded.
+Regions marked as negative are cut out of all others. Those of a layer, or with a
+text, that `Asked.region_classes` names are not nuclei: all nuclei in them were
+annotated. By the rule of the set, nuclei under 10 px are left out. The XML is read
+through defusedxml: entities are refused, never expanded.
 """
 
 import re
@@ -12,16 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from nucleipel.core.nucleus_rows import Ring
+from nucleipel.core.nucleus_rows import Outline, Ring
 from nucleipel.errors import ImageError
-from nucleipel.io.annotations.objects import Drawn, draw, number, rasterize
-from nucleipel.io.annotations.polygons import require_coordinates
+from nucleipel.io.annotations.objects import Drawn, Mask, Outlined, outline_of_mask
+from nucleipel.io.annotations.polygons import Polygons, require_coordinates
+from nucleipel.io.annotations.raster import covered
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     Asked,
+    annotate,
     files_below,
     image_for,
     images_below,
+    region_of,
     require_folder,
     shape_of,
 )
@@ -49,12 +53,14 @@ def read_monuseg(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         image = image_for(path, images)
         root = _parse(path)
         patient = TCGA_PATIENT.match(path.stem)
+        nuclei, region = _annotated(path, root, shape_of(image), asked, min_area_px)
         yield AnnotatedSource(
             path.stem,
             image,
-            _draw(path, root, shape_of(image), min_area_px),
+            nuclei,
             source_id=patient[0] if patient else path.stem,
             mpp=_mpp(root),
+            region=region,
         )
 
 
@@ -81,16 +87,52 @@ def _mpp(root: Any) -> float | None:
     return mpp if 0 < mpp < float("inf") else None
 
 
-def _draw(path: Path, root: Any, shape: tuple[int, int], min_area_px: int) -> Drawn:
-    regions = [(_vertices(path, region), region) for region in root.iter("Region")]
-    regions = [(ring, region) for ring, region in regions if len(ring) >= 3]
-    nuclei = [ring for ring, region in regions if region.get("NegativeROA", "0") != "1"]
-    holes = [ring for ring, region in regions if region.get("NegativeROA", "0") == "1"]
-    drawn = draw((rasterize([ring], shape) for ring in nuclei), shape, min_area_px=min_area_px)
-    if not holes:
-        return drawn
-    cut = draw((rasterize([ring], shape) for ring in holes), shape).instance_map > 0
-    return Drawn(number(np.where(cut, 0, drawn.instance_map)), drawn.covered, drawn.small)
+def _annotated(
+    path: Path, root: Any, shape: tuple[int, int], asked: Asked, min_area_px: int
+) -> tuple[Drawn | Outlined, Polygons | None]:
+    """The nuclei of an image, and the regions that were annotated completely, if some are named."""
+    nuclei: list[Outline] = []
+    negative: list[Outline] = []
+    regions: list[Outline] = []
+    for layer in root.iter("Annotation"):
+        for item in layer.iter("Region"):
+            ring = _vertices(path, item)
+            if len(ring) < 3:
+                continue
+            is_region = asked.is_region(_names(layer, item))
+            is_negative = item.get("NegativeROA", "0") == "1"
+            kind = regions if is_region else negative if is_negative else nuclei
+            kind.append([[ring]])
+    if asked.region_classes and not regions:
+        raise ImageError(
+            f"{path}: no layer or region is named {' or '.join(asked.region_classes)}; name one, or"
+            " leave --region-class out"
+        )
+    region = region_of(Polygons.of_outlines(regions), shape)
+    cut = _without(Polygons.of_outlines(nuclei), Polygons.of_outlines(negative), shape)
+    return annotate(path, cut, region, shape, min_area_px=min_area_px), region
+
+
+def _names(layer: Any, item: Any) -> list[str]:
+    """What names a region: its text, and the name of its layer, which may be an attribute's."""
+    attributes = (each.get("Name") for each in layer.iter("Attribute"))
+    names = (layer.get("Name"), item.get("Text"), *attributes)
+    return [name for name in names if name]
+
+
+def _without(nuclei: Polygons, negative: Polygons, shape: tuple[int, int]) -> Polygons:
+    """The nuclei less the pixels of all negative areas; those that have none as they are."""
+    outlines = []
+    for place in range(len(nuclei)):
+        y0, x0, y1, x1 = np.clip(nuclei.boxes[place], 0, [*shape, *shape]).tolist()
+        if y0 < y1 and x0 < x1 and len(negative.touching((y0, x0, y1, x1))):
+            rows, columns = np.arange(y0, y1), np.arange(x0, x1)
+            pixels = covered(nuclei.take(np.array([place])), rows, columns)
+            pixels &= ~covered(negative, rows, columns)
+            outlines.append(outline_of_mask(Mask(y0, x0, pixels)))
+        else:
+            outlines.append(nuclei.outline(place))
+    return Polygons.of_outlines(outlines)
 
 
 def _vertices(path: Path, region: Any) -> Ring:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.core.nucleus_rows import Ring
+from nucleipel.core.nucleus_rows import Outline, Ring
 from nucleipel.io.annotations.polygons import Polygons
 from nucleipel.io.annotations.raster import covered, draw_ids, pixel_areas
+
+Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,47 @@ def rasterize(rings: Sequence[Ring], shape: tuple[int, int]) -> Mask:
     return Mask(y0, x0, covered(polygon, np.arange(y0, y1), np.arange(x0, x1)))
 
 
+@dataclass(frozen=True, slots=True)
+class Outlined:
+    """Nuclei that stay polygons: of an image too large for a map, or annotated in regions only."""
+
+    polygons: Polygons
+    small: int = 0
+
+    @property
+    def count(self) -> int:
+        """Number of nuclei."""
+        return len(self.polygons)
+
+
 def draw_polygons(polygons: Polygons, shape: tuple[int, int], *, min_area_px: int = 0) -> Drawn:
     """The instance map of polygons on an image of shape (height, width)."""
-    sizes = pixel_areas(polygons, shape)
-    kept = np.flatnonzero(sizes >= max(min_area_px, 1))
+    kept = keep_polygons(polygons, shape, min_area_px=min_area_px)
+    sizes = pixel_areas(kept.polygons, shape)
     rows, columns = (np.arange(length) for length in shape)
-    ids = number(draw_ids(polygons.take(kept), sizes[kept], rows, columns))
-    drawn = Drawn(ids)
-    return Drawn(ids, covered=len(kept) - drawn.count, small=len(polygons) - len(kept))
+    drawn = Drawn(number(draw_ids(kept.polygons, sizes, rows, columns)))
+    return Drawn(drawn.instance_map, covered=kept.count - drawn.count, small=kept.small)
+
+
+def keep_polygons(polygons: Polygons, shape: tuple[int, int], *, min_area_px: int = 0) -> Outlined:
+    """The polygons that have so many pixels, at least one, on an image of shape (height, width)."""
+    kept = np.flatnonzero(pixel_areas(polygons, shape) >= max(min_area_px, 1))
+    return Outlined(polygons.take(kept), small=len(polygons) - len(kept))
+
+
+def outline_of_mask(mask: Mask) -> Outline:
+    """The same pixels as polygons: one rectangle a run of pixels of a row."""
+    edges = np.diff(np.pad(mask.pixels, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(edges == 1)
+    stops = np.nonzero(edges == -1)[1]
+    rows, starts, stops = rows + mask.y0, starts + mask.x0, stops + mask.x0
+    return rectangles(rows, starts, rows + 1, stops)
+
+
+def rectangles(y0: Ids, x0: Ids, y1: Ids, x1: Ids) -> Outline:
+    """One polygon for each of n half-open boxes of pixels."""
+    corners = np.stack([[y0, x0], [y0, x1], [y1, x1], [y1, x0]]).transpose(2, 0, 1)
+    return [[ring] for ring in corners.astype(np.float64)]
 
 
 def draw(masks: Iterable[Mask], shape: tuple[int, int], *, min_area_px: int = 0) -> Drawn:

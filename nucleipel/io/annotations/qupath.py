@@ -1,11 +1,12 @@
 """QuPath's GeoJSON: one file an image, one feature a nucleus, in pixels of level 0.
 
-A cell counts by its `nucleusGeometry`. Where a file has detections or cells,
-its plain annotations are regions of interest and are left out; a file of
-annotations alone is taken as drawn by hand, one a nucleus. Points and lines
-have no area and are left out. A MultiPolygon is one nucleus of several parts.
+A cell counts by its `nucleusGeometry`. Which objects are nuclei and which are
+regions that were annotated completely, `nucleipel.io.annotations.roles` decides.
+Points and lines have no area and are left out. A MultiPolygon is one nucleus of
+several parts.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,18 +16,22 @@ from nucleipel.core.nucleus_rows import Ring
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.annotation import on_image
 from nucleipel.io.annotations.geojson import read_features
-from nucleipel.io.annotations.objects import draw_polygons
 from nucleipel.io.annotations.polygons import Polygons
-from nucleipel.io.annotations.roles import assign_roles
+from nucleipel.io.annotations.region import require_on_image
+from nucleipel.io.annotations.roles import Roles, assign_roles
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     Asked,
+    annotate,
     files_below,
     image_for,
     images_below,
+    region_of,
     shape_of,
 )
 from nucleipel.io.slides.slide import image_stem
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".geojson", ".geojson.gz", ".json")
 
@@ -47,11 +52,33 @@ def read_qupath(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
     for path in files:
         image = image_for(path, images)
         shape = shape_of(image)
-        outlines = [nucleus.outline for nucleus in assign_roles(path, read_features(path)).nuclei]
-        nuclei = on_image(path, Polygons.of_outlines(outlines), shape)
-        drawn = draw_polygons(nuclei, shape, min_area_px=asked.min_area_px or 0)
+        roles = assign_roles(path, read_features(path), region_classes=asked.region_classes)
+        _report(path, roles)
+        region = _region(path, roles, shape)
+        outlines = Polygons.of_outlines(nucleus.outline for nucleus in roles.nuclei)
+        nuclei = annotate(
+            path, on_image(path, outlines, shape), region, shape,
+            min_area_px=asked.min_area_px or 0,
+        )  # fmt: skip
         name = image_stem(image)
-        yield AnnotatedSource(name, image, drawn, source_id=name)
+        yield AnnotatedSource(name, image, nuclei, source_id=name, region=region)
+
+
+def _region(path: Path, roles: Roles, shape: tuple[int, int]) -> Polygons | None:
+    areas = Polygons.of_outlines(feature.outline for feature in roles.regions)
+    require_on_image(path, areas, [feature.number for feature in roles.regions], shape)
+    return region_of(areas, shape)
+
+
+def _report(path: Path, roles: Roles) -> None:
+    if roles.without_nucleus:
+        log.warning("%s: %d cells have no nucleus, and are left out", path, roles.without_nucleus)
+    if roles.others:
+        log.warning(
+            "%s: %d annotations hold no nucleus or are as small as one, and are left out; to take"
+            " them as regions, name their class with --region-class",
+            path, len(roles.others),
+        )  # fmt: skip
 
 
 def read_outlines(path: Path, shape: tuple[int, int]) -> list[list[Ring]]:

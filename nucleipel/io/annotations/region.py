@@ -5,13 +5,17 @@ image, of its shape or smaller, in which anything but 0 was annotated. A picture
 becomes polygons too: one rectangle a run of pixels, equal runs joined.
 """
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.atomic import write_text
 from nucleipel.core.geometry import Box
+from nucleipel.core.nucleus_rows import closed_xy
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.geojson import read_features
 from nucleipel.io.annotations.geoparquet import read_outlines
@@ -57,13 +61,42 @@ def read_region(path: Path, shape: tuple[int, int]) -> Polygons:
     if not numbered:
         raise ImageError(f"{path}: holds no region; expected polygons of what was annotated")
     areas = Polygons.of_outlines(outline for _, outline in numbered)
-    inside = areas.touching((0, 0, *shape))
-    for place in sorted(set(range(len(areas))) - set(inside.tolist())):
-        raise ImageError(
-            f"{path}: feature {numbered[place][0]}: this region lies outside the image of"
-            f" {shape[0]} x {shape[1]} px; is it another image's, or in micrometers?"
-        )
+    require_on_image(path, areas, [number for number, _ in numbered], shape)
     return areas
+
+
+def require_on_image(
+    path: Path, areas: Polygons, numbers: Sequence[int], shape: tuple[int, int]
+) -> None:
+    """Check that each region lies, in part at least, on an image of shape (height, width).
+
+    Raises
+    ------
+    ImageError
+        If one does not; `numbers` are those of the features.
+    """
+    inside = set(areas.touching((0, 0, *shape)).tolist())
+    for place in range(len(areas)):
+        if place not in inside:
+            raise ImageError(
+                f"{path}: feature {numbers[place]}: this region lies outside the image of"
+                f" {shape[0]} x {shape[1]} px; is it another image's, or in micrometers?"
+            )
+
+
+def write_region(path: Path, areas: Polygons) -> None:
+    """Write regions as GeoJSON that QuPath opens: one annotation an area, one a line."""
+    lines = []
+    for place in range(len(areas)):
+        rings = [[closed_xy(ring).tolist() for ring in part] for part in areas.outline(place)]
+        feature = {
+            "type": "Feature",
+            "properties": {"objectType": "annotation"},
+            "geometry": {"type": "MultiPolygon", "coordinates": rings},
+        }
+        lines.append(json.dumps(feature, separators=(",", ":")))
+    body = ",\n".join(lines)
+    write_text(path, f'{{"type":"FeatureCollection","features":[\n{body}\n]}}\n')
 
 
 def piece_boxes(areas: Polygons, shape: tuple[int, int]) -> list[Box]:

@@ -1,5 +1,7 @@
 """What every format gives, and how annotations find their images."""
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,22 +10,37 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.errors import ImageError
-from nucleipel.io.annotations.objects import Drawn
+from nucleipel.io.annotations.objects import Drawn, Outlined, draw_polygons, keep_polygons
+from nucleipel.io.annotations.polygons import UNITS, Polygons
+from nucleipel.io.annotations.raster import contains, covered
 from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.formats.suffixes import expected_suffixes, iter_images
 from nucleipel.io.slides.slide import image_stem
+
+log = logging.getLogger(__name__)
+
+LARGEST_MAP_PX = 2**25
+"""Of larger images nuclei stay polygons: a map of a slide would not fit into memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What the user says beside the source: where images lie, what is left out, what is split.
 
-    `min_area_px` None means the format's own rule.
+    `min_area_px` None means the format's own rule. `region_classes` are the
+    classes or names of what was annotated completely; where there are none, the
+    format's own rule says what that is.
     """
 
     images: Path | None = None
     min_area_px: int | None = None
     split_pieces: bool = False
+    region_classes: tuple[str, ...] = ()
+
+    def is_region(self, names: Iterable[str]) -> bool:
+        """Whether one of the names is that of a region class, letter case ignored."""
+        wanted = {name.casefold() for name in self.region_classes}
+        return any(name.casefold() in wanted for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +53,69 @@ class AnnotatedSource:
         Names the label file.
     image : Path or (H, W, 3) uint8
         Where the image lies; its pixels where the source keeps no image file.
-    drawn : Drawn
-        The instance map, (H, W) uint32, and what happened on the way to it.
+    nuclei : Drawn or Outlined
+        Their instance map, or their polygons, and how many did not come into it.
     source_id : str
         Patient, slide or field of view.
     split : str
         Split of the source, "" where it has none.
     mpp : float, optional
         What the annotation says.
+    region : Polygons, optional
+        What was annotated completely, if not all of the image; then nuclei are `Outlined`.
     """
 
     id: str
     image: Path | npt.NDArray[np.uint8]
-    drawn: Drawn
+    nuclei: Drawn | Outlined
     source_id: str
     split: str = ""
     mpp: float | None = None
+    region: Polygons | None = None
+
+
+def region_of(areas: Polygons, shape: tuple[int, int]) -> Polygons | None:
+    """The areas as a region of an image of shape (height, width); None if they are all of it."""
+    if not len(areas):
+        return None
+    if shape[0] * shape[1] > LARGEST_MAP_PX:
+        return areas
+    rows, columns = (np.arange(length) for length in shape)
+    return None if covered(areas, rows, columns).all() else areas
+
+
+def annotate(
+    path: Path,
+    polygons: Polygons,
+    region: Polygons | None,
+    shape: tuple[int, int],
+    *,
+    min_area_px: int,
+) -> Drawn | Outlined:
+    """What becomes of polygons on an image of shape (height, width): a map, where that is wise.
+
+    With a region, nuclei without a corner in it are left out; `path` is named in the log.
+    """
+    if region is None and shape[0] * shape[1] <= LARGEST_MAP_PX:
+        return draw_polygons(polygons, shape, min_area_px=min_area_px)
+    if region is not None:
+        inside = _reach_into(polygons, region)
+        outside = len(polygons) - int(inside.sum())
+        tell = log.warning if outside or not inside.any() else log.info
+        tell(
+            "%s: regions: %d, with %d nuclei; %d outside of them are left out",
+            path, len(region), inside.sum(), outside,
+        )  # fmt: skip
+        polygons = polygons.take(np.flatnonzero(inside))
+    return keep_polygons(polygons, shape, min_area_px=min_area_px)
+
+
+def _reach_into(polygons: Polygons, region: Polygons) -> npt.NDArray[np.bool_]:
+    """Whether any corner of each area (n,) lies in a region."""
+    inside = contains(region, polygons.corners / UNITS)
+    starts = polygons.rings[polygons.polygons[polygons.areas]]
+    counts = np.concatenate([[0], np.cumsum(inside)])
+    return counts[starts[1:]] > counts[starts[:-1]]
 
 
 def require_folder(source: Path) -> None:
@@ -68,7 +132,7 @@ def require_folder(source: Path) -> None:
 
 def files_below(folder: Path, *endings: str) -> list[Path]:
     """The regular files at or below a folder whose names end so, in order; never a pipe."""
-    return sorted(p for p in folder.rglob("*") if p.name.endswith(endings) and p.is_file())
+    return sorted(p for p in folder.rglob("*") if p.name.lower().endswith(endings) and p.is_file())
 
 
 def require_file(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Turn another tool's annotations into label TIFFs and a manifest."""
+"""Turn another tool's annotations into labels, regions and a manifest."""
 
 import logging
 import os
@@ -9,8 +9,11 @@ from pathlib import Path
 
 from nucleipel.config import ImportConfig
 from nucleipel.core.progress import track
-from nucleipel.errors import ImageError
+from nucleipel.errors import ConfigError, ImageError
 from nucleipel.io.annotations import FORMATS, AnnotatedSource, Asked
+from nucleipel.io.annotations.geoparquet import write_polygons
+from nucleipel.io.annotations.objects import Drawn, Outlined
+from nucleipel.io.annotations.region import write_region
 from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import names_a_folder
 from nucleipel.io.pictures import write_picture
@@ -21,17 +24,20 @@ from nucleipel.io.slides.write_slide import write_annotation
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.csv"
-COLUMNS = ("image", "label", "split", "source_id", "mpp", "id")
+COLUMNS = ("image", "label", "split", "source_id", "mpp", "id", "region")
+WITH_REGIONS = ("qupath", "coco", "monuseg")
 SMALL_IDS = 2**16
 
 
 def import_annotations(
     kind: str, source: Path, out: Path, config: ImportConfig, *, overwrite: bool = False
 ) -> Path:
-    """Write `labels/<id>.tif` of every annotated image and `manifest.csv` into `out`; return that.
+    """Write the label of every annotated image and `manifest.csv` into `out`; return that.
 
-    Images stay where they are, and are named relative to `out`; those that
-    have no file of their own become `images/<id>.png`.
+    A label is `labels/<id>.tif`; of a large image, or one that was annotated in
+    regions, `labels/<id>.parquet`, with `regions/<id>.geojson`. Images stay where
+    they are, and are named relative to `out`; those that have no file of their
+    own become `images/<id>.png`.
 
     Raises
     ------
@@ -42,7 +48,12 @@ def import_annotations(
         images=Path(config.images) if config.images is not None else None,
         min_area_px=config.min_area_px,
         split_pieces=config.split_pieces,
+        region_classes=config.region_class,
     )
+    if asked.region_classes and kind not in WITH_REGIONS:
+        raise ConfigError(
+            f"region_class: {kind} names no regions; it goes with {', '.join(WITH_REGIONS)}"
+        )
     found = FORMATS[kind](source, asked)
     first = next(found)  # before anything is made: most mistakes show here
     new = not out.exists()
@@ -63,7 +74,9 @@ def import_annotations(
         if new:
             shutil.rmtree(out)
         raise
-    write_table(out / MANIFEST, rows, columns=COLUMNS)
+    columns = COLUMNS if any(row["region"] for row in rows) else COLUMNS[:-1]
+    table = [{column: row[column] for column in columns} for row in rows]
+    write_table(out / MANIFEST, table, columns=columns)
     output.commit(images=len(rows))
     log.info("%s: %d images", out / MANIFEST, len(rows))
     return out / MANIFEST
@@ -78,30 +91,45 @@ def _write(item: AnnotatedSource, out: Path, config: ImportConfig) -> dict[str, 
     """Write one label (and image), tell what was lost, and give its manifest row."""
     if not names_a_folder(item.id):
         raise ImageError(f"'{item.id}' cannot name a file; rename the image")
-    drawn = item.drawn
-    label = out / "labels" / f"{item.id}.tif"
-    label.parent.mkdir(exist_ok=True)
-    write_annotation(
-        label, drawn.instance_map.astype("uint16" if drawn.count < SMALL_IDS else "uint32")
-    )
+    nuclei = item.nuclei
+    label = _write_label(nuclei, out, item.id)
+    region = ""
+    if item.region is not None:
+        region = f"regions/{item.id}.geojson"
+        (out / "regions").mkdir(exist_ok=True)
+        write_region(out / region, item.region)
     if isinstance(item.image, Path):
         image = os.path.relpath(item.image, out)
     else:
         (out / "images").mkdir(exist_ok=True)
         write_picture(out / "images" / f"{item.id}.png", item.image)
         image = f"images/{item.id}.png"
-    lost = f", {drawn.covered} wholly under others" if drawn.covered else ""
-    lost += f", {drawn.small} without area or too small" if drawn.small else ""
-    log.info("%s: %d nuclei%s", item.id, drawn.count, lost)
+    covered = nuclei.covered if isinstance(nuclei, Drawn) else 0
+    lost = f", {covered} wholly under others" if covered else ""
+    lost += f", {nuclei.small} without area or too small" if nuclei.small else ""
+    log.info("%s: %d nuclei%s", item.id, nuclei.count, lost)
     mpp = item.mpp or config.mpp
     return {
         "image": Path(image).as_posix(),
-        "label": f"labels/{item.id}.tif",
+        "label": label,
         "split": item.split or config.split,
         "source_id": item.source_id,
         "mpp": f"{mpp:g}" if mpp else "",
         "id": item.id,
+        "region": region,
     }
+
+
+def _write_label(nuclei: Drawn | Outlined, out: Path, name: str) -> str:
+    (out / "labels").mkdir(exist_ok=True)
+    if isinstance(nuclei, Outlined):
+        label = f"labels/{name}.parquet"
+        write_polygons(out / label, nuclei.polygons)
+    else:
+        label = f"labels/{name}.tif"
+        dtype = "uint16" if nuclei.count < SMALL_IDS else "uint32"
+        write_annotation(out / label, nuclei.instance_map.astype(dtype))
+    return label
 
 
 def _require_distinct(ids: list[str], source: Path) -> None:
