@@ -14,6 +14,7 @@ NotNegative = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 Mpp = Annotated[float, Field(ge=0.01, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 WITHOUT_EFFECT_ON_RESULTS = frozenset(
     {"device", "workers", "jobs", "max_ram_gb", "keep_predictions"}
 )

@@ -49,6 +49,26 @@ class IntensityRange:
         return np.clip((pixels.astype(np.float32) - low) / (high - low), 0, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class RangeRule:
+    """How the range of a slide comes about.
+
+    `percentiles` of its tissue become 0 and 1; or `fixed`, which is the same for
+    every slide, whatever its tissue.
+    """
+
+    percentiles: tuple[float, float] = (LOW_PERCENTILE, HIGH_PERCENTILE)
+    fixed: IntensityRange | None = None
+
+    def describe(self) -> str:
+        """What a range is taken from, in words."""
+        low, high = self.percentiles
+        return f"percentiles {low:g} and {high:g} of tissue" if self.fixed is None else "settings"
+
+
+OF_TISSUE = RangeRule()
+
+
 class ValueCounts:
     """How often each stored value occurs in each channel, of any number of pixels.
 

@@ -108,6 +108,11 @@ class Description:
         """
         return self.receptive_radius_px is not None or self.grid.whole_image_px is not None
 
+    @property
+    def percentiles(self) -> tuple[float, float]:
+        """Those of an image's intensities that become 0 and 1."""
+        return self.normalization["low_percentile"], self.normalization["high_percentile"]
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
         return {**asdict(self), "network": self.network.to_json()}
@@ -139,6 +144,7 @@ def build_description(
     maps: tuple[str, ...],
     instances: dict[str, Any],
     config: dict[str, Any],
+    percentiles: tuple[float, float] = (LOW_PERCENTILE, HIGH_PERCENTILE),
 ) -> Description:
     """Describe a newly trained network; its receptive radius is measured here, once.
 
@@ -166,7 +172,7 @@ def build_description(
         boundary_px=boundary_px,
         maps=maps,
         instances=instances,
-        normalization={"low_percentile": LOW_PERCENTILE, "high_percentile": HIGH_PERCENTILE},
+        normalization={"low_percentile": percentiles[0], "high_percentile": percentiles[1]},
         versions={
             "nucleipel": __version__,
             "torch": torch.__version__,

@@ -1,6 +1,10 @@
 """Settings of reading images."""
 
-from nucleipel.config.settings import Mpp, NotNegative, Settings
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from nucleipel.config.settings import Mpp, NotNegative, Percent, Settings
 
 
 class ReadConfig(Settings):
@@ -14,6 +18,21 @@ class ReadConfig(Settings):
     """Index (from 0) or name of the image that is read, of files that hold several."""
     enlarge: bool = False
     """Whether images coarser than the working mpp may be enlarged, at most 2x."""
+    percentiles: tuple[Percent, Percent] | None = None
+    """Percentiles of tissue's intensities that become 0 and 1; 1 and 99.8, or the checkpoint's."""
+    intensity_range: tuple[tuple[float, float], ...] | None = Field(default=None, min_length=1)
+    """Stored values that become 0 and 1 in all images: [[low, high]], or a pair a channel."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        for name, pairs in (
+            ("percentiles", [self.percentiles] if self.percentiles else []),
+            ("intensity_range", self.intensity_range or []),
+        ):
+            for low, high in pairs:
+                if low >= high:
+                    raise ValueError(f"{name}: {low:g} is not below {high:g}")
+        return self
 
 
 class ReadAtMppConfig(ReadConfig):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.intensity import HIGH_PERCENTILE, LOW_PERCENTILE, IntensityRange, ValueCounts
+from nucleipel.core.intensity import IntensityRange, ValueCounts
 from nucleipel.io.slides.tissue import FoundTissue
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ ENOUGH_GROUND = 0.05
 """Pixels of ground per pixel of tissue, from which on their noise counts."""
 
 
-def measure_range(slide: "Slide", found: FoundTissue) -> IntensityRange:
-    """Percentiles of the pixels of tissue, of each channel.
+def measure_range(
+    slide: "Slide", found: FoundTissue, *, percentiles: tuple[float, float]
+) -> IntensityRange:
+    """Percentiles (low, high) of the pixels of tissue, of each channel.
 
     A channel that does not stand out of the noise of the ground is not
     stretched; without tissue none is.
@@ -49,8 +51,8 @@ def measure_range(slide: "Slide", found: FoundTissue) -> IntensityRange:
         tissue.add(pixels[weights > 0], weights[weights > 0])
         ground.add(pixels[_cells_of(found.empty, step, box)])
     shown = tissue if tissue.pixels else ground
-    beyond = (100 - HIGH_PERCENTILE) * (1 if found.ground.bright else DARK_TAIL)
-    low, high = shown.percentile(LOW_PERCENTILE), shown.percentile(100 - beyond)
+    beyond = (100 - percentiles[1]) * (1 if found.ground.bright else DARK_TAIL)
+    low, high = shown.percentile(percentiles[0]), shown.percentile(100 - beyond)
     if ground.pixels > ENOUGH_GROUND * tissue.pixels / 255:
         most = None if tissue.pixels else np.iinfo(slide.dtype).max
         low, high = _not_stretched(low, high, ground, bright=found.ground.bright, most=most)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box, reflected_indices
-from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.intensity import OF_TISSUE, IntensityRange
 from nucleipel.core.resample import centers, resample, taps
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats import StoredImage, open_image
@@ -70,6 +70,7 @@ class Slide(_Opened):
         self.dtype = image.dtype
         self.channel = channel
         self.channels = len(image.channels) if channel is None else 1
+        self.range_rule = OF_TISSUE
         self._intensity: IntensityRange | None = None
         self._tissue: FoundTissue | None = None
 
@@ -100,10 +101,13 @@ class Slide(_Opened):
     def intensity_range(self) -> IntensityRange:
         """The slide's own normalization: percentiles of its pixels where tissue is.
 
-        It depends on nothing but the slide and the working mpp.
+        It depends on nothing but the slide, the working mpp and the `range_rule`.
         """
+        if self.range_rule.fixed is not None:
+            return self.range_rule.fixed
         if self._intensity is None:
-            self._intensity = measure_range(self, self.tissue())
+            percentiles = self.range_rule.percentiles
+            self._intensity = measure_range(self, self.tissue(), percentiles=percentiles)
         return self._intensity
 
     def tissue(self) -> FoundTissue:

@@ -1,8 +1,9 @@
 """How the images of a run are read: one value that train, tile, predict and segment share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nucleipel.core.intensity import OF_TISSUE, RangeRule
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.slide import Slide, open_slide, require_channels
 
@@ -29,6 +30,8 @@ class Reading:
     whole_image_px : int, optional
         Side of the square that whole images will be resized to; those that
         would shrink more than `WHOLE_SHRINK` times are refused.
+    range_rule : RangeRule
+        How the range of intensities of each image comes about.
     """
 
     channels: int
@@ -37,6 +40,7 @@ class Reading:
     channel: int | str | None = None
     enlarge: bool = False
     whole_image_px: int | None = None
+    range_rule: RangeRule = OF_TISSUE
 
     def open(self, image: Path, *, mpp: float | None, series: int | str | None = None) -> Slide:
         """Open an image, whose manifest row says `mpp` and `series`, in its working frame.
@@ -58,10 +62,24 @@ class Reading:
             require_channels(slide, self.channels)
             if self.whole_image_px is not None:
                 _require_small(slide, self.whole_image_px)
+            slide.range_rule = _fitted(self.range_rule, slide)
         except ImageError:
             slide.close()
             raise
         return slide
+
+
+def _fitted(rule: RangeRule, slide: Slide) -> RangeRule:
+    """The rule, a fixed range of one channel standing for all."""
+    if rule.fixed is None:
+        return rule
+    given = len(rule.fixed.low)
+    if given not in (1, slide.channels):
+        raise ImageError(
+            f"{slide.path}: intensity_range holds {given} channels, the image {slide.channels};"
+            " give one pair [low, high] for all channels, or one for each"
+        )
+    return replace(rule, fixed=rule.fixed.repeated(slide.channels))
 
 
 def _require_small(slide: Slide, side_px: int) -> None:

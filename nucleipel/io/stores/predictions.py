@@ -42,8 +42,8 @@ class Prediction:
     """One image's finished prediction; the map is in the working frame of `resolution`.
 
     `shards` is the number of shards that were written, `glass` the cores that were skipped,
-    `tissue` says why; `written` holds the hashes of its files; `canonical_map` is False if the map
-    depends on how the image was cut into windows.
+    `tissue` says why, `intensity` which stored values became 0 and 1; `written` holds the hashes
+    of its files; `canonical_map` is False if the map depends on how the image was cut into windows.
     """
 
     id: str
@@ -55,6 +55,7 @@ class Prediction:
     shards: int
     glass: Glass | None
     tissue: Mapping[str, Any]
+    intensity: Mapping[str, Any]
     canonical_map: bool
     written: Mapping[str, str]
 
@@ -224,6 +225,7 @@ def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> P
             shards=fields["shards"],
             glass=_glass(fields, resolution.shape),
             tissue=fields.get("tissue", NOT_REPORTED),
+            intensity=fields.get("intensity", NOT_REPORTED),
             canonical_map=fields.get("canonical_map", True),
             written=written,
         )

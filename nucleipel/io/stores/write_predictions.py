@@ -37,14 +37,16 @@ class PredictedImage:
     """What the record of an image says, but for its map.
 
     `path` is the file that was predicted, `resolution` how it was read, `channel` the only one of
-    its channels that was; `tissue` says what was skipped as glass; `canonical_map` is False if the
-    map depends on how the image was cut into windows.
+    its channels that was; `tissue` says what was skipped as glass, `intensity` which stored
+    values became 0 and 1; `canonical_map` is False if the map depends on how the image was cut into
+    windows.
     """
 
     path: Path
     resolution: Resolution
     channel: int | None = None
     tissue: Mapping[str, Any] = field(default_factory=dict)
+    intensity: Mapping[str, Any] = field(default_factory=dict)
     canonical_map: bool = True
 
 
@@ -147,6 +149,7 @@ class MapWriter:
             "shards": len(self.shards),
             "glass": self.glass.to_text(),
             "tissue": dict(image.tissue),
+            "intensity": dict(image.intensity),
             "canonical_map": image.canonical_map,
         }
         write_sealed_json(self._folder / IMAGE_RECORD, record)

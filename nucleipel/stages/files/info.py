@@ -7,6 +7,7 @@ from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.formats.series import listed
 from nucleipel.io.slides.resolution import describe_mpp
+from nucleipel.io.slides.slide import Slide
 from nucleipel.stages.pipeline.build_reader import build_reading
 
 
@@ -30,7 +31,7 @@ def info(path: Path, config: InfoConfig, *, checkpoint: Path | None = None) -> d
             "mpp": describe_mpp(image.pixel_sizes, stated=config.source_mpp),
             "channels": ", ".join(f"{i} ({name})" for i, name in enumerate(image.channels)),
             "pixels": f"{image.dtype}, {image.photometric}",
-            "use": _describe_use(path, config, checkpoint),
+            **_describe_use(path, config, checkpoint),
         }
     finally:
         image.close()
@@ -61,8 +62,9 @@ def _describe_levels(image: StoredImage) -> str:
     )
 
 
-def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> str:
-    """What predict and segment would do: the frame and channels, or why they would refuse."""
+def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> dict[str, str]:
+    """What predict and segment would do: frame, channels, intensities, or why they would refuse."""
+    with_checkpoint: dict[str, tuple[float, float]] = {}
     at_mpp, channels, whole_px = config.at_mpp, 3, None
     if checkpoint is not None:
         # late: it brings torch, and most files are looked at without a checkpoint
@@ -72,13 +74,30 @@ def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> st
         at_mpp = description.mpp if at_mpp is None else at_mpp
         channels = description.network.in_channels
         whole_px = description.grid.whole_image_px
-    reading = build_reading(config, at_mpp=at_mpp, channels=channels, whole_image_px=whole_px)
+        with_checkpoint = {"percentiles": description.percentiles}
+    reading = build_reading(
+        config, at_mpp=at_mpp, channels=channels, whole_image_px=whole_px, **with_checkpoint
+    )
     try:
         with reading.open(path, mpp=None, series=config.series) as slide:
             what = slide.resolution.describe()
             gray = f", gray repeated to {channels} channels" if slide.channels < channels else ""
             only = "" if slide.channel is None else f", channel {slide.channel} alone"
             whole = "" if whole_px is None else f", whole, resized to {whole_px} px"
-            return f"{what}{only}{gray}{whole}"
+            use = f"{what}{only}{gray}{whole}"
+            return {"use": use, "intensity": _describe_intensity(slide)}
     except ImageError as error:
-        return f"refused: {str(error).removeprefix(f'{path}: ')}"
+        return {"use": f"refused: {str(error).removeprefix(f'{path}: ')}"}
+
+
+def _describe_intensity(slide: Slide) -> str:
+    """The range that becomes 0 to 1, and what it is taken from."""
+    shown = slide.intensity_range()
+    ranges = zip(shown.low, shown.high, strict=True)
+    words = ", ".join(f"{low:.4g} to {high:.4g}" for low, high in ranges)
+    taken_from = slide.range_rule.describe()
+    if slide.range_rule.fixed is None:
+        found = slide.tissue()
+        ground = "bright" if found.ground.bright else "dark"
+        taken_from += f": {100 * found.tissue.share:.3g} % of the image, on {ground} ground"
+    return f"{words} ({taken_from})"

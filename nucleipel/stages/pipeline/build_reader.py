@@ -1,6 +1,12 @@
 """What the stages that read images share: from settings to how an image is read."""
 
 from nucleipel.config.pipeline.reading import ReadConfig
+from nucleipel.core.intensity import (
+    HIGH_PERCENTILE,
+    LOW_PERCENTILE,
+    IntensityRange,
+    RangeRule,
+)
 from nucleipel.errors import ConfigError
 from nucleipel.io.slides.slide_reader import Reading
 
@@ -11,8 +17,11 @@ def build_reading(
     at_mpp: float | None,
     channels: int,
     whole_image_px: int | None = None,
+    percentiles: tuple[float, float] = (LOW_PERCENTILE, HIGH_PERCENTILE),
 ) -> Reading:
     """How images are read for a network of `channels` that works at `at_mpp` um per pixel.
+
+    `percentiles` are those of the checkpoint, where the settings have none.
 
     Raises
     ------
@@ -24,6 +33,10 @@ def build_reading(
             f"at_mpp {at_mpp:g}: the network takes whole images, resized to {whole_image_px} px,"
             " whatever their pixel size; leave at_mpp out"
         )
+    fixed = None
+    if config.intensity_range is not None:
+        low, high = zip(*config.intensity_range, strict=True)
+        fixed = IntensityRange(low, high)
     return Reading(
         channels=channels,
         at_mpp=at_mpp,
@@ -31,4 +44,5 @@ def build_reading(
         channel=config.channel,
         enlarge=config.enlarge,
         whole_image_px=whole_image_px,
+        range_rule=RangeRule(config.percentiles or percentiles, fixed),
     )

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,7 @@ def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:
         at_mpp=at_mpp,
         channels=description.network.in_channels,
         whole_image_px=description.grid.whole_image_px,
+        percentiles=description.percentiles,
     )
 
 
@@ -245,6 +246,7 @@ class _Predictor:
                         slide.resolution,
                         slide.channel,
                         seen.reported,
+                        seen.shown,
                         self.model.description.canonical_map,
                     )
                     writer.finish(image, seen.thumbnail)
@@ -263,7 +265,8 @@ class _Predictor:
         told = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
         if tissue is not None:
             log.info("%s: %g %% of the image skipped as glass", row.id, told["skipped_percent"])
-        return _Seen(network, grid, intensity, skipped, told, thumbnail)
+        shown = {**asdict(intensity), "from": slide.range_rule.describe()}
+        return _Seen(network, grid, intensity, skipped, told, shown, thumbnail)
 
     def _tissue(self, slide: Slide, row: Row) -> Tissue | None:
         if self.within_regions and row.region is not None:
@@ -317,6 +320,7 @@ class _Seen:
     intensity: IntensityRange
     skipped: frozenset[Box]
     reported: dict[str, Any]
+    shown: dict[str, Any]
     thumbnail: npt.NDArray[np.uint8]
 
 

@@ -175,6 +175,7 @@ class ImageStitch:
             "map": self._drawn.to_json(),
             "source": asdict(prediction.resolution.source),
             "tissue": dict(prediction.tissue),
+            "intensity": dict(prediction.intensity),
         }
 
     @cached_property

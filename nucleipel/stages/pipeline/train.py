@@ -6,6 +6,7 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from nucleipel.config import TrainConfig
+from nucleipel.core.intensity import HIGH_PERCENTILE, LOW_PERCENTILE
 from nucleipel.data.sample import Sample
 from nucleipel.data.whole_images import WholeTrainingImages, WholeValidationImages
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
@@ -106,6 +107,7 @@ def train(
         maps=MAPS,
         instances=config.instances.model_dump(),
         config=config.identity(),
+        percentiles=config.percentiles or (LOW_PERCENTILE, HIGH_PERCENTILE),
     )
     ranks.on_first(
         lambda: output.commit(
