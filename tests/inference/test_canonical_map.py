@@ -31,6 +31,8 @@ from nucleipel.model.network import build_network
 from nucleipel.model.receptive_field import receptive_radius
 from nucleipel.stages.pipeline.train import network_spec
 
+pytestmark = pytest.mark.slow
+
 _script = runpy.run_path(str(ROOT / "scripts" / "checks" / "check_canonical.py"))
 float64_map, float64_differences = _script["float64_map"], _script["float64_differences"]
 float32_differences = _script["float32_differences"]
@@ -83,7 +85,6 @@ def test_in_float64_only_rounding_differs(
     assert np.abs(short - whole).max() > 1e-3, "without a halo it would show"
 
 
-@pytest.mark.slow
 def test_in_float32_hardly_a_level_differs(
     network: tuple[nn.Module, int, int], image: np.ndarray, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def _whole(slide: SyntheticSlide) -> np.ndarray[Any, Any]:
     return slide.read(Box.of_shape(slide.shape))
 
 
+@pytest.mark.slow
 def test_pixels_and_nuclei_depend_on_their_place_only(stained: Tissue, glowing: Tissue) -> None:
     piece = Piece(np.full((99, 77, 3), 7, np.uint8), 711, 1111, np.eye(99, 77, dtype=int))
     artifacts = [Dust(30), Hair(2), Pen("blue"), Pen("black"), CoverslipEdge()]

@@ -72,6 +72,7 @@ def write_region(path: Path, *areas: list[list[np.ndarray]]) -> Path:
     return write_geojson(path, *(feature(area, "annotation") for area in areas))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["l.geojson", "l.json", "l.geojson.gz", "l.parquet"])
 @pytest.mark.parametrize("at_mpp", [None, 0.5, 0.6, 1.9, 0.2])
 def test_polygons_read_like_the_map_of_them(tmp_path: Path, name: str, at_mpp: float) -> None:

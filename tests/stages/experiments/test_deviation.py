@@ -17,6 +17,8 @@ from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.experiments.deviation import deviation
 
+pytestmark = pytest.mark.slow
+
 SPEC = small_network(block_px=1)
 CPU = DeviationConfig(device="cpu", patch_px=64)
 

@@ -20,6 +20,8 @@ from nucleipel.errors import CheckpointError, ConfigError, OutputError
 from nucleipel.io.exported_files import require_free, write_package
 from nucleipel.stages.files.export import export
 
+pytestmark = pytest.mark.slow
+
 WORDS = ExportConfig(
     name="my nuclei",
     license="CC-BY-4.0",
@@ -102,7 +104,6 @@ print(json.dumps({"status": found.status, "steps": steps}))
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "mpp"), [(3, 0.5), (1, None)])
 def test_the_model_zoos_own_checks_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, mpp: float | None
@@ -159,7 +160,6 @@ def test_a_package_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.zip"]
 
 
-@pytest.mark.slow
 def test_the_packaged_weights_are_known(tmp_path: Path) -> None:
     path = tmp_path / "default.zip"
     export(Path("default"), ExportConfig(tags=("mine",)), bioimageio=path)

@@ -17,6 +17,8 @@ from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.stages.pipeline import concurrent_stitch
 from nucleipel.stages.pipeline.segment import segment
 
+pytestmark = pytest.mark.slow
+
 CONFIG = SegmentConfig(device="cpu", threads=1, csv=True)
 PIXELS = {"train": 160 * 224, "val": 128 * 128, "test": 100 * 170}
 
@@ -59,7 +61,6 @@ def _listen(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -
     caplog.set_level(logging.INFO, logger="nucleipel")
 
 
-@pytest.mark.slow
 def test_the_bytes_are_those_of_one_process(
     rows, alone, random_checkpoint: Path, tmp_path: Path, monkeypatch, caplog
 ) -> None:

@@ -75,6 +75,7 @@ def ran(tiny_set, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_enough_to_predict_with(ran: Path) -> None:
     for run in ("train", "finetune"):
         description = read_checkpoint(ran / run).description

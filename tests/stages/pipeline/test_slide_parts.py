@@ -20,6 +20,8 @@ from nucleipel.io.stores.write_predictions import MapWriter
 from nucleipel.stages.pipeline import predict as stage
 from nucleipel.stages.pipeline.predict import predict
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PredictConfig(device="cpu")
 PARTS = {"train": 4, "val": 2, "test": 2}
 """Of the tiny set, where every 8192 pixels may be a part."""

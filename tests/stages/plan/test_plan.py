@@ -23,6 +23,8 @@ from nucleipel.data.synthetic import BrightGround, Islands, SyntheticSlide, buil
 from nucleipel.io.slides.write_pyramid import write_pyramid
 from nucleipel.io.stores.patches import open_patch_store
 
+pytestmark = pytest.mark.slow
+
 TILE = ["--set", "tile.patch_px=32", "--set", "tile.overlap_px=8", "--set", "tile.mpp=0.5"]
 
 
@@ -116,7 +118,6 @@ def test_disk_of_whole_images(tiny_set, checkpoint: Path, tmp_path: Path) -> Non
         _require_near(plan["of"][stage]["disk_bytes"], truth)
 
 
-@pytest.mark.slow
 def test_windows_and_disk_of_a_slide_with_glass(
     slide: Path, checkpoint: Path, network: Darkness, tmp_path: Path
 ) -> None:
@@ -159,7 +160,6 @@ def test_one_channel_of_two(checkpoint: Path, tmp_path: Path) -> None:
     _require_near(image["instance_bytes"], machine.bytes_below(tmp_path / "out" / "two"))
 
 
-@pytest.mark.slow
 def test_the_requested_outputs_count(slide: Path, checkpoint: Path) -> None:
     plain = _plan(slide, "--checkpoint", checkpoint)["images"][0]
     lean = _plan(slide, "--checkpoint", checkpoint, "--geojson", "none")["images"][0]
