@@ -152,7 +152,7 @@ def average(checkpoints: tuple[Path, ...], out: Path, overwrite: bool) -> None:
 @options.out("Zarr store for the probability maps.")
 @options.settings
 @options.prediction
-@options.shard("image")
+@options.shard("part (an image, or a part of a large slide)")
 @options.complete_anyway
 @options.cluster
 def predict(checkpoint: Path, out: Path, **values: Any) -> None:
@@ -179,7 +179,7 @@ def predict(checkpoint: Path, out: Path, **values: Any) -> None:
 @options.settings
 @options.outputs
 @options.resources
-@options.shard("image")
+@options.shard("part (an image, or a part of a large slide)")
 @options.complete_anyway
 @options.cluster
 def stitch(predictions: Path, out: Path, **values: Any) -> None:

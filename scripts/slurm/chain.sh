@@ -14,5 +14,5 @@ tiles=$(submit --array="1-$TASKS" --output=%x-%a.log "$here/tile.sbatch")
 tile=$(submit --dependency="afterany:$tiles" "$here/tile.sbatch")
 tuned=$(submit --dependency="afterok:$train:$tile" "$here/finetune-patches.sbatch")
 maps=$(submit --dependency="afterok:$tuned" --array="1-$TASKS" "$here/predict.sbatch")
-stitched=$(submit --dependency="aftercorr:$maps" --array="1-$TASKS" "$here/stitch.sbatch")
+stitched=$(submit --dependency="afterany:$maps" --array="1-$TASKS" "$here/stitch.sbatch")
 submit --dependency="afterany:$stitched" "$here/evaluate.sbatch"

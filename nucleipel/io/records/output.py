@@ -28,7 +28,7 @@ from nucleipel import __version__
 from nucleipel.core.atomic import read_sealed_json, sync, write_sealed_json, write_text
 from nucleipel.core.choices import OLD_WORDS
 from nucleipel.core.flatten import flatten
-from nucleipel.core.locks import PREFIX, HeldError, Lock
+from nucleipel.core.locks import PREFIX, HeldError, Lock, is_held
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import OutputError, StoreError
 from nucleipel.io.records.checksums import JOURNAL, SUMS, digest_of, format_sums, read_sums
@@ -210,6 +210,11 @@ def holding(folder: Path, part: str, *, kind: str = "image") -> Iterator[Lock]:
         raise OutputError(f"{folder}: {error} is at work on {kind} '{part}'") from error
     with lock:
         yield lock
+
+
+def is_held_by_another(folder: Path, part: str, *, kind: str = "image") -> bool:
+    """Whether another process is at work on a part that it is `holding`."""
+    return is_held(folder / f"{PREFIX}-{kind}-{part}")
 
 
 def _require_same(

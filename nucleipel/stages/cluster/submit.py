@@ -106,7 +106,7 @@ def build_jobs(
     `train`, unless there is a `checkpoint`; `tile`, an array over the shards
     of the patch store with a job that closes it, and `finetune-patches`, if
     `finetune`; then `predict` and `stitch` as arrays over the images of
-    `split`, each task of the second after its own of the first; then a job
+    `split`, the second after the first, whose tasks may share a slide; then a job
     that closes both, without the images that failed, and evaluates where all
     have labels.
 
@@ -129,7 +129,7 @@ def build_jobs(
     tasks = chain.tasks(len(rows))
     predict, stitch = _predict_command(chain, model), _stitch_command(chain)
     jobs.append(_array(chain, "predict", predict, tasks, after=ready))
-    jobs.append(_array(chain, "stitch", stitch, tasks, after=("aftercorr", ("predict",))))
+    jobs.append(_array(chain, "stitch", stitch, tasks, after=("afterany", ("predict",))))
     # stitching needs no more than a CPU: what a task left undone because of a neighbor is done here
     last = [f"{predict} --shard close --allow-missing", f"{stitch} --allow-missing"]
     if all(row.label is not None for row in rows):

@@ -38,6 +38,7 @@ from nucleipel.instances.precompile import compile_all, precompiling
 from nucleipel.io.nuclei.image_output import is_written
 from nucleipel.io.records.output import Output, holding, read_record
 from nucleipel.io.stores.predictions import open_predictions
+from nucleipel.stages.pipeline.image_by_image import ImageWork
 from nucleipel.stages.pipeline.stitch import stitch_image
 
 log = logging.getLogger(__name__)
@@ -200,7 +201,14 @@ def serve() -> None:
         with suppress(NucleipelError), holding(output.folder, image_id):
             if not is_written(output.folder, image_id):
                 store = open_predictions(Path(job["maps"]), unfinished=True, only=[image_id])
-                stitch_image(store, image_id, output, config, block_px=job["block_px"], clock=clock)
+                stitch_image(
+                    store,
+                    ImageWork(image_id),
+                    output,
+                    config,
+                    block_px=job["block_px"],
+                    clock=clock,
+                )
         _write(sys.stdout, {"image": image_id, "clock": clock.to_json()})
 
 

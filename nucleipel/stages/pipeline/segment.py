@@ -10,7 +10,7 @@ from typing import Any
 
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
-from nucleipel.core.shard import Part, parts_of
+from nucleipel.core.shard import Part
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.stores.predictions import open_predictions
@@ -18,7 +18,7 @@ from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.concurrent_stitch import stitching_beside
 from nucleipel.stages.pipeline.predict import inputs_of, predict_images, reading_of, share_predict
 from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
-from nucleipel.stages.pipeline.stitch import choose_block_px, stitch_images
+from nucleipel.stages.pipeline.stitch import choose_block_px, parts_of_images, stitch_images
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def share_segment(
 ) -> SharedRun:
     """Take the folder `out` for workers that each predict, then stitch, parts of the images."""
     model = read_checkpoint(checkpoint)
-    choose_block_px(config)
+    block_px = choose_block_px(config)
     inputs = inputs_of(model, rows, reading_of(model, config), config)
     output = claim("segment", out, config, inputs, options)
     close = partial(segment, checkpoint, rows, out, config, inputs=inputs)
@@ -90,7 +90,7 @@ def share_segment(
             yield from () if maps.output.complete else maps.steps
         finally:
             maps.output.release()
-        parts = parts_of({row.id: 1 for row in rows})
+        parts = parts_of_images(open_predictions(out / MAPS, unfinished=True), block_px)
         yield Step("stitching", partial(stitch_segmented, out, config, inputs, parts), parts)
 
     return SharedRun(output, steps(), close, options)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nucleipel.config import StitchConfig
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
-from nucleipel.core.shard import Part, parts_of
+from nucleipel.core.shard import WHOLE, Part, parts_of
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ConfigError, StoreError
 from nucleipel.instances.block_memory import block_px_within
@@ -20,9 +20,14 @@ from nucleipel.io.records.output import Output
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 from nucleipel.io.stores.predictions import Prediction, Predictions, open_predictions
-from nucleipel.stages.pipeline.image_by_image import finish_images
+from nucleipel.stages.pipeline.image_by_image import ImageWork, finish_images
 from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
 from nucleipel.stages.pipeline.stitch_steps import ImageStitch, do_all, frame_of
+from nucleipel.stages.pipeline.work_together import work_together
+
+SHARED_FROM_PX, MOST_PARTS = 2 * 4096**2, 64
+"""From so many pixels on, an image is stitched by several processes, if there are; at most so many.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +51,7 @@ def stitch(
     if config.intensities and shard.closes and not options.allow_missing:
         store.require_images()
     block_px = choose_block_px(config)
-    parts = parts or parts_of(dict.fromkeys(store.ids, 1))
+    parts = parts or parts_of_images(store, block_px)
     if shard.count and not shard.of(parts):
         log.info("shard %s of %d images is empty: nothing to do", shard, len(parts))
         return out
@@ -66,9 +71,10 @@ def share_stitch(
 ) -> SharedRun:
     """Take the folder `out` for workers that each `stitch` images of the predictions."""
     store = open_predictions(predictions)
-    choose_block_px(config)
+    block_px = choose_block_px(config)
     output = _claim(store, out, config, options)
-    parts = parts_of({image.id: 1 for image in store.images})
+    missing = set(store.missing)
+    parts = [part for part in parts_of_images(store, block_px) if part.image not in missing]
     work = partial(stitch, predictions, out, config)
     return SharedRun(output, [Step("stitching", partial(work, parts=parts), parts)], work, options)
 
@@ -109,9 +115,15 @@ def stitch_images(
     """
     finish_images(
         output,
-        parts or parts_of(dict.fromkeys(store.ids, 1)),
+        parts or parts_of_images(store, block_px),
         lambda work: stitch_image(
-            store, work.image, output, config, block_px=block_px, clock=clock
+            store,
+            work,
+            output,
+            config,
+            block_px=block_px,
+            shared=options.shard != WHOLE,
+            clock=clock,
         ),
         done=lambda image_id: is_written(output.folder, image_id),
         options=options,
@@ -121,39 +133,60 @@ def stitch_images(
 
 def stitch_image(
     store: Predictions,
-    image_id: str,
+    work: ImageWork,
     output: Output,
     config: StitchConfig,
     *,
     block_px: int,
+    shared: bool = False,
     clock: Stopwatch,
 ) -> None:
-    """Write the nuclei of one image, which this process holds.
+    """Write the nuclei of one image; where it is `shared`, only what this process has of it.
 
     Raises
     ------
     NucleipelError
         If it is not predicted, or its map, or the image, cannot be read.
     """
-    prediction = store.image(image_id)
+    prediction = store.image(work.image)
     with _opened(prediction, frame_of(prediction.resolution, config), config) as slide:
         image = ImageStitch(
             prediction, slide, output, config,
             rule=InstanceRule(**config.instances.over(store.instances)),
             block_px=block_px,
-            source=f"{store.fingerprint}/{image_id}",
+            source=f"{store.fingerprint}/{work.image}",
             clock=clock,
         )  # fmt: skip
-        do_all(image.steps)
-        count = image.nuclei
+        if not shared or any(part.count == 1 for part in work.parts):
+            do_all(image.steps)
+        else:
+            rows = _rows_of(work.parts, image.rows)
+            written = partial(is_written, output.folder, work.image)
+            work_together(image.steps, output.folder, work.image, rows, is_complete=written)
+            return
     working = prediction.resolution
     clock.note_image(prediction.id, pixels=math.prod(working.shape), mpp=working.mpp)
-    log.info("%s: %d nuclei", prediction.id, count)
+    log.info("%s: %d nuclei", prediction.id, image.nuclei)
     if not prediction.canonical_map:
         log.warning(
             "%s: its map depends on how it was cut into windows: nuclei there may have seams",
             prediction.id,
         )
+
+
+def parts_of_images(store: Predictions, block_px: int) -> list[Part]:
+    """The parts of all images that different processes may stitch: some rows of blocks each."""
+    counts = dict.fromkeys(store.ids, 1)
+    for image in store.images:
+        height, width = image.resolution.shape
+        if height * width >= SHARED_FROM_PX:
+            counts[image.id] = min(-(-height // block_px), MOST_PARTS)
+    return parts_of(counts)
+
+
+def _rows_of(parts: Sequence[Part], rows: int) -> set[int]:
+    """The rows of blocks of some parts."""
+    return {row for row in range(rows) if any(row * p.count // rows == p.number - 1 for p in parts)}
 
 
 def _opened(

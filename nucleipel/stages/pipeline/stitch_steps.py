@@ -145,6 +145,11 @@ class ImageStitch:
         )
 
     @property
+    def rows(self) -> int:
+        """How many rows of blocks the map has."""
+        return len(self._segmentation.rows)
+
+    @cached_property
     def nuclei(self) -> int:
         """How many there are in the result, once they are numbered."""
         return len(self._drawn.kept) - self._drawn.lost

@@ -32,7 +32,7 @@ def test_the_whole_chain_waits_in_order(tiny_set, tmp_path: Path) -> None:
         "tile": None,
         "finetune-patches": ("afterok", ("train", "tile")),
         "predict": ("afterok", ("finetune-patches",)),
-        "stitch": ("aftercorr", ("predict",)),
+        "stitch": ("afterany", ("predict",)),
         "evaluate": ("afterany", ("stitch",)),
     }
     for job in jobs:
