@@ -16,7 +16,7 @@ slide; 12,000 px with 3 % tissue against that tissue alone. `mask`: which bare
 cores are skipped and which nuclei are lost, for each artifact of the glass.
 
 All but `mask`, which runs no network, start `nucleipel segment`, each slide in
-a process of its own. Its seconds are those of the clock without the seconds of a
+a process of its own. Seconds are those of the clock; `cost` takes off those of a
 run on 256 px (imports, checkpoint, compiled code). Memory is the greatest sum of
 the proportional set sizes (PSS) of all its processes, sampled twice a second
 (Linux). Tables are Markdown; `--results FOLDER` keeps them as CSV, too. What

@@ -38,11 +38,12 @@ def _read(path: Path) -> list[dict[str, str]]:
 def test_a_piece_alone_and_in_a_slide(tiny_set, random_checkpoint: Path, tmp_path: Path) -> None:
     pieces = ["--pieces", f"{tiny_set.image('test')}", "--piece-px", 200]
     options = ["--shares", 25, "--places", "middle"]
-    alone, placed = _table(tmp_path, random_checkpoint, "same", *pieces, *options)
+    alone, moved, placed = _table(tmp_path, random_checkpoint, "same", *pieces, *options)
     assert alone["place"] == "alone"
     assert alone["PQ"] == "1"
     assert alone["nuclei alone"] == alone["in the slide"]
-    assert alone["outside"] == "0"
+    assert alone["outside"] == moved["outside"] == "0"
+    assert moved["slide px"] == "95 x 161"
     assert placed["slide px"] == "200 x 340", "twice the sides of the piece"
     assert 0 <= float(placed["PQ"]) <= 1
     assert 100 < float(placed["peak MB"]) < 5000

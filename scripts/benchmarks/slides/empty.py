@@ -35,7 +35,7 @@ def rows(command: Command, side: int) -> Iterator[dict[str, object]]:
             "exit": run.exit_code,
             "nuclei": run.nuclei if ended else None,
             "skipped %": run.skipped_percent if ended else None,
-            "s": run.seconds - command.start_seconds,
+            "s": run.seconds,
             "said": "" if ended else run.log.strip().splitlines()[-1],
         }
         path.unlink()
