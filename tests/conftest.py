@@ -58,7 +58,7 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from support.untrained import small_network, write_untrained
 
-    from nucleipel.instances.rule import InstanceRule
+    from nucleipel.instances.instance_rule import InstanceRule
 
     return write_untrained(
         tmp_path_factory.mktemp("checkpoint"), small_network(block_px=1), seed=1, core_px=16,

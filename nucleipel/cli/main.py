@@ -10,7 +10,7 @@ import click
 
 from nucleipel import __version__
 from nucleipel.cli.commands import COMMANDS
-from nucleipel.core.stopping import Stopped, listening
+from nucleipel.core.stop_signals import Stopped, listening
 from nucleipel.errors import NucleipelError
 
 INTERRUPTED = 130

@@ -3,7 +3,7 @@
 The range of each channel is taken once for the whole image, never from a window:
 windows normalized one by one would give a nucleus on a seam two appearances.
 The same range serves training and prediction. Where its pixels come from is in
-`nucleipel.io.slides.intensity`.
+`nucleipel.io.slides.intensity_range`.
 """
 
 from dataclasses import dataclass

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
+from nucleipel.core.evenly_spaced import thin
 from nucleipel.core.geometry import Box
 from nucleipel.core.resize import resize, resize_ids
-from nucleipel.core.thinning import thin
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import AnnotatedPixels, Sample, build_sample
 from nucleipel.data.sampling_order import item_of

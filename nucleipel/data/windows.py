@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
+from nucleipel.core.evenly_spaced import thin
 from nucleipel.core.geometry import Box, overlapping_tiles
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.progress import track
-from nucleipel.core.thinning import thin
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import AnnotatedPixels, Sample, build_sample
 from nucleipel.data.sampling_order import drawn_item_of, item_of

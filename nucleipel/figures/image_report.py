@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.core.flatten import flatten
+from nucleipel.core.dotted_keys import flatten
 from nucleipel.core.geometry import Box
 from nucleipel.figures.crops import Crop, ReadPicture, common_side, cut, data_uri, square_around
 from nucleipel.instances.outlines import outlines

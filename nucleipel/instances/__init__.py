@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nucleipel.instances.certificate import Certificate
+    from nucleipel.instances.instance_rule import InstanceRule
     from nucleipel.instances.nucleus_table import NucleusTable
-    from nucleipel.instances.rule import InstanceRule
     from nucleipel.instances.segment import Instances, segment_instances
 
 __all__ = ["Certificate", "InstanceRule", "Instances", "NucleusTable", "segment_instances"]
 _HOMES = {
     "Certificate": "certificate",
-    "InstanceRule": "rule",
+    "InstanceRule": "instance_rule",
     "Instances": "segment",
     "NucleusTable": "nucleus_table",
     "segment_instances": "segment",

@@ -14,8 +14,8 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.scratch import Arrays
 from nucleipel.instances.compression import pack
 from nucleipel.instances.connected_components import connected_components
+from nucleipel.instances.instance_rule import IntegerRule
 from nucleipel.instances.map_hash import foreground_and_digest
-from nucleipel.instances.rule import IntegerRule
 from nucleipel.instances.watershed import Components, Window, solve_components
 
 SIDES = ("top", "left", "bottom", "right")

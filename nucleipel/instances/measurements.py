@@ -30,10 +30,10 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.nucleus_rows import NucleusRows, Outline
+from nucleipel.instances.nucleus_sums import SHAPE, intensity_sums, shape_sums, stain_sums
 from nucleipel.instances.nucleus_table import NucleusTable
 from nucleipel.instances.outlines import outlines
 from nucleipel.instances.output_frame import OutputMap
-from nucleipel.instances.region_sums import SHAPE, intensity_sums, shape_sums, stain_sums
 from nucleipel.instances.watershed import FIRST_Y
 
 CELL_PX = 1024

@@ -19,9 +19,9 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.instances.blocks import BlockPlan
 from nucleipel.instances.certificate import Certificate
+from nucleipel.instances.instance_rule import InstanceRule, IntegerRule
 from nucleipel.instances.nucleus_table import NucleusTable
-from nucleipel.instances.rule import InstanceRule, IntegerRule
-from nucleipel.instances.segmentation import MAX_COMPONENT_PX, Segmentation
+from nucleipel.instances.segment_steps import MAX_COMPONENT_PX, Segmentation
 
 BLOCK_PX = 1024
 

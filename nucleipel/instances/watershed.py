@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.compiled import compiled, compiled_inner
-from nucleipel.instances.rule import DROPPED_BITS, SOLIDITY_BITS
+from nucleipel.instances.instance_rule import DROPPED_BITS, SOLIDITY_BITS
 
 ROW = ("area", "first_y", "first_x", "sum_y", "sum_x", "y0", "x0", "y1", "x1", "probability")
 """Measurements of a nucleus by `solve_components`: sums over its pixels, half-open box."""

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.tissue import Tissue
+from nucleipel.core.glass_cores import Tissue
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.annotations.qupath import read_outlines
 from nucleipel.io.records.fingerprint import fingerprint
+from nucleipel.io.slides.detect_tissue import cell_px
 from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.slide import Slide
-from nucleipel.io.slides.tissue import cell_px
 
 AUTO, OFF = "auto", "off"
 SMALLEST_SLIDE_PX = 2048

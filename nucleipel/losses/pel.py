@@ -52,7 +52,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from nucleipel.losses.counted import counted_pixels
+from nucleipel.losses.counted_pixels import counted_pixels
 
 Form = Literal["jaccard", "dice", "original", "deviation"]
 FORMS: tuple[str, ...] = get_args(Form)

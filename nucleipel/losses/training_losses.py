@@ -6,7 +6,7 @@ import torch
 from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 from torch import nn
 
-from nucleipel.losses.counted import counted_pixels, mean_of_counted, mean_of_pixels
+from nucleipel.losses.counted_pixels import counted_pixels, mean_of_counted, mean_of_pixels
 from nucleipel.losses.pel import EPSILON, PELoss
 
 

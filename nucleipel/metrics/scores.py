@@ -15,7 +15,7 @@ every score is 0. `pool` adds up pixels, intersections and counts before dividin
 an empty image then has no weight.
 
 Where only a region of an image was annotated, scores are those of the nuclei that
-count there (`nucleipel.metrics.overlap`).
+count there (`nucleipel.metrics.matching`).
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.metrics.overlap import Overlap
+from nucleipel.metrics.matching import Overlap
 
 AP_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 

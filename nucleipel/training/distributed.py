@@ -25,7 +25,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from nucleipel.core.stopping import Stopped, requested_signal, step
+from nucleipel.core.stop_signals import Stopped, requested_signal, step
 from nucleipel.errors import NucleipelError, TrainingError
 from nucleipel.model.device import uses_gpu
 

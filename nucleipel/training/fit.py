@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from nucleipel.core.progress import track
-from nucleipel.core.stopping import Stopped, begun, ignore_in_worker, step
+from nucleipel.core.stop_signals import Stopped, begun, ignore_in_worker, step
 from nucleipel.data.sample import Sample
 from nucleipel.errors import TrainingError
 from nucleipel.training.distributed import Ranks

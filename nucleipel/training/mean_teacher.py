@@ -8,7 +8,7 @@ prediction may be nearer to the truth than the line that somebody drew.
 import torch
 from torch import nn
 
-from nucleipel.losses.counted import counted_pixels
+from nucleipel.losses.counted_pixels import counted_pixels
 from nucleipel.model.network import to_probabilities
 
 

@@ -7,10 +7,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from nucleipel.core.progress import track
-from nucleipel.core.stopping import begun, ignore_in_worker
+from nucleipel.core.stop_signals import begun, ignore_in_worker
 from nucleipel.data.sample import Sample
+from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.quantize import quantize
-from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.model.network import to_probabilities

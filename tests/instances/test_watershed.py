@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
-from nucleipel.instances.rule import InstanceRule, IntegerRule
+from nucleipel.instances.instance_rule import InstanceRule, IntegerRule
 from nucleipel.instances.watershed import _flat_arrays, _frame, _set_own, _split
 
 PATIENT = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])

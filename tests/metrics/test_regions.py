@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nucleipel.metrics.overlap import Overlap, OverlapCounter
+from nucleipel.metrics.matching import Overlap, OverlapCounter
 from nucleipel.metrics.scores import ImageScore
 
 

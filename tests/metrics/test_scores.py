@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nucleipel.metrics.overlap import Overlap
+from nucleipel.metrics.matching import Overlap
 from nucleipel.metrics.scores import AP_THRESHOLDS, ImageScore, mean, pool
 
 MARKS = "." + string.digits[1:] + string.ascii_lowercase

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from discs import SPEC, Discs
 
-from nucleipel.core.stopping import listening
+from nucleipel.core.stop_signals import listening
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network
 from nucleipel.training.distributed import build_fabric

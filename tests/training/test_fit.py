@@ -12,7 +12,7 @@ import pytest
 import torch
 from support.discs import SPEC, Discs
 
-from nucleipel.core.stopping import Stopped, listening
+from nucleipel.core.stop_signals import Stopped, listening
 from nucleipel.data.sample import Sample
 from nucleipel.errors import CheckpointError, TrainingError
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice, CrossEntropyRegion, PELoss
@@ -139,7 +139,7 @@ def test_a_signal_in_the_middle_of_an_epoch_changes_nothing(
 def test_a_step_that_takes_too_long_is_given_up_and_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nucleipel.core.stopping.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("nucleipel.core.stop_signals.PATIENCE_SECONDS", 0.05)
     _train(tmp_path / "undisturbed")
     with listening(), pytest.raises(Stopped):
         _train(tmp_path / "stopped", loss=Signaling(at=4, seconds=60))

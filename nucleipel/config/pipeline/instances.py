@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, create_model
 
 from nucleipel.config.settings import Settings
-from nucleipel.instances.rule import NUMBERS, InstanceRule
+from nucleipel.instances.instance_rule import NUMBERS, InstanceRule
 
 DEFAULTS = InstanceRule()
 

@@ -6,7 +6,7 @@ box from a `ground`, a square of `tissue` in a `layout`, `pieces` and `artifacts
 """
 
 from nucleipel.data.synthetic.artifacts import CoverslipEdge, Dust, Hair, Pen, Void
-from nucleipel.data.synthetic.ground import BrightGround, DarkGround
+from nucleipel.data.synthetic.background import BrightGround, DarkGround
 from nucleipel.data.synthetic.laid_tissue import SingleNuclei
 from nucleipel.data.synthetic.layout import Cores, Islands, Sections
 from nucleipel.data.synthetic.scene import Scene, build_scene

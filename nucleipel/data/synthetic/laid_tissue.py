@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.data.synthetic.ground import Amount
+from nucleipel.data.synthetic.background import Amount
 from nucleipel.data.synthetic.layout import Layout, Outline
 from nucleipel.data.synthetic.tissue import Tissue
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.data.synthetic.artifacts import Artifact, Strokes, Void
-from nucleipel.data.synthetic.ground import PERIOD_PX, Ground
+from nucleipel.data.synthetic.background import PERIOD_PX, Ground
 from nucleipel.data.synthetic.laid_tissue import LaidTissue, SingleNuclei, shared
 from nucleipel.data.synthetic.layout import Layout
 from nucleipel.data.synthetic.tissue import Tissue

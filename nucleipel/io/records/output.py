@@ -27,7 +27,7 @@ import yaml
 from nucleipel import __version__
 from nucleipel.core.atomic import read_sealed_json, sync, write_sealed_json, write_text
 from nucleipel.core.choices import OLD_WORDS
-from nucleipel.core.flatten import flatten
+from nucleipel.core.dotted_keys import flatten
 from nucleipel.core.locks import PREFIX, HeldError, Lock, is_held
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import OutputError, StoreError

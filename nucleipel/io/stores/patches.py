@@ -27,7 +27,7 @@ from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.locks import PREFIX, Lock
 from nucleipel.core.shard import WHOLE, Shard
-from nucleipel.core.stopping import in_steps
+from nucleipel.core.stop_signals import in_steps
 from nucleipel.core.threads import in_background
 from nucleipel.errors import StoreError
 from nucleipel.io.csv_table import read_table, write_table

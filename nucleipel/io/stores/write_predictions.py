@@ -16,7 +16,7 @@ import zarr
 from nucleipel.core.atomic import write_sealed_json
 from nucleipel.core.geometry import Box
 from nucleipel.core.shard import Part
-from nucleipel.core.stopping import in_steps
+from nucleipel.core.stop_signals import in_steps
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.core.threads import in_background
 from nucleipel.io.records.checksums import JOURNAL, Written

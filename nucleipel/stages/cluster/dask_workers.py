@@ -29,7 +29,7 @@ from nucleipel.core.progress import track
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import Shard
 from nucleipel.errors import ClusterError, NucleipelError, OutputError
-from nucleipel.stages.pipeline.shared_run import Work
+from nucleipel.stages.pipeline.run_parts import Work
 
 if TYPE_CHECKING:
     from distributed import Client, Future

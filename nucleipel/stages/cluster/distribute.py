@@ -7,7 +7,7 @@ from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import CLOSE, Shard
 from nucleipel.errors import StoreError
 from nucleipel.stages.cluster.dask_workers import Cluster, log_faults
-from nucleipel.stages.pipeline.shared_run import SharedRun, Step
+from nucleipel.stages.pipeline.run_parts import SharedRun, Step
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from nucleipel.config import TileConfig, load_config
 from nucleipel.config.cluster import JobConfig, Stage, SubmitConfig
 from nucleipel.core.atomic import write_json, write_text
-from nucleipel.core.stopping import REQUEUE
+from nucleipel.core.stop_signals import REQUEUE
 from nucleipel.errors import OutputError, SubmitError
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.io.slurm import cancel_jobs, submit_script
+from nucleipel.io.sbatch import cancel_jobs, submit_script
 from nucleipel.stages.pipeline.tile import lay_tiles
 
 log = logging.getLogger(__name__)

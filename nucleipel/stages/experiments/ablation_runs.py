@@ -18,7 +18,7 @@ from nucleipel.config import CalibrateConfig, FinetunePatchesConfig, PredictConf
 from nucleipel.config.pipeline.instances import InstanceOverrides
 from nucleipel.core.atomic import write_json
 from nucleipel.core.progress import track
-from nucleipel.core.stopping import listen
+from nucleipel.core.stop_signals import listen
 from nucleipel.errors import OutputError, TrainingError
 from nucleipel.io.evaluation_report import write_report
 from nucleipel.io.manifest import Manifest, Row, read_manifest

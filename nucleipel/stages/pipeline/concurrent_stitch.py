@@ -31,7 +31,7 @@ from typing import IO, Any
 from nucleipel.config import StitchConfig
 from nucleipel.core.machine import core_count
 from nucleipel.core.progress import track
-from nucleipel.core.stopping import ignore_in_worker
+from nucleipel.core.stop_signals import ignore_in_worker
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import NucleipelError, StoreError
 from nucleipel.instances.precompile import compile_all, precompiling

@@ -15,7 +15,7 @@ from nucleipel.io.evaluation_report import write_report
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.nuclei.image_output import instance_map_file, missing_images
 from nucleipel.io.slides.slide import open_annotation, open_slide
-from nucleipel.metrics.overlap import OverlapCounter
+from nucleipel.metrics.matching import OverlapCounter
 from nucleipel.metrics.scores import ImageScore, mean, pool
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from nucleipel.config import FinetunePatchesConfig, PELConfig
 from nucleipel.data.patches import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
-from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.training_targets import CLASSES
 from nucleipel.io.csv_table import read_table, write_table
 from nucleipel.io.stores.patches import PatchStore, open_patch_store

@@ -15,7 +15,7 @@ from nucleipel.config import AugmentConfig
 from nucleipel.config.pipeline.train import FitConfig
 from nucleipel.data.augment import Augment
 from nucleipel.data.sample import Sample
-from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.io.records.output import Output, claim_output
 from nucleipel.losses import ClassesAndDistance
 from nucleipel.training.distributed import Ranks

@@ -16,12 +16,12 @@ from torch import nn
 
 from nucleipel.config import PredictConfig
 from nucleipel.core.geometry import Box
+from nucleipel.core.glass_cores import Tissue, describe_skipped, glass_cores
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.progress import track
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.shard import Part, parts_of
 from nucleipel.core.stopwatch import Stopwatch
-from nucleipel.core.tissue import Tissue, describe_skipped, glass_cores
 from nucleipel.errors import ImageError, StoreError
 from nucleipel.inference.network_input import show
 from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
@@ -35,7 +35,7 @@ from nucleipel.io.tissue_mask import mask_of_region, require_tissue_files, tissu
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid, read_checkpoint
 from nucleipel.stages.pipeline.build_reader import build_reading
 from nucleipel.stages.pipeline.image_by_image import ImageWork, alone_on, finish_images, killer
-from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
+from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 
 log = logging.getLogger(__name__)
 

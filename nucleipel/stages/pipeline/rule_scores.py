@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.manifest import Row

@@ -17,7 +17,7 @@ from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.concurrent_stitch import stitching_beside
 from nucleipel.stages.pipeline.predict import inputs_of, predict_images, reading_of, share_predict
-from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
+from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 from nucleipel.stages.pipeline.stitch import choose_block_px, parts_of_images, stitch_images
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from nucleipel.core.shard import WHOLE, Part, parts_of
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ConfigError, StoreError
 from nucleipel.instances.block_memory import block_px_within
-from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.segment import BLOCK_PX
 from nucleipel.io.nuclei.image_output import is_written
 from nucleipel.io.records.output import Output
@@ -21,9 +21,9 @@ from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 from nucleipel.io.stores.predictions import Prediction, Predictions, open_predictions
 from nucleipel.stages.pipeline.image_by_image import ImageWork, finish_images
-from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
+from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
+from nucleipel.stages.pipeline.share_parts import work_together
 from nucleipel.stages.pipeline.stitch_steps import ImageStitch, do_all, frame_of
-from nucleipel.stages.pipeline.work_together import work_together
 
 SHARED_FROM_PX, MOST_PARTS = 2 * 4096**2, 64
 """From so many pixels on, an image is stitched by several processes, if there are; at most so many.

@@ -16,15 +16,15 @@ import numpy.typing as npt
 from nucleipel.config import StitchConfig
 from nucleipel.core.geometry import Box
 from nucleipel.core.progress import track
-from nucleipel.core.stopping import in_steps
+from nucleipel.core.stop_signals import in_steps
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.figures.image_report import EXAMPLES
 from nucleipel.instances.blocks import BlockPlan
+from nucleipel.instances.instance_rule import InstanceRule, IntegerRule
 from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
 from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.overlay import draw_overlay
-from nucleipel.instances.rule import InstanceRule, IntegerRule
-from nucleipel.instances.segmentation import MAX_COMPONENT_PX, Segmentation
+from nucleipel.instances.segment_steps import MAX_COMPONENT_PX, Segmentation
 from nucleipel.instances.statistics import ImageStatistics
 from nucleipel.io.nuclei.geoparquet import decode_geoparquet
 from nucleipel.io.nuclei.image_output import (

@@ -28,7 +28,7 @@ from nucleipel.io.stores.patches import (
     write_rows,
 )
 from nucleipel.stages.pipeline.build_reader import build_reading
-from nucleipel.stages.pipeline.shared_run import SharedRun, Step, claim
+from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 
 log = logging.getLogger(__name__)
 

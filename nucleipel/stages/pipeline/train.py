@@ -11,7 +11,7 @@ from nucleipel.data.sample import Sample
 from nucleipel.data.whole_images import WholeTrainingImages, WholeValidationImages
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
 from nucleipel.errors import CheckpointError, ConfigError
-from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.training_targets import CLASSES, MAPS
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.slides.slide_reader import Reading

@@ -11,7 +11,7 @@ import numpy as np
 
 from nucleipel.config import PlanConfig
 from nucleipel.core.geometry import Box, core_tiles
-from nucleipel.core.tissue import glass_cores
+from nucleipel.core.glass_cores import glass_cores
 from nucleipel.inference.network_input import show
 from nucleipel.io.manifest import Row
 from nucleipel.io.slides.resolution import Resolution

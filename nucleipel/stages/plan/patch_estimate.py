@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from nucleipel.config import PlanConfig, TileConfig
+from nucleipel.core.evenly_spaced import thin
 from nucleipel.core.machine import bytes_below
-from nucleipel.core.thinning import thin
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.slides.intensity import MOST_READ_PX
+from nucleipel.io.slides.intensity_range import MOST_READ_PX
 from nucleipel.io.stores.patches import write_patches
 from nucleipel.stages.pipeline.tile import TilePlan, describe_intensity, lay_tiles, read_patches
 

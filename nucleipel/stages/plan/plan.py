@@ -16,15 +16,15 @@ from typing import Any
 
 from nucleipel.config import PlanConfig
 from nucleipel.core import machine
+from nucleipel.core.evenly_spaced import thin
 from nucleipel.core.progress import track
 from nucleipel.core.stopwatch import Stopwatch
-from nucleipel.core.thinning import thin
 from nucleipel.errors import ResourceError
 from nucleipel.inference.probability_map import choose_device, place_network
 from nucleipel.instances.block_memory import BYTES_PER_PIXEL, needed_bytes
 from nucleipel.instances.segment import BLOCK_PX
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.slides.intensity import MOST_READ_PX
+from nucleipel.io.slides.intensity_range import MOST_READ_PX
 from nucleipel.io.tissue_mask import require_tissue_files
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.concurrent_stitch import is_worth_it

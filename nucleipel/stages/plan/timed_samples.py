@@ -20,8 +20,8 @@ from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.figures.image_report import overview
 from nucleipel.inference.network_input import show
 from nucleipel.inference.probability_map import predict_parts
+from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.overlay import draw_overlay
-from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.training_targets import BACKGROUND, INTERIOR
 from nucleipel.io.nuclei.image_output import OVERLAY, REPORT, work_folder
 from nucleipel.io.pictures import write_picture

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nucleipel.core.geometry import Box, core_tiles
-from nucleipel.core.tissue import glass_cores, ring_px
+from nucleipel.core.glass_cores import glass_cores, ring_px
 from nucleipel.data.synthetic import (
     BrightGround,
     Cores,

@@ -20,7 +20,7 @@ from nucleipel.data.synthetic import (
     build_tissue,
 )
 from nucleipel.data.synthetic.artifacts import Stroke
-from nucleipel.data.synthetic.ground import FRAME_PX
+from nucleipel.data.synthetic.background import FRAME_PX
 
 CLEAN = BrightGround(noise=0)
 

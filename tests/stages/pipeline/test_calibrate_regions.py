@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from nucleipel.config import CalibrateConfig, PredictConfig
 from nucleipel.core.geometry import Box
 from nucleipel.data.synthetic import build_scene
-from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide_reader import Reading

@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from nucleipel.config import AblateConfig, CalibrateConfig
-from nucleipel.instances.rule import InstanceRule
+from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide import read_annotation

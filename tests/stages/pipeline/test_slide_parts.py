@@ -216,12 +216,12 @@ def test_glass_is_noted_core_by_core() -> None:
 def test_shards_of_glass_are_read_and_not_stored(
     random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
-    from nucleipel.core.tissue import Tissue
+    from nucleipel.core.glass_cores import Tissue
 
     mask = np.zeros((160, 224), bool)
     mask[140:, 200:] = True
     monkeypatch.setattr(stage, "tissue_of", lambda *_, **__: Tissue(mask, 1, {"mask": "drawn"}))
-    monkeypatch.setattr("nucleipel.core.tissue.LARGEST_NUCLEUS_PX", 1)
+    monkeypatch.setattr("nucleipel.core.glass_cores.LARGEST_NUCLEUS_PX", 1)
     rows = read_manifest(tiny_set.manifest).of_split("train")
     predict(random_checkpoint, rows, tmp_path / "maps.zarr", CONFIG)
     prediction = open_predictions(tmp_path / "maps.zarr").images[0]

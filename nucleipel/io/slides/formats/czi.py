@@ -14,7 +14,7 @@ import numpy as np
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.slides.formats.blocks import by_blocks
+from nucleipel.io.slides.formats.block_cache import by_blocks
 from nucleipel.io.slides.formats.channels import name_channels
 from nucleipel.io.slides.formats.pixel_size import PixelSizes, stated_size
 from nucleipel.io.slides.formats.series import Series, choose_series, picture_of_slide

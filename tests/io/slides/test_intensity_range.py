@@ -11,7 +11,7 @@ import tifffile
 from nucleipel.core.geometry import Box
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.data.synthetic import build_scene
-from nucleipel.io.slides.intensity import MOST_REGIONS, spread_regions
+from nucleipel.io.slides.intensity_range import MOST_REGIONS, spread_regions
 from nucleipel.io.slides.slide import open_slide
 
 SIDE = 3000

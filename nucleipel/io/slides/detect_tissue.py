@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.ground import Ground, find_kinds, noise_of_pixels
-from nucleipel.core.tissue import Tissue
+from nucleipel.core.glass_cores import Tissue
+from nucleipel.core.tissue_detection import Ground, find_kinds, noise_of_pixels
 
 if TYPE_CHECKING:
     from nucleipel.io.slides.slide import Slide

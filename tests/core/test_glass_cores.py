@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucleipel.core.geometry import Box, core_tiles
-from nucleipel.core.tissue import (
+from nucleipel.core.glass_cores import (
     LARGEST_NUCLEUS_PX,
     Tissue,
     describe_skipped,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.core.progress import track
 from nucleipel.core.scratch import Scratch
-from nucleipel.core.stopping import step
+from nucleipel.core.stop_signals import step
 from nucleipel.core.threads import in_order, threads
 from nucleipel.instances.block_rows import (
     JOINED,
@@ -33,9 +33,9 @@ from nucleipel.instances.ids import (
     number_rows,
     seams_name,
 )
+from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.map_hash import digest
 from nucleipel.instances.nucleus_table import NucleusTable
-from nucleipel.instances.rule import InstanceRule
 from nucleipel.instances.seams import (
     CrossingComponent,
     groups_within,

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from nucleipel.core.stopping import REQUEUE, Stopped, begun, in_steps, listening, step
+from nucleipel.core.stop_signals import REQUEUE, Stopped, begun, in_steps, listening, step
 
 LONG_STEP = """
 import sys, time
-from nucleipel.core.stopping import Stopped, listening, step
+from nucleipel.core.stop_signals import Stopped, listening, step
 try:
     with listening(), step():
         print("in it", flush=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nucleipel.core.ground import find_kinds, noise_of_pixels
+from nucleipel.core.tissue_detection import find_kinds, noise_of_pixels
 
 SHAPE = (120, 160)
 PIECE = np.s_[40:70, 50:90]
