@@ -88,9 +88,10 @@ def _cost_rows(command: Command, options: argparse.Namespace) -> Iterator[dict[s
 def _samples(options: argparse.Namespace) -> list[Sample]:
     if not options.pieces:
         return [generated(kind, options.piece_px) for kind in options.kinds]
+    side = options.piece_px
     pieces = (text.partition("=") for text in options.pieces)
     return [
-        real(Path(path), mpp=float(mpp) if mpp else None, side=options.piece_px)
+        real(Path(path), mpp=float(mpp) if mpp else None, side=side, white=options.white)
         for path, _, mpp in pieces
     ]
 
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     one = parts.add_parser("same")
     one.add_argument("--pieces", nargs="+", metavar="PATH[=MPP]", help="default: generated ones")
     one.add_argument("--kinds", nargs="+", choices=KINDS, default=STAINS, help="of these")
+    one.add_argument("--white", type=float, default=243, help="of the glass around given pieces")
     one.add_argument("--piece-px", type=int, default=2048, help="largest side of a piece")
     one.add_argument("--shares", nargs="+", type=float, default=SHARES, help="%% of the slide")
     one.add_argument("--places", nargs="+", choices=same.PLACES, default=tuple(same.PLACES))

@@ -55,8 +55,10 @@ def generated(kind: str, side: int) -> Sample:
     return Sample(kind, slide.read(Box(0, 0, side, side)), GENERATED_MPP, ground)
 
 
-def real(path: Path, *, mpp: float | None, side: int) -> Sample:
+def real(path: Path, *, mpp: float | None, side: int, white: float) -> Sample:
     """The middle of an image, at most `side` px high and wide.
+
+    Stained tissue is laid on glass of the gray level `white`.
 
     Gray of 8 bit on dark ground is taken as light and photographed by a 16 bit
     camera, so that the ground around it can have the noise of its own ground.
@@ -66,7 +68,7 @@ def real(path: Path, *, mpp: float | None, side: int) -> Sample:
         box = Box(0, 0, side, side).shift(*corner).clip(slide.shape)
         pixels, stained, mpp = slide.read(box), slide.is_stained(), slide.mpp
     if stained:
-        return Sample(path.stem, pixels, mpp, BrightGround())
+        return Sample(path.stem, pixels, mpp, BrightGround(white))
     channels = pixels.shape[-1]
     if pixels.dtype == np.uint16 or channels == 3:
         low = float(np.percentile(pixels, 1))
