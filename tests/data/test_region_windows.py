@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.intensity import IntensityRange, RangeRule
 from nucleipel.data.augment import Augment
 from nucleipel.data.synthetic import build_scene
 from nucleipel.data.whole_images import WholeTrainingImages
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
 from nucleipel.errors import ImageError
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.slides.slide import Slide
 from nucleipel.io.slides.slide_reader import Reading
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 
@@ -26,11 +25,8 @@ SHAPE = (600, 700)
 REGIONS = [Box(40, 20, 240, 260), Box(300, 400, 480, 690), Box(20, 450, 200, 650)]
 
 
-@pytest.fixture(autouse=True)
-def one_range(monkeypatch) -> None:
-    """The range of a slide is not that of a part of it; here both are set alike."""
-    chosen = IntensityRange((10.0,) * 3, (240.0,) * 3)
-    monkeypatch.setattr(Slide, "intensity_range", lambda self: chosen)
+RANGE = RangeRule(fixed=IntensityRange((10.0,) * 3, (240.0,) * 3))
+"""The range of a slide is not that of a part of it; here both are set alike."""
 
 
 def _ring(box: Box) -> list[list[int]]:
@@ -63,12 +59,14 @@ def folder(tmp_path_factory) -> Path:
 def _images(folder: Path, region: str, label: str = "slide.tif", at_mpp: float | None = None):
     text = f"image,label,region,split,source_id\nslide.ome.tif,{label},{region},train,s\n"
     (folder / "slide.csv").write_text(text)
-    reading = Reading(channels=3, at_mpp=at_mpp)
+    reading = Reading(channels=3, at_mpp=at_mpp, range_rule=RANGE)
     return annotated_images(read_manifest(folder / "slide.csv"), reading)
 
 
 def _cut(folder: Path):
-    return annotated_images(read_manifest(folder / "cut.csv"), Reading(channels=3))
+    return annotated_images(
+        read_manifest(folder / "cut.csv"), Reading(channels=3, range_rule=RANGE)
+    )
 
 
 def _windows(images, augment: Augment = STILL, **changes) -> TrainingWindows:

@@ -88,25 +88,26 @@ def use_sparse_slide(manifest: Path) -> dict[str, float]:
     The range of intensities is set: finding it reads a low level, which this slide lacks.
     """
     from nucleipel.config import EvaluateConfig, TileConfig
-    from nucleipel.core.intensity import IntensityRange
+    from nucleipel.core.intensity import IntensityRange, RangeRule
     from nucleipel.data.augment import Augment
     from nucleipel.data.windows import TrainingWindows, annotated_images
     from nucleipel.io.manifest import read_manifest
-    from nucleipel.io.slides.slide import Slide
     from nucleipel.io.slides.slide_reader import Reading
     from nucleipel.stages.pipeline.evaluate import evaluate
     from nucleipel.stages.pipeline.tile import tile
 
-    Slide.intensity_range = lambda self: IntensityRange((0.0,) * 3, (255.0,) * 3)
     folder = manifest.parent
-    images = annotated_images(read_manifest(manifest), Reading(channels=3))
+    rule = RangeRule(fixed=IntensityRange((0.0,) * 3, (255.0,) * 3))
+    reading = Reading(channels=3, range_rule=rule)
+    images = annotated_images(read_manifest(manifest), reading)
     windows = TrainingWindows(
         images, count=99, window_px=256, scale_range=(0.7, 1.4), augment=Augment(0, 0, 0),
         channels=3, boundary_px=2, seed=0,
     )  # fmt: skip
     for number in range(20):
         assert windows[number].onehot.any()
-    tile(manifest, folder / "patches.zarr", TileConfig(splits=("train",)))
+    config = TileConfig(splits=("train",), intensity_range=((0, 255),))
+    tile(manifest, folder / "patches.zarr", config)
     report = evaluate(manifest, folder / "result", folder / "report.json", EvaluateConfig())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"peak_mb": peak, "percent": report["scored_percent"],
@@ -114,4 +115,4 @@ def use_sparse_slide(manifest: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(use_sparse_slide(Path(sys.argv[1]))))
+    sys.stdout.write(json.dumps(use_sparse_slide(Path(sys.argv[1]))) + "\n")
