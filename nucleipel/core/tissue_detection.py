@@ -47,7 +47,7 @@ UNDER_INK = 0.55
 NEAR_INK_CELLS = 12
 """Ink is kept as tissue if other tissue lies within so many cells."""
 DEVIATIONS = 6.0
-"""Of the noise: one in 10^9 cells of normal noise is brighter."""
+"""Deviations of the noise: one in 10^9 cells of normal noise is brighter."""
 LEAST_NOISE, FAINTEST = 0.3, 2.5
 """Standard deviation of rounding to whole stored values, about, and what JPEG's colors may add."""
 LIGHT = 0.3
@@ -104,7 +104,7 @@ def find_kinds(cells: Cells, *, is_color: bool, pixel_noise: npt.NDArray[np.floa
 def is_on_bright_ground(cells: Cells, *, is_color: bool) -> bool:
     """Whether a picture (h, w, C) shows transmitted light: most of it is light, not dark.
 
-    Gray ones are told by where between the darkest and the lightest cell the median lies.
+    Of gray ones the median decides: where it lies between the darkest and the lightest cell.
     """
     void = _void(cells)
     light = _light(cells)[~void]

@@ -33,7 +33,7 @@ from nucleipel.errors import ImageError
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.slides.resolution import Resolution
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 
 TRIES = 4
 """Windows that are drawn around a cell until one shows some of the region."""
@@ -50,7 +50,7 @@ class AnnotatedImage:
     annotation: Annotation
     mpp: float | None
     series: int | str | None
-    reading: Reading
+    reading: SlideReader
     resolution: Resolution
     intensity: IntensityRange
 
@@ -74,7 +74,7 @@ class AnnotatedImage:
             return AnnotatedPixels(pixels, read_ids(box), self.counted(box))
 
 
-def annotated_images(manifest: Manifest, reading: Reading) -> list[AnnotatedImage]:
+def annotated_images(manifest: Manifest, reading: SlideReader) -> list[AnnotatedImage]:
     """Open every annotated image of a manifest once: its shape and its normalization.
 
     Raises

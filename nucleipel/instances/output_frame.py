@@ -20,7 +20,7 @@ from nucleipel.core.resample import centers
 
 BLOCK_PX = 1024
 BLOCKS_HELD = 8
-"""Of `BLOCK_PX`; of larger ones fewer."""
+"""Blocks of `BLOCK_PX` that are kept; of larger ones fewer."""
 
 
 class OutputMap:

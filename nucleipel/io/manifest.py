@@ -19,7 +19,7 @@ from nucleipel.io.manifest_rows import Row, check_id, check_record, is_there, na
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.slide import image_stem
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 
 __all__ = ["Manifest", "Row", "manifest_of_images", "names_a_folder", "read_manifest"]
 
@@ -84,7 +84,7 @@ class Manifest:
         return dict(sorted(groups.items()))
 
     def annotated(self) -> "Manifest":
-        """The same rows, every one of which must have a label.
+        """These rows, every one of which must have a label.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class Manifest:
             row.require_label()
         return self
 
-    def require_readable(self, reading: Reading) -> "Manifest":
+    def require_readable(self, reading: SlideReader) -> "Manifest":
         """The same rows, each of which must fit the working mpp and the network's channels.
 
         Raises

@@ -15,7 +15,7 @@ from nucleipel.io.annotations.annotation import Annotation, load_annotation
 from nucleipel.io.annotations.class_maps import describe_classes, ids_of_classes
 from nucleipel.io.annotations.region import is_polygon_file
 from nucleipel.io.slides.slide import Slide, image_stem, open_annotation, open_slide
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ class Row:
     region: Path | None = None
     series: int | str | None = None
 
-    def open(self, reading: Reading) -> Slide:
-        """Open the image in its working frame; errors as `Reading.open`."""
+    def open(self, reading: SlideReader) -> Slide:
+        """Open the image in its working frame; errors as `SlideReader.open`."""
         return reading.open(self.image, mpp=self.mpp, series=self.series)
 
     def load_annotation(self, shape: tuple[int, int]) -> Annotation:

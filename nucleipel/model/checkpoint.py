@@ -110,7 +110,7 @@ class Description:
 
     @property
     def percentiles(self) -> tuple[float, float]:
-        """Those of an image's intensities that become 0 and 1."""
+        """Percentiles of an image's intensities that become 0 and 1."""
         return self.normalization["low_percentile"], self.normalization["high_percentile"]
 
     def to_json(self) -> dict[str, Any]:

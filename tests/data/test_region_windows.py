@@ -16,7 +16,7 @@ from nucleipel.data.whole_images import WholeTrainingImages
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
 from nucleipel.errors import ImageError
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 
 STILL = Augment(rotate_degrees=0, intensity=0, stain=0)
@@ -59,13 +59,13 @@ def folder(tmp_path_factory) -> Path:
 def _images(folder: Path, region: str, label: str = "slide.tif", at_mpp: float | None = None):
     text = f"image,label,region,split,source_id\nslide.ome.tif,{label},{region},train,s\n"
     (folder / "slide.csv").write_text(text)
-    reading = Reading(channels=3, at_mpp=at_mpp, range_rule=RANGE)
+    reading = SlideReader(channels=3, at_mpp=at_mpp, range_rule=RANGE)
     return annotated_images(read_manifest(folder / "slide.csv"), reading)
 
 
 def _cut(folder: Path):
     return annotated_images(
-        read_manifest(folder / "cut.csv"), Reading(channels=3, range_rule=RANGE)
+        read_manifest(folder / "cut.csv"), SlideReader(channels=3, range_rule=RANGE)
     )
 
 

@@ -15,7 +15,7 @@ from nucleipel.errors import ImageError
 from nucleipel.inference.probability_map import predict_part, predict_probabilities
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide import open_slide
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.model.checkpoint import WindowGrid
 
@@ -34,7 +34,7 @@ def quarters(tmp_path):
         write_annotation(tmp_path / f"{name}_label.tif", ids)
         lines.append(f"{name}.ome.tif,{name}_label.tif,train,{name},")
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
-    return annotated_images(read_manifest(tmp_path / "manifest.csv"), Reading(channels=3))
+    return annotated_images(read_manifest(tmp_path / "manifest.csv"), SlideReader(channels=3))
 
 
 def test_every_sample_shows_a_whole_image(quarters) -> None:
@@ -99,7 +99,7 @@ def test_a_map_of_the_whole_image_has_its_shape(tiny_set) -> None:
 
 
 def test_images_that_would_shrink_too_far_are_refused(tiny_set) -> None:
-    reading = Reading(channels=3, whole_image_px=16)
+    reading = SlideReader(channels=3, whole_image_px=16)
     with pytest.raises(ImageError, match=r"160 x 224 px, too large to be resized whole to 16 px"):
         reading.open(tiny_set.image("train"), mpp=None)
     reading.open(tiny_set.image("val"), mpp=None).close()

@@ -10,7 +10,7 @@ from nucleipel.data.augment import Augment
 from nucleipel.data.sampling_order import item_of
 from nucleipel.data.windows import TrainingWindows, ValidationWindows, annotated_images
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 
 STILL = Augment(rotate_degrees=0, intensity=0, stain=0)
 LIVELY = Augment(rotate_degrees=30, intensity=1, stain=1)
@@ -18,7 +18,7 @@ LIVELY = Augment(rotate_degrees=30, intensity=1, stain=1)
 
 @pytest.fixture(scope="module")
 def images(tiny_set):
-    return annotated_images(read_manifest(tiny_set.manifest), Reading(channels=3, at_mpp=0.5))
+    return annotated_images(read_manifest(tiny_set.manifest), SlideReader(channels=3, at_mpp=0.5))
 
 
 def _windows(images, augment: Augment, **changes) -> TrainingWindows:

@@ -17,11 +17,11 @@ def _die() -> None:
 
 def dask_setup(_: Any) -> None:
     from nucleipel.io.records.checksums import Written
-    from nucleipel.io.slides.slide_reader import Reading
+    from nucleipel.io.slides.slide_reader import SlideReader
 
-    opened, added = Reading.open, Written.add
+    opened, added = SlideReader.open, Written.add
 
-    def open_image(self: Reading, path: Path, **named: Any) -> Any:
+    def open_image(self: SlideReader, path: Path, **named: Any) -> Any:
         if path.name.startswith(DEADLY):
             _die()
         return opened(self, path, **named)
@@ -33,4 +33,4 @@ def dask_setup(_: Any) -> None:
             Path(left).touch()
             _die()
 
-    Reading.open, Written.add = open_image, add
+    SlideReader.open, Written.add = open_image, add

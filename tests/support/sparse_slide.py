@@ -92,13 +92,13 @@ def use_sparse_slide(manifest: Path) -> dict[str, float]:
     from nucleipel.data.augment import Augment
     from nucleipel.data.windows import TrainingWindows, annotated_images
     from nucleipel.io.manifest import read_manifest
-    from nucleipel.io.slides.slide_reader import Reading
+    from nucleipel.io.slides.slide_reader import SlideReader
     from nucleipel.stages.pipeline.evaluate import evaluate
     from nucleipel.stages.pipeline.tile import tile
 
     folder = manifest.parent
     rule = RangeRule(fixed=IntensityRange((0.0,) * 3, (255.0,) * 3))
-    reading = Reading(channels=3, range_rule=rule)
+    reading = SlideReader(channels=3, range_rule=rule)
     images = annotated_images(read_manifest(manifest), reading)
     windows = TrainingWindows(
         images, count=99, window_px=256, scale_range=(0.7, 1.4), augment=Augment(0, 0, 0),

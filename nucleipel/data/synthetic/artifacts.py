@@ -18,7 +18,8 @@ from nucleipel.core.geometry import Box
 
 PEN_ABSORBS = {"blue": (0.85, 0.7, 0.2), "green": (0.8, 0.25, 0.6), "black": (0.85, 0.85, 0.82)}
 GLOW = 0.2
-"""Of a stroke on dark ground, in units of a bright nucleus, per share of light that it absorbs."""
+"""Brightness of a stroke on dark ground, in units of a bright nucleus, per share of light that
+it absorbs."""
 CURVE_POINTS = 24
 
 

@@ -13,9 +13,9 @@ from nucleipel.io.annotations.monuseg import read_monuseg
 from nucleipel.io.annotations.paired import read_labels, read_stardist
 from nucleipel.io.annotations.pannuke import read_pannuke
 from nucleipel.io.annotations.qupath import read_qupath
-from nucleipel.io.annotations.source import AnnotatedSource, Asked
+from nucleipel.io.annotations.source import AnnotatedSource, ImportOptions
 
-Reader = Callable[[Path, Asked], Iterator[AnnotatedSource]]
+Reader = Callable[[Path, ImportOptions], Iterator[AnnotatedSource]]
 
 FORMATS: dict[str, Reader] = {
     "dsb2018": read_dsb2018,
@@ -28,4 +28,4 @@ FORMATS: dict[str, Reader] = {
     "stardist": read_stardist,
 }
 
-__all__ = ["FORMATS", "AnnotatedSource", "Asked", "Reader"]
+__all__ = ["FORMATS", "AnnotatedSource", "ImportOptions", "Reader"]

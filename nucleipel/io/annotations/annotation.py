@@ -144,7 +144,7 @@ def read_nuclei(path: Path, shape: tuple[int, int]) -> Polygons:
 
 
 def on_image(path: Path, nuclei: Polygons, shape: tuple[int, int]) -> Polygons:
-    """Those of some nuclei that touch an image of shape (height, width); others are warned of.
+    """Choose the nuclei that touch an image of shape (height, width); others are warned of.
 
     Raises
     ------

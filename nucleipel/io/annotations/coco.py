@@ -1,7 +1,7 @@
 """COCO instances: one JSON for many images; polygons, or run lengths plain or compressed.
 
 The polygons of one annotation are parts of one nucleus, and are united.
-Of categories only those count that `Asked.region_classes` names: their annotations
+Of categories only those count that `ImportOptions.region_classes` names: their annotations
 are regions. Coordinates are in pixels, (0, 0) the corner of the first.
 """
 
@@ -19,7 +19,7 @@ from nucleipel.io.annotations.objects import rectangles
 from nucleipel.io.annotations.polygons import Polygons, require_coordinates
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
-    Asked,
+    ImportOptions,
     annotate,
     region_of,
     require_file,
@@ -29,8 +29,8 @@ from nucleipel.io.slides.formats.stored_image import one_line
 from nucleipel.io.slides.slide import image_stem
 
 
-def read_coco(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
-    """The images of a COCO JSON; their files are looked for beside it or in `asked.images`.
+def read_coco(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
+    """The images of a COCO JSON; their files are looked for beside it or in `options.images`.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def read_coco(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         of_image[name].append((number, annotation))
     names = _category_names(content)
     for entry in content["images"]:
-        image = (asked.images or source.parent) / str(entry.get("file_name"))
+        image = (options.images or source.parent) / str(entry.get("file_name"))
         shape = shape_of(image)
         if (entry.get("height", shape[0]), entry.get("width", shape[1])) != shape:
             raise ImageError(
@@ -61,16 +61,16 @@ def read_coco(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         regions: list[Outline] = []
         for number, annotation in of_image[str(entry.get("id"))]:
             outline = _outline(source, number, annotation.get("segmentation"), shape)
-            is_region = asked.is_region(names.get(str(annotation.get("category_id")), ()))
+            is_region = options.is_region(names.get(str(annotation.get("category_id")), ()))
             (regions if is_region else nuclei).append(outline)
-        if asked.region_classes and not regions:
+        if options.region_classes and not regions:
             raise ImageError(
                 f"{source}: {image.name} has no annotation of the category"
-                f" {' or '.join(asked.region_classes)}; draw one, or leave --region-class out"
+                f" {' or '.join(options.region_classes)}; draw one, or leave --region-class out"
             )
         region = region_of(Polygons.of_outlines(regions), shape)
         annotated = annotate(
-            image, Polygons.of_outlines(nuclei), region, shape, min_area_px=asked.min_area_px or 0
+            image, Polygons.of_outlines(nuclei), region, shape, min_area_px=options.min_area_px or 0
         )
         name = image_stem(image)
         yield AnnotatedSource(name, image, annotated, source_id=name, region=region)

@@ -12,11 +12,11 @@ import numpy as np
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Mask, draw
-from nucleipel.io.annotations.source import AnnotatedSource, Asked, require_folder, shape_of
+from nucleipel.io.annotations.source import AnnotatedSource, ImportOptions, require_folder, shape_of
 from nucleipel.io.slides.formats import open_image
 
 
-def read_dsb2018(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
+def read_dsb2018(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
     """Every image below `source` that has a folder of masks.
 
     Raises
@@ -34,7 +34,7 @@ def read_dsb2018(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
             raise ImageError(f"{folder}/images: holds {len(images)} PNGs; expected one")
         shape = shape_of(images[0])
         masks = [_read_mask(path, shape) for path in sorted((folder / "masks").glob("*.png"))]
-        drawn = draw(masks, shape, min_area_px=asked.min_area_px or 0)
+        drawn = draw(masks, shape, min_area_px=options.min_area_px or 0)
         yield AnnotatedSource(folder.name, images[0], drawn, source_id=folder.name)
 
 

@@ -10,7 +10,7 @@ from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import drawn_ids
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
-    Asked,
+    ImportOptions,
     files_below,
     image_for,
     images_below,
@@ -21,7 +21,7 @@ from nucleipel.io.annotations.source import (
 from nucleipel.io.slides.formats.stored_image import one_line
 
 
-def read_hovernet(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
+def read_hovernet(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
     """Every .mat below `source`.
 
     Raises
@@ -34,7 +34,7 @@ def read_hovernet(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
     files = files_below(source, ".mat")
     if not files:
         raise ImageError(f"{source}: holds no .mat; expected one an image")
-    images = images_below(asked.images or source)
+    images = images_below(options.images or source)
     for path in files:
         image = image_for(path, images)
         ids, shape = _read_ids(path), shape_of(image)
@@ -43,7 +43,7 @@ def read_hovernet(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
                 f"{path}: inst_map is {ids.shape[0]} x {ids.shape[1]} px, its image {shape[0]} x"
                 f" {shape[1]} px; they must be the same"
             )
-        drawn = drawn_ids(ids, min_area_px=asked.min_area_px or 0)
+        drawn = drawn_ids(ids, min_area_px=options.min_area_px or 0)
         yield AnnotatedSource(path.stem, image, drawn, source_id=path.stem)
 
 

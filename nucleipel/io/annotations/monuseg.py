@@ -1,7 +1,7 @@
 """MoNuSeg and other Aperio ImageScope annotations: one XML an image, one Region a nucleus.
 
 Regions marked as negative are cut out of all others. Those of a layer, or with a
-text, that `Asked.region_classes` names are not nuclei: all nuclei in them were
+text, that `ImportOptions.region_classes` names are not nuclei: all nuclei in them were
 annotated. By the rule of the set, nuclei under 10 px are left out. The XML is read
 through defusedxml: entities are refused, never expanded.
 """
@@ -20,7 +20,7 @@ from nucleipel.io.annotations.polygons import Polygons, require_coordinates
 from nucleipel.io.annotations.raster import covered
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
-    Asked,
+    ImportOptions,
     annotate,
     files_below,
     image_for,
@@ -34,7 +34,7 @@ MIN_AREA_PX = 10
 TCGA_PATIENT = re.compile(r"TCGA-\w{2}-\w{4}")
 
 
-def read_monuseg(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
+def read_monuseg(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
     """Every XML below `source`, with the image of its name.
 
     Raises
@@ -47,13 +47,13 @@ def read_monuseg(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
     annotations = files_below(source, ".xml")
     if not annotations:
         raise ImageError(f"{source}: holds no XML; expected one an image")
-    images = images_below(asked.images or source)
-    min_area_px = MIN_AREA_PX if asked.min_area_px is None else asked.min_area_px
+    images = images_below(options.images or source)
+    min_area_px = MIN_AREA_PX if options.min_area_px is None else options.min_area_px
     for path in annotations:
         image = image_for(path, images)
         root = _parse(path)
         patient = TCGA_PATIENT.match(path.stem)
-        nuclei, region = _annotated(path, root, shape_of(image), asked, min_area_px)
+        nuclei, region = _annotated(path, root, shape_of(image), options, min_area_px)
         yield AnnotatedSource(
             path.stem,
             image,
@@ -88,7 +88,7 @@ def _mpp(root: Any) -> float | None:
 
 
 def _annotated(
-    path: Path, root: Any, shape: tuple[int, int], asked: Asked, min_area_px: int
+    path: Path, root: Any, shape: tuple[int, int], options: ImportOptions, min_area_px: int
 ) -> tuple[Drawn | Outlined, Polygons | None]:
     """The nuclei of an image, and the regions that were annotated completely, if some are named."""
     nuclei: list[Outline] = []
@@ -99,14 +99,14 @@ def _annotated(
             ring = _vertices(path, item)
             if len(ring) < 3:
                 continue
-            is_region = asked.is_region(_names(layer, item))
+            is_region = options.is_region(_names(layer, item))
             is_negative = item.get("NegativeROA", "0") == "1"
             kind = regions if is_region else negative if is_negative else nuclei
             kind.append([[ring]])
-    if asked.region_classes and not regions:
+    if options.region_classes and not regions:
         raise ImageError(
-            f"{path}: no layer or region is named {' or '.join(asked.region_classes)}; name one, or"
-            " leave --region-class out"
+            f"{path}: no layer or region is named {' or '.join(options.region_classes)};"
+            " name one, or leave --region-class out"
         )
     region = region_of(Polygons.of_outlines(regions), shape)
     cut = _without(Polygons.of_outlines(nuclei), Polygons.of_outlines(negative), shape)

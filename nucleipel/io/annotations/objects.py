@@ -84,7 +84,7 @@ def keep_polygons(polygons: Polygons, shape: tuple[int, int], *, min_area_px: in
 
 
 def outline_of_mask(mask: Mask) -> Outline:
-    """The same pixels as polygons: one rectangle a run of pixels of a row."""
+    """These pixels as polygons: one rectangle a run of pixels of a row."""
     edges = np.diff(np.pad(mask.pixels, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(edges == 1)
     stops = np.nonzero(edges == -1)[1]

@@ -22,7 +22,7 @@ from nucleipel.io.annotations.class_maps import (
 from nucleipel.io.annotations.objects import Drawn, drawn_ids
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
-    Asked,
+    ImportOptions,
     images_below,
     integral,
     require_file,
@@ -40,7 +40,7 @@ LABEL_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"}
 """A JPEG is looked at only to be refused: without it, its image would be left out unseen."""
 
 
-def read_labels(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
+def read_labels(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
     """Every labeled image of a folder.
 
     Raises
@@ -50,24 +50,24 @@ def read_labels(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
         another size than its image.
     """
     require_folder(source)
-    yield from _read_pairs(_pairs(source, asked), asked, split="")
+    yield from _read_pairs(_pairs(source, options), options, split="")
 
 
-def read_stardist(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
+def read_stardist(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
     """StarDist's dsb2018: `train` and `test`, each with `images` and `masks`; errors as above."""
     require_folder(source)
     splits = [split for split in ("train", "val", "test") if (source / split).is_dir()]
     if not splits:
         raise ImageError(f"{source}: holds neither train nor test; expected StarDist's layout")
     for split in splits:
-        yield from _read_pairs(_pairs(source / split, asked), asked, split=split)
+        yield from _read_pairs(_pairs(source / split, options), options, split=split)
 
 
-def _pairs(folder: Path, asked: Asked) -> list[tuple[str, Path, Path]]:
+def _pairs(folder: Path, options: ImportOptions) -> list[tuple[str, Path, Path]]:
     """(id, image, label) of every label."""
     below = next((folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()), None)
     if below is not None:
-        images = images_below(asked.images or folder / "images")
+        images = images_below(options.images or folder / "images")
         labels = {image_stem(path): path for path in _label_files(below)}
     else:
         labels = {
@@ -97,7 +97,7 @@ def _label_files(folder: Path) -> list[Path]:
 
 
 def _read_pairs(
-    pairs: list[tuple[str, Path, Path]], asked: Asked, *, split: str
+    pairs: list[tuple[str, Path, Path]], options: ImportOptions, *, split: str
 ) -> Iterator[AnnotatedSource]:
     for name, image, label in pairs:
         ids, shape = _read_ids(label), shape_of(image)
@@ -106,7 +106,7 @@ def _read_pairs(
                 f"{label}: the label is {ids.shape[0]} x {ids.shape[1]} px, its image {shape[0]} x"
                 f" {shape[1]} px; they must be the same"
             )
-        yield AnnotatedSource(name, image, _draw(label, ids, asked), source_id=name, split=split)
+        yield AnnotatedSource(name, image, _draw(label, ids, options), source_id=name, split=split)
 
 
 def _read_ids(path: Path) -> npt.NDArray[np.int64]:
@@ -131,14 +131,14 @@ def _read_ids(path: Path) -> npt.NDArray[np.int64]:
     return integral(path, ids)
 
 
-def _draw(label: Path, ids: npt.NDArray[np.int64], asked: Asked) -> Drawn:
+def _draw(label: Path, ids: npt.NDArray[np.int64], options: ImportOptions) -> Drawn:
     alone = len(np.unique(ids[ids > 0])) == 1
     pieces = ids_of_classes(ids, fewest=2 if alone else FEWEST_PIECES)
-    if pieces and not asked.split_pieces:
+    if pieces and not options.split_pieces:
         raise ImageError(
             f"{label}: {describe_classes(pieces)}; to number the pieces, give --set"
             " split_pieces=true"
         )
     if pieces:
         ids = number_pieces(ids)
-    return drawn_ids(ids, min_area_px=asked.min_area_px or 0)
+    return drawn_ids(ids, min_area_px=options.min_area_px or 0)

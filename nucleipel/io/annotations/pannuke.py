@@ -16,7 +16,7 @@ from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Drawn, Mask, draw
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
-    Asked,
+    ImportOptions,
     files_below,
     integral,
     require_folder,
@@ -26,7 +26,7 @@ from nucleipel.io.slides.formats.stored_image import one_line
 CLASSES = 5
 
 
-def read_pannuke(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
+def read_pannuke(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
     """Every fold at or below `source`.
 
     Raises
@@ -54,7 +54,7 @@ def read_pannuke(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
             pixels = integral(path, images[index])
             if pixels.max(initial=0) > 255:
                 raise ImageError(f"{path}: image {index} holds values over 255; expected 0 to 255")
-            drawn = _draw(integral(path, masks[index][..., :CLASSES]), asked)
+            drawn = _draw(integral(path, masks[index][..., :CLASSES]), options)
             yield AnnotatedSource(name, pixels.astype(np.uint8), drawn, source_id=name)
 
 
@@ -75,11 +75,11 @@ def _load(path: Path) -> npt.NDArray[Any]:
         raise ImageError(f"{path}: cannot be read as npy: {one_line(error)}") from error
 
 
-def _draw(ids: npt.NDArray[np.int64], asked: Asked) -> Drawn:
+def _draw(ids: npt.NDArray[np.int64], options: ImportOptions) -> Drawn:
     masks = [
         Mask(0, 0, ids[..., kind] == value)
         for kind in range(CLASSES)
         for value in np.unique(ids[..., kind])
         if value
     ]
-    return draw(masks, (ids.shape[0], ids.shape[1]), min_area_px=asked.min_area_px or 0)
+    return draw(masks, (ids.shape[0], ids.shape[1]), min_area_px=options.min_area_px or 0)

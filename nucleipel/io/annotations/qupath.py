@@ -21,7 +21,7 @@ from nucleipel.io.annotations.region import require_on_image
 from nucleipel.io.annotations.roles import Roles, assign_roles
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
-    Asked,
+    ImportOptions,
     annotate,
     files_below,
     image_for,
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".geojson", ".geojson.gz", ".json")
 
 
-def read_qupath(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
+def read_qupath(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
     """A GeoJSON file, or every one below a folder, with the image of its name.
 
     Raises
@@ -48,17 +48,17 @@ def read_qupath(source: Path, asked: Asked) -> Iterator[AnnotatedSource]:
     files = [source] if source.is_file() else files_below(source, *SUFFIXES)
     if not files:
         raise ImageError(f"{source}: no GeoJSON there; expected a file or a folder of them")
-    images = images_below(asked.images or (source.parent if source.is_file() else source))
+    images = images_below(options.images or (source.parent if source.is_file() else source))
     for path in files:
         image = image_for(path, images)
         shape = shape_of(image)
-        roles = assign_roles(path, read_features(path), region_classes=asked.region_classes)
+        roles = assign_roles(path, read_features(path), region_classes=options.region_classes)
         _report(path, roles)
         region = _region(path, roles, shape)
         outlines = Polygons.of_outlines(nucleus.outline for nucleus in roles.nuclei)
         nuclei = annotate(
             path, on_image(path, outlines, shape), region, shape,
-            min_area_px=asked.min_area_px or 0,
+            min_area_px=options.min_area_px or 0,
         )  # fmt: skip
         name = image_stem(image)
         yield AnnotatedSource(name, image, nuclei, source_id=name, region=region)

@@ -20,11 +20,11 @@ from nucleipel.io.slides.slide import image_stem
 log = logging.getLogger(__name__)
 
 LARGEST_MAP_PX = 2**25
-"""Of larger images nuclei stay polygons: a map of a slide would not fit into memory."""
+"""Nuclei of larger images stay polygons: a map of a slide would not fit into memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ImportOptions:
     """What the user says beside the source: where images lie, what is left out, what is split.
 
     `min_area_px` None means the format's own rule. `region_classes` are the

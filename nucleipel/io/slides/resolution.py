@@ -66,12 +66,12 @@ class Resolution:
         return cls(shape, 0, shape, shape, 1.0, 1.0, mpp, mpp)
 
     def at_level_0(self) -> "Resolution":
-        """The same image at level 0, pixel for pixel."""
+        """Go back to level 0, pixel for pixel."""
         whole = self.pixel_for_pixel(self.source_shape, self.source_mpp)
         return replace(whole, source=self.source)
 
     def coarser(self, image: StoredImage, step: int) -> "Resolution":
-        """The same frame seen in pixels `step` times as wide, the last ones cut by the edge."""
+        """See the frame in pixels `step` times as wide, the last ones cut by the edge."""
         ratio = self.ratio * step
         level = _best_level(image, ratio)
         return Resolution(

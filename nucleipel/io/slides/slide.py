@@ -135,7 +135,7 @@ class Slide(_Opened):
         return None if self.is_stained() else self.intensity_range()
 
     def of_channel(self, channel: int | None) -> "Slide":
-        """The same opened file and frame, with only one channel (None: with all)."""
+        """Give the opened file and frame with only one channel (None: with all)."""
         return Slide(self.image, self.resolution, channel=channel)
 
     def is_stained(self) -> bool:
@@ -156,7 +156,7 @@ class Slide(_Opened):
         return self if step == 1 else self.coarse(step)
 
     def coarse(self, step: int) -> "Slide":
-        """The same slide seen in pixels `step` times as wide, the last ones cut by the edge."""
+        """See the slide in pixels `step` times as wide, the last ones cut by the edge."""
         return Slide(self.image, self.resolution.coarser(self.image, step), channel=self.channel)
 
 

@@ -12,7 +12,7 @@ WHOLE_SHRINK = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SlideReader:
     """From an image's path to a slide that fits a network.
 
     Parameters

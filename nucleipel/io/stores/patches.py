@@ -36,7 +36,7 @@ from nucleipel.io.records.output import CLAIM_SECONDS, holding, identity, read_r
 
 IMAGES, INSTANCE_MAPS, COUNTED, ROWS = "images", "instance_maps", "counted", "patches.csv"
 FORMAT = 2
-"""Of the record; 1, which did not say so, had neither `counted` nor `counted_px`."""
+"""Format of the record; 1, which did not say so, had neither `counted` nor `counted_px`."""
 
 
 Patch = tuple[npt.NDArray[Any], npt.NDArray[np.integer], npt.NDArray[np.bool_] | None]
@@ -143,7 +143,7 @@ def array_names(*, partly: bool) -> tuple[str, ...]:
 
 
 def shards_left(path: Path, shards: Iterable[range], layout: StoreLayout) -> list[range]:
-    """Those of a store's shards that no earlier go of the same run has finished."""
+    """Shards of a store that no earlier go of the same run has finished."""
     written = Written(path)
     return [shard for shard in shards if not all(name in written for name in layout.files(shard))]
 

@@ -86,14 +86,14 @@ class Cluster:
                 ) from error
             except (OSError, ValueError, TypeError, RuntimeError) as error:
                 where = self.scheduler or f"{self.workers} workers"
-                told = " ".join(str(error).split())
-                raise ClusterError(f"{where}: no workers can be had: {told}") from error
+                reason = " ".join(str(error).split())
+                raise ClusterError(f"{where}: no workers can be had: {reason}") from error
             yield Workers(client, keep_up, patient=self.config is not None)
 
     def _connect(self, stack: contextlib.ExitStack) -> tuple["Client", Callable[[], None]]:
         from distributed import Client
 
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # told in one line here
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # one line here
         if self.config is not None:
             batch = _batch_cluster(self.scheduler, self.config)
             stack.callback(batch.close)

@@ -23,13 +23,13 @@ from nucleipel.errors import OutputError, TrainingError
 from nucleipel.io.evaluation_report import write_report
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.records.output import read_record
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.predictions import Prediction, open_predictions
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.pipeline.evaluate import image_rows, summarize
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
-from nucleipel.stages.pipeline.predict import predict, reading_of
+from nucleipel.stages.pipeline.predict import predict, slide_reader_for
 from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.training.coordinate_ascent import coordinate_ascent
 
@@ -187,13 +187,13 @@ def _write_scores(run: Run, checkpoint: Path, model: Checkpoint) -> None:
 
 def _predicted(
     run: Run, checkpoint: Path, model: Checkpoint, split: str
-) -> tuple[Sequence[Prediction], Sequence[Row], Reading]:
+) -> tuple[Sequence[Prediction], Sequence[Row], SlideReader]:
     """Predict a split, or take its maps of an earlier go; returns maps, rows and the reading."""
     rows = read_manifest(run.manifest, data_root=run.data_root, needed=(split,))
     rows = rows.of_split(split).annotated()
     config = run.calibrate.part(PredictConfig)
     maps = predict(checkpoint, rows, run.folder / MAPS.format(split), config)
-    return open_predictions(maps).images, list(rows), reading_of(model, config)
+    return open_predictions(maps).images, list(rows), slide_reader_for(model, config)
 
 
 def _tidy(run: Run) -> None:

@@ -23,7 +23,7 @@ from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.pictures import write_figure
 from nucleipel.io.records.output import claim_output
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.losses import PELoss, annotated_logit_step
 from nucleipel.losses.pel import FORMS
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
@@ -96,7 +96,7 @@ def _draw_image(
     device: torch.device,
 ) -> None:
     description = next(iter(models.values())).description
-    reading = Reading(
+    reading = SlideReader(
         channels=description.network.in_channels,
         at_mpp=description.mpp,
         whole_image_px=description.grid.whole_image_px,

@@ -10,7 +10,7 @@ from pathlib import Path
 from nucleipel.config import ImportConfig
 from nucleipel.core.progress import track
 from nucleipel.errors import ConfigError, ImageError
-from nucleipel.io.annotations import FORMATS, AnnotatedSource, Asked
+from nucleipel.io.annotations import FORMATS, AnnotatedSource, ImportOptions
 from nucleipel.io.annotations.geoparquet import write_polygons
 from nucleipel.io.annotations.objects import Drawn, Outlined
 from nucleipel.io.annotations.region import write_region
@@ -44,7 +44,7 @@ def import_annotations(
     ImageError
         If the source is not what `kind` says, or damaged; a new `out` is then removed.
     """
-    asked = Asked(
+    asked = ImportOptions(
         images=Path(config.images) if config.images is not None else None,
         min_area_px=config.min_area_px,
         split_pieces=config.split_pieces,
@@ -88,7 +88,7 @@ def _again(first: AnnotatedSource, rest: Iterator[AnnotatedSource]) -> Iterator[
 
 
 def _write(item: AnnotatedSource, out: Path, config: ImportConfig) -> dict[str, str]:
-    """Write one label (and image), tell what was lost, and give its manifest row."""
+    """Write one label (and image), log what was lost, and give its manifest row."""
     if not names_a_folder(item.id):
         raise ImageError(f"'{item.id}' cannot name a file; rename the image")
     nuclei = item.nuclei

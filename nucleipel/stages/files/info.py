@@ -1,4 +1,4 @@
-"""Tell what a file is, and what would be done with it."""
+"""Describe a file, and what would be done with it."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.formats.series import listed
 from nucleipel.io.slides.resolution import describe_mpp
 from nucleipel.io.slides.slide import Slide
-from nucleipel.stages.pipeline.build_reader import build_reading
+from nucleipel.stages.pipeline.build_reader import build_slide_reader
 
 
 def info(path: Path, config: InfoConfig, *, checkpoint: Path | None = None) -> dict[str, str]:
@@ -75,7 +75,7 @@ def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> di
         channels = description.network.in_channels
         whole_px = description.grid.whole_image_px
         with_checkpoint = {"percentiles": description.percentiles}
-    reading = build_reading(
+    reading = build_slide_reader(
         config, at_mpp=at_mpp, channels=channels, whole_image_px=whole_px, **with_checkpoint
     )
     try:

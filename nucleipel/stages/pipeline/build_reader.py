@@ -8,17 +8,17 @@ from nucleipel.core.intensity import (
     RangeRule,
 )
 from nucleipel.errors import ConfigError
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 
 
-def build_reading(
+def build_slide_reader(
     config: ReadConfig,
     *,
     at_mpp: float | None,
     channels: int,
     whole_image_px: int | None = None,
     percentiles: tuple[float, float] = (LOW_PERCENTILE, HIGH_PERCENTILE),
-) -> Reading:
+) -> SlideReader:
     """How images are read for a network of `channels` that works at `at_mpp` um per pixel.
 
     `percentiles` are those of the checkpoint, where the settings have none.
@@ -37,7 +37,7 @@ def build_reading(
     if config.intensity_range is not None:
         low, high = zip(*config.intensity_range, strict=True)
         fixed = IntensityRange(low, high)
-    return Reading(
+    return SlideReader(
         channels=channels,
         at_mpp=at_mpp,
         source_mpp=config.source_mpp,

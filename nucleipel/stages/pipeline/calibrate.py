@@ -14,7 +14,7 @@ from nucleipel.io.records.output import claim_output
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.metrics.scores import pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from nucleipel.stages.pipeline.predict import predict, reading_of
+from nucleipel.stages.pipeline.predict import predict, slide_reader_for
 from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.training.coordinate_ascent import Numbers, coordinate_ascent
 
@@ -36,7 +36,7 @@ def calibrate(
     sought (`score`) and the pooled Dice, AJI and PQ.
     """
     model = read_checkpoint(checkpoint)
-    reading = reading_of(model, config)
+    reading = slide_reader_for(model, config)
     rows = rows.annotated().require_readable(reading)
     inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint(column=config.balance_by)}
     output = claim_output(

@@ -53,7 +53,7 @@ def is_worth_it(images: int) -> bool:
 
 
 @contextmanager
-def stitching_beside(
+def stitching_in_process(
     maps: Path,
     ids: Sequence[str],
     output: Output,
@@ -74,7 +74,7 @@ def stitching_beside(
         with precompiling():
             yield lambda _: None
         return
-    beside = _Beside(process, clock)
+    beside = _StitchProcess(process, clock)
     try:
         beside.send(
             {
@@ -114,7 +114,7 @@ def _start() -> "Popen[str] | None":
         return None
 
 
-class _Beside:
+class _StitchProcess:
     """The process, as its parent sees it."""
 
     def __init__(self, process: "Popen[str]", clock: Stopwatch) -> None:
@@ -129,10 +129,10 @@ class _Beside:
         self._given += 1
         self.send(image_id)
 
-    def send(self, told: Any) -> None:
+    def send(self, message: Any) -> None:
         """Write a line; one that is gone does not read it."""
         with suppress(BrokenPipeError):
-            _write(_pipe(self._process.stdin), told)
+            _write(_pipe(self._process.stdin), message)
 
     def wait(self) -> None:
         """Until all that was given is done, or the process has ended."""
@@ -157,14 +157,14 @@ class _Beside:
     def _listen(self) -> None:
         for line in _pipe(self._process.stdout):
             try:
-                told = json.loads(line)
+                message = json.loads(line)
             except ValueError:  # the last line of one that was killed
                 continue
-            if "image" in told:
-                self._clock.add(told["clock"])
-                self._done.put(told["image"])
+            if "image" in message:
+                self._clock.add(message["clock"])
+                self._done.put(message["image"])
             else:
-                logging.getLogger(told["logger"]).log(told["level"], "%s", told["message"])
+                logging.getLogger(message["logger"]).log(message["level"], "%s", message["message"])
         self._done.put(None)
 
 
@@ -173,8 +173,8 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def _write(pipe: IO[str], told: Any) -> None:
-    pipe.write(json.dumps(told) + "\n")
+def _write(pipe: IO[str], message: Any) -> None:
+    pipe.write(json.dumps(message) + "\n")
     pipe.flush()
 
 
@@ -223,5 +223,5 @@ class _Told(logging.Handler):
     """Has the parent log what is logged here."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        told = {"logger": record.name, "level": record.levelno, "message": record.getMessage()}
-        _write(sys.stdout, told)
+        message = {"logger": record.name, "level": record.levelno, "message": record.getMessage()}
+        _write(sys.stdout, message)

@@ -79,10 +79,10 @@ def finish_images(
             if done(image_id):
                 then(image_id)
     if faults and not (shard.closes and allow_missing):
-        told = "; ".join(f"{image_id}: {error}" for image_id, error in faults.items())
+        messages = "; ".join(f"{image_id}: {error}" for image_id, error in faults.items())
         raise StoreError(
             f"{output.folder}: {len(faults)} of {len(by_image)} images failed, the others are done:"
-            f" {told}"
+            f" {messages}"
         )
     if not shard.closes:
         output.release()

@@ -1,4 +1,4 @@
-"""Gather what the page about one image tells."""
+"""Gather the contents of the report page of one image."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

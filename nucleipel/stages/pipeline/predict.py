@@ -28,12 +28,12 @@ from nucleipel.inference.probability_map import choose_device, place_network, pr
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import Output, holding
 from nucleipel.io.slides.slide import Slide
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.stored_map import MapLayout
 from nucleipel.io.stores.write_predictions import MapWriter, PredictedImage, is_predicted
 from nucleipel.io.tissue_mask import mask_of_region, require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid, read_checkpoint
-from nucleipel.stages.pipeline.build_reader import build_reading
+from nucleipel.stages.pipeline.build_reader import build_slide_reader
 from nucleipel.stages.pipeline.image_by_image import ImageWork, alone_on, finish_images, killer
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 
@@ -65,7 +65,7 @@ def predict(
     """
     clock = Stopwatch()
     model = read_checkpoint(checkpoint)
-    reading = reading_of(model, config)
+    reading = slide_reader_for(model, config)
     if options.shard.closes and not options.allow_missing:
         rows.require_readable(reading)
     predict_images(
@@ -89,11 +89,11 @@ def predict_images(
     then: Callable[[str], object] = lambda _: None,
     within_regions: bool = False,
 ) -> Path:
-    """The same with a checkpoint that is read and images that are checked: `inputs_of` them.
+    """Predict with a checkpoint that is read, images that are checked: `inputs_of` them.
 
     `then` is called with the id of each image of the shard, once its map is there.
     """
-    reading = reading_of(model, config)
+    reading = slide_reader_for(model, config)
     parts = parts or parts_of_images(model, rows, reading)
     if options.shard.count and not options.shard.of(parts):
         log.info("shard %s of %d parts is empty: nothing to do", options.shard, len(parts))
@@ -119,7 +119,7 @@ def predict_images(
     return out
 
 
-def parts_of_images(model: Checkpoint, rows: Manifest, reading: Reading) -> list[Part]:
+def parts_of_images(model: Checkpoint, rows: Manifest, reading: SlideReader) -> list[Part]:
     """The parts of all images that different processes may predict.
 
     One that cannot be opened is one part: whose it is, says why.
@@ -145,7 +145,7 @@ def share_predict(
 ) -> SharedRun:
     """Take the store `out` for workers that each `predict` parts of the manifest's images."""
     model = read_checkpoint(checkpoint)
-    reading = reading_of(model, config)
+    reading = slide_reader_for(model, config)
     inputs = inputs or inputs_of(model, rows, reading, config)
     output = _claim(model, rows, out, config, inputs, options)
     parts = parts_of_images(model, rows, reading)
@@ -166,7 +166,7 @@ def _claim(
     return claim("predict", out, config, inputs, options, plan=plan)
 
 
-def _explain(model: Checkpoint, reading: Reading) -> None:
+def _explain(model: Checkpoint, reading: SlideReader) -> None:
     if reading.whole_image_px is not None:
         log.info("whole images are resized to %d px, as in training", reading.whole_image_px)
     elif reading.at_mpp is None:
@@ -179,11 +179,11 @@ def _explain(model: Checkpoint, reading: Reading) -> None:
         )
 
 
-def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:
+def slide_reader_for(model: Checkpoint, config: PredictConfig) -> SlideReader:
     """How images are read for a checkpoint: at its mpp, or at `config.at_mpp` where given."""
     description = model.description
     at_mpp = description.mpp if config.at_mpp is None else config.at_mpp
-    return build_reading(
+    return build_slide_reader(
         config,
         at_mpp=at_mpp,
         channels=description.network.in_channels,
@@ -193,7 +193,7 @@ def reading_of(model: Checkpoint, config: PredictConfig) -> Reading:
 
 
 def inputs_of(
-    model: Checkpoint, rows: Manifest, reading: Reading, config: PredictConfig
+    model: Checkpoint, rows: Manifest, reading: SlideReader, config: PredictConfig
 ) -> dict[str, str]:
     """Hashes of all that goes into predictions: the checkpoint, the images, the tissue masks.
 
@@ -215,7 +215,7 @@ class _Predictor:
 
     model: Checkpoint
     out: Path
-    reading: Reading
+    reading: SlideReader
     config: PredictConfig
     device: torch.device
     clock: Stopwatch
@@ -262,11 +262,11 @@ class _Predictor:
             thumbnail = slide.thumbnail(THUMBNAIL_PX)
         cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
         skipped = glass_cores(tissue, slide.shape, **cut)
-        told = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
+        record = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
         if tissue is not None:
-            log.info("%s: %g %% of the image skipped as glass", row.id, told["skipped_percent"])
+            log.info("%s: %g %% of the image skipped as glass", row.id, record["skipped_percent"])
         shown = {**asdict(intensity), "from": slide.range_rule.describe()}
-        return _Seen(network, grid, intensity, skipped, told, shown, thumbnail)
+        return _Seen(network, grid, intensity, skipped, record, shown, thumbnail)
 
     def _tissue(self, slide: Slide, row: Row) -> Tissue | None:
         if self.within_regions and row.region is not None:

@@ -14,7 +14,7 @@ from nucleipel.instances.segment import segment_instances
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.manifest import Row
 from nucleipel.io.slides.resolution import Resolution
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.predictions import Prediction
 from nucleipel.metrics.scores import ImageScore, pool, total
 from nucleipel.training.coordinate_ascent import Numbers
@@ -36,7 +36,7 @@ class RuleScores:
     """
 
     def __init__(
-        self, predictions: Sequence[Prediction], rows: Sequence[Row], reading: Reading
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], reading: SlideReader
     ) -> None:
         self._images: list[list[_Part]] = []
         room = HELD_PX
@@ -113,7 +113,7 @@ class _Part:
         return ImageScore.of(ids, segment_instances(probabilities, rule=rule).map, counted)
 
 
-def _parts(prediction: Prediction, row: Row, reading: Reading) -> list[_Part]:
+def _parts(prediction: Prediction, row: Row, reading: SlideReader) -> list[_Part]:
     with row.open(reading) as slide:
         frame = slide.resolution
     known = row.load_annotation(frame.source_shape)

@@ -15,8 +15,13 @@ from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.pipeline.concurrent_stitch import stitching_beside
-from nucleipel.stages.pipeline.predict import inputs_of, predict_images, reading_of, share_predict
+from nucleipel.stages.pipeline.concurrent_stitch import stitching_in_process
+from nucleipel.stages.pipeline.predict import (
+    inputs_of,
+    predict_images,
+    share_predict,
+    slide_reader_for,
+)
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 from nucleipel.stages.pipeline.stitch import choose_block_px, parts_of_images, stitch_images
 
@@ -44,7 +49,7 @@ def segment(
     clock = clock or Stopwatch()
     block_px = choose_block_px(config)
     model = read_checkpoint(checkpoint)
-    reading = reading_of(model, config)
+    reading = slide_reader_for(model, config)
     if not options.allow_missing:
         rows.require_readable(reading)
     inputs = inputs or inputs_of(model, rows, reading, config)
@@ -56,7 +61,7 @@ def segment(
     how: dict[str, Any] = {"block_px": block_px, "clock": clock}
     maps, predicting, stitching = out / MAPS, config.part(PredictConfig), config.part(StitchConfig)
     mine = options.shard.of([row.id for row in rows])
-    with stitching_beside(maps, mine, output, stitching, **how) as predicted:
+    with stitching_in_process(maps, mine, output, stitching, **how) as predicted:
         predict_images(
             model, rows, maps, predicting, inputs, options=part, then=predicted, clock=clock
         )
@@ -78,7 +83,7 @@ def share_segment(
     """Take the folder `out` for workers that each predict, then stitch, parts of the images."""
     model = read_checkpoint(checkpoint)
     block_px = choose_block_px(config)
-    inputs = inputs_of(model, rows, reading_of(model, config), config)
+    inputs = inputs_of(model, rows, slide_reader_for(model, config), config)
     output = claim("segment", out, config, inputs, options)
     close = partial(segment, checkpoint, rows, out, config, inputs=inputs)
 

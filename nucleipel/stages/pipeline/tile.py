@@ -17,7 +17,7 @@ from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.shard import Part
 from nucleipel.errors import ImageError, ManifestError, StoreError
 from nucleipel.io.manifest import Manifest, Row, read_manifest
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.patches import (
     FORMAT,
     Patch,
@@ -27,7 +27,7 @@ from nucleipel.io.stores.patches import (
     write_patches,
     write_rows,
 )
-from nucleipel.stages.pipeline.build_reader import build_reading
+from nucleipel.stages.pipeline.build_reader import build_slide_reader
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class TilePlan:
     """All patches of a store, image by image; nothing of it depends on who cuts which."""
 
     rows: Manifest
-    reading: Reading
+    reading: SlideReader
     images: list[PlannedImage]
     inputs: dict[str, str]
 
@@ -133,9 +133,9 @@ def plan_tiles(manifest: Path, config: TileConfig, *, data_root: Path | None = N
 
 
 def lay_tiles(manifest: Manifest, config: TileConfig) -> TilePlan:
-    """The same for rows that are read, without `inputs`; errors as `plan_tiles`."""
+    """Plan the tiles of rows that are read, without `inputs`; errors as `plan_tiles`."""
     rows = _rows_to_tile(manifest, config.splits)
-    reading = build_reading(config, at_mpp=config.mpp, channels=config.channels)
+    reading = build_slide_reader(config, at_mpp=config.mpp, channels=config.channels)
     rows.require_readable(reading)
     return TilePlan(rows, reading, [_plan_image(row, config, reading) for row in rows], {})
 
@@ -166,7 +166,7 @@ def tile_patches(
     *,
     options: RunOptions = WHOLE_RUN,
 ) -> Path:
-    """The same with tiles that are planned."""
+    """Write the patches of tiles that are planned."""
     shard, layout = options.shard, plan.layout(config)
     mine = shard.of(layout.shards)
     if shard.count and not mine:
@@ -219,7 +219,7 @@ def _rows_to_tile(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
     return Manifest(manifest.path, annotated)
 
 
-def _plan_image(row: Row, config: TileConfig, reading: Reading) -> PlannedImage:
+def _plan_image(row: Row, config: TileConfig, reading: SlideReader) -> PlannedImage:
     sizes = {"side_px": config.patch_px, "overlap_px": config.overlap_px}
     with row.open(reading) as slide:
         planned = PlannedImage(row, slide.shape, slide.dtype, config.patch_px, config.overlap_px)
@@ -265,7 +265,7 @@ def read_patches(plan: TilePlan, *, wanted: set[int]) -> Iterator[Patch]:
                     yield pixels, read_ids(box), known.counted(box, slide.resolution)
 
 
-def describe_intensity(image: PlannedImage, reading: Reading) -> dict[str, Any]:
+def describe_intensity(image: PlannedImage, reading: SlideReader) -> dict[str, Any]:
     """Shape and intensity range of an image, for the record of its patches."""
     with image.row.open(reading) as slide:
         shown = slide.intensity_range().repeated(reading.channels)

@@ -14,7 +14,7 @@ from nucleipel.errors import CheckpointError, ConfigError
 from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.training_targets import CLASSES, MAPS
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.checkpoint import (
     Checkpoint,
@@ -23,7 +23,7 @@ from nucleipel.model.checkpoint import (
     write_checkpoint,
 )
 from nucleipel.model.network import NetworkSpec, build_network
-from nucleipel.stages.pipeline.build_reader import build_reading
+from nucleipel.stages.pipeline.build_reader import build_slide_reader
 from nucleipel.stages.pipeline.fit_network import (
     build_augment,
     build_fit_options,
@@ -150,8 +150,8 @@ def _require_exact(spec: NetworkSpec, config: TrainConfig, checkpoint: Path | No
     raise ConfigError(f"network.norm is {spec.norm}: {why}; set network.norm=batch, or {accept}")
 
 
-def _reading(config: TrainConfig) -> Reading:
-    return build_reading(
+def _reading(config: TrainConfig) -> SlideReader:
+    return build_slide_reader(
         config, at_mpp=config.mpp, channels=config.channels, whole_image_px=_whole_image_px(config)
     )
 

@@ -16,7 +16,7 @@ from nucleipel.inference.network_input import show
 from nucleipel.io.manifest import Row
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.stored_map import shard_boxes
 from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
@@ -100,7 +100,9 @@ class ImageSurvey:
         return pixels * len(self.channels) * self.dtype.itemsize
 
 
-def survey_image(model: Checkpoint, row: Row, reading: Reading, config: PlanConfig) -> ImageSurvey:
+def survey_image(
+    model: Checkpoint, row: Row, reading: SlideReader, config: PlanConfig
+) -> ImageSurvey:
     """Survey how an image will be predicted, with the functions that `predict` uses.
 
     Raises

@@ -28,7 +28,7 @@ from nucleipel.io.slides.intensity_range import MOST_READ_PX
 from nucleipel.io.tissue_mask import require_tissue_files
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.concurrent_stitch import is_worth_it
-from nucleipel.stages.pipeline.predict import THUMBNAIL_PX, reading_of
+from nucleipel.stages.pipeline.predict import THUMBNAIL_PX, slide_reader_for
 from nucleipel.stages.pipeline.stitch import choose_block_px
 from nucleipel.stages.plan.image_survey import ImageSurvey, survey_image
 from nucleipel.stages.plan.patch_estimate import (
@@ -137,7 +137,7 @@ def plan(
     """
     block_px = choose_block_px(config)
     model = read_checkpoint(checkpoint)
-    reading = reading_of(model, config)
+    reading = slide_reader_for(model, config)
     rows.require_readable(reading)
     require_tissue_files(config.tissue, [row.id for row in rows])
     tiling = plan_tiling(rows, config)

@@ -31,7 +31,7 @@ from nucleipel.io.slides.formats import Level, StoredImage
 from nucleipel.io.slides.mosaic import Mosaic, build_mosaic
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.predictions import THUMBNAIL, Prediction, open_predictions
 from nucleipel.io.stores.stored_map import CORES_PER_SHARD, shard_boxes
 from nucleipel.io.stores.write_predictions import PredictedImage, write_prediction
@@ -99,7 +99,7 @@ class TimedSamples:
         self,
         folder: Path,
         model: Checkpoint,
-        reading: Reading,
+        reading: SlideReader,
         config: PlanConfig,
         surveys: Sequence[ImageSurvey],
         *,

@@ -15,7 +15,7 @@ from nucleipel.data.synthetic.probability_map import build_probability_map
 from nucleipel.instances.measurements import measure_nuclei
 from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.segment import segment_instances
-from nucleipel.io.annotations import FORMATS, Asked
+from nucleipel.io.annotations import FORMATS, ImportOptions
 from nucleipel.io.nuclei.geojson import encode_geojson, open_geojson
 from nucleipel.io.nuclei.table_format import TableHeader
 
@@ -75,7 +75,7 @@ def test_outlines_draw_the_instance_map_again(tmp_path: Path, ratio: float) -> N
     drawn = OutputMap(found.map, nuclei=len(found.table), shape=shape, ratio=ratio)
     _write(tmp_path / "a.geojson", list(measure_nuclei(found.table, drawn, mpp=0.5)))
     Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / "a.png")
-    (source,) = FORMATS["qupath"](tmp_path, Asked())
+    (source,) = FORMATS["qupath"](tmp_path, ImportOptions())
     whole, back = drawn[:, :], source.drawn.instance_map
     assert back.max() == whole.max() > 50
     for nucleus in range(1, whole.max() + 1):

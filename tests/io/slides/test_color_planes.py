@@ -12,7 +12,7 @@ from support.foreign_files import open_group, write_ngff
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.paired import read_labels
-from nucleipel.io.annotations.source import Asked
+from nucleipel.io.annotations.source import ImportOptions
 from nucleipel.io.slides.slide import open_slide, read_annotation, require_channels
 
 COLOR = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
@@ -131,7 +131,7 @@ def test_ids_under_a_color_table(tmp_path: Path, kind: str) -> None:
     path = _with_table(tmp_path, kind)
     assert np.array_equal(read_annotation(path), IDS)
     Image.fromarray(COLOR).save(tmp_path / "a.png")
-    (source,) = read_labels(tmp_path, Asked())
+    (source,) = read_labels(tmp_path, ImportOptions())
     assert np.array_equal(source.drawn.instance_map > 0, IDS > 0)
 
 

@@ -14,7 +14,7 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.metrics.scores import ImageScore
@@ -66,9 +66,9 @@ def test_scores_are_those_of_the_whole_slide_inside_its_regions(
     monkeypatch.setattr(stage, "HELD_PX", held_px)
     monkeypatch.setattr(stage, "LARGEST_PX", largest_px)
     prediction, (row,) = _prediction(slide.annotation), slide.manifest.rows
-    tried = RuleScores([prediction], [row], Reading(channels=3))
+    tried = RuleScores([prediction], [row], SlideReader(channels=3))
     known = row.load_annotation(SHAPE)
-    with row.open(Reading(channels=3)) as opened:
+    with row.open(SlideReader(channels=3)) as opened:
         counted = known.counted(Box.of_shape(SHAPE), opened.resolution)
     for numbers in RULES:
         found = segment_instances(prediction.read_map(), rule=InstanceRule(**numbers)).map

@@ -111,17 +111,17 @@ def test_a_process_that_is_lost_costs_time_only(
 ) -> None:
     _cores(monkeypatch, 2)
     _listen(caplog, monkeypatch)
-    give = concurrent_stitch._Beside.give
+    give = concurrent_stitch._StitchProcess.give
     code = {"ends at once": "exit code 3", "is killed at work": "exit code -9"}[fate]
     if fate == "ends at once":
         monkeypatch.setattr(concurrent_stitch, "_COMMAND", "raise SystemExit(3)")
     else:
 
-        def killed(self: concurrent_stitch._Beside, image_id: str) -> None:
+        def killed(self: concurrent_stitch._StitchProcess, image_id: str) -> None:
             give(self, image_id)
             os.kill(self._process.pid, signal.SIGKILL)
 
-        monkeypatch.setattr(concurrent_stitch._Beside, "give", killed)
+        monkeypatch.setattr(concurrent_stitch._StitchProcess, "give", killed)
     segment(random_checkpoint, rows, tmp_path / "out", CONFIG)
     assert _contents(tmp_path / "out") == alone
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

@@ -15,7 +15,7 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import ConfigError
 from nucleipel.io.manifest import manifest_of_images
 from nucleipel.stages.files.info import info
-from nucleipel.stages.pipeline.build_reader import build_reading
+from nucleipel.stages.pipeline.build_reader import build_slide_reader
 from nucleipel.stages.pipeline.segment import segment
 
 
@@ -29,7 +29,7 @@ def image(tmp_path: Path) -> Path:
 
 def test_a_range_of_the_user_is_that_of_every_image(image: Path) -> None:
     config = InfoConfig(intensity_range=((50, 4000),))
-    with build_reading(config, at_mpp=None, channels=3).open(image, mpp=None) as slide:
+    with build_slide_reader(config, at_mpp=None, channels=3).open(image, mpp=None) as slide:
         assert slide.intensity_range() == IntensityRange((50,), (4000,))
     assert info(image, config)["intensity"] == "50 to 4000 (settings)"
     told = info(image, InfoConfig())["intensity"]

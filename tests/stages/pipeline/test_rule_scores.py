@@ -12,7 +12,7 @@ from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide import read_annotation
-from nucleipel.io.slides.slide_reader import Reading
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.training.coordinate_ascent import coordinate_ascent
@@ -38,7 +38,7 @@ def scores_by_boldness(tiny_set) -> dict[float, RuleScores]:
         boldness: RuleScores(
             [SimpleNamespace(read_map=lambda b=boldness: _map(annotation, boldness=b))],
             rows,
-            Reading(channels=3),
+            SlideReader(channels=3),
         )
         for boldness in (0.0, 1.8, -0.8)
     }
@@ -85,7 +85,7 @@ def test_groups_count_alike_however_many_nuclei_they_have(tiny_set) -> None:
             for at in range(len(rows))
         ],
         rows,
-        Reading(channels=3),
+        SlideReader(channels=3),
     )
     both = tried.pooled("pq", groups=[[0], [1, 2]])
     numbers = {**START, "foreground_percent": 80}

@@ -27,7 +27,7 @@ def name_channels(names: Sequence[str], count: int) -> tuple[str, ...]:
 
 
 def as_rgb(image: StoredImage) -> StoredImage:
-    """The same image as one picture in color, of its channels named so or of all three in order.
+    """Show an image as one picture in color, of its channels named so or of all three in order.
 
     Raises
     ------

@@ -26,7 +26,7 @@ from nucleipel.io.slides.formats.stored_image import (
 from nucleipel.io.slides.formats.suffixes import is_dicom
 
 CACHED_BYTES = 2**26
-"""Of the decoded tiles of a level."""
+"""Decoded tiles of a level that are kept."""
 LARGEST_SKEW = 0.05
 PHOTOMETRICS = (
     "RGB", "MONOCHROME1", "MONOCHROME2", "YBR_ICT", "YBR_RCT", "YBR_FULL", "YBR_FULL_422",

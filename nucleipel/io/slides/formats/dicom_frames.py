@@ -30,7 +30,7 @@ CODECS = {
 ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 LARGEST_FRAME_BYTES = 2**30
 RGB_COLORSPACE = 2
-"""Of libjpeg: samples are red, green and blue as they stand."""
+"""Color space of libjpeg: samples are red, green and blue as they stand."""
 
 
 class Frames:
@@ -94,7 +94,7 @@ class Frames:
 
     @cached_property
     def _pieces(self) -> list[list[tuple[int, int]]]:
-        """Of each frame its pieces in the file, (start, length) in bytes."""
+        """Pieces of each frame in the file, (start, length) in bytes."""
         header = self.header
         at = header.data_at + (12 if header.explicit else 8)
         if header.syntax in NATIVE:
