@@ -1,7 +1,7 @@
 """Augmentation of normalized images, image and instance map moved together.
 
 Geometry moves both; intensity touches the image alone; stain jitter needs
-color. Every draw comes from the seed given with the sample, so that a sample
+color. Every draw comes from the seed of the sample, so that a sample
 is the same whichever worker makes it and wherever a run was continued.
 """
 
@@ -28,7 +28,7 @@ class Augment:
     Parameters
     ----------
     rotate_degrees : float
-        Largest free rotation beside flips and quarter turns; 0 for none.
+        Largest free rotation, besides flips and quarter turns; 0 for none.
     intensity : float
         Strength of brightness, contrast, gamma, noise and blur; 0 for none, 1 is usual.
     stain : float

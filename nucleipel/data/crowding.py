@@ -1,4 +1,4 @@
-"""A window whose nuclei lie closer together: the same nuclei again, turned, beside themselves.
+"""A window whose nuclei lie closer together: the same nuclei again, turned, next to themselves.
 
 Where nuclei touch, a network must see a line that few annotated pixels show.
 A turned copy of a window brings its nuclei next to the window's own, some

@@ -26,7 +26,7 @@ class AnnotatedPixels(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a network sees and is asked for, and the annotation that it comes from.
+    """Input and targets of a network, and the annotation that they come from.
 
     `image` (C, H, W), `onehot` (classes, H, W) and `distance` (1, H, W)
     float32, `instance_map` (H, W) int32. A pixel that was not annotated has no

@@ -41,7 +41,7 @@ TRIES = 4
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
-    """Where an annotated image lies, and how it is read and normalized.
+    """An annotated image, its annotation, and what it is read and normalized with.
 
     `mpp` and `series` are what the manifest says; windows are in the frame of `resolution`.
     """
@@ -217,7 +217,7 @@ def _cells(images: Sequence[AnnotatedImage], window_px: int) -> list[Cell]:
 def _weights(
     cells: Sequence[Cell], groups: Sequence[Sequence[int]] | None
 ) -> tuple[float, ...] | None:
-    """How often each cell is drawn, None for all alike.
+    """Frequency of each cell among those drawn, None if all are alike.
 
     By its share; those of a group have together the root of the sum of their shares.
     """

@@ -1,6 +1,6 @@
 """The manifest: a CSV that names images, annotations, splits and sources.
 
-Every row is checked before the first hour of work, and all faults are told in
+Every row is checked before the first hour of work, and all faults are in
 one report. `source_id` (patient, slide or field of view) may not stand in two
 splits, nor may an image, by its path or its bytes: a network scored on its own
 training patients looks better than it is.
@@ -47,8 +47,8 @@ class Manifest:
         """
         rows = tuple(row for row in self.rows if row.split == split)
         if not rows:
-            found = ", ".join(sorted({row.split or "(empty)" for row in self.rows}))
-            raise ManifestError(f"{self.path}: no row has split '{split}'; found {found}")
+            names = ", ".join(sorted({row.split or "(empty)" for row in self.rows}))
+            raise ManifestError(f"{self.path}: no row has split '{split}'; found {names}")
         return Manifest(self.path, rows)
 
     def of_ids(self, ids: Sequence[str]) -> "Manifest":
@@ -78,8 +78,8 @@ class Manifest:
         groups: dict[str, list[int]] = {}
         for place, row in enumerate(self.rows):
             if column not in row.columns:
-                found = ", ".join(row.columns)
-                raise ManifestError(f"{self.path}: column '{column}' is missing; found {found}")
+                names = ", ".join(row.columns)
+                raise ManifestError(f"{self.path}: column '{column}' is missing; found {names}")
             groups.setdefault(row.columns[column], []).append(place)
         return dict(sorted(groups.items()))
 
@@ -156,7 +156,7 @@ def read_manifest(
     ManifestError
         One message with every fault: a missing column, a missing file, shapes
         of image and label that differ, a label that is no instance map, an
-        unknown split, a bad mpp, a row or an id given twice, a source or an
+        unknown split, a bad mpp, two rows of one image or id, a source or an
         image in two splits.
     """
     records = read_records(path)
@@ -230,10 +230,10 @@ def _split_sources(rows: Sequence[Row]) -> list[str]:
         if row.split and row.source_id:
             splits.setdefault(row.source_id, set()).add(row.split)
     return [
-        f"source_id '{source}' is in the splits {' and '.join(sorted(found))};"
+        f"source_id '{source}' is in the splits {' and '.join(sorted(names))};"
         " keep each source in one"
-        for source, found in splits.items()
-        if len(found) > 1
+        for source, names in splits.items()
+        if len(names) > 1
     ]
 
 

@@ -10,7 +10,7 @@ REQUIRED = ("image", "label", "split", "source_id")
 
 
 def read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Each row as (line, cells by column); none of the cells is looked at.
+    """Each row as (line, cells by column); no cell is checked.
 
     Raises
     ------

@@ -48,7 +48,7 @@ class DrawnNuclei:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Annotation:
-    """The annotation of one image; small enough to be held, whatever the image's size.
+    """The annotation of one image; small enough to be held for an image of any size.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Labels that tell classes where instances are expected: all nuclei have one id, or one a class.
+"""Labels of classes where instances are expected: all nuclei have one id, or one a class.
 
 They pass for instance maps, and teach that a hundred nuclei are one.
 """
@@ -20,13 +20,13 @@ def ids_of_classes(ids: npt.NDArray[np.integer], *, fewest: int = FEWEST_PIECES)
     `MOST_CLASSES` ids, or ids above `LARGEST_CLASS`, a single one excepted.
     """
     top = int(ids.max(initial=0))
-    found: list[int]
+    values: list[int]
     if top > LARGEST_CLASS:
-        found = [top] if (ids[ids > 0] == top).all() else []
+        values = [top] if (ids[ids > 0] == top).all() else []
     else:
-        found = np.flatnonzero(np.bincount(ids[ids > 0].astype(np.int64))).tolist()
+        values = np.flatnonzero(np.bincount(ids[ids > 0].astype(np.int64))).tolist()
     pieces = {}
-    for value in found if len(found) <= MOST_CLASSES else ():
+    for value in values if len(values) <= MOST_CLASSES else ():
         pieces[value] = cv2.connectedComponents((ids == value).astype(np.uint8), connectivity=8)[0]
         pieces[value] -= 1
         if pieces[value] < fewest:

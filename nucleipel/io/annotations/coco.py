@@ -30,7 +30,7 @@ from nucleipel.io.slides.slide import image_stem
 
 
 def read_coco(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
-    """The images of a COCO JSON; their files are looked for beside it or in `options.images`.
+    """The images of a COCO JSON; their files are in its folder or in `options.images`.
 
     Raises
     ------

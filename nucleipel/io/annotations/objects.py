@@ -20,7 +20,7 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """An instance map (H, W) uint32, and how many nuclei did not come into it, and why."""
+    """An instance map (H, W) uint32, and how many nuclei are covered, or too small, for it."""
 
     instance_map: npt.NDArray[np.uint32]
     covered: int = 0
@@ -109,16 +109,16 @@ def draw(masks: Iterable[Mask], shape: tuple[int, int], *, min_area_px: int = 0)
         height, width = mask.pixels.shape
         canvas[mask.y0 : mask.y0 + height, mask.x0 : mask.x0 + width][mask.pixels] = index + 1
     instance_map = number(canvas)
-    found = int(instance_map.max(initial=0))
-    return Drawn(instance_map, covered=len(kept) - found, small=len(everything) - len(kept))
+    count = int(instance_map.max(initial=0))
+    return Drawn(instance_map, covered=len(kept) - count, small=len(everything) - len(kept))
 
 
 def drawn_ids(ids: npt.NDArray[np.int64], *, min_area_px: int = 0) -> Drawn:
     """The instance map of an image of ids, 0 background, any other ids."""
     if not min_area_px:
         return Drawn(number(ids))
-    found, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
-    small = (areas < min_area_px) & (found != 0)
+    values, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
+    small = (areas < min_area_px) & (values != 0)
     kept = np.where(small[inverse.reshape(ids.shape)], 0, ids)
     return Drawn(number(kept), small=int(small.sum()))
 
@@ -129,8 +129,8 @@ def number(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.uint32]:
     >>> number(np.array([[0, 9, 9], [4, 0, 9]])).tolist()
     [[0, 1, 1], [2, 0, 1]]
     """
-    found, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    order = np.argsort(first[found != 0])
-    names = np.zeros(len(found), np.uint32)
-    names[np.flatnonzero(found != 0)[order]] = np.arange(1, len(order) + 1, dtype=np.uint32)
+    values, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    order = np.argsort(first[values != 0])
+    names = np.zeros(len(values), np.uint32)
+    names[np.flatnonzero(values != 0)[order]] = np.arange(1, len(order) + 1, dtype=np.uint32)
     return names[inverse.reshape(ids.shape)]

@@ -37,7 +37,7 @@ from nucleipel.io.slides.slide import image_stem
 LABEL_FOLDERS = ("labels", "masks")
 LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label")
 LABEL_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"}
-"""A JPEG is looked at only to be refused: without it, its image would be left out unseen."""
+"""A JPEG is listed to be refused: else its image would be left out without a word."""
 
 
 def read_labels(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
@@ -122,8 +122,8 @@ def _read_ids(path: Path) -> npt.NDArray[np.int64]:
         image = open_image(path, ids=True)
         if len(image.channels) != 1 or "JPEG" in image.container:
             image.close()
-            found = "is in color" if len(image.channels) != 1 else "is a JPEG, which changes ids"
-            raise ImageError(f"{path}: {found}; expected one channel of ids in a PNG or TIFF")
+            what = "is in color" if len(image.channels) != 1 else "is a JPEG, which changes ids"
+            raise ImageError(f"{path}: {what}; expected one channel of ids in a PNG or TIFF")
         ids = image.read(0, Box.of_shape(image.shape))[..., 0]
         image.close()
     if ids.ndim != 2:

@@ -1,6 +1,6 @@
 """PanNuke: `images.npy` (N, H, W, 3) and `masks.npy` (N, H, W, 5 + 1) a fold.
 
-The first five channels hold the ids of five classes, which are not told apart
+The first five channels hold the ids of five classes, which are not kept apart
 here; the last is the background and is not read. The images have no files of
 their own: their pixels are handed on.
 """
@@ -61,11 +61,11 @@ def read_pannuke(source: Path, options: ImportOptions) -> Iterator[AnnotatedSour
 def _images_of(source: Path, masks: Path) -> npt.NDArray[Any]:
     """`images.npy` in the same folder, or in the folder whose path says images for masks."""
     parts = masks.relative_to(source).parent.parts
-    beside = source.joinpath(*("images" if part == "masks" else part for part in parts))
-    for folder in (masks.parent, beside):
+    paired = source.joinpath(*("images" if part == "masks" else part for part in parts))
+    for folder in (masks.parent, paired):
         if (folder / "images.npy").is_file():
             return _load(folder / "images.npy")
-    raise ImageError(f"{masks}: no images.npy beside it or in {beside}")
+    raise ImageError(f"{masks}: no images.npy in its folder or in {paired}")
 
 
 def _load(path: Path) -> npt.NDArray[Any]:

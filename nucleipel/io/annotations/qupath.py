@@ -82,7 +82,7 @@ def _report(path: Path, roles: Roles) -> None:
 
 
 def read_outlines(path: Path, shape: tuple[int, int]) -> list[list[Ring]]:
-    """The rings (n, 2) of (y, x) of every feature that has an area, whatever it stands for.
+    """The rings (n, 2) of (y, x) of every feature that has an area, of any kind.
 
     `shape` is (height, width) of level 0 of the image.
 

@@ -9,7 +9,7 @@
 - **Overlaps.** The smaller nucleus (by its pixels on the image) wins, of two of
   one size the later one.
 
-Any row and column may be asked for alone: a pixel depends on its own indices, on
+Any row and column can be drawn alone: a pixel depends on its own indices, on
 the polygons and on the image's shape, never on the window it is read in.
 """
 

@@ -27,7 +27,7 @@ PARQUET_SUFFIXES = (".parquet", ".geoparquet")
 NO_REGIONS = ("detection", "cell", "tile", "root")
 STRIP_PX = 2**22
 COARSE_PX = 4096
-"""Pieces of a picture are told apart on a copy that is no wider."""
+"""Pieces of a picture are separated on a copy that is no wider."""
 MOST_RUNS = 2_000_000
 
 

@@ -39,7 +39,7 @@ def assign_roles(
     """Sort the features of a file that have an area.
 
     With `region_classes`, regions are the annotations of these classes or names,
-    whatever they hold. Without, those of QuPath's class Region*, and those that
+    with or without nuclei. Without, those of QuPath's class Region*, and those that
     hold a nucleus (two, where nuclei are annotations too) and are much larger.
 
     Raises

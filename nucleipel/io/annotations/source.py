@@ -1,4 +1,4 @@
-"""What every format gives, and how annotations find their images."""
+"""What every format yields, and which image an annotation belongs to."""
 
 import logging
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ LARGEST_MAP_PX = 2**25
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What the user says beside the source: where images lie, what is left out, what is split.
+    """Options of an import: where images are, what is left out, what is split.
 
     `min_area_px` None means the format's own rule. `region_classes` are the
     classes or names of what was annotated completely; where there are none, the
@@ -101,8 +101,8 @@ def annotate(
     if region is not None:
         inside = _reach_into(polygons, region)
         outside = len(polygons) - int(inside.sum())
-        tell = log.warning if outside or not inside.any() else log.info
-        tell(
+        report = log.warning if outside or not inside.any() else log.info
+        report(
             "%s: regions: %d, with %d nuclei; %d outside of them are left out",
             path, len(region), inside.sum(), outside,
         )  # fmt: skip
@@ -164,17 +164,17 @@ def images_below(folder: Path) -> dict[str, Path]:
         If there is none, or two have the same stem.
     """
     require_folder(folder)
-    found: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     for path in iter_images(folder):
         stem = image_stem(path)
-        if stem in found:
+        if stem in images:
             raise ImageError(
-                f"{path}: another image of that name is {found[stem]}; import one folder at a time"
+                f"{path}: another image of that name is {images[stem]}; import one folder at a time"
             )
-        found[stem] = path
-    if not found:
+        images[stem] = path
+    if not images:
         raise ImageError(f"{folder}: holds no image; expected {expected_suffixes()}")
-    return found
+    return images
 
 
 def image_for(annotation: Path, images: dict[str, Path]) -> Path:
@@ -191,8 +191,8 @@ def image_for(annotation: Path, images: dict[str, Path]) -> Path:
         if name in images:
             return images[name]
     raise ImageError(
-        f"{annotation}: no image is named '{annotation.stem}'; put it beside, or give the folder"
-        " with --images"
+        f"{annotation}: no image is named '{annotation.stem}'; put it in the same folder,"
+        " or name its folder with --images"
     )
 
 

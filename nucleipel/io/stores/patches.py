@@ -112,7 +112,7 @@ class PatchStore:
 
 @dataclass(frozen=True, slots=True)
 class StoreLayout:
-    """How the patches of a store lie in its arrays.
+    """Layout of the patches of a store in its arrays.
 
     `partly`: whether some pixels were not annotated, so that there is the array `counted`.
     """
@@ -209,10 +209,10 @@ def open_patch_store(path: Path) -> PatchStore:
     for name in (*(f"{name}/zarr.json" for name in names), ROWS):
         require_whole(path, name, written, again="tile")
     for name in names:
-        found = count_present(path, written, f"{name}/c")
-        if found != record["shards"]:
+        count = count_present(path, written, f"{name}/c")
+        if count != record["shards"]:
             raise StoreError(
-                f"{path}/{name}: has {found} shards, its record says {record['shards']}; tile again"
+                f"{path}/{name}: has {count} shards, its record says {record['shards']}; tile again"
             )
     sources = {
         image_id: SourceImage(
@@ -247,7 +247,7 @@ def _array(path: Path, name: str, layout: StoreLayout) -> zarr.Array[Any]:
             Crc32cCodec(),
         ],
         dimension_names=("patch", "y", "x", "channel")[: 1 + len(patch)],
-        # an all-zero shard must exist too: a missing file is how damage shows
+        # an all-zero shard must exist too: a missing file means damage
         config={"write_empty_chunks": True},
     )
 

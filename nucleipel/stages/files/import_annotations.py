@@ -44,18 +44,18 @@ def import_annotations(
     ImageError
         If the source is not what `kind` says, or damaged; a new `out` is then removed.
     """
-    asked = ImportOptions(
+    options = ImportOptions(
         images=Path(config.images) if config.images is not None else None,
         min_area_px=config.min_area_px,
         split_pieces=config.split_pieces,
         region_classes=config.region_class,
     )
-    if asked.region_classes and kind not in WITH_REGIONS:
+    if options.region_classes and kind not in WITH_REGIONS:
         raise ConfigError(
             f"region_class: {kind} names no regions; it goes with {', '.join(WITH_REGIONS)}"
         )
-    found = FORMATS[kind](source, asked)
-    first = next(found)  # before anything is made: most mistakes show here
+    items = FORMATS[kind](source, options)
+    first = next(items)  # before anything is made: most mistakes show here
     new = not out.exists()
     output = claim_output(
         out,
@@ -68,7 +68,7 @@ def import_annotations(
         log.info("%s: this import is finished", out)
         return out / MANIFEST
     try:
-        rows = [_write(item, out, config) for item in track(_again(first, found), "importing")]
+        rows = [_write(item, out, config) for item in track(_again(first, items), "importing")]
         _require_distinct([row["id"] for row in rows], source)
     except ImageError:
         if new:
@@ -88,7 +88,7 @@ def _again(first: AnnotatedSource, rest: Iterator[AnnotatedSource]) -> Iterator[
 
 
 def _write(item: AnnotatedSource, out: Path, config: ImportConfig) -> dict[str, str]:
-    """Write one label (and image), log what was lost, and give its manifest row."""
+    """Write one label (and image), log what was lost, and return its manifest row."""
     if not names_a_folder(item.id):
         raise ImageError(f"'{item.id}' cannot name a file; rename the image")
     nuclei = item.nuclei

@@ -27,7 +27,7 @@ AROUND_PX = 256
 
 @dataclass(frozen=True, slots=True)
 class ScoredImage:
-    """The score of one image, and how many of its `px` at level 0 it is the score of."""
+    """The score of one image: of `counted_px` of its `px` at level 0."""
 
     score: ImageScore
     counted_px: int

@@ -85,7 +85,7 @@ Read = tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer], npt.NDArray[np.bool
 class _Part:
     """What is segmented at a time: a whole image, or `own` pixels of a region in a `window`.
 
-    `held` is what `read` gives, where it stays in memory.
+    `held` is the result of `read`, where it stays in memory.
     """
 
     prediction: Prediction

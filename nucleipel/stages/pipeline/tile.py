@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One image and how it will be cut; small, to be sent to workers.
+    """One image and its tiles; small, to be sent to workers.
 
     `within` are the tiles that hold some of its region, with the pixels of each
     that do; None if all of it was annotated.
@@ -74,11 +74,11 @@ class TilePlan:
 
     @property
     def patches(self) -> int:
-        """How many there are."""
+        """Number of patches."""
         return sum(len(image.tiles) for image in self.images)
 
     def layout(self, config: TileConfig) -> StoreLayout:
-        """How the store will lie on disk; its pixel type holds those of all images."""
+        """Layout of the store; its pixel type holds those of all images."""
         return StoreLayout(
             count=self.patches,
             patch_px=config.patch_px,
@@ -90,13 +90,13 @@ class TilePlan:
 
     def images_of(self, patches: range) -> list[str]:
         """Ids of the images that some of the patches are cut from."""
-        first, found = 0, []
+        first, names = 0, []
         for image in self.images:
             past = first + len(image.tiles)
             if first < patches.stop and patches.start < past:
-                found.append(image.row.id)
+                names.append(image.row.id)
             first = past
-        return found
+        return names
 
 
 def tile(

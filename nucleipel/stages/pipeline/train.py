@@ -46,12 +46,12 @@ def train(
 ) -> Path:
     """Train on the `train` rows of a manifest; keep the weights with the best PQ on `val`.
 
-    With `keep: last` the last weights are kept, whatever their PQ: it is that of
-    the uncalibrated rule, which may judge a bolder network unfairly.
+    With `keep: last` the last weights are kept, with any PQ: it is that of
+    the uncalibrated rule, which may suit another network better.
 
-    Starts from the weights of `checkpoint`, if one is given: its network is
-    then trained, whatever `config.network` says. A network whose maps depend on
-    how an image is cut is refused unless the config accepts seams.
+    With a `checkpoint`, its weights are the start and its network is trained,
+    not that of `config.network`. A network whose maps depend on the windows that
+    an image is cut into is refused unless the config accepts seams.
 
     Writes the checkpoint, `metrics.csv`, `curves.png`, TensorBoard events and
     the resolved config into `out`, and returns it.

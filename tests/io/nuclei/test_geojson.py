@@ -76,7 +76,7 @@ def test_outlines_draw_the_instance_map_again(tmp_path: Path, ratio: float) -> N
     _write(tmp_path / "a.geojson", list(measure_nuclei(found.table, drawn, mpp=0.5)))
     Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / "a.png")
     (source,) = FORMATS["qupath"](tmp_path, ImportOptions())
-    whole, back = drawn[:, :], source.drawn.instance_map
+    whole, back = drawn[:, :], source.nuclei.instance_map
     assert back.max() == whole.max() > 50
     for nucleus in range(1, whole.max() + 1):
         here, there = whole == nucleus, back == nucleus

@@ -132,7 +132,7 @@ def test_ids_under_a_color_table(tmp_path: Path, kind: str) -> None:
     assert np.array_equal(read_annotation(path), IDS)
     Image.fromarray(COLOR).save(tmp_path / "a.png")
     (source,) = read_labels(tmp_path, ImportOptions())
-    assert np.array_equal(source.drawn.instance_map > 0, IDS > 0)
+    assert np.array_equal(source.nuclei.instance_map > 0, IDS > 0)
 
 
 def test_slices_that_imagej_names_for_colors(tmp_path: Path) -> None:
