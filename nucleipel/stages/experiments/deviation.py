@@ -120,8 +120,11 @@ def _draw_image(
         known = row.load_annotation(slide.resolution.source_shape)
         with known.open(slide.resolution) as read_ids:
             ids = read_ids(Box.of_shape(slide.shape))
-        targets = class_targets(ids, boundary_px=description.boundary_px)
+        counted = known.counted(Box.of_shape(slide.shape), slide.resolution)
+        targets = class_targets(ids, boundary_px=description.boundary_px, counted=counted)
         onehot = one_hot(targets)
+        if counted is not None:
+            onehot *= counted
         box = _patch(next(iter(maps.values())), onehot, side_px=config.patch_px)
         pixels = intensity.normalize(slide.read(box))
     here = (slice(None), *box.slices)
@@ -151,7 +154,7 @@ def _patch(
     """The whole image, or the tile of it with the largest sum of deviations."""
     shape = (probabilities.shape[1], probabilities.shape[2])
     tiles = overlapping_tiles(shape, side_px=side_px, overlap_px=side_px // 2)
-    deviations = np.abs(probabilities - onehot).sum(axis=0)
+    deviations = np.abs(probabilities - onehot).sum(axis=0) * onehot.any(axis=0)
     return max(
         (tile.clip(shape) for tile in tiles),
         key=lambda tile: float(deviations[tile.slices].sum()),
@@ -172,7 +175,7 @@ def _moment(
     return Moment(
         name,
         classes=probabilities.argmax(axis=0),
-        deviation=((p - g).abs().sum(dim=0) / 2).numpy(),
+        deviation=((p - g).abs().sum(dim=0) / 2 * (g.sum(dim=0) > 0)).numpy(),
         pulls={loss_name: pull(loss).numpy() for loss_name, loss in losses.items()},
     )
 

@@ -21,7 +21,7 @@ from nucleipel.io.csv_table import read_table, write_table
 from nucleipel.io.records.checksums import digest_of
 from nucleipel.io.slides.slide import open_slide, read_annotation
 from nucleipel.io.stores.patches import open_patch_store
-from nucleipel.stages.pipeline.tile import tile
+from nucleipel.stages.pipeline.tile import plan_tiles, tile
 
 CONFIG = TileConfig(patch_px=64, overlap_px=16, mpp=0.5, shard_patches=4)
 
@@ -148,6 +148,8 @@ def test_patches_lie_on_the_region_and_say_what_was_annotated(
     tiny_set, regions: Path, tmp_path: Path
 ) -> None:
     store = open_patch_store(tile(regions, tmp_path / "p.zarr", CONFIG, data_root=tiny_set.folder))
+    planned = plan_tiles(regions, CONFIG, data_root=tiny_set.folder)
+    assert planned.patches == len(store.rows), "what plan and submit count"
     inside = np.zeros((160, 224), bool)
     y, x = np.mgrid[:160, :224]
     inside[(y >= 8) & (x >= 8) & (y + x < 143)] = True
