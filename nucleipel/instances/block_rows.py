@@ -130,7 +130,8 @@ def join_rows(scratch: Scratch, plan: BlockPlan) -> None:
     for crossing in crossings:
         by_row.setdefault(int(crossing.blocks[0, 0]), []).append(crossing)
     for row, beginning in by_row.items():
-        scratch.put(crossings_name(row), _pack_crossings(beginning))
+        if crossings_name(row) not in scratch:  # a killed run may have come so far
+            scratch.put(crossings_name(row), _pack_crossings(beginning))
     largest = max([largest, *(crossing.extent_px for crossing in crossings)])
     forced = [
         [crossing.box.y0, crossing.box.x0, crossing.box.y1, crossing.box.x1]

@@ -86,11 +86,13 @@ def number_rows(scratch: Scratch, plan: BlockPlan) -> None:
             order = np.lexsort((rows[:, FIRST_X], rows[:, FIRST_Y]))
             ids = np.empty(len(rows), np.uint32)
             ids[order] = np.arange(first[row] + 1, first[row + 1] + 1)
-            scratch.put(ids_name(row), {"table": rows[order], "ids": ids[: len(own)]})
+            if ids_name(row) not in scratch:  # a killed run may have come so far
+                scratch.put(ids_name(row), {"table": rows[order], "ids": ids[: len(own)]})
             crossing_ids[begins] = ids[len(own) :]
     ends = np.cumsum([len(part) for part in parts])
     for row, ids in zip(seam_rows, np.split(crossing_ids, ends[:-1])[1:], strict=True):
-        scratch.put(crossing_ids_name(row), {"ids": ids})
+        if crossing_ids_name(row) not in scratch:
+            scratch.put(crossing_ids_name(row), {"ids": ids})
     scratch.put(NUMBERED, {"first": first, "reach": reach})
 
 

@@ -17,10 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.measure import label as connected_components
 
-import nucleipel.instances.segment as engine
+import nucleipel.instances.segment_steps as engine
 from nucleipel.core.geometry import Box
 from nucleipel.data.synthetic.probability_map import build_probability_map
 from nucleipel.instances import InstanceRule, Instances, segment_instances
+from nucleipel.instances.instance_rule import IntegerRule
 from nucleipel.instances.map_hash import digest
 
 PATIENT = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -336,7 +337,7 @@ def test_positions_beyond_32_bits() -> None:
     length, kept = 60_000, 300
     corner = build_probability_map(Box(0, 0, kept, kept), seed=3)[:3]
     there = segment_instances(np.ascontiguousarray(corner), block_px=128)
-    plan = engine.BlockPlan((length, length), engine.IntegerRule.of(InstanceRule()), 1000, 2048)
+    plan = engine.BlockPlan((length, length), IntegerRule.of(InstanceRule()), 1000, 2048)
     box = plan.box(59, 59)
     far = engine.solve_block(_Far(corner, length)[(slice(None), *box.slices)], box, plan)
     near = there.table
@@ -414,7 +415,7 @@ def test_a_rule_out_of_range_is_refused(setting: str, value: float) -> None:
 @pytest.mark.parametrize("smooth_px", [0, 0.3, 1, 2.5, 9, 20, 32])
 @pytest.mark.parametrize("share", [0, 33, 100])
 def test_heights_fit_32_bits(smooth_px: float, share: int) -> None:
-    rule = engine.IntegerRule.of(InstanceRule(smooth_px=smooth_px, distance_percent=share))
+    rule = IntegerRule.of(InstanceRule(smooth_px=smooth_px, distance_percent=share))
     assert rule.weights.min() >= 0
     assert rule.weights[0] + 2 * rule.weights[1:].sum() == 1024
     for central in (rule.distance_height, rule.channel_height):
