@@ -1,6 +1,5 @@
 """Statistics of all nuclei of an image, in one pass over their table and in little memory."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,12 +51,6 @@ class ImageStatistics:
         self.probabilities = np.zeros(PROBABILITY_STEPS, np.int64)
         self.cells = np.zeros([-(-length // CELL_PX) for length in shape], np.int64)
         self._extremes = tuple(_Extremes(examples) for _ in range(3))
-
-    def collect(self, nuclei: Iterable[NucleusRows]) -> Iterator[NucleusRows]:
-        """Yield the rows of a table, each added to the statistics before."""
-        for rows in nuclei:
-            self.add(rows)
-            yield rows
 
     def add(self, rows: NucleusRows) -> None:
         """Add some rows, which come in order of ids."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.whole_outputs import collect
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.nucleus_rows import NucleusRows
@@ -322,7 +323,7 @@ def test_little_of_a_huge_slide_is_read() -> None:
     huge = _Huge()
     summary = ImageStatistics(huge.shape, examples=EXAMPLES)
     parts = (huge.rows(start, start + 50_000) for start in range(1, 6_250_000, 50_000))
-    assert sum(len(rows.outlines) for rows in summary.collect(parts)) == 6_250_000
+    assert sum(len(rows.outlines) for rows in collect(summary, parts)) == 6_250_000
     page = build_report(
         "huge",
         summary,

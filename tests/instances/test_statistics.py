@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.whole_outputs import collect
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.nucleus_rows import NucleusRows
@@ -61,7 +62,7 @@ def test_rows_may_come_in_any_parts(nuclei: list[tuple[int, float]], cuts: list[
 def test_rows_are_passed_on_as_they_are() -> None:
     parts = [_rows([4, 5], [0.5, 0.6]), _rows([], [], first_id=3)]
     summary = ImageStatistics(SHAPE, examples=1)
-    assert list(summary.collect(parts)) == parts
+    assert list(collect(summary, parts)) == parts
     assert summary.count == 2
     assert summary.largest[0].box == Box(0, 1, 2, 3)
 

@@ -5,15 +5,15 @@
   nucleus that others cover whole is gone; one that they cut stays one nucleus.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.core.nucleus_rows import Outline, Ring
+from nucleipel.core.nucleus_rows import Outline
 from nucleipel.io.annotations.polygons import Polygons
-from nucleipel.io.annotations.raster import covered, draw_ids, pixel_areas
+from nucleipel.io.annotations.raster import draw_ids, pixel_areas
 
 Ids = npt.NDArray[np.int64]
 
@@ -44,15 +44,6 @@ class Mask:
     def area_px(self) -> int:
         """Number of pixels."""
         return int(self.pixels.sum())
-
-
-def rasterize(rings: Sequence[Ring], shape: tuple[int, int]) -> Mask:
-    """The pixels of one polygon of rings (n, 2), (y, x), on an image of shape (height, width)."""
-    polygon = Polygons.of_outlines([[list(rings)]])
-    y0, x0, y1, x1 = np.clip(polygon.boxes[0], 0, [*shape, *shape]).tolist()
-    if y0 >= y1 or x0 >= x1:
-        return Mask(0, 0, np.zeros((0, 0), bool))
-    return Mask(y0, x0, covered(polygon, np.arange(y0, y1), np.arange(x0, x1)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,18 +94,6 @@ class LabelPyramid:
         put_metadata(self._path, self._files)
 
 
-def write_label_pyramid(path: Path, instance_map: Any, *, name: str, world: WorldFrame) -> int:
-    """Write a map (H, W) uint32 that is read by parts; returns the number of levels."""
-    pyramid = LabelPyramid(path, instance_map.shape, name=name, world=world)
-    for level in range(len(pyramid.shapes)):
-        read: ReadPart = lambda box: np.asarray(instance_map[box.slices])  # noqa: E731
-        for band in range(pyramid.bands(level)):
-            for _ in pyramid.draw(level, band, pyramid.reader(level - 1) if level else read):
-                pass
-    pyramid.finish()
-    return len(pyramid.shapes)
-
-
 def _shard(shape: tuple[int, int]) -> tuple[int, int]:
     chunk = _chunk(shape)
     height, width = (

@@ -3,7 +3,7 @@
 Rows come some at a time: nothing here holds all of them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,25 +19,6 @@ TABLES: dict[str, TableFormat] = {
     "geojson": TableFormat("nuclei.geojson", encode_geojson, open_geojson),
     "geojson.gz": TableFormat("nuclei.geojson.gz", encode_geojson, open_geojson),
 }
-
-
-def write_nuclei(
-    folder: Path,
-    nuclei: Iterable[NucleusRows],
-    header: TableHeader,
-    *,
-    tables: Sequence[str] = ("parquet",),
-) -> int:
-    """Write the nuclei of an image into `folder`, in formats of `TABLES`; returns their number.
-
-    The first of `nuclei` names the columns, and may have no rows.
-    """
-    count = 0
-    with open_tables(folder, header, tables) as write:
-        for rows in nuclei:
-            count += len(rows.outlines)
-            write(encode_tables(rows, header, tables))
-    return count
 
 
 def encode_tables(

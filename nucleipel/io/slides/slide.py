@@ -3,7 +3,7 @@
 A `Slide` gives the pixels of any box of the working frame, (H, W, C) in the
 stored dtype (uint8 or uint16), and decodes no more than it needs. The
 containers are in `nucleipel.io.slides.formats`; how mpp and levels play together is
-told in `nucleipel.io.slides.resolution`; an `Annotation` is read in the same frame.
+described in `nucleipel.io.slides.resolution`; an `Annotation` is read in the same frame.
 """
 
 import re

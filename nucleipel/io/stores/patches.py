@@ -197,7 +197,7 @@ def open_patch_store(path: Path) -> PatchStore:
     ------
     StoreError
         If it is missing, unfinished, or altered where no checksum of a patch
-        would tell, or shards are missing (which zarr would silently read as zeros).
+        would say, or shards are missing (which zarr would silently read as zeros).
     """
     record = read_record(path, stage="tile")
     if record.get("format", 1) > FORMAT:

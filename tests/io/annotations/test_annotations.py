@@ -5,7 +5,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,13 @@ from support.command_line import bounded, refusal
 from nucleipel.cli.files import IMPORT_FORMATS
 from nucleipel.config import ImportConfig
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
+from nucleipel.core.nucleus_rows import Ring
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations import FORMATS, geojson
 from nucleipel.io.annotations.coco import _uncompressed
-from nucleipel.io.annotations.objects import Mask, draw, number, rasterize
+from nucleipel.io.annotations.objects import Mask, draw, number
+from nucleipel.io.annotations.polygons import Polygons
+from nucleipel.io.annotations.raster import covered
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.stages.files.import_annotations import import_annotations
@@ -39,6 +42,15 @@ def _full(mask: Mask, shape: tuple[int, int]) -> np.ndarray:
     height, width = mask.pixels.shape
     whole[mask.y0 : mask.y0 + height, mask.x0 : mask.x0 + width] = mask.pixels
     return whole
+
+
+def rasterize(rings: Sequence[Ring], shape: tuple[int, int]) -> Mask:
+    """The pixels of one polygon of rings (n, 2), (y, x), on an image of shape (height, width)."""
+    polygon = Polygons.of_outlines([[list(rings)]])
+    y0, x0, y1, x1 = np.clip(polygon.boxes[0], 0, [*shape, *shape]).tolist()
+    if y0 >= y1 or x0 >= x1:
+        return Mask(0, 0, np.zeros((0, 0), bool))
+    return Mask(y0, x0, covered(polygon, np.arange(y0, y1), np.arange(x0, x1)))
 
 
 # --- conventions -------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from support.whole_outputs import write_label_pyramid
 
-from nucleipel.io.nuclei.label_pyramid import write_label_pyramid
 from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.resolution import Resolution, WorldFrame
 

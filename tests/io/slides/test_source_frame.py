@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import zarr
 from support.foreign_files import gray, open_group, write_ngff, write_scn
+from support.whole_outputs import write_label_pyramid
 
 from nucleipel.core.geometry import Box
-from nucleipel.io.nuclei.label_pyramid import write_label_pyramid
 from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.slide import open_slide
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from support.whole_outputs import write_label_pyramid
 
 from nucleipel.config import EvaluateConfig
 from nucleipel.core.geometry import Box
 from nucleipel.data.synthetic import build_scene
 from nucleipel.errors import ImageError
-from nucleipel.io.nuclei.label_pyramid import write_label_pyramid
 from nucleipel.io.slides.resolution import WorldFrame
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.stages.pipeline import evaluate as stage
