@@ -72,5 +72,8 @@ def _logs(folder: Path) -> int:
 def test_a_job_that_slurm_refuses_is_reported(slurm: Callable[..., str], monkeypatch) -> None:
     monkeypatch.setattr("nucleipel.stages.cluster.dask_workers.SUBMIT_SECONDS", 3.0)
     config = ClusterConfig(jobs=1, options={"memory": "1GB", "queue": "nowhere"})
-    with pytest.raises(ClusterError, match="slurm: no workers can be had: it took no job"):
-        Cluster(scheduler="slurm", config=config).run(print, {})
+    with (
+        pytest.raises(ClusterError, match="slurm: no workers can be had: it took no job"),
+        Cluster(scheduler="slurm", config=config).open(),
+    ):
+        pass
