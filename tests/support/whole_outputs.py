@@ -10,7 +10,7 @@ from nucleipel.core.nucleus_rows import NucleusRows
 from nucleipel.instances.statistics import ImageStatistics
 from nucleipel.io.nuclei.label_pyramid import LabelPyramid, ReadPart
 from nucleipel.io.nuclei.table_format import TableHeader
-from nucleipel.io.nuclei.tables import encode_tables, open_tables
+from nucleipel.io.nuclei.write_tables import encode_tables, open_tables
 from nucleipel.io.slides.resolution import WorldFrame
 
 

@@ -30,7 +30,7 @@ class StitchConfig(Settings):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Formats of the nuclei, by their names in `nucleipel.io.nuclei.tables`."""
+        """Formats of the nuclei, by their names in `nucleipel.io.nuclei.write_tables`."""
         geojson = {"plain": ("geojson",), "gz": ("geojson.gz",), "none": ()}[self.geojson]
         return ("parquet", *(("csv",) if self.csv else ()), *geojson)
 

@@ -34,7 +34,7 @@ from nucleipel.errors import StoreError
 from nucleipel.io.nuclei.drawn_map import INSTANCE_MAP, DrawnMap
 from nucleipel.io.nuclei.label_pyramid import LABELS
 from nucleipel.io.nuclei.table_format import TableHeader
-from nucleipel.io.nuclei.tables import encode_tables, open_tables
+from nucleipel.io.nuclei.write_tables import encode_tables, open_tables
 from nucleipel.io.pictures import write_picture
 from nucleipel.io.records.checksums import require_whole
 from nucleipel.io.records.output import RECORD, read_record, read_written

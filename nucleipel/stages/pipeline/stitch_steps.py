@@ -26,7 +26,6 @@ from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.segment_steps import MAX_COMPONENT_PX, Segmentation
 from nucleipel.instances.statistics import ImageStatistics
-from nucleipel.io.nuclei.geoparquet import decode_geoparquet
 from nucleipel.io.nuclei.image_output import (
     ROWS,
     ImageOutput,
@@ -34,6 +33,7 @@ from nucleipel.io.nuclei.image_output import (
     is_written,
     work_folder,
 )
+from nucleipel.io.nuclei.write_geoparquet import decode_geoparquet
 from nucleipel.io.records.output import Output
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide

@@ -13,9 +13,9 @@ from support.whole_outputs import write_nuclei
 
 from nucleipel.core.nucleus_rows import NucleusRows, Outline
 from nucleipel.core.wkb import to_wkb
-from nucleipel.io.nuclei.geoparquet import ROWS_PER_GROUP
 from nucleipel.io.nuclei.table_format import TableHeader
-from nucleipel.io.nuclei.tables import TABLES
+from nucleipel.io.nuclei.write_geoparquet import ROWS_PER_GROUP
+from nucleipel.io.nuclei.write_tables import TABLES
 
 SQUARE = np.array([[0.0, 0.5], [0.0, 8.5], [8.0, 8.5], [8.0, 0.5]])
 HOLE = np.array([[2.0, 2.0], [3.0, 2.0], [3.0, 3.0], [2.0, 3.0]])

@@ -16,8 +16,8 @@ from nucleipel.instances.measurements import measure_nuclei
 from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.segment import segment_instances
 from nucleipel.io.annotations import FORMATS, ImportOptions
-from nucleipel.io.nuclei.geojson import encode_geojson, open_geojson
 from nucleipel.io.nuclei.table_format import TableHeader
+from nucleipel.io.nuclei.write_geojson import encode_geojson, open_geojson
 
 UNIQUE = uuid.UUID(int=7)
 RING = np.array([[0.0, 0.5], [0.0, 8.5], [8.0, 8.5], [8.0, 0.5]])

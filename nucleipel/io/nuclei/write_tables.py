@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nucleipel.core.nucleus_rows import NucleusRows
-from nucleipel.io.nuclei.csv_cells import encode_csv, open_csv
-from nucleipel.io.nuclei.geojson import encode_geojson, open_geojson
-from nucleipel.io.nuclei.geoparquet import encode_geoparquet, open_geoparquet
 from nucleipel.io.nuclei.table_format import TableFormat, TableHeader
+from nucleipel.io.nuclei.write_csv import encode_csv, open_csv
+from nucleipel.io.nuclei.write_geojson import encode_geojson, open_geojson
+from nucleipel.io.nuclei.write_geoparquet import encode_geoparquet, open_geoparquet
 
 TABLES: dict[str, TableFormat] = {
     "parquet": TableFormat("nuclei.parquet", encode_geoparquet, open_geoparquet),
