@@ -22,7 +22,7 @@ from nucleipel.errors import ImageError
 from nucleipel.io.annotations.geojson import read_features
 from nucleipel.io.annotations.geoparquet import read_outlines
 from nucleipel.io.annotations.polygons import Polygons
-from nucleipel.io.annotations.raster import contains, covered, draw_ids, pixel_areas
+from nucleipel.io.annotations.rasterize import contains, covered, draw_ids, pixel_areas
 from nucleipel.io.annotations.region import (
     PARQUET_SUFFIXES,
     is_polygon_file,

@@ -17,7 +17,7 @@ from nucleipel.core.nucleus_rows import Outline, Ring
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Drawn, Mask, Outlined, outline_of_mask
 from nucleipel.io.annotations.polygons import Polygons, require_coordinates
-from nucleipel.io.annotations.raster import covered
+from nucleipel.io.annotations.rasterize import covered
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     ImportOptions,

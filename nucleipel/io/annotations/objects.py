@@ -1,6 +1,6 @@
 """From drawn nuclei to one instance map: the conventions of every importer.
 
-- **Pixels, holes, overlaps** are those of `nucleipel.io.annotations.raster`.
+- **Pixels, holes, overlaps** are those of `nucleipel.io.annotations.rasterize`.
 - **Ids.** 1..n without gaps, in raster order of each nucleus's first pixel. A
   nucleus that others cover whole is gone; one that they cut stays one nucleus.
 """
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nucleipel.core.nucleus_rows import Outline
 from nucleipel.io.annotations.polygons import Polygons
-from nucleipel.io.annotations.raster import draw_ids, pixel_areas
+from nucleipel.io.annotations.rasterize import draw_ids, pixel_areas
 
 Ids = npt.NDArray[np.int64]
 

@@ -14,7 +14,7 @@ import numpy as np
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.geojson import Feature
 from nucleipel.io.annotations.polygons import Polygons
-from nucleipel.io.annotations.raster import contains
+from nucleipel.io.annotations.rasterize import contains
 
 REGION_CLASS = "region*"
 """QuPath's own class for regions that pixel classifiers are trained on."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Drawn, Outlined, draw_polygons, keep_polygons
 from nucleipel.io.annotations.polygons import UNITS, Polygons
-from nucleipel.io.annotations.raster import contains, covered
+from nucleipel.io.annotations.rasterize import contains, covered
 from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.formats.suffixes import expected_suffixes, iter_images
 from nucleipel.io.slides.slide import image_stem

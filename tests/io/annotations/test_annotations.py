@@ -24,7 +24,7 @@ from nucleipel.io.annotations import FORMATS, geojson
 from nucleipel.io.annotations.coco import _uncompressed
 from nucleipel.io.annotations.objects import Mask, draw, number
 from nucleipel.io.annotations.polygons import Polygons
-from nucleipel.io.annotations.raster import covered
+from nucleipel.io.annotations.rasterize import covered
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.stages.files.import_annotations import import_annotations

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucleipel.io.annotations.polygons import UNITS, Polygons
-from nucleipel.io.annotations.raster import contains, covered, draw_ids, pixel_areas
+from nucleipel.io.annotations.rasterize import contains, covered, draw_ids, pixel_areas
 
 SHAPE = (13, 17)
 ROWS, COLUMNS = (np.arange(length) for length in SHAPE)
