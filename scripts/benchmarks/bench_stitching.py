@@ -113,7 +113,7 @@ def bench_sizes(options: argparse.Namespace, folder: Path) -> list[dict[str, Any
 def write_map(path: Path, side: int) -> None:
     """A generated (4, side, side) map as .npy, made in strips."""
     from nucleipel.core.geometry import Box
-    from nucleipel.data.synthetic.probability_map import build_probability_map
+    from nucleipel.data.synthetic.generated_map import build_probability_map
 
     stored = np.lib.format.open_memmap(path, "w+", np.uint8, (4, side, side))
     for y in range(0, side, 1024):
@@ -180,7 +180,7 @@ def bench_threads(options: argparse.Namespace, folder: Path) -> None:
 def bench_peer(options: argparse.Namespace, folder: Path) -> None:
     """Print a peer's post-processing and ours, and how many nuclei its tiles change."""
     from nucleipel.core.geometry import Box
-    from nucleipel.data.synthetic.probability_map import build_instance_map
+    from nucleipel.data.synthetic.generated_map import build_instance_map
 
     script, side = peer_script(options.peer_python), options.peer_side
     np.save(folder / "nuclei.npy", build_instance_map(Box(0, 0, side, side)))
@@ -213,7 +213,7 @@ def bench_sparse(options: argparse.Namespace, folder: Path) -> None:
     import zarr
 
     from nucleipel.core.geometry import Box
-    from nucleipel.data.synthetic.probability_map import build_probability_map
+    from nucleipel.data.synthetic.generated_map import build_probability_map
 
     side = options.sparse
     stored = zarr.create_array(

@@ -19,7 +19,7 @@ from support.processes import (
     wait_until,
 )
 
-from nucleipel.data.synthetic.probability_map import build_probability_map
+from nucleipel.data.synthetic.generated_map import build_probability_map
 from nucleipel.io.records.output import claim_output
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.write_slide import write_slide

@@ -19,7 +19,7 @@ from skimage.measure import label as connected_components
 
 import nucleipel.instances.segment_steps as engine
 from nucleipel.core.geometry import Box
-from nucleipel.data.synthetic.probability_map import build_probability_map
+from nucleipel.data.synthetic.generated_map import build_probability_map
 from nucleipel.instances import InstanceRule, Instances, segment_instances
 from nucleipel.instances.instance_rule import IntegerRule
 from nucleipel.instances.map_hash import digest

@@ -9,7 +9,7 @@ from skimage.measure import regionprops
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.nucleus_rows import NucleusRows
-from nucleipel.data.synthetic.probability_map import build_probability_map
+from nucleipel.data.synthetic.generated_map import build_probability_map
 from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
 from nucleipel.instances.nucleus_table import NucleusTable
 from nucleipel.instances.output_frame import OutputMap

@@ -7,10 +7,10 @@ box from a `ground`, a square of `tissue` in a `layout`, `pieces` and `artifacts
 
 from nucleipel.data.synthetic.artifacts import CoverslipEdge, Dust, Hair, Pen, Void
 from nucleipel.data.synthetic.background import BrightGround, DarkGround
+from nucleipel.data.synthetic.generated_slide import Piece, SyntheticSlide
 from nucleipel.data.synthetic.laid_tissue import SingleNuclei
 from nucleipel.data.synthetic.layout import Cores, Islands, Sections
 from nucleipel.data.synthetic.scene import Scene, build_scene
-from nucleipel.data.synthetic.slide import Piece, SyntheticSlide
 from nucleipel.data.synthetic.tissue import Tissue, build_tissue
 
 __all__ = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from nucleipel.config import FinetunePatchesConfig, PELConfig
-from nucleipel.data.patches import TrainingPatches, ValidationPatches
+from nucleipel.data.patch_samples import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
 from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.training_targets import CLASSES

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.nucleus_rows import NucleusRows
-from nucleipel.data.synthetic.probability_map import build_probability_map
+from nucleipel.data.synthetic.generated_map import build_probability_map
 from nucleipel.instances.measurements import measure_nuclei
 from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.segment import segment_instances

@@ -15,7 +15,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import Shard
 from nucleipel.data.augment import Augment
-from nucleipel.data.patches import TrainingPatches, ValidationPatches
+from nucleipel.data.patch_samples import TrainingPatches, ValidationPatches
 from nucleipel.errors import StoreError
 from nucleipel.io.csv_table import read_table, write_table
 from nucleipel.io.records.checksums import digest_of

@@ -293,7 +293,7 @@ def test_a_base_with_other_numbers_is_another_base(base, tiny_set, tmp_path) -> 
 
 
 def test_all_arms_see_the_same_samples(base, tiny_set, tmp_path, monkeypatch) -> None:
-    from nucleipel.data.patches import TrainingPatches
+    from nucleipel.data.patch_samples import TrainingPatches
 
     seen: list[tuple[int, bytes]] = []
     real = TrainingPatches.__getitem__

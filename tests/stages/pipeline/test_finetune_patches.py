@@ -8,7 +8,7 @@ import torch
 from support.untrained import State, small_network, write_untrained
 
 from nucleipel.config import FinetunePatchesConfig, TileConfig
-from nucleipel.data.patches import TrainingPatches
+from nucleipel.data.patch_samples import TrainingPatches
 from nucleipel.data.sampling_order import drawn_item_of
 from nucleipel.instances.training_targets import class_targets, one_hot
 from nucleipel.io.evaluation_report import read_table

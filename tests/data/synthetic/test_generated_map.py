@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nucleipel.core.geometry import Box
-from nucleipel.data.synthetic.probability_map import build_instance_map, build_probability_map
+from nucleipel.data.synthetic.generated_map import build_instance_map, build_probability_map
 
 
 @pytest.mark.parametrize("cut", [Box(0, 0, 1, 1), Box(7, 65, 40, 127), Box(61, 3, 131, 190)])
