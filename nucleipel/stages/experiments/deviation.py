@@ -15,7 +15,7 @@ from nucleipel.core.atomic import write_json
 from nucleipel.core.geometry import Box, overlapping_tiles
 from nucleipel.core.progress import track
 from nucleipel.errors import CheckpointError
-from nucleipel.figures.deviation import Moment, draw_deviation, draw_histograms
+from nucleipel.figures.deviation_panels import Moment, draw_deviation, draw_histograms
 from nucleipel.inference.probability_map import choose_device, predict_probabilities
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.training_targets import CLASSES, class_targets, one_hot

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from nucleipel.errors import StoreError
-from nucleipel.io.records.verify import Findings, find_outputs, inspect_output, repair_output
+from nucleipel.io.records.verify_hashes import Findings, find_outputs, inspect_output, repair_output
 
 log = logging.getLogger(__name__)
 

@@ -38,7 +38,7 @@ from nucleipel.io.records.output import Output
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 from nucleipel.io.stores.predictions import Prediction
-from nucleipel.stages.pipeline.image_report import report_of_image
+from nucleipel.stages.pipeline.report_contents import report_of_image
 
 KEPT, WRITING = "kept", "writing"
 

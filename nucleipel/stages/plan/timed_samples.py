@@ -37,8 +37,8 @@ from nucleipel.io.stores.stored_map import CORES_PER_SHARD, shard_boxes
 from nucleipel.io.stores.write_predictions import PredictedImage, write_prediction
 from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid
-from nucleipel.stages.pipeline.image_report import report_of_image
 from nucleipel.stages.pipeline.predict import THUMBNAIL_PX
+from nucleipel.stages.pipeline.report_contents import report_of_image
 from nucleipel.stages.pipeline.stitch_steps import WRITING, ImageStitch, do_all, frame_of
 from nucleipel.stages.plan.image_survey import ImageSurvey
 

@@ -9,7 +9,7 @@ from typing import Any
 from faults.stages import OUT, STAGES, digest
 
 from nucleipel.errors import NucleipelError
-from nucleipel.io.records.verify import inspect_output
+from nucleipel.io.records.verify_hashes import inspect_output
 
 
 def flip_trials(

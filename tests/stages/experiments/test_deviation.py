@@ -12,7 +12,7 @@ from support.untrained import small_network, write_untrained
 
 from nucleipel.config import DeviationConfig
 from nucleipel.errors import CheckpointError, ManifestError, OutputError
-from nucleipel.figures.deviation import Moment
+from nucleipel.figures.deviation_panels import Moment
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.experiments.deviation import deviation

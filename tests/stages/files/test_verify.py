@@ -11,7 +11,7 @@ from nucleipel.config import PredictConfig, StitchConfig, TileConfig, TrainConfi
 from nucleipel.config.pipeline.train import NetworkConfig
 from nucleipel.errors import StoreError
 from nucleipel.io.manifest import read_manifest
-from nucleipel.io.records.verify import inspect_output
+from nucleipel.io.records.verify_hashes import inspect_output
 from nucleipel.stages.files.verify import verify
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.stitch import stitch
