@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nucleipel.config.pipeline.reading import ReadAtMppConfig
+from nucleipel.config.pipeline.read_images import ReadAtMppConfig
 from nucleipel.config.settings import Mpp, NotNegative, Settings
 from nucleipel.core.choices import Split
 

@@ -1,6 +1,6 @@
 """Settings of `nucleipel plan`."""
 
-from nucleipel.config.pipeline.reading import ReadConfig
+from nucleipel.config.pipeline.read_images import ReadConfig
 from nucleipel.config.pipeline.segment import SegmentConfig
 from nucleipel.config.pipeline.tile import TileConfig
 

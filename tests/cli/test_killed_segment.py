@@ -78,7 +78,7 @@ def test_nothing_is_left_running(
     process.communicate()
     _require_gone(second)
     # the same run, without another start of Python; and one that never had a second process
-    monkeypatch.setattr("nucleipel.stages.pipeline.concurrent_stitch.core_count", lambda: 1)
+    monkeypatch.setattr("nucleipel.stages.pipeline.stitch_process.core_count", lambda: 1)
     for out in ("killed", "undisturbed"):
         rows = read_manifest(tiny_set.manifest)
         segment(random_checkpoint, rows, tmp_path / out, SegmentConfig(device="cpu"))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from nucleipel.config.pipeline.reading import ReadAtMppConfig
+from nucleipel.config.pipeline.read_images import ReadAtMppConfig
 from nucleipel.core.choices import OLD_WORDS, Device, StainedAs
 
 

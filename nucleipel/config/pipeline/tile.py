@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from nucleipel.config.pipeline.reading import ReadConfig
+from nucleipel.config.pipeline.read_images import ReadConfig
 from nucleipel.config.settings import Mpp, NotNegative, Positive
 
 

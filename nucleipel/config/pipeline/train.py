@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from nucleipel.config.pipeline.instances import InstanceConfig
-from nucleipel.config.pipeline.reading import ReadConfig
+from nucleipel.config.pipeline.read_images import ReadConfig
 from nucleipel.config.settings import (
     Mpp,
     NotNegative,

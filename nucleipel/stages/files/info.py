@@ -8,7 +8,7 @@ from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.formats.series import listed
 from nucleipel.io.slides.resolution import describe_mpp
 from nucleipel.io.slides.slide import Slide
-from nucleipel.stages.pipeline.build_reader import build_slide_reader
+from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 
 
 def info(path: Path, config: InfoConfig, *, checkpoint: Path | None = None) -> dict[str, str]:

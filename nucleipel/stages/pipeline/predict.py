@@ -33,8 +33,8 @@ from nucleipel.io.stores.stored_map import MapLayout
 from nucleipel.io.stores.write_predictions import MapWriter, PredictedImage, is_predicted
 from nucleipel.io.tissue_mask import mask_of_region, require_tissue_files, tissue_of
 from nucleipel.model.checkpoint import Checkpoint, WindowGrid, read_checkpoint
-from nucleipel.stages.pipeline.build_reader import build_slide_reader
 from nucleipel.stages.pipeline.image_by_image import ImageWork, alone_on, finish_images, killer
+from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,6 @@ from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.pipeline.concurrent_stitch import stitching_in_process
 from nucleipel.stages.pipeline.predict import (
     inputs_of,
     predict_images,
@@ -24,6 +23,7 @@ from nucleipel.stages.pipeline.predict import (
 )
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 from nucleipel.stages.pipeline.stitch import choose_block_px, parts_of_images, stitch_images
+from nucleipel.stages.pipeline.stitch_process import stitching_in_process
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from nucleipel.io.stores.patches import (
     write_patches,
     write_rows,
 )
-from nucleipel.stages.pipeline.build_reader import build_slide_reader
+from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 
 log = logging.getLogger(__name__)

@@ -23,13 +23,13 @@ from nucleipel.model.checkpoint import (
     write_checkpoint,
 )
 from nucleipel.model.network import NetworkSpec, build_network
-from nucleipel.stages.pipeline.build_reader import build_slide_reader
 from nucleipel.stages.pipeline.fit_network import (
     build_augment,
     build_fit_options,
     claim_together,
     fit_network,
 )
+from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.training.distributed import Ranks, build_fabric
 
 log = logging.getLogger(__name__)

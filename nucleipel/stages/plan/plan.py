@@ -27,9 +27,9 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.slides.intensity_range import MOST_READ_PX
 from nucleipel.io.tissue_mask import require_tissue_files
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.pipeline.concurrent_stitch import is_worth_it
 from nucleipel.stages.pipeline.predict import THUMBNAIL_PX, slide_reader_for
 from nucleipel.stages.pipeline.stitch import choose_block_px
+from nucleipel.stages.pipeline.stitch_process import is_worth_it
 from nucleipel.stages.plan.image_survey import ImageSurvey, survey_image
 from nucleipel.stages.plan.patch_estimate import (
     START_WITHOUT_TORCH,

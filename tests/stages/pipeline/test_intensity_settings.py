@@ -15,7 +15,7 @@ from nucleipel.core.intensity import IntensityRange
 from nucleipel.errors import ConfigError
 from nucleipel.io.manifest import manifest_of_images
 from nucleipel.stages.files.info import info
-from nucleipel.stages.pipeline.build_reader import build_slide_reader
+from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.stages.pipeline.segment import segment
 
 

@@ -1,6 +1,6 @@
 """What the stages that read images share: from settings to how an image is read."""
 
-from nucleipel.config.pipeline.reading import ReadConfig
+from nucleipel.config.pipeline.read_images import ReadConfig
 from nucleipel.core.intensity import (
     HIGH_PERCENTILE,
     LOW_PERCENTILE,
