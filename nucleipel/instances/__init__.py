@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nucleipel.instances.certificate import Certificate
     from nucleipel.instances.instance_rule import InstanceRule
     from nucleipel.instances.nucleus_table import NucleusTable
-    from nucleipel.instances.segment import Instances, segment_instances
+    from nucleipel.instances.segment_instances import Instances, segment_instances
 
 __all__ = ["Certificate", "InstanceRule", "Instances", "NucleusTable", "segment_instances"]
 _HOMES = {
