@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 
-from nucleipel.core.nucleus_rows import Outline, Ring, closed_xy
+from nucleipel.core.measured_nuclei import Outline, Ring, closed_xy
 
 POINT, LINE, POLYGON, MULTIPOLYGON = 1, 2, 3, 6
 COLLECTIONS = (4, 5, MULTIPOLYGON, 7)

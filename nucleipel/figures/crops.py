@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nucleus_rows import Outline
+from nucleipel.core.measured_nuclei import Outline
 
 ReadPicture = Callable[[Box], npt.NDArray[np.uint8]]
 """The (h, w, 3) uint8 picture of a box that lies on the image."""

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nucleus_rows import NucleusRows, Outline
+from nucleipel.core.measured_nuclei import MeasuredNuclei, Outline
 from nucleipel.instances.nucleus_sums import SHAPE, intensity_sums, shape_sums, stain_sums
 from nucleipel.instances.nucleus_table import NucleusTable
 from nucleipel.instances.outlines import outlines
@@ -68,7 +68,7 @@ def measure_nuclei(
     image: MeasuredImage | None = None,
     first: int = 0,
     cell_px: int = CELL_PX,
-) -> Iterator[NucleusRows]:
+) -> Iterator[MeasuredNuclei]:
     """Measure nuclei, some at a time, in order of ids; without any, yield no rows once.
 
     Parameters
@@ -101,7 +101,7 @@ def measure_nuclei(
         cells = boxes[:, 1] // cell_px
         for cell in np.unique(cells):
             sums.add(np.flatnonzero(cells == cell), ids, boxes, drawn, image)
-        yield NucleusRows(
+        yield MeasuredNuclei(
             {
                 "id": ids,
                 **_shape_columns(sums.shapes, mpp),

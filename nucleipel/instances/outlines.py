@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.compiled import compiled, compiled_inner
-from nucleipel.core.nucleus_rows import Outline, Ring
+from nucleipel.core.measured_nuclei import Outline, Ring
 
 
 def outlines(

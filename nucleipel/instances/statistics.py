@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nucleus_rows import NucleusRows, Outline
+from nucleipel.core.measured_nuclei import MeasuredNuclei, Outline
 
 LARGEST_AREA_PX = 2**16 - 1
 """Larger nuclei are counted at this area."""
@@ -52,7 +52,7 @@ class ImageStatistics:
         self.cells = np.zeros([-(-length // CELL_PX) for length in shape], np.int64)
         self._extremes = tuple(_Extremes(examples) for _ in range(3))
 
-    def add(self, rows: NucleusRows) -> None:
+    def add(self, rows: MeasuredNuclei) -> None:
         """Add some rows, which come in order of ids."""
         area = rows.columns["area_px"].astype(np.int64)
         probability = rows.columns["mean_probability"].astype(np.float64)
@@ -98,7 +98,7 @@ class _Extremes:
         self._examples = examples
         self._kept: list[tuple[float, int, Nucleus]] = []
 
-    def add(self, rows: NucleusRows, key: npt.NDArray[np.generic]) -> None:
+    def add(self, rows: MeasuredNuclei, key: npt.NDArray[np.generic]) -> None:
         for place in np.argsort(key, kind="stable")[: self._examples].tolist():
             row = {name: values[place] for name, values in rows.columns.items()}
             nucleus = Nucleus(

@@ -14,7 +14,7 @@ from PIL import Image
 from support.whole_outputs import collect
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.data.synthetic import Scene, build_scene
 from nucleipel.figures.crops import common_side, square_around, svg_path
 from nucleipel.figures.image_report import (
@@ -48,7 +48,7 @@ def scene() -> Scene:
     return build_scene((1700, 1600), seed=3, nuclei_per_mpx=300)
 
 
-def _rows(ids: np.ndarray) -> NucleusRows:
+def _rows(ids: np.ndarray) -> MeasuredNuclei:
     count = int(ids.max())
     y, x = np.nonzero(ids)
     at = ids[y, x] - 1
@@ -66,7 +66,7 @@ def _rows(ids: np.ndarray) -> NucleusRows:
         "area_px": area,
         "mean_probability": 1 - 0.5 / (1 + np.arange(count) % 20),
     }
-    return NucleusRows(columns, outlines(ids, columns["id"], boxes))
+    return MeasuredNuclei(columns, outlines(ids, columns["id"], boxes))
 
 
 def _page(scene: Scene, **arguments: Any) -> str:
@@ -304,7 +304,7 @@ class _Huge:
     def read(self, box: Box) -> np.ndarray:
         return np.repeat((self[box.slices] > 0)[..., None] * np.uint8(255), 3, axis=-1)
 
-    def rows(self, start: int, stop: int) -> NucleusRows:
+    def rows(self, start: int, stop: int) -> MeasuredNuclei:
         ids = np.arange(start, stop)
         y, x = np.divmod(ids - 1, 2500)
         box = {"y0": 40 * y, "x0": 40 * x, "y1": 40 * y + 20, "x1": 40 * x + 20}
@@ -316,7 +316,7 @@ class _Huge:
             "area_px": np.full(len(ids), 400),
             "mean_probability": np.full(len(ids), 0.9),
         }
-        return NucleusRows(columns, [[]] * len(ids))
+        return MeasuredNuclei(columns, [[]] * len(ids))
 
 
 def test_little_of_a_huge_slide_is_read() -> None:

@@ -8,7 +8,7 @@ from skimage.color import rgb2hed
 from skimage.measure import regionprops
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.data.synthetic.generated_map import build_probability_map
 from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
 from nucleipel.instances.nucleus_table import NucleusTable
@@ -36,7 +36,7 @@ def _image(
     return pixels, MeasuredImage(lambda box: pixels[box.slices], names, stained=channels == 3)
 
 
-def _whole(parts: list[NucleusRows]) -> dict[str, np.ndarray]:
+def _whole(parts: list[MeasuredNuclei]) -> dict[str, np.ndarray]:
     return {
         name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns
     }

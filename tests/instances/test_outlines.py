@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.measure import euler_number, label
 
-from nucleipel.core.nucleus_rows import Outline
+from nucleipel.core.measured_nuclei import Outline
 from nucleipel.instances.outlines import outlines
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.whole_outputs import collect
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.instances.statistics import CELL_PX, LARGEST_AREA_PX, ImageStatistics
 
 SHAPE = (1000, 2000)
@@ -17,10 +17,10 @@ SHAPE = (1000, 2000)
 
 def _rows(
     areas: list[int], probabilities: list[float], *, first_id: int = 1, at: float = 0.5
-) -> NucleusRows:
+) -> MeasuredNuclei:
     count = len(areas)
     box = {f"{side}_px": np.full(count, i) for i, side in enumerate(("y0", "x0", "y1", "x1"))}
-    return NucleusRows(
+    return MeasuredNuclei(
         {
             "id": np.arange(first_id, first_id + count),
             "centroid_y_px": np.full(count, at),

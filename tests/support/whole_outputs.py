@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.instances.statistics import ImageStatistics
 from nucleipel.io.nuclei.label_pyramid import LabelPyramid, ReadPart
 from nucleipel.io.nuclei.table_format import TableHeader
@@ -14,7 +14,7 @@ from nucleipel.io.nuclei.write_tables import encode_tables, open_tables
 from nucleipel.io.slides.resolution import WorldFrame
 
 
-def collect(summary: ImageStatistics, nuclei: Iterable[NucleusRows]) -> Iterator[NucleusRows]:
+def collect(summary: ImageStatistics, nuclei: Iterable[MeasuredNuclei]) -> Iterator[MeasuredNuclei]:
     """Yield the rows of a table, each added to the statistics before."""
     for rows in nuclei:
         summary.add(rows)
@@ -23,7 +23,7 @@ def collect(summary: ImageStatistics, nuclei: Iterable[NucleusRows]) -> Iterator
 
 def write_nuclei(
     folder: Path,
-    nuclei: Iterable[NucleusRows],
+    nuclei: Iterable[MeasuredNuclei],
     header: TableHeader,
     *,
     tables: Sequence[str] = ("parquet",),

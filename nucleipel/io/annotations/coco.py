@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nucleipel.core.nucleus_rows import Outline
+from nucleipel.core.measured_nuclei import Outline
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import rectangles
 from nucleipel.io.annotations.polygons import Polygons, require_coordinates

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nucleipel.core.nucleus_rows import Outline
+from nucleipel.core.measured_nuclei import Outline
 from nucleipel.core.wkb import outline_of_wkb, to_wkb
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.polygons import Polygons, require_coordinates

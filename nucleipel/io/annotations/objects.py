@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.core.nucleus_rows import Outline
+from nucleipel.core.measured_nuclei import Outline
 from nucleipel.io.annotations.polygons import Polygons
 from nucleipel.io.annotations.rasterize import draw_ids, pixel_areas
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.core.nucleus_rows import Outline, Ring
+from nucleipel.core.measured_nuclei import Outline, Ring
 from nucleipel.errors import ImageError
 
 UNITS = 256

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleipel.core.nucleus_rows import Ring
+from nucleipel.core.measured_nuclei import Ring
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.annotation import on_image
 from nucleipel.io.annotations.geojson import read_features

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nucleipel.core.atomic import write_text
 from nucleipel.core.geometry import Box
-from nucleipel.core.nucleus_rows import closed_xy
+from nucleipel.core.measured_nuclei import closed_xy
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.geojson import read_features
 from nucleipel.io.annotations.geoparquet import read_outlines

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.atomic import sync, sync_tree, write_json
-from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.core.scratch import Scratch
 from nucleipel.errors import StoreError
 from nucleipel.io.nuclei.drawn_map import INSTANCE_MAP, DrawnMap
@@ -100,7 +100,7 @@ class ImageOutput:
         return f"nuclei-{part}" in self._scratch
 
     def put_nuclei(
-        self, part: int, nuclei: Iterable[NucleusRows], **more: npt.NDArray[Any]
+        self, part: int, nuclei: Iterable[MeasuredNuclei], **more: npt.NDArray[Any]
     ) -> None:
         """Encode and keep a part of the table; parts follow each other in order of ids.
 

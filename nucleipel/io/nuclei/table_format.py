@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.measured_nuclei import MeasuredNuclei
 
 
 @dataclass(frozen=True)
@@ -49,5 +49,5 @@ class TableFormat:
     """
 
     file: str
-    encode: Callable[[NucleusRows, TableHeader], bytes]
+    encode: Callable[[MeasuredNuclei, TableHeader], bytes]
     open: Callable[[Path, TableHeader], AbstractContextManager[Write]]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.io.nuclei.table_format import TableHeader, Write
 
 END_OF_NAMES = "\0"
 
 
-def encode_csv(rows: NucleusRows, _: TableHeader) -> bytes:
+def encode_csv(rows: MeasuredNuclei, _: TableHeader) -> bytes:
     """The names, then a line for each row: NaN is an empty cell, other floats have 4 decimals."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

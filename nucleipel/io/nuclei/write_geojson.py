@@ -17,13 +17,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.core.nucleus_rows import NucleusRows, Outline, closed_xy
+from nucleipel.core.measured_nuclei import MeasuredNuclei, Outline, closed_xy
 from nucleipel.io.nuclei.table_format import TableHeader, Write
 
 DECIMALS = 4
 
 
-def encode_geojson(rows: NucleusRows, header: TableHeader) -> bytes:
+def encode_geojson(rows: MeasuredNuclei, header: TableHeader) -> bytes:
     """The features of some rows, one a line."""
     records = zip(_records(rows.columns), rows.outlines, strict=True)
     return ",\n".join(_feature(row, line, header.unique) for row, line in records).encode("ascii")

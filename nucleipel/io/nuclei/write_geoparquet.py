@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nucleipel.core.nucleus_rows import NucleusRows, Outline
+from nucleipel.core.measured_nuclei import MeasuredNuclei, Outline
 from nucleipel.core.wkb import kind_of_wkb, outline_of_wkb, to_wkb
 from nucleipel.io.nuclei.table_format import TableHeader, Write
 
@@ -14,7 +14,7 @@ ROWS_PER_GROUP = 2**15
 GEOMETRY = "geometry"
 
 
-def encode_geoparquet(rows: NucleusRows, _: TableHeader) -> bytes:
+def encode_geoparquet(rows: MeasuredNuclei, _: TableHeader) -> bytes:
     """Some rows as a stream of Arrow's IPC format."""
     import pyarrow as pa
 
@@ -26,11 +26,11 @@ def encode_geoparquet(rows: NucleusRows, _: TableHeader) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def decode_geoparquet(encoded: bytes) -> NucleusRows:
+def decode_geoparquet(encoded: bytes) -> MeasuredNuclei:
     """The rows that `encode_geoparquet` was given; outlines are unpacked when they are indexed."""
     table = _table(encoded)
     columns = {name: table[name].to_numpy() for name in table.column_names if name != GEOMETRY}
-    return NucleusRows(columns, _Outlines(table[GEOMETRY].to_pylist()))
+    return MeasuredNuclei(columns, _Outlines(table[GEOMETRY].to_pylist()))
 
 
 class _Outlines(Sequence[Outline]):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.io.nuclei.table_format import TableFormat, TableHeader
 from nucleipel.io.nuclei.write_csv import encode_csv, open_csv
 from nucleipel.io.nuclei.write_geojson import encode_geojson, open_geojson
@@ -22,7 +22,7 @@ TABLES: dict[str, TableFormat] = {
 
 
 def encode_tables(
-    rows: NucleusRows, header: TableHeader, tables: Sequence[str]
+    rows: MeasuredNuclei, header: TableHeader, tables: Sequence[str]
 ) -> dict[str, bytes]:
     """Some rows as each format has them, by its name."""
     return {name: TABLES[name].encode(rows, header) for name in tables}

@@ -18,7 +18,7 @@ from support.command_line import bounded, refusal
 from nucleipel.cli.files import IMPORT_FORMATS
 from nucleipel.config import ImportConfig
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
-from nucleipel.core.nucleus_rows import Ring
+from nucleipel.core.measured_nuclei import Ring
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations import FORMATS, geojson
 from nucleipel.io.annotations.coco import _uncompressed

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.core.scratch import Scratch
 from nucleipel.io.nuclei.image_output import ImageOutput, build_header, read_instance_map
 from nucleipel.io.slides.resolution import Resolution
@@ -28,7 +28,7 @@ def _write(
 ) -> Path:
     """Write a map and an empty table, in an order of bands that the seed draws."""
     files = _open(out, values.shape, certificate)
-    files.put_nuclei(0, [NucleusRows({"id": np.arange(1, 1)}, [])])
+    files.put_nuclei(0, [MeasuredNuclei({"id": np.arange(1, 1)}, [])])
     for level in range(files.map.levels):
         for band in np.random.default_rng(seed).permutation(files.map.bands(level)).tolist():
             assert not files.map.is_drawn(level, band)
@@ -82,7 +82,7 @@ def test_what_holds_no_nucleus_is_neither_read_nor_stored(tmp_path: Path) -> Non
         return values[box.slices]
 
     files = _open(tmp_path, values.shape, CERTIFICATE)
-    files.put_nuclei(0, [NucleusRows({"id": np.arange(1, 1)}, [])])
+    files.put_nuclei(0, [MeasuredNuclei({"id": np.arange(1, 1)}, [])])
     for level in range(files.map.levels):
         for band in range(files.map.bands(level)):
             files.map.draw(level, band, None if level else read_part)

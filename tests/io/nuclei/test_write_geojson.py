@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from nucleipel.core.geometry import Box
-from nucleipel.core.nucleus_rows import NucleusRows
+from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.data.synthetic.generated_map import build_probability_map
 from nucleipel.instances.measurements import measure_nuclei
 from nucleipel.instances.output_frame import OutputMap
@@ -24,17 +24,17 @@ RING = np.array([[0.0, 0.5], [0.0, 8.5], [8.0, 8.5], [8.0, 0.5]])
 HOLE = np.array([[2.0, 2.0], [3.0, 2.0], [3.0, 3.0], [2.0, 3.0]])
 
 
-def _write(path: Path, parts: list[NucleusRows]) -> bytes:
+def _write(path: Path, parts: list[MeasuredNuclei]) -> bytes:
     with open_geojson(path, TableHeader({}, UNIQUE)) as write:
         for part in parts:
             write(encode_geojson(part, TableHeader({}, UNIQUE)))
     return path.read_bytes()
 
 
-def _rows(*ids: int) -> NucleusRows:
+def _rows(*ids: int) -> MeasuredNuclei:
     area = np.array([np.nan if i % 2 else i / 3 for i in ids], np.float64)
     outlines = [[[RING, HOLE]] if i < 3 else [[RING], [HOLE[::-1]]] for i in ids]
-    return NucleusRows({"id": np.array(ids, np.int64), "area_um2": area}, outlines)
+    return MeasuredNuclei({"id": np.array(ids, np.int64), "area_um2": area}, outlines)
 
 
 def test_features_are_detections_with_measurements(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.whole_outputs import write_nuclei
 
-from nucleipel.core.nucleus_rows import NucleusRows, Outline
+from nucleipel.core.measured_nuclei import MeasuredNuclei, Outline
 from nucleipel.core.wkb import to_wkb
 from nucleipel.io.nuclei.table_format import TableHeader
 from nucleipel.io.nuclei.write_geoparquet import ROWS_PER_GROUP
@@ -23,10 +23,10 @@ ABOUT = {"image": "a", "shape_px": [9, 9], "mpp": 0.5}
 HEADER = TableHeader(ABOUT, uuid.UUID(int=1))
 
 
-def _rows(start: int, stop: int, outline: Outline) -> NucleusRows:
+def _rows(start: int, stop: int, outline: Outline) -> MeasuredNuclei:
     ids = np.arange(start, stop)
     area = np.where(ids % 2 == 0, np.nan, ids / 4)
-    return NucleusRows({"id": ids, "area_um2": area}, [outline] * len(ids))
+    return MeasuredNuclei({"id": ids, "area_um2": area}, [outline] * len(ids))
 
 
 def _read_wkb(data: bytes) -> list[list[list[tuple[float, float]]]]:

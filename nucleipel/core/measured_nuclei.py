@@ -13,7 +13,7 @@ Outline = list[list[Ring]]
 
 
 @dataclass(frozen=True)
-class NucleusRows:
+class MeasuredNuclei:
     """Some nuclei in order of ids.
 
     Parameters
