@@ -18,9 +18,9 @@ from nucleipel.errors import ImageError
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.annotations.qupath import read_outlines
 from nucleipel.io.records.fingerprint import fingerprint
-from nucleipel.io.slides.detect_tissue import cell_px
 from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.slide import Slide
+from nucleipel.io.slides.slide_tissue import cell_px
 
 AUTO, OFF = "auto", "off"
 SMALLEST_SLIDE_PX = 2048

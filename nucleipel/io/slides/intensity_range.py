@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.intensity import IntensityRange, ValueCounts
-from nucleipel.io.slides.detect_tissue import FoundTissue
+from nucleipel.io.slides.slide_tissue import FoundTissue
 
 if TYPE_CHECKING:
     from nucleipel.io.slides.slide import Slide

@@ -18,12 +18,12 @@ from nucleipel.core.geometry import Box, reflected_indices
 from nucleipel.core.intensity import OF_TISSUE, IntensityRange
 from nucleipel.core.resample import centers, resample, taps
 from nucleipel.errors import ImageError
-from nucleipel.io.slides.detect_tissue import FoundTissue, cell_px, find_tissue
 from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.formats.channels import as_rgb
 from nucleipel.io.slides.formats.suffixes import ZARR_SUFFIX
 from nucleipel.io.slides.intensity_range import measure_range
 from nucleipel.io.slides.resolution import Resolution, agreed_mpp, choose_resolution
+from nucleipel.io.slides.slide_tissue import FoundTissue, cell_px, find_tissue
 
 BRIGHTNESS_PX = 512
 ALL_AS_RGB = "rgb"
