@@ -14,7 +14,7 @@ from nucleipel.config import SegmentConfig
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.stages.pipeline import concurrent_stitch
+from nucleipel.stages.pipeline import stitch_process
 from nucleipel.stages.pipeline.segment import segment
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ PIXELS = {"train": 160 * 224, "val": 128 * 128, "test": 100 * 170}
 
 
 def _cores(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(concurrent_stitch, "core_count", lambda: count)
+    monkeypatch.setattr(stitch_process, "core_count", lambda: count)
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -111,17 +111,17 @@ def test_a_process_that_is_lost_costs_time_only(
 ) -> None:
     _cores(monkeypatch, 2)
     _listen(caplog, monkeypatch)
-    give = concurrent_stitch._StitchProcess.give
+    give = stitch_process._StitchProcess.give
     code = {"ends at once": "exit code 3", "is killed at work": "exit code -9"}[fate]
     if fate == "ends at once":
-        monkeypatch.setattr(concurrent_stitch, "_COMMAND", "raise SystemExit(3)")
+        monkeypatch.setattr(stitch_process, "_COMMAND", "raise SystemExit(3)")
     else:
 
-        def killed(self: concurrent_stitch._StitchProcess, image_id: str) -> None:
+        def killed(self: stitch_process._StitchProcess, image_id: str) -> None:
             give(self, image_id)
             os.kill(self._process.pid, signal.SIGKILL)
 
-        monkeypatch.setattr(concurrent_stitch._StitchProcess, "give", killed)
+        monkeypatch.setattr(stitch_process._StitchProcess, "give", killed)
     segment(random_checkpoint, rows, tmp_path / "out", CONFIG)
     assert _contents(tmp_path / "out") == alone
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -131,4 +131,4 @@ def test_a_process_that_is_lost_costs_time_only(
 
 def test_where_no_process_can_be_had_there_is_none(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
-    assert concurrent_stitch._start() is None
+    assert stitch_process._start() is None
