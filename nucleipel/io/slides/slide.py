@@ -215,7 +215,20 @@ def open_slide(
         that would be guessed at; if its mpp is unknown, contradicted or too
         coarse; if there is no such channel.
     """
-    image = open_image(path, series=series)
+    return frame_image(
+        open_image(path, series=series), mpp=mpp, at_mpp=at_mpp, enlarge=enlarge, channel=channel
+    )
+
+
+def frame_image(
+    image: StoredImage,
+    *,
+    mpp: float | None = None,
+    at_mpp: float | None = None,
+    enlarge: bool = False,
+    channel: int | str | None = None,
+) -> Slide:
+    """An opened image as a slide; parameters and errors as `open_slide`, which closes it then."""
     try:
         _require_usable(image)
         if isinstance(channel, str) and _is_rgb(image, channel):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from nucleipel.core.intensity import OF_TISSUE, RangeRule
 from nucleipel.errors import ImageError
-from nucleipel.io.slides.slide import Slide, open_slide, require_channels
+from nucleipel.io.slides.formats import StoredImage, open_image
+from nucleipel.io.slides.slide import Slide, frame_image, require_channels
 
 WHOLE_SHRINK = 8
 """A nucleus of 20 px across would have 2.5 left."""
@@ -50,13 +51,16 @@ class SlideReader:
         ImageError
             As `open_slide`, and if its channels or its size do not fit the network.
         """
-        slide = open_slide(
+        return self.frame(open_image(image, series=series), mpp=mpp)
+
+    def frame(self, image: StoredImage, *, mpp: float | None) -> Slide:
+        """An opened image as `open` gives it, with the same errors, which close it."""
+        slide = frame_image(
             image,
             mpp=self.source_mpp if mpp is None else mpp,
             at_mpp=self.at_mpp,
             enlarge=self.enlarge,
             channel=self.channel,
-            series=series,
         )
         try:
             require_channels(slide, self.channels)

@@ -4,26 +4,22 @@ import logging
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from nucleipel.config import PredictConfig
 from nucleipel.core.geometry import Box
-from nucleipel.core.glass_cores import Tissue, describe_skipped, glass_cores
-from nucleipel.core.intensity import IntensityRange
+from nucleipel.core.glass_cores import Tissue
 from nucleipel.core.progress import track
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.shard import Part, parts_of
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ImageError, StoreError
-from nucleipel.inference.network_input import show
 from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import Output, holding
@@ -32,10 +28,11 @@ from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.stored_map import MapLayout
 from nucleipel.io.stores.write_predictions import MapWriter, PredictedImage, is_predicted
 from nucleipel.io.tissue_mask import mask_of_region, require_tissue_files, tissue_of
-from nucleipel.model.checkpoint import Checkpoint, WindowGrid, read_checkpoint
+from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.pipeline.image_by_image import ImageWork, alone_on, finish_images, killer
 from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
+from nucleipel.stages.pipeline.seen_slide import SeenSlide, see
 
 log = logging.getLogger(__name__)
 
@@ -245,28 +242,29 @@ class _Predictor:
                         row.image,
                         slide.resolution,
                         slide.channel,
-                        seen.reported,
-                        seen.shown,
+                        seen.tissue_record,
+                        seen.intensity_record,
                         self.model.description.canonical_map,
                     )
-                    writer.finish(image, seen.thumbnail)
+                    writer.finish(image, self._thumbnail(slide))
 
-    def _see(self, slide: Slide, row: Row) -> "_Seen":
+    def _see(self, slide: Slide, row: Row) -> SeenSlide:
         log.info("%s: %s, %s", row.id, slide.resolution.describe(), slide.image.photometric)
-        network, grid = show(self.model, slide, stained_as=self.config.stained_as)
-        if network is not self.model.network:
-            log.info("%s: stained, shown as its nuclear dye", row.id)
         with self.clock.phase("read"):
-            intensity = slide.intensity_range()
-            tissue = self._tissue(slide, row)
-            thumbnail = slide.thumbnail(THUMBNAIL_PX)
-        cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
-        skipped = glass_cores(tissue, slide.shape, **cut)
-        record = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
-        if tissue is not None:
-            log.info("%s: %g %% of the image skipped as glass", row.id, record["skipped_percent"])
-        shown = {**asdict(intensity), "from": slide.range_rule.describe()}
-        return _Seen(network, grid, intensity, skipped, record, shown, thumbnail)
+            seen = see(
+                self.model, slide, lambda: self._tissue(slide, row),
+                stained_as=self.config.stained_as,
+            )  # fmt: skip
+        if seen.network is not self.model.network:
+            log.info("%s: stained, shown as its nuclear dye", row.id)
+        if "tissue_percent" in seen.tissue_record:
+            percent = seen.tissue_record["skipped_percent"]
+            log.info("%s: %g %% of the image skipped as glass", row.id, percent)
+        return seen
+
+    def _thumbnail(self, slide: Slide) -> npt.NDArray[np.uint8]:
+        with self.clock.phase("read"):
+            return slide.thumbnail(THUMBNAIL_PX)
 
     def _tissue(self, slide: Slide, row: Row) -> Tissue | None:
         if self.within_regions and row.region is not None:
@@ -274,7 +272,7 @@ class _Predictor:
         return tissue_of(slide, self.config.tissue, image_id=row.id)
 
     def _maps(
-        self, slide: Slide, seen: "_Seen", shards: list[Box]
+        self, slide: Slide, seen: SeenSlide, shards: list[Box]
     ) -> Generator[tuple[Box, npt.NDArray[np.uint8]]]:
         description = self.model.description
         return predict_parts(
@@ -290,7 +288,7 @@ class _Predictor:
         )  # fmt: skip
 
     def _write_one_by_one(
-        self, slide: Slide, seen: "_Seen", writer: MapWriter, left: list[Box]
+        self, slide: Slide, seen: SeenSlide, writer: MapWriter, left: list[Box]
     ) -> None:
         """Write shards of which one may kill its process: that one is set aside by name.
 
@@ -309,19 +307,6 @@ class _Predictor:
                     writer.write(maps, clock=self.clock)
         if faults:
             raise StoreError("; ".join(faults))
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What holds of a slide as a whole: the network and grid for it, its range, what is glass."""
-
-    network: nn.Module
-    grid: WindowGrid
-    intensity: IntensityRange
-    skipped: frozenset[Box]
-    reported: dict[str, Any]
-    shown: dict[str, Any]
-    thumbnail: npt.NDArray[np.uint8]
 
 
 def _journal(parts: Sequence[Part]) -> str:
