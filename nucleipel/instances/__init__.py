@@ -1,6 +1,6 @@
 """From instance maps to the targets of a network, and from its probability maps to instances.
 
-`training_targets` does the first, `segment` the second; the other files are its steps
+`training_targets` does the first, `segment_map` the second; the other files are its steps
 and what is measured and drawn of nuclei. NumPy, SciPy, OpenCV and numba only.
 """
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from nucleipel.instances.certificate import Certificate
     from nucleipel.instances.instance_rule import InstanceRule
     from nucleipel.instances.nucleus_table import NucleusTable
-    from nucleipel.instances.segment_instances import Instances, segment_instances
+    from nucleipel.instances.segment_map import Instances, segment_instances
 
 __all__ = ["Certificate", "InstanceRule", "Instances", "NucleusTable", "segment_instances"]
 _HOMES = {
     "Certificate": "certificate",
     "InstanceRule": "instance_rule",
-    "Instances": "segment",
+    "Instances": "segment_map",
     "NucleusTable": "nucleus_table",
-    "segment_instances": "segment",
+    "segment_instances": "segment_map",
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleipel.instances.segment_instances import segment_instances
+from nucleipel.instances.segment_map import segment_instances
 from nucleipel.instances.watershed import solve_components
 
 

@@ -11,7 +11,7 @@ from nucleipel.core.stop_signals import begun, ignore_in_worker
 from nucleipel.data.sample import Sample
 from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.quantize import quantize
-from nucleipel.instances.segment_instances import segment_instances
+from nucleipel.instances.segment_map import segment_instances
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.model.network import to_probabilities
 

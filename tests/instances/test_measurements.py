@@ -13,7 +13,7 @@ from nucleipel.data.synthetic.generated_map import build_probability_map
 from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
 from nucleipel.instances.nucleus_table import NucleusTable
 from nucleipel.instances.output_frame import OutputMap
-from nucleipel.instances.segment_instances import Instances, segment_instances
+from nucleipel.instances.segment_map import Instances, segment_instances
 from nucleipel.instances.watershed import ROW
 
 

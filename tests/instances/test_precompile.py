@@ -13,7 +13,7 @@ from nucleipel.instances.precompile import _is_compiled, precompiling
 from nucleipel.instances.watershed import solve_components
 from nucleipel.instances.map_hash import foreground_and_digest
 from nucleipel.instances.connected_components import connected_components
-from nucleipel.instances.segment_instances import segment_instances
+from nucleipel.instances.segment_map import segment_instances
 
 assert not _is_compiled()
 with precompiling():

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.instances.instance_rule import InstanceRule
-from nucleipel.instances.segment_instances import segment_instances
+from nucleipel.instances.segment_map import segment_instances
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.manifest import Row
 from nucleipel.io.slides.resolution import Resolution

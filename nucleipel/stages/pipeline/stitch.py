@@ -14,7 +14,7 @@ from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ConfigError, StoreError
 from nucleipel.instances.block_memory import block_px_within
 from nucleipel.instances.instance_rule import InstanceRule
-from nucleipel.instances.segment_instances import BLOCK_PX
+from nucleipel.instances.segment_map import BLOCK_PX
 from nucleipel.io.nuclei.image_output import is_written
 from nucleipel.io.records.output import Output
 from nucleipel.io.slides.resolution import Resolution

@@ -22,7 +22,7 @@ from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ResourceError
 from nucleipel.inference.probability_map import choose_device, place_network
 from nucleipel.instances.block_memory import BYTES_PER_PIXEL, needed_bytes
-from nucleipel.instances.segment_instances import BLOCK_PX
+from nucleipel.instances.segment_map import BLOCK_PX
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.slides.intensity_range import MOST_READ_PX
 from nucleipel.io.tissue_mask import require_tissue_files

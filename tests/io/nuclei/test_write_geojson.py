@@ -14,7 +14,7 @@ from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.data.synthetic.generated_map import build_probability_map
 from nucleipel.instances.measurements import measure_nuclei
 from nucleipel.instances.output_frame import OutputMap
-from nucleipel.instances.segment_instances import segment_instances
+from nucleipel.instances.segment_map import segment_instances
 from nucleipel.io.annotations import FORMATS, ImportOptions
 from nucleipel.io.nuclei.table_format import TableHeader
 from nucleipel.io.nuclei.write_geojson import encode_geojson, open_geojson

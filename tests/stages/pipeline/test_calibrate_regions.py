@@ -12,7 +12,7 @@ from nucleipel.config import CalibrateConfig, PredictConfig
 from nucleipel.core.geometry import Box
 from nucleipel.data.synthetic import build_scene
 from nucleipel.instances.instance_rule import InstanceRule
-from nucleipel.instances.segment_instances import segment_instances
+from nucleipel.instances.segment_map import segment_instances
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.slides.write_slide import write_annotation, write_slide

@@ -9,7 +9,7 @@ from scipy.ndimage import distance_transform_edt
 
 from nucleipel.config import AblateConfig, CalibrateConfig
 from nucleipel.instances.instance_rule import InstanceRule
-from nucleipel.instances.segment_instances import segment_instances
+from nucleipel.instances.segment_map import segment_instances
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.io.slides.slide_reader import SlideReader
