@@ -31,16 +31,18 @@ def submit(
     """Run the whole pipeline as Slurm jobs.
 
     train, tile and finetune-patches, then predict and stitch as arrays over the
-    images of the split, then evaluate. Jobs that are preempted or run out of
-    time go on; a bad image stops no other. The same command continues.
+    images of the split, large ones in parts, then evaluate. Jobs that are preempted
+    or run out of time go on; a bad image stops no other. The same command continues.
     """
     from nucleipel.config import SubmitConfig, load_config
+    from nucleipel.io.sbatch import most_array_tasks
     from nucleipel.stages.cluster.submit import build_jobs
     from nucleipel.stages.cluster.submit import submit as run
 
     jobs = build_jobs(
         manifest, out, load_config(SubmitConfig, file=profile),
         split=split, checkpoint=checkpoint, finetune=not no_finetune, data_root=data_root,
+        most_tasks=most_array_tasks(),
     )  # fmt: skip
     if dry_run:
         for job in jobs:

@@ -41,16 +41,18 @@ class SubmitConfig(Settings):
     setup: tuple[str, ...] = ()
     """Lines of shell that come first in every job: module load, source .venv/bin/activate."""
     shards: Positive | None = None
-    """Tasks of the arrays, at most; without it one an image."""
+    """Tasks of an array, at most; without it one a part: a shard of patches, a small image, some
+    4,096 x 4,096 px of a large one. Never more than the MaxArraySize of your Slurm allows."""
     at_a_time: Positive | None = None
     """Tasks of an array that run at a time, at most."""
     warn_seconds: Positive = 120
     """Time before the limit at which a job saves, stops and is requeued."""
     restarts: NotNegative = 20
     """Times that a job is requeued, at most."""
-    retries: NotNegative = 1
+    retries: NotNegative = 2
     """Times that a job that failed or was killed is requeued, whatever its message; never after a
-    mistake on the command line. Both kinds count together."""
+    mistake on the command line. Both kinds count together. The third go of a job names the part of
+    a slide that killed the two before."""
     default: JobConfig = JobConfig()
     """For every stage whose own entry does not differ."""
     stages: dict[Stage, JobConfig] = Field(default_factory=dict)

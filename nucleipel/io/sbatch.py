@@ -1,5 +1,6 @@
-"""Submit scripts to Slurm, and cancel jobs."""
+"""Submit scripts to Slurm, cancel jobs, and read the limit of its arrays."""
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,17 @@ def cancel_jobs(ids: Sequence[str]) -> None:
     """Cancel jobs."""
     if ids:
         _run(["scancel", *ids])
+
+
+def most_array_tasks() -> int | None:
+    """How many tasks, counted from 1, Slurm allows an array; None where no Slurm answers."""
+    try:
+        shown = _run(["scontrol", "show", "config"])
+    except SubmitError:
+        return None
+    # MaxArraySize is one more than the largest index
+    limit = re.search(r"^MaxArraySize\s*=\s*(\d+)", shown, re.MULTILINE)
+    return max(1, int(limit[1]) - 1) if limit else None
 
 
 def _run(command: list[str]) -> str:

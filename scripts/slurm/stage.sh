@@ -4,7 +4,7 @@
 
 # How often Slurm starts a job again: one that saved its state and stopped, one that failed.
 RESTARTS=20
-RETRIES=1
+RETRIES=2
 
 # Runs a command; passes the scheduler's warning on to it. It saves and exits with 75, which
 # means: the same again (138: the warning came before it could listen). What fails otherwise, or

@@ -25,9 +25,9 @@ def region_boxes(size_px: int, count: int) -> list[Box]:
 
 def write_sparse_slide(folder: Path, size_px: int, *, regions: int) -> Path:
     """Write a slide, its region and its nuclei as polygons, what was found, and a manifest."""
-    slide = _write_image(folder / "slide.zarr", size_px, np.uint8, fill=240, channels=3)
+    slide = write_image(folder / "slide.zarr", size_px, np.uint8, fill=240, channels=3)
     result = folder / "result" / "slide" / "instances.zarr"
-    found = _write_image(result, size_px, np.uint32, fill=0, channels=None)
+    found = write_image(result, size_px, np.uint32, fill=0, channels=None)
     areas, nuclei, count = [], [], 0
     for seed, box in enumerate(region_boxes(size_px, regions)):
         scene = build_scene(box.shape, seed=seed, glass=False)
@@ -50,7 +50,7 @@ def write_sparse_slide(folder: Path, size_px: int, *, regions: int) -> Path:
     return manifest
 
 
-def _write_image(path: Path, size_px: int, dtype: type, *, fill: int, channels: int | None):
+def write_image(path: Path, size_px: int, dtype: type, *, fill: int, channels: int | None):
     """An OME-Zarr image of which no chunk is there yet."""
     axes = "yx" if channels is None else "cyx"
     group = zarr.create_group(path, zarr_format=3)

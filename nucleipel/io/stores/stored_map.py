@@ -60,8 +60,7 @@ class MapLayout:
 
     def parts(self) -> int:
         """How many parts of the map may be made by different processes."""
-        height, width = self.shape
-        return max(1, min(height * width // PART_PX, len(self.shards()), MOST_PARTS))
+        return min(most_parts(self.shape), len(self.shards()))
 
     def create(self, store: Any) -> None:
         """Create the group of an image and the array of its map in a zarr store."""
@@ -84,6 +83,12 @@ class MapLayout:
             ],
             dimension_names=("c", "y", "x"),
         )
+
+
+def most_parts(shape: tuple[int, int]) -> int:
+    """How many parts a map of shape (height, width) has at most, however it is cut."""
+    height, width = shape
+    return max(1, min(height * width // PART_PX, MOST_PARTS))
 
 
 def shard_boxes(shape: tuple[int, int], *, core_px: int) -> list[Box]:

@@ -2,19 +2,30 @@
 
 import logging
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from nucleipel.config import TileConfig, load_config
+from nucleipel.config import PredictConfig, StitchConfig, TileConfig, TrainConfig, load_config
 from nucleipel.config.cluster import JobConfig, Stage, SubmitConfig
+from nucleipel.config.settings import Settings
 from nucleipel.core.atomic import write_json, write_text
 from nucleipel.core.stop_signals import REQUEUE
-from nucleipel.errors import OutputError, SubmitError
+from nucleipel.errors import ImageError, OutputError, SubmitError
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.sbatch import cancel_jobs, submit_script
+from nucleipel.io.slides.slide_reader import SlideReader
+from nucleipel.io.stores.stored_map import most_parts
+from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.stages.pipeline.predict import slide_reader_for
+from nucleipel.stages.pipeline.reader_settings import build_slide_reader
+from nucleipel.stages.pipeline.stitch import choose_block_px, parts_of_shape
 from nucleipel.stages.pipeline.tile import lay_tiles
 
 log = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=Settings)
 
 STAGE_FUNCTION = f"""\
 # Runs a command; passes the scheduler's warning on to it. It saves and exits with {REQUEUE}, which
@@ -66,6 +77,7 @@ class _Chain:
     out: Path
     split: str
     data_root: Path | None
+    most_tasks: int | None
 
     def command(self, stage: Stage, *arguments: object) -> str:
         job = self.config.job(stage)
@@ -88,7 +100,12 @@ class _Chain:
 
     def tasks(self, parts: int) -> int:
         """How many tasks of an array share so many parts."""
-        return min(parts, self.config.shards or parts)
+        return min(parts, self.config.shards or parts, self.most_tasks or parts)
+
+    def settings(self, stage: Stage, kind: type[C]) -> C:
+        """The settings that the commands of a stage will have."""
+        job = self.config.job(stage)
+        return load_config(kind, file=Path(job.config) if job.config else None, assignments=job.set)
 
 
 def build_jobs(
@@ -100,15 +117,16 @@ def build_jobs(
     checkpoint: Path | None = None,
     finetune: bool = True,
     data_root: Path | None = None,
+    most_tasks: int | None = None,
 ) -> list[Job]:
     """The jobs of the pipeline, in an order in which they can be submitted.
 
     `train`, unless there is a `checkpoint`; `tile`, an array over the shards
     of the patch store with a job that closes it, and `finetune-patches`, if
-    `finetune`; then `predict` and `stitch` as arrays over the images of
-    `split`, the second after the first, whose tasks may share a slide; then a job
-    that closes both, without the images that failed, and evaluates where all
-    have labels.
+    `finetune`; then `predict` and `stitch` as arrays over the parts of the images
+    of `split`, the second after the first: a large slide has many parts, a small
+    image is one; then a job that closes both, without the images that failed, and
+    evaluates where all have labels. No array has more than `most_tasks`.
 
     Raises
     ------
@@ -117,19 +135,22 @@ def build_jobs(
     ImageError
         With every image that is to be tiled and cannot be used.
     ConfigError
-        If the settings of `tile` are wrong.
+        If the settings of a stage whose parts are counted are wrong.
+    CheckpointError
+        If `checkpoint` is none.
     """
     learned = ("train", "val") if checkpoint is None or finetune else ()
     images = read_manifest(manifest, data_root=data_root, needed=learned)
     rows = images.of_split(split)
     for needed in learned:
         images.of_split(needed).annotated()
-    chain = _Chain(config, manifest, out, split, data_root)
+    chain = _Chain(config, manifest, out, split, data_root, most_tasks)
     jobs, model, ready = _training_jobs(chain, images, checkpoint, finetune=finetune)
-    tasks = chain.tasks(len(rows))
     predict, stitch = _predict_command(chain, model), _stitch_command(chain)
-    jobs.append(_array(chain, "predict", predict, tasks, after=ready))
-    jobs.append(_array(chain, "stitch", stitch, tasks, after=("afterany", ("predict",))))
+    to_predict, to_stitch = _count_parts(chain, rows, checkpoint)
+    jobs.append(_array(chain, "predict", predict, chain.tasks(to_predict), after=ready))
+    waiting = ("afterany", ("predict",))
+    jobs.append(_array(chain, "stitch", stitch, chain.tasks(to_stitch), after=waiting))
     # stitching needs no more than a CPU: what a task left undone because of a neighbor is done here
     last = [f"{predict} --shard close --allow-missing", f"{stitch} --allow-missing"]
     if all(row.label is not None for row in rows):
@@ -201,10 +222,7 @@ def _training_jobs(
 
 def _tile_jobs(chain: _Chain, images: Manifest, patches: Path) -> list[Job]:
     """An array over the shards of the patch store, then a job that closes it; or one for both."""
-    how = chain.config.job("tile")
-    config = load_config(
-        TileConfig, file=Path(how.config) if how.config else None, assignments=how.set
-    )
+    config = chain.settings("tile", TileConfig)
     # only sizes are read; what `tile` would refuse at night is told now
     plan = lay_tiles(images, config)
     tasks = chain.tasks(len(plan.layout(config).shards))
@@ -213,6 +231,37 @@ def _tile_jobs(chain: _Chain, images: Manifest, patches: Path) -> list[Job]:
         return [_job(chain, "tile", [tile])]
     closing = _job(chain, "tile", [tile], name="tile-close", after=("afterany", ("tile",)))
     return [_array(chain, "tile", tile, tasks), closing]
+
+
+def _count_parts(chain: _Chain, rows: Manifest, checkpoint: Path | None) -> tuple[int, int]:
+    """How many parts `predict` and `stitch` will share out; only sizes are read.
+
+    An image that cannot be opened is one part: whose it is, says why.
+    """
+    reading = _reading(chain, checkpoint)
+    block_px = choose_block_px(chain.settings("stitch", StitchConfig))
+    to_predict = to_stitch = 0
+    for row in rows:
+        shape = (1, 1)
+        with suppress(ImageError), row.open(reading) as slide:
+            shape = slide.shape
+        to_predict += most_parts(shape) if reading.whole_image_px is None else 1
+        to_stitch += parts_of_shape(shape, block_px)
+    return to_predict, to_stitch
+
+
+def _reading(chain: _Chain, checkpoint: Path | None) -> SlideReader:
+    """How `predict` will read images, with a checkpoint that is there or one that is trained."""
+    config = chain.settings("predict", PredictConfig)
+    if checkpoint is not None:
+        return slide_reader_for(read_checkpoint(checkpoint), config)
+    trained = chain.settings("train", TrainConfig)
+    return build_slide_reader(
+        config,
+        at_mpp=trained.mpp if config.at_mpp is None else config.at_mpp,
+        channels=trained.channels,
+        whole_image_px=trained.window_px if trained.whole_images else None,
+    )
 
 
 def _checkpoint_argument(checkpoint: Path) -> str:

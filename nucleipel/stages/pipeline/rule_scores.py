@@ -1,8 +1,10 @@
 """Score probability maps against annotations under any rule: to calibrate, and to compare."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -10,29 +12,31 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.instances.instance_rule import InstanceRule
-from nucleipel.instances.segment_map import segment_instances
+from nucleipel.instances.segment_map import BLOCK_PX, segment_instances
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.manifest import Row
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.predictions import Prediction
+from nucleipel.metrics.matching import OverlapCounter
 from nucleipel.metrics.scores import ImageScore, pool, total
 from nucleipel.training.coordinate_ascent import Numbers
 
 RING_PX = 128
 """Around a region, so that nuclei on its border are whole; `predict` reaches as far."""
 LARGEST_PX = 4096
+"""What has more pixels than a square of this side is segmented and scored block by block."""
 HELD_PX = 2**26
-"""Pixels of regions that stay in memory, at 9 bytes or so."""
+"""Pixels that stay in memory, at 9 bytes or so."""
 
 
 class RuleScores:
     """Scores of rules on the maps and annotations of some images; each rule is scored once.
 
     Instances and scores are those of `stitch` and `evaluate`. Of an image that was
-    annotated in regions, each is segmented for itself, with `RING_PX` around it
-    and in parts of at most `LARGEST_PX`; nothing else of the slide is read. What
-    fits into `HELD_PX` stays in memory, as images that were annotated whole do.
+    annotated in regions, each is segmented for itself, with `RING_PX` around it;
+    nothing else of the slide is read. What fits into `HELD_PX` stays in memory; what is
+    larger than `LARGEST_PX` never is in memory as a whole, and has the same scores.
     """
 
     def __init__(
@@ -44,9 +48,9 @@ class RuleScores:
             parts = _parts(prediction, row, reading)
             for place, part in enumerate(parts):
                 size = math.prod(part.window.shape)
-                if row.region is None or size <= room:
+                if size <= min(room, LARGEST_PX**2):
                     parts[place] = replace(part, held=part.read())
-                    room -= 0 if row.region is None else size
+                    room -= size
             self._images.append(parts)
         self._known: dict[tuple[tuple[str, Any], ...], list[ImageScore]] = {}
 
@@ -83,7 +87,7 @@ Read = tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer], npt.NDArray[np.bool
 
 @dataclass(frozen=True)
 class _Part:
-    """What is segmented at a time: a whole image, or `own` pixels of a region in a `window`.
+    """What is scored for itself: a whole image, or its `own` pixels of a region in a `window`.
 
     `held` is the result of `read`, where it stays in memory.
     """
@@ -100,17 +104,76 @@ class _Part:
         here = (slice(None), *self.window.slices)
         probabilities = self.prediction.read_map() if whole else self.prediction.open_map()[here]
         with self.annotation.open(self.resolution) as read_ids:
-            ids = read_ids(self.window)
-        counted = self.annotation.counted(self.window, self.resolution)
-        if counted is not None:
-            own = np.zeros_like(counted)
-            own[self.own.shift(-self.window.y0, -self.window.x0).slices] = True
-            counted &= own
-        return probabilities, ids, counted
+            return probabilities, read_ids(self.window), self._counted(self.window)
 
     def score(self, rule: InstanceRule) -> ImageScore:
+        if self.held is None and math.prod(self.window.shape) > LARGEST_PX**2:
+            return self._score_by_blocks(rule)
         probabilities, ids, counted = self.held or self.read()
         return ImageScore.of(ids, segment_instances(probabilities, rule=rule).map, counted)
+
+    def _score_by_blocks(self, rule: InstanceRule) -> ImageScore:
+        counter = OverlapCounter()
+        with (
+            self.annotation.open(self.resolution) as read_ids,
+            TemporaryDirectory(prefix=".scoring-", dir=self.prediction.folder) as scratch,
+        ):
+
+            def count(box: Box, found: npt.NDArray[np.uint32]) -> None:
+                here = box.shift(self.window.y0, self.window.x0)
+                counter.add(read_ids(here), found, self._counted(here))
+
+            probabilities = _MapWindow(self.prediction.open_map(), self.window)
+            counted = _CountedMap(self.window.shape, count)
+            segment_instances(
+                probabilities, rule=rule, block_px=BLOCK_PX, out=counted, scratch=Path(scratch)
+            )
+        return ImageScore.of_overlap(counter.overlap())
+
+    def _counted(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        """Whether each pixel of a box was annotated, and is this part's; None if all are."""
+        counted = self.annotation.counted(box, self.resolution)
+        if counted is None:
+            return None
+        y, x = np.arange(box.y0, box.y1), np.arange(box.x0, box.x1)
+        rows = (self.own.y0 <= y) & (y < self.own.y1)
+        columns = (self.own.x0 <= x) & (x < self.own.x1)
+        return np.asarray(counted & rows[:, None] & columns)
+
+
+class _MapWindow:
+    """A window of a (C, H, W) uint8 map, read by parts, as `segment_instances` takes it."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, probabilities: Any, window: Box) -> None:
+        self._map, self._window = probabilities, window
+        self.shape = (probabilities.shape[0], *window.shape)
+
+    def is_background(self, box: Box) -> bool:
+        known = getattr(self._map, "is_background", None)
+        return known is not None and bool(known(box.shift(self._window.y0, self._window.x0)))
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> npt.NDArray[np.uint8]:
+        channels, rows, columns = index
+        box = Box(rows.start, columns.start, rows.stop, columns.stop)
+        here = box.shift(self._window.y0, self._window.x0).slices
+        return np.asarray(self._map[(channels, *here)])
+
+
+class _CountedMap:
+    """An instance map that is not kept: each box of it is passed on as it is written."""
+
+    dtype = np.dtype(np.uint32)
+
+    def __init__(
+        self, shape: tuple[int, int], count: Callable[[Box, npt.NDArray[np.uint32]], None]
+    ) -> None:
+        self.shape, self._count = shape, count
+
+    def __setitem__(self, index: tuple[slice, slice], values: npt.NDArray[np.uint32]) -> None:
+        rows, columns = index
+        self._count(Box(rows.start, columns.start, rows.stop, columns.stop), values)
 
 
 def _parts(prediction: Prediction, row: Row, reading: SlideReader) -> list[_Part]:
@@ -121,14 +184,6 @@ def _parts(prediction: Prediction, row: Row, reading: SlideReader) -> list[_Part
         whole = Box.of_shape(frame.shape)
         return [_Part(prediction, known, frame, whole, whole)]
     return [
-        _Part(prediction, known, frame, own, own.grow(RING_PX).clip(frame.shape))
+        _Part(prediction, known, frame, piece, piece.grow(RING_PX).clip(frame.shape))
         for piece in known.pieces(frame)
-        for own in _cut(piece)
     ]
-
-
-def _cut(piece: Box) -> Iterator[Box]:
-    """Boxes of at most `LARGEST_PX` a side that make up a piece."""
-    for y in range(piece.y0, piece.y1, LARGEST_PX):
-        for x in range(piece.x0, piece.x1, LARGEST_PX):
-            yield Box(y, x, min(y + LARGEST_PX, piece.y1), min(x + LARGEST_PX, piece.x1))

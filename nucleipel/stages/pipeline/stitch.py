@@ -177,11 +177,14 @@ def stitch_image(
 def parts_of_images(store: Predictions, block_px: int) -> list[Part]:
     """The parts of all images that different processes may stitch: some rows of blocks each."""
     counts = dict.fromkeys(store.ids, 1)
-    for image in store.images:
-        height, width = image.resolution.shape
-        if height * width >= SHARED_FROM_PX:
-            counts[image.id] = min(-(-height // block_px), MOST_PARTS)
+    counts |= {image.id: parts_of_shape(image.resolution.shape, block_px) for image in store.images}
     return parts_of(counts)
+
+
+def parts_of_shape(shape: tuple[int, int], block_px: int) -> int:
+    """How many parts an image of shape (height, width) is stitched in."""
+    height, width = shape
+    return min(-(-height // block_px), MOST_PARTS) if height * width >= SHARED_FROM_PX else 1
 
 
 def _rows_of(parts: Sequence[Part], rows: int) -> set[int]:

@@ -7,13 +7,16 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import ROOT
+from support.sparse_slide import write_image
 
 from nucleipel.config import SubmitConfig, TileConfig, load_config
 from nucleipel.errors import ConfigError, ImageError, ManifestError, SubmitError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.records.output import read_record
+from nucleipel.io.sbatch import most_array_tasks
 from nucleipel.stages.cluster.submit import STAGE_FUNCTION, build_jobs, submit
 from nucleipel.stages.pipeline.tile import tile
 
@@ -90,6 +93,70 @@ def test_the_shards_of_patches_are_shared_out_and_closed(tiny_set, tmp_path: Pat
         assert f'--shard "$SLURM_ARRAY_TASK_ID/{tasks}" || exit\n' in scripts["tile"]
         assert "--array" not in scripts["tile-close"]
         assert "--shard" not in scripts["tile-close"]
+
+
+def _tasks(jobs) -> dict[str, int]:
+    found = {job.name: re.search(r"--array=1-(\d+)", job.script) for job in jobs}
+    return {name: int(match[1]) for name, match in found.items() if match}
+
+
+@pytest.fixture
+def large_slide(tiny_set, tmp_path: Path) -> Path:
+    """The manifest of a small image and of a slide of 9,000 x 9,000 px."""
+    write_image(tmp_path / "large.zarr", 9000, np.uint8, fill=240, channels=3)
+    lines = f"{tiny_set.image('test')},,test,a,0.5\nlarge.zarr,,test,b,0.5\n"
+    (tmp_path / "manifest.csv").write_text(f"image,label,split,source_id,mpp\n{lines}")
+    return tmp_path / "manifest.csv"
+
+
+@pytest.mark.parametrize(
+    ("settings", "most_tasks", "tasks"),
+    [
+        ({}, None, (1 + 4, 1 + 9)),
+        ({"shards": 3}, None, (3, 3)),
+        ({}, 6, (5, 6)),
+        ({"stages": {"predict": {"set": ["at_mpp=1"]}}}, None, (1 + 1, 1 + 1)),
+        ({"stages": {"stitch": {"set": ["max_ram_gb=0.4"]}}}, None, (1 + 4, 1 + 36)),
+    ],
+)
+def test_a_large_slide_is_shared_out_in_parts(
+    large_slide: Path, tmp_path: Path, settings, most_tasks, tasks: tuple[int, int]
+) -> None:
+    profile = SubmitConfig.model_validate(settings)
+    jobs = build_jobs(
+        large_slide, tmp_path / "out", profile,
+        checkpoint=Path("default"), finetune=False, most_tasks=most_tasks,
+    )  # fmt: skip
+    assert _tasks(jobs) == dict(zip(("predict", "stitch"), tasks, strict=True))
+
+
+def test_the_parts_follow_the_settings_of_a_network_that_is_to_be_trained(
+    tiny_set, large_slide: Path, tmp_path: Path
+) -> None:
+    learned = "".join(
+        f"{tiny_set.image(split)},{tiny_set.folder}/{split}_label.tif,{split},{split},0.5\n"
+        for split in ("train", "val")
+    )
+    large_slide.write_text(large_slide.read_text() + learned)
+    for setting, count in (("mpp=0.5", 5), ("mpp=1", 2), ("whole_images=true", 2)):
+        profile = SubmitConfig.model_validate({"stages": {"train": {"set": [setting]}}})
+        if setting == "whole_images=true":
+            profile = SubmitConfig.model_validate(
+                {"stages": {"train": {"set": [setting, "augment.scale_range=[1,1]"]}}}
+            )
+        jobs = build_jobs(large_slide, tmp_path / "out", profile, finetune=False)
+        assert _tasks(jobs)["predict"] == count, setting
+
+
+def test_the_limit_of_arrays_is_that_of_slurm(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    program = tmp_path / "scontrol"
+    for shown, limit in (("MaxArraySize            = 1001", 1000), ("nothing of it", None)):
+        program.write_text(f"#!/bin/bash\necho '{shown}'\n")
+        program.chmod(0o755)
+        assert most_array_tasks() == limit
+    monkeypatch.setenv("PATH", "")
+    assert most_array_tasks() is None
 
 
 def test_an_image_that_cannot_be_tiled_is_reported_before_the_jobs(

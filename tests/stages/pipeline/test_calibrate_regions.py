@@ -1,6 +1,7 @@
 """Calibration on slides that were annotated in regions: predicted, read and scored there alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,24 +49,27 @@ def slide(tmp_path_factory):
     return SimpleNamespace(manifest=read_manifest(path), annotation=scene.instance_map)
 
 
-def _prediction(annotation: np.ndarray) -> SimpleNamespace:
+def _prediction(annotation: np.ndarray, folder: Path, *, moved_px: int = 2) -> SimpleNamespace:
     """What a network might say that finds nuclei a little to the right, and misses some."""
-    ids = np.where(annotation % 5 == 0, 0, np.roll(annotation, 2, axis=1))
+    ids = np.where(annotation % 5 == 0, 0, np.roll(annotation, moved_px, axis=1))
     inside = np.clip(distance_transform_edt(ids > 0) / 6, 0, 1)
     foreground = (ids > 0) * 0.9 + 0.05
     classes = (1 - foreground, foreground * inside, foreground * (1 - inside), inside)
     values = np.rint(255 * np.stack(classes)).astype(np.uint8)
-    return SimpleNamespace(read_map=lambda: values, open_map=lambda: values)
+    return SimpleNamespace(read_map=lambda: values, open_map=lambda: values, folder=folder)
 
 
-@pytest.mark.parametrize("held_px", [0, 2**26])
-@pytest.mark.parametrize("largest_px", [64, 4096])
+@pytest.mark.parametrize(
+    ("held_px", "largest_px", "block_px"), [(2**26, 4096, 1024), (0, 4096, 1024), (0, 0, 64)]
+)
 def test_scores_are_those_of_the_whole_slide_inside_its_regions(
-    slide, monkeypatch, held_px: int, largest_px: int
+    slide, tmp_path: Path, monkeypatch, held_px: int, largest_px: int, block_px: int
 ) -> None:
+    """Held in memory, read for each rule, or cut into blocks."""
     monkeypatch.setattr(stage, "HELD_PX", held_px)
     monkeypatch.setattr(stage, "LARGEST_PX", largest_px)
-    prediction, (row,) = _prediction(slide.annotation), slide.manifest.rows
+    monkeypatch.setattr(stage, "BLOCK_PX", block_px)
+    prediction, (row,) = _prediction(slide.annotation, tmp_path), slide.manifest.rows
     tried = RuleScores([prediction], [row], SlideReader(channels=3))
     known = row.load_annotation(SHAPE)
     with row.open(SlideReader(channels=3)) as opened:
@@ -76,11 +80,27 @@ def test_scores_are_those_of_the_whole_slide_inside_its_regions(
         (score,) = tried.scores(numbers)
         assert score.annotated_px == whole.annotated_px
         assert score.shared_px == whole.shared_px
-        if largest_px == 4096:
-            assert score.to_scores() == pytest.approx(whole.to_scores())
-            assert score.matches == whole.matches
-        else:  # a nucleus that is cut in two may count in neither part
-            assert score.annotated_count == pytest.approx(whole.annotated_count, rel=0.2)
+        assert score.to_scores() == pytest.approx(whole.to_scores())
+        assert score.matches == whole.matches
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_nucleus_on_a_cut_counts_once(slide, tmp_path: Path, monkeypatch) -> None:
+    """One of 20 x 20 px, found as it is, where four blocks meet."""
+    monkeypatch.setattr(stage, "LARGEST_PX", 0)
+    monkeypatch.setattr(stage, "BLOCK_PX", 64)
+    (row,) = slide.manifest.rows
+    window = Box(30, 40, 230, 300).grow(stage.RING_PX).clip(SHAPE)
+    y, x = window.y0 + 2 * 64, window.x0 + 3 * 64
+    annotation = np.zeros(SHAPE, np.uint16)
+    annotation[y - 10 : y + 10, x - 10 : x + 10] = 1
+    write_annotation(tmp_path / "label.tif", annotation)
+    row = replace(row, label=tmp_path / "label.tif")
+    prediction = _prediction(annotation, tmp_path, moved_px=0)
+    tried = RuleScores([prediction], [row], SlideReader(channels=3))
+    (score,) = tried.scores({"min_area_px": 5})
+    assert (score.annotated_count, score.predicted_count, score.matched_count) == (1, 1, 1)
+    assert score.matched_iou == 1
 
 
 def test_nothing_is_predicted_far_from_regions(slide, random_checkpoint, tmp_path: Path) -> None:
