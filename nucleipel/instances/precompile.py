@@ -20,7 +20,7 @@ from nucleipel.instances.watershed import solve_components
 @contextmanager
 def precompiling() -> Iterator[None]:
     """Compile in another process during the block; at its end all is compiled."""
-    if _is_compiled():
+    if _is_compiled() or not solve_components.stats.cache_path:  # no folder to share it by
         yield
         return
     compiler = subprocess.Popen(  # noqa: S603
@@ -42,7 +42,8 @@ def compile_all() -> None:
 
 def _is_compiled() -> bool:
     kernel = f"watershed.{solve_components.__name__}-*.nbi"
-    return any(Path(solve_components.stats.cache_path).glob(kernel))
+    folder = solve_components.stats.cache_path  # None: nothing can be written anywhere
+    return folder is not None and any(Path(folder).glob(kernel))
 
 
 if __name__ == "__main__":
