@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+WINDOWS = os.name == "nt"
+
 
 @contextmanager
 def replacing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
@@ -82,8 +84,13 @@ def sync_tree(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring one file, or the entries of one folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Bring one file, or the entries of one folder, to the disk.
+
+    Windows opens no folder: there the system writes the entries when it likes.
+    """
+    if WINDOWS and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,22 +1,29 @@
 """Locks between processes and hosts that end with their holder.
 
-POSIX record locks (`fcntl`): the kernel drops them when their process dies, by
-SIGKILL too; they hold across the hosts of an NFS or Lustre mount; and forked
-helpers, which may outlive their parent by seconds, do not inherit them, as they
-would `flock`'s. So no process has to guess from process ids whether a lock is
-stale. The file names the holder, for people. One process may take the same lock
-twice.
+POSIX record locks: the kernel drops them when their process dies, by SIGKILL
+too; they hold across the hosts of an NFS or Lustre mount; and forked helpers,
+which may outlive their parent by seconds, do not inherit them, as they would
+`flock`'s. So no process has to guess from process ids whether a lock is stale.
+The file names the holder, for people. One process may take the same lock twice,
+except on Windows.
 """
 
 import errno
-import fcntl
 import json
 import logging
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+
+from nucleipel.core.file_lock import (
+    REMOVABLE_WHILE_OPEN,
+    lock_file,
+    read_file,
+    replace_content,
+)
 
 log = logging.getLogger(__name__)
 
@@ -65,27 +72,30 @@ class Lock:
                 if time.monotonic() >= deadline:
                     raise HeldError(_read_holder(path))
                 time.sleep(0.05)
-        # through this descriptor: closing another one of the file would drop the lock
-        content = os.pread(self._descriptor, 4096, 0)
+        content = read_file(self._descriptor, 4096)
         left = _holder(content)
         if left != NOBODY:
             log.info("%s: taken over from %s, which did not finish", path.parent, left)
             self.deaths = 1 + int(json.loads(content).get("deaths", 0))
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps({**_myself(), "deaths": self.deaths}).encode(), 0)
+        holder = json.dumps({**_myself(), "deaths": self.deaths})
+        replace_content(self._descriptor, holder.encode())
 
     def release(self) -> None:
         """Let go; the file disappears."""
         if self._descriptor is not None and self._process == os.getpid():  # not in a forked helper
             # first: interrupted below, the second go would close what others have opened since
             descriptor, self._descriptor = self._descriptor, None
-            self.path.unlink(missing_ok=True)  # while it is held: nobody else's can be meant
+            if REMOVABLE_WHILE_OPEN:  # while it is held: nobody else's can be meant
+                self.path.unlink(missing_ok=True)
             os.close(descriptor)
+            if not REMOVABLE_WHILE_OPEN:
+                with suppress(OSError):  # another process holds it already
+                    self.path.unlink()
 
     def _try(self) -> None:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(descriptor)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 os.close(descriptor)
@@ -121,11 +131,11 @@ NOBODY = "another process"
 def is_held(path: Path) -> bool:
     """Whether a process, and not this one, holds the lock of a file."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR)
     except OSError:
         return False
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(descriptor)
     except OSError as error:
         return error.errno not in _NO_LOCKS
     finally:

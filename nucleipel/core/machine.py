@@ -1,11 +1,16 @@
 """Memory, cores and free disk of this machine, container or job."""
 
 import os
-import resource
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self")
@@ -14,7 +19,7 @@ MB = 2**20
 
 def memory_limit(environment: Mapping[str, str] = os.environ) -> tuple[int, str]:
     """The most memory that this process may take, in bytes, and what sets it."""
-    limits = [(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine's memory")]
+    limits = [(_memory_of_machine(), "the machine's memory")]
     limits += [(limit, "the cgroup's limit") for limit in _cgroup_limits()]
     per_node, per_core = environment.get("SLURM_MEM_PER_NODE"), environment.get("SLURM_MEM_PER_CPU")
     if per_node and per_node.isdecimal() and int(per_node):  # 0 is all of the machine
@@ -25,6 +30,14 @@ def memory_limit(environment: Mapping[str, str] = os.environ) -> tuple[int, str]
             (int(per_core) * MB * int(count if count.isdecimal() else 1), "the Slurm job's memory")
         )
     return min(limits)
+
+
+def _memory_of_machine() -> int:
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    import psutil  # installed on Windows only
+
+    return int(psutil.virtual_memory().total)
 
 
 def _cgroup_limits() -> Iterator[int]:
@@ -73,7 +86,12 @@ def peak_bytes() -> int:
     with suppress(OSError, StopIteration):
         lines = (OWN / "status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if resource is None:
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def bytes_below(path: Path) -> int:

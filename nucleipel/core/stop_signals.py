@@ -7,6 +7,7 @@ and the process ends before a scheduler kills it (Slurm: after 30 s).
 A second signal ends the process on the spot; those within a second of the first
 are one request, since batch systems signal a shell and its children alike.
 Neither is needed for a right result: whatever is on disk survives SIGKILL too.
+Windows has neither SIGUSR1 nor alarms: there a step is always finished.
 """
 
 import os
@@ -20,7 +21,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+REQUEUE_SIGNAL: signal.Signals | None = getattr(signal, "SIGUSR1", None)
+ALARM: signal.Signals | None = getattr(signal, "SIGALRM", None)
+SIGNALS = tuple(
+    number for number in (signal.SIGTERM, signal.SIGINT, REQUEUE_SIGNAL) if number is not None
+)
 PATIENCE_SECONDS = 20.0
 ONE_REQUEST_SECONDS = 1.0
 REQUEUE = 75
@@ -52,7 +57,8 @@ def listen() -> None:
     """Handle the signals from now on; to be called by the main thread."""
     for number in SIGNALS:
         signal.signal(number, _on_signal)
-    signal.signal(signal.SIGALRM, _on_alarm)
+    if ALARM is not None:
+        signal.signal(ALARM, _on_alarm)
     _Request.number, _Request.in_step = None, False
 
 
@@ -62,7 +68,8 @@ def listening() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
+    handled = SIGNALS if ALARM is None else (*SIGNALS, ALARM)
+    before = {number: signal.getsignal(number) for number in handled}
     listen()
     try:
         yield
@@ -71,7 +78,7 @@ def listening() -> Iterator[None]:
             raise stop from error
         raise
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _set_alarm(0)
         _Request.number, _Request.in_step = None, False
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -89,7 +96,7 @@ def step() -> Iterator[None]:
     finally:
         _Request.in_step = False
         if _Request.number is not None:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _set_alarm(0)
     stop_if_requested()
 
 
@@ -142,7 +149,7 @@ def _on_signal(number: int, _: FrameType | None) -> None:
     _Request.number, _Request.at = number, time.monotonic()
     if not _Request.in_step:
         raise Stopped(number)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
+    _set_alarm(PATIENCE_SECONDS)
 
 
 def _stop_that_caused(error: BaseException) -> Stopped | None:
@@ -153,10 +160,16 @@ def _stop_that_caused(error: BaseException) -> Stopped | None:
     return cause
 
 
+def _set_alarm(seconds: float) -> None:
+    """Ask for an alarm after some seconds; 0 cancels it."""
+    if ALARM is not None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def _on_alarm(*_: object) -> None:
     if _Request.in_step and _Request.number is not None:
         raise Stopped(_Request.number)
 
 
 def _exit_code(number: int) -> int:
-    return REQUEUE if number == signal.SIGUSR1 else 128 + number
+    return REQUEUE if number == REQUEUE_SIGNAL else 128 + number
