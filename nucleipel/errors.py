@@ -10,6 +10,14 @@ class NucleipelError(Exception):
     """Root of all errors that the user can mend."""
 
 
+class ArgumentError(NucleipelError, ValueError):
+    """An argument of a function of the Python API is not what it should be."""
+
+
+class MissingPackageError(NucleipelError, ImportError):
+    """A package that only this function needs is not installed."""
+
+
 class ConfigError(NucleipelError, ValueError):
     """A configuration file or `--set` is wrong."""
 

@@ -4,7 +4,7 @@ from nucleipel.config.cluster import ClusterConfig, JobConfig, SubmitConfig
 from nucleipel.config.demo import DemoConfig
 from nucleipel.config.experiments import AblateConfig, ArmConfig, DeviationConfig
 from nucleipel.config.files import CitationConfig, ExportConfig, ImportConfig, InfoConfig
-from nucleipel.config.load import load_config
+from nucleipel.config.load import load_config, settings_from
 from nucleipel.config.pipeline.calibrate import CalibrateConfig
 from nucleipel.config.pipeline.evaluate import EvaluateConfig
 from nucleipel.config.pipeline.finetune_patches import FinetunePatchesConfig, PELConfig
@@ -42,4 +42,5 @@ __all__ = [
     "TileConfig",
     "TrainConfig",
     "load_config",
+    "settings_from",
 ]

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +55,23 @@ def load_config(kind: type[C], *, file: Path | None = None, assignments: Sequenc
     for assignment in assignments:
         _assign(fields, assignment)
     return _check(kind, fields, where="--set" if assignments else str(file or kind.__name__))
+
+
+def settings_from(
+    kind: type[C], values: Mapping[str, Any], *, where: str, file: Path | None = None
+) -> C:
+    """Settings of one stage from values by name, over those of a file; checked as `load_config`.
+
+    `where` names the caller in messages. A group of settings is a mapping.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`.
+    """
+    fields = _read_yaml(file) if file else {}
+    _check(kind, fields, where=str(file))
+    return _check(kind, {**fields, **values}, where=where)
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

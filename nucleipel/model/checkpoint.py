@@ -67,7 +67,7 @@ class Description:
     Parameters
     ----------
     network : NetworkSpec
-        What builds the network.
+        What builds the network; an `OwnNetwork` where it is a module of the user's own.
     mpp : float, optional
         Working resolution, um per pixel; None without pixel sizes.
     grid : WindowGrid

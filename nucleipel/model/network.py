@@ -88,6 +88,19 @@ class NetworkSpec:
         return spec
 
 
+@dataclass(frozen=True, slots=True)
+class OwnNetwork:
+    """What prediction has to know of a network that this package did not build."""
+
+    in_channels: int
+    stride: int
+    norm: str = "own"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+
 def build_network(spec: NetworkSpec) -> nn.Module:
     """Build a network with random weights: (B, in_channels, H, W) to (B, classes + 1, H, W).
 

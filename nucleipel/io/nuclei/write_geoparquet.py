@@ -18,12 +18,19 @@ def encode_geoparquet(rows: MeasuredNuclei, _: TableHeader) -> bytes:
     """Some rows as a stream of Arrow's IPC format."""
     import pyarrow as pa
 
-    columns = {name: pa.array(values, from_pandas=True) for name, values in rows.columns.items()}
-    table = pa.table({**columns, GEOMETRY: pa.array(map(to_wkb, rows.outlines), pa.binary())})
+    table = arrow_table(rows)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
     return sink.getvalue().to_pybytes()
+
+
+def arrow_table(rows: MeasuredNuclei) -> Any:
+    """Some rows as an Arrow table, outlines as WKB."""
+    import pyarrow as pa
+
+    columns = {name: pa.array(values, from_pandas=True) for name, values in rows.columns.items()}
+    return pa.table({**columns, GEOMETRY: pa.array(map(to_wkb, rows.outlines), pa.binary())})
 
 
 def decode_geoparquet(encoded: bytes) -> MeasuredNuclei:

@@ -1,0 +1,1 @@
+"""nucleipel in Python: arrays in, arrays out. `import nucleipel` has the names."""

@@ -1,0 +1,146 @@
+"""Results: labels, table, certificate and report, from memory or from a folder."""
+
+import html
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.io.nuclei.geo_table import geo_table, read_geo_table
+from nucleipel.io.nuclei.read_output import (
+    NUCLEI,
+    image_folder,
+    open_labels,
+    read_certificate,
+    read_report,
+)
+from nucleipel.io.slides.slide import Slide
+from nucleipel.stages.arrays.report_array import report_of_array
+from nucleipel.stages.arrays.stitch_array import StitchedArray
+
+FRAME_HEIGHT_PX = 600
+
+
+class Report:
+    """The report of one image, an HTML page; a notebook shows it. `str` gives its text."""
+
+    def __init__(self, page: str) -> None:
+        self._page = page
+
+    def __str__(self) -> str:
+        return self._page
+
+    def __repr__(self) -> str:
+        return f"Report({len(self._page):,} characters of HTML)"
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self._page, quote=True)
+        return (
+            f'<iframe srcdoc="{page}" style="width:100%;height:{FRAME_HEIGHT_PX}px;border:0">'
+            "</iframe>"
+        )
+
+
+class ArrayResult:
+    """Nuclei of an image or map in memory.
+
+    Attributes
+    ----------
+    labels : (H, W) uint32
+        Ids 1..n in raster order of their first pixels, 0 for background.
+    certificate : dict
+        Hashes of the map and the instances, and whether any cut shaped a nucleus.
+    """
+
+    def __init__(
+        self, stitched: StitchedArray, slide: Slide | None, *, intensities: bool = True
+    ) -> None:
+        self._stitched, self._slide, self._intensities = stitched, slide, intensities
+        self.labels: npt.NDArray[np.uint32] = stitched.labels
+        self.certificate: dict[str, Any] = stitched.certificate
+
+    @cached_property
+    def nuclei(self) -> Any:
+        """The table of nuclei, a GeoDataFrame with the columns of nuclei.parquet.
+
+        Raises
+        ------
+        MissingPackageError
+            If geopandas is not installed.
+        """
+        return geo_table(self._stitched.measure(self._slide if self._intensities else None))
+
+    @cached_property
+    def report(self) -> Report:
+        """The page that `report.html` would be."""
+        return Report(report_of_array(self._stitched, self._slide))
+
+    def __repr__(self) -> str:
+        return _line(self, self.certificate["map"]["nuclei"], self.labels.shape)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+class SlideResult:
+    """Nuclei of one image in an output folder; everything is read when it is used.
+
+    Attributes
+    ----------
+    out : Path
+        The output folder of `segment` or `stitch`.
+    image_id : str
+        The image, the name of its folder.
+    """
+
+    def __init__(self, out: Path | str, image_id: str) -> None:
+        self.out, self.image_id = Path(out), image_id
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the image's files.
+
+        Raises
+        ------
+        StoreError
+            If the run is not finished, or has no such image.
+        """
+        return image_folder(self.out, self.image_id)
+
+    @cached_property
+    def labels(self) -> Any:
+        """The (H, W) uint32 instance map at full size, a zarr array: `labels[:512, :512]`."""
+        return open_labels(self.folder)
+
+    @cached_property
+    def nuclei(self) -> Any:
+        """The table of nuclei, a GeoDataFrame.
+
+        Raises
+        ------
+        MissingPackageError
+            If geopandas is not installed.
+        """
+        return read_geo_table(self.folder / NUCLEI)
+
+    @cached_property
+    def certificate(self) -> dict[str, Any]:
+        """Hashes of the map and the instances, and whether any cut shaped a nucleus."""
+        return read_certificate(self.folder)
+
+    @cached_property
+    def report(self) -> Report:
+        """The page report.html."""
+        return Report(read_report(self.folder))
+
+    def __repr__(self) -> str:
+        return _line(self, self.certificate["map"]["nuclei"], self.labels.shape)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+def _line(result: object, nuclei: int, shape: tuple[int, ...]) -> str:
+    return f"{type(result).__name__}({nuclei:,} nuclei, {shape[0]:,} x {shape[1]:,} px)"

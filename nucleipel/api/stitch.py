@@ -1,0 +1,81 @@
+"""Exact nuclei from the probability maps of any network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nucleipel.api.arguments import settings_of
+from nucleipel.api.results import ArrayResult
+from nucleipel.config import StitchConfig
+from nucleipel.errors import ArgumentError
+from nucleipel.instances.channel_maps import ChannelMaps
+from nucleipel.instances.instance_rule import InstanceRule
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.stages.arrays.stitch_array import stitch_array
+
+
+def stitch_probabilities(
+    maps: Any,
+    *,
+    channels: Mapping[str, int] | None = None,
+    mpp: float | None = None,
+    instances: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> ArrayResult:
+    """Turn the probability map of any network into nuclei, exactly and whatever its size.
+
+    Nuclei are a pure function of the map: the same for every block size and number of
+    threads. The map is read block by block.
+
+    Parameters
+    ----------
+    maps : (H, W) or (C, H, W) array
+        uint8 (255 is 1), uint16 (65,535 is 1), bool, or float in 0..1; NumPy, zarr or Dask.
+    channels : dict of str to int, optional
+        Index of each channel: {"foreground": 0}; {"interior": 0, "boundary": 1};
+        {"foreground": 0, "boundary": 1}, where the foreground holds the boundary, too; with each
+        of these perhaps "distance", to the nucleus' own edge as a fraction of its greatest.
+        Without it one channel is the foreground; three or four are background, interior,
+        boundary and distance.
+    mpp : float, optional
+        Um per pixel of the map.
+    instances : dict, optional
+        Numbers of the `InstanceRule`: {"persistence": 0.05, "min_area_px": 20}, say.
+    **settings
+        `threads`, `max_ram`: memory and speed, never the result.
+
+    Returns
+    -------
+    ArrayResult
+        `.labels`, `.nuclei`, `.certificate`, `.report`. The certificate speaks of the map as it
+        was given: `canonical_map` is None, since nobody here knows how it was made.
+
+    Raises
+    ------
+    ArgumentError
+        If the map or its channels are not as above.
+    ConfigError
+        If a setting is wrong.
+
+    Examples
+    --------
+    >>> import numpy as np, nucleipel as npl
+    >>> foreground = np.zeros((40, 60), np.float32)
+    >>> foreground[5:20, 5:20] = foreground[10:35, 30:50] = 0.9
+    >>> result = npl.stitch_probabilities(foreground)
+    >>> int(result.labels.max()), result.certificate["equal_to_uncut"]
+    (2, True)
+    """
+    config = settings_of(
+        StitchConfig, {"instances": instances, **settings}, function="stitch_probabilities"
+    )
+    maps = maps if hasattr(maps, "shape") and hasattr(maps, "dtype") else np.asarray(maps)
+    try:
+        seen = ChannelMaps(maps, channels)
+        frame = Resolution.pixel_for_pixel((seen.shape[1], seen.shape[2]), mpp)
+        rule = InstanceRule(**config.instances.over({}))
+        stitched = stitch_array(seen, frame, rule, config, facts={"channels": seen.channels})
+    except ValueError as error:
+        raise ArgumentError(f"maps: {error}") from error
+    return ArrayResult(stitched, None)

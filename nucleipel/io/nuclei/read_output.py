@@ -1,0 +1,69 @@
+"""Read what `image_output` wrote, when it is needed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nucleipel.errors import StoreError
+from nucleipel.io.nuclei.image_output import CERTIFICATE, REPORT
+from nucleipel.io.nuclei.label_pyramid import LABELS
+from nucleipel.io.records.output import read_record
+
+NUCLEI = "nuclei.parquet"
+
+
+def image_folder(out: Path, image_id: str) -> Path:
+    """The folder of one image of a finished run.
+
+    Raises
+    ------
+    StoreError
+        If the run is not finished, or has no such image.
+    """
+    record = read_record(out, stage=("stitch", "segment"))
+    if image_id not in record["images"]:
+        names = ", ".join(record["images"])
+        raise StoreError(f"{out}: has no image '{image_id}'; it has {names}")
+    return out / image_id
+
+
+def open_labels(folder: Path) -> Any:
+    """The (H, W) uint32 instance map, a zarr array.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be opened.
+    """
+    import zarr
+
+    try:
+        return zarr.open_array(folder / LABELS / "0", mode="r")
+    except Exception as error:
+        raise StoreError(f"{folder / LABELS}: cannot be read: {error}; stitch again") from error
+
+
+def read_certificate(folder: Path) -> dict[str, Any]:
+    """The certificate of an image.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    try:
+        return dict(json.loads(_text(folder / CERTIFICATE)))
+    except ValueError as error:
+        raise StoreError(f"{folder / CERTIFICATE}: no JSON: {error}; stitch again") from error
+
+
+def read_report(folder: Path) -> str:
+    """The HTML page of an image; errors as `read_certificate`."""
+    return _text(folder / REPORT)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be read: {error}; stitch again") from error

@@ -1,0 +1,87 @@
+"""Predict an image that is in memory: the map that `predict` would write."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.config import PredictConfig
+from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
+from nucleipel.io.slides.formats.array import image_of_array
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide
+from nucleipel.io.stores.stored_map import shard_boxes
+from nucleipel.io.tissue_mask import tissue_of
+from nucleipel.model.checkpoint import Checkpoint
+from nucleipel.model.own_network import MAPS
+from nucleipel.stages.pipeline.predict import slide_reader_for
+from nucleipel.stages.pipeline.seen_slide import see
+
+
+@dataclass(frozen=True)
+class PredictedArray:
+    """The map of an image in memory.
+
+    Parameters
+    ----------
+    maps : (3, H, W) or (4, H, W) uint8
+        Background, interior, boundary and perhaps distance, in the frame of `resolution`.
+    resolution : Resolution
+        The working frame of the image.
+    canonical_map : bool
+        False if the map depends on how the image was cut into windows.
+    tissue, intensity : dict
+        What was skipped as glass; which stored values became 0 and 1.
+    """
+
+    maps: npt.NDArray[np.uint8]
+    resolution: Resolution
+    canonical_map: bool
+    tissue: dict[str, Any]
+    intensity: dict[str, Any]
+
+
+def open_array(model: Checkpoint, image: Any, config: PredictConfig) -> Slide:
+    """An (H, W) or (H, W, C) array, as the network of a checkpoint sees it."""
+    return slide_reader_for(model, config).frame(image_of_array(image), mpp=None)
+
+
+def predict_array(model: Checkpoint, slide: Slide, config: PredictConfig) -> PredictedArray:
+    """Predict a slide; values, and so nuclei, are those of `predict` on the same pixels.
+
+    Raises
+    ------
+    PredictionError
+        If a probability is not finite, or the device is not there.
+    """
+    description, device = model.description, choose_device(config.device)
+    place_network(model.network, device)
+    seen = see(
+        model,
+        slide,
+        lambda: tissue_of(slide, config.tissue, image_id=str(slide.path)),
+        stained_as=config.stained_as,
+    )
+    maps = np.empty((len(description.maps), *slide.shape), np.uint8)
+    parts = predict_parts(
+        seen.network, slide, shard_boxes(slide.shape, core_px=seen.grid.core_px),
+        intensity=seen.intensity,
+        grid=seen.grid,
+        channels=description.network.in_channels,
+        maps=len(MAPS),
+        device=device,
+        flips=config.tta,
+        skipped=seen.skipped,
+    )  # fmt: skip
+    with closing(parts):
+        for box, values in parts:
+            maps[(slice(None), *box.slices)] = values[: len(maps)]  # some have no distance
+    return PredictedArray(
+        maps,
+        slide.resolution,
+        description.canonical_map,
+        seen.tissue_record,
+        seen.intensity_record,
+    )
