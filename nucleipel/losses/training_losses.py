@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 from torch import nn
 
 from nucleipel.losses.counted_pixels import counted_pixels, mean_of_counted, mean_of_pixels
 from nucleipel.losses.pel import EPSILON, PELoss
+
+MONAI_EPSILON = 1e-5
+"""What MONAI's Dice adds above and below the line, so that a class that is nowhere scores 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Ramp:
 
 
 class CrossEntropyDice(nn.Module):
-    """Cross-entropy plus soft Dice (MONAI's), the mean over patches of each."""
+    """Cross-entropy plus soft Dice, the mean over patches of each."""
 
     def __init__(self, cross_entropy_weight: float, dice_weight: float) -> None:
         super().__init__()
@@ -119,26 +121,32 @@ class ClassesAndDistance(nn.Module):
 
 
 class Dice(nn.Module):
-    """Soft Dice loss of the softmax (MONAI's), the mean over classes and patches."""
+    """Soft Dice loss of the softmax, the mean over classes and patches.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.dice = DiceLoss()
+    To the bit `monai.losses.DiceLoss` (1.6), which a test checks: `import monai` takes seconds, and
+    every training needs this loss.
+    """
 
     def forward(self, logits: torch.Tensor, onehot: torch.Tensor) -> torch.Tensor:
         """Mean over classes and patches for (B, C, H, W) logits and one-hot annotation."""
-        loss: torch.Tensor = self.dice(_probabilities(logits, onehot), onehot)
-        return loss
+        p = _probabilities(logits, onehot)
+        hit = (p * onehot).sum(dim=(2, 3))
+        half_false = 0.5 * (p.sum(dim=(2, 3)) - hit)
+        half_missed = 0.5 * (onehot.sum(dim=(2, 3)) - hit)
+        both = 2 * (hit + half_false + half_missed)
+        return (1 - (2 * hit + MONAI_EPSILON) / (both + MONAI_EPSILON)).mean()
 
 
 class DiceFocal(nn.Module):
-    """Soft Dice plus focal loss (Lin et al. 2017, gamma 2), both MONAI's, both of the softmax.
+    """Soft Dice plus MONAI's focal loss (Lin et al. 2017, gamma 2), both of the softmax.
 
     MONAI's own DiceFocalLoss takes the focal loss of sigmoids, one class
     against the rest, which is not what a network with a softmax was trained for.
     """
 
     def __init__(self) -> None:
+        from monai.losses import FocalLoss  # late: `import monai` takes seconds
+
         super().__init__()
         self.dice = Dice()
         self.focal = FocalLoss(gamma=2.0, use_softmax=True, reduction="none")
@@ -158,6 +166,8 @@ class FocalTversky(nn.Module):
     """
 
     def __init__(self) -> None:
+        from monai.losses import TverskyLoss  # late: `import monai` takes seconds
+
         super().__init__()
         self.tversky = TverskyLoss(alpha=0.3, beta=0.7, reduction="none")
 

@@ -54,6 +54,17 @@ def test_n_and_weight_follow_the_progress() -> None:
         assert loss(outputs, onehot, distance).item() == pytest.approx(expected(weight, n))
 
 
+def test_dice_and_its_gradient_are_those_of_monai_to_the_bit() -> None:
+    logits, onehot = batch()
+    onehot[0] = torch.tensor([1.0, 0, 0])[:, None, None]  # two classes are nowhere in this patch
+    gradients = []
+    for loss in (build_region_loss("dice"), DiceLoss(softmax=True)):
+        own = logits.clone().requires_grad_()
+        loss(own, onehot).backward()
+        gradients.append(own.grad)
+    assert torch.equal(*gradients)
+
+
 def test_region_losses_by_name() -> None:
     logits, onehot = batch()
     dice = DiceLoss(softmax=True)(logits, onehot).item()
