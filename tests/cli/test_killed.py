@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.processes import (
-    SECONDS,
     digests,
     finish,
     predict_command,
@@ -34,8 +33,8 @@ def _kill_when(reached: Callable[[], bool], out: Path, *arguments: object) -> No
         process = start(*arguments)
         wait_until(reached, process)
         process.kill()
-        _, message = process.communicate()
-        assert reached(), message.decode()
+        message = process.finish()
+        assert reached(), message
         if process.returncode == -signal.SIGKILL:
             return
         shutil.rmtree(out)
@@ -110,11 +109,9 @@ def test_stitch_by_blocks(stitched: tuple[Path, Path], tmp_path: Path, reached: 
 def test_too_little_memory_is_reported(stitched: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("stitch", "--predictions", stitched[0], "--out", out, "--max-ram", 0.1)
-    _, message = process.communicate(timeout=SECONDS)
+    message = process.finish()
     assert process.returncode == 1
-    assert message.decode().startswith(
-        "error: max_ram_gb: 0.1 GB of memory; 2 threads need at least"
-    )
+    assert message.startswith("error: max_ram_gb: 0.1 GB of memory; 2 threads need at least")
     assert not out.exists()
 
 

@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from support.processes import SECONDS, digests, start, wait_until
+from support.processes import Process, digests, start, wait_until
 
 from nucleipel.config import SegmentConfig
 from nucleipel.core.machine import core_count
@@ -18,7 +17,7 @@ from nucleipel.stages.pipeline.segment import segment
 pytestmark = pytest.mark.slow
 
 
-def _second(process: subprocess.Popen[bytes], out: Path) -> int | None:
+def _second(process: Process, out: Path) -> int | None:
     """The process that holds an image of `out`, if `process` itself does not."""
     for lock in out.glob(".lock-image-*"):
         try:
@@ -40,7 +39,7 @@ def _is_there(pid: int) -> bool:
     return any(state not in "ZX" for state in states)
 
 
-def _started(out: Path, command: list[object]) -> tuple[subprocess.Popen[bytes], int]:
+def _started(out: Path, command: list[object]) -> tuple[Process, int]:
     """It and its second process, which is at work."""
     process, seen = start(*command, start_new_session=True), []
 
@@ -68,14 +67,14 @@ def test_nothing_is_left_running(
     command += ["--device", "cpu", "--out"]
     process, second = _started(tmp_path / "asked", [*command, tmp_path / "asked"])
     os.killpg(process.pid, signal.SIGTERM)
-    _, message = process.communicate(timeout=SECONDS)
-    assert process.returncode == 143, message.decode()
-    assert message.decode() == "stopped by SIGTERM: the same command continues\n"
+    message = process.finish()
+    assert process.returncode == 143, message
+    assert message == "stopped by SIGTERM: the same command continues\n"
     assert not _is_there(second), "it ended before its parent"
 
     process, second = _started(tmp_path / "killed", [*command, tmp_path / "killed"])
     process.kill()
-    process.communicate()
+    process.finish()
     _require_gone(second)
     # the same run, without another start of Python; and one that never had a second process
     monkeypatch.setattr("nucleipel.stages.pipeline.stitch_process.core_count", lambda: 1)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from support.processes import (
-    SECONDS,
     digests,
     finish,
     predict_command,
@@ -31,9 +30,9 @@ def _stop_when(
     wait_until(lambda: out.exists() and reached(), process)
     assert process.poll() is None, "it ended before the signal"
     os.killpg(process.pid, number)
-    _, message = process.communicate(timeout=SECONDS)
-    assert process.returncode == CODES[number], message.decode()
-    assert message.decode() == f"stopped by {number.name}: the same command continues\n"
+    message = process.finish()
+    assert process.returncode == CODES[number], message
+    assert message == f"stopped by {number.name}: the same command continues\n"
 
 
 @pytest.mark.parametrize("number", list(CODES), ids=lambda number: number.name)
