@@ -25,7 +25,8 @@ class ImportConfig(Settings):
     min_area_px: NotNegative | None = None
     """Smaller nuclei are left out; by default none, or those of the data set's own rule."""
     split_pieces: bool = False
-    """Number the pieces of a mask that has one value for all nuclei."""
+    """Number the pieces of labels whose ids stand for several nuclei each: masks, classes, ids that
+    repeat."""
     region_class: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Classes or names of the regions that were annotated completely (qupath, coco, monuseg). By
     default those of QuPath's class Region*, and annotations around its detections."""

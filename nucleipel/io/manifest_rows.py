@@ -6,13 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError, ManifestError
 from nucleipel.io.annotations.annotation import Annotation, load_annotation
-from nucleipel.io.annotations.class_maps import describe_classes, ids_of_classes
+from nucleipel.io.annotations.plausibility import assess_map, gray_reader, require_plausible
 from nucleipel.io.annotations.region import is_polygon_file
 from nucleipel.io.slides.slide import Slide, image_stem, open_annotation, open_slide
 from nucleipel.io.slides.slide_reader import SlideReader
@@ -22,7 +18,6 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test", "")
 LONGEST_ID_BYTES = 240
 """Names that are derived from an id, such as `.<id>.tif.partial`, must fit in 255 bytes."""
-LARGEST_CHECKED_LABEL_PX = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,33 +161,24 @@ def _check_files(
 ) -> list[str]:
     try:
         with open_slide(image, mpp=mpp, series=series) as slide:
-            shape = slide.shape
-        if label is None:
-            return []
-        if region is not None or is_polygon_file(label):
-            load_annotation(label, region, shape)
-        return [] if is_polygon_file(label) else _check_map(label, shape)
+            if label is None:
+                return []
+            if region is not None or is_polygon_file(label):
+                load_annotation(label, region, slide.shape)
+            return [] if is_polygon_file(label) else _check_map(label, slide)
     except ImageError as error:
         return [str(error)]
 
 
-def _check_map(label: Path, shape: tuple[int, int]) -> list[str]:
+def _check_map(label: Path, slide: Slide) -> list[str]:
     with open_annotation(label) as annotation:
+        shape = slide.shape
         if annotation.shape != shape:
             return [
                 f"{label}: the label is {annotation.shape[0]} x {annotation.shape[1]} px, its"
                 f" image {shape[0]} x {shape[1]} px; they must be the same"
             ]
-        if shape[0] * shape[1] <= LARGEST_CHECKED_LABEL_PX:
-            return _check_ids(label, annotation.read(Box.of_shape(shape)))
+        same_kind = annotation.image.dtype == slide.dtype
+        pixels = gray_reader(slide.image) if same_kind else None
+        require_plausible(label, assess_map(annotation.read, shape, image=pixels))
     return []
-
-
-def _check_ids(label: Path, ids: npt.NDArray[np.integer]) -> list[str]:
-    pieces = ids_of_classes(ids)
-    if not pieces:
-        return []
-    return [
-        f"{label}: {describe_classes(pieces)}; number them, for instance with: nucleipel import"
-        " labels ... --set split_pieces=true"
-    ]

@@ -23,7 +23,7 @@ REFUSED_LABELS: list[tuple[int, str, Make, str]] = [
     (24, "nan", tiff("l.tif", np.full(SHAPE, np.nan)), "of float64; expected one integer channel"),
     (25, "beyond 32 bits", tiff("l.tif", BEYOND), "holds the id 4294967296; .* import labels"),
     (28, "classes", tiff("l.tif", CLASSES),
-     "ids 1, 2, 3, each in 15 pieces or more: classes, not instances; number them"),
+     "ids 1, 2, 3, each in 15 pieces or more: classes, not instances; to number"),
     (28, "mask", raster("l.png", DOTS), "one id, 255, in 3 pieces: a mask, not instances"),
     (28, "mask of ones", tiff("l.tif", DOTS // 255), "one id, 1, in 3 pieces: a mask"),
     (28, "color", raster("l.png", NOISE), r"3 channel.s. of uint8; expected one integer channel"),

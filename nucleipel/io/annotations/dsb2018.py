@@ -12,6 +12,7 @@ import numpy as np
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Mask, draw
+from nucleipel.io.annotations.plausibility import assess_ids, require_plausible
 from nucleipel.io.annotations.source import AnnotatedSource, ImportOptions, require_folder, shape_of
 from nucleipel.io.slides.formats import open_image
 
@@ -35,6 +36,7 @@ def read_dsb2018(source: Path, options: ImportOptions) -> Iterator[AnnotatedSour
         shape = shape_of(images[0])
         masks = [_read_mask(path, shape) for path in sorted((folder / "masks").glob("*.png"))]
         drawn = draw(masks, shape, min_area_px=options.min_area_px or 0)
+        require_plausible(folder, assess_ids(drawn.instance_map))
         yield AnnotatedSource(folder.name, images[0], drawn, source_id=folder.name)
 
 

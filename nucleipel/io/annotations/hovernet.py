@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import drawn_ids
+from nucleipel.io.annotations.plausibility import assess_ids, require_plausible
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     ImportOptions,
@@ -43,6 +44,7 @@ def read_hovernet(source: Path, options: ImportOptions) -> Iterator[AnnotatedSou
                 f"{path}: inst_map is {ids.shape[0]} x {ids.shape[1]} px, its image {shape[0]} x"
                 f" {shape[1]} px; they must be the same"
             )
+        require_plausible(path, assess_ids(ids))
         drawn = drawn_ids(ids, min_area_px=options.min_area_px or 0)
         yield AnnotatedSource(path.stem, image, drawn, source_id=path.stem)
 

@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.annotations.class_maps import (
-    FEWEST_PIECES,
-    describe_classes,
-    ids_of_classes,
-    number_pieces,
-)
 from nucleipel.io.annotations.objects import Drawn, drawn_ids
+from nucleipel.io.annotations.plausibility import (
+    assess_ids,
+    gray_reader,
+    require_plausible,
+    split_pieces,
+)
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     ImportOptions,
@@ -27,7 +27,6 @@ from nucleipel.io.annotations.source import (
     integral,
     require_file,
     require_folder,
-    shape_of,
 )
 from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.formats.stored_image import one_line
@@ -100,13 +99,26 @@ def _read_pairs(
     pairs: list[tuple[str, Path, Path]], options: ImportOptions, *, split: str
 ) -> Iterator[AnnotatedSource]:
     for name, image, label in pairs:
-        ids, shape = _read_ids(label), shape_of(image)
-        if ids.shape != shape:
+        nuclei = _read_nuclei(label, image, options)
+        yield AnnotatedSource(name, image, nuclei, source_id=name, split=split)
+
+
+def _read_nuclei(label: Path, image: Path, options: ImportOptions) -> Drawn:
+    ids, pixels = _read_ids(label), open_image(image)
+    try:
+        if ids.shape != pixels.shape:
             raise ImageError(
-                f"{label}: the label is {ids.shape[0]} x {ids.shape[1]} px, its image {shape[0]} x"
-                f" {shape[1]} px; they must be the same"
+                f"{label}: the label is {ids.shape[0]} x {ids.shape[1]} px, its image"
+                f" {pixels.shape[0]} x {pixels.shape[1]} px; they must be the same"
             )
-        yield AnnotatedSource(name, image, _draw(label, ids, options), source_id=name, split=split)
+        assessed = assess_ids(ids, image=gray_reader(pixels))
+    finally:
+        pixels.close()
+    if assessed.splits and options.split_pieces:
+        ids = split_pieces(ids)
+        assessed = assess_ids(ids)
+    require_plausible(label, assessed)
+    return drawn_ids(ids, min_area_px=options.min_area_px or 0)
 
 
 def _read_ids(path: Path) -> npt.NDArray[np.int64]:
@@ -129,16 +141,3 @@ def _read_ids(path: Path) -> npt.NDArray[np.int64]:
     if ids.ndim != 2:
         raise ImageError(f"{path}: has {ids.ndim} axes; expected (height, width)")
     return integral(path, ids)
-
-
-def _draw(label: Path, ids: npt.NDArray[np.int64], options: ImportOptions) -> Drawn:
-    alone = len(np.unique(ids[ids > 0])) == 1
-    pieces = ids_of_classes(ids, fewest=2 if alone else FEWEST_PIECES)
-    if pieces and not options.split_pieces:
-        raise ImageError(
-            f"{label}: {describe_classes(pieces)}; to number the pieces, give --set"
-            " split_pieces=true"
-        )
-    if pieces:
-        ids = number_pieces(ids)
-    return drawn_ids(ids, min_area_px=options.min_area_px or 0)

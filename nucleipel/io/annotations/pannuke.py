@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Drawn, Mask, draw
+from nucleipel.io.annotations.plausibility import assess_ids, require_plausible
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     ImportOptions,
@@ -55,6 +56,7 @@ def read_pannuke(source: Path, options: ImportOptions) -> Iterator[AnnotatedSour
             if pixels.max(initial=0) > 255:
                 raise ImageError(f"{path}: image {index} holds values over 255; expected 0 to 255")
             drawn = _draw(integral(path, masks[index][..., :CLASSES]), options)
+            require_plausible(path / str(index), assess_ids(drawn.instance_map))
             yield AnnotatedSource(name, pixels.astype(np.uint8), drawn, source_id=name)
 
 
