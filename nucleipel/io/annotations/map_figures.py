@@ -128,7 +128,7 @@ def _busiest(ids: Ids, names: Counts, contacts: Counts) -> tuple[int, int]:
 def _neighbors(ids, name):  # type: ignore[no-untyped-def]
     """The ids above, below, left and right of the pixels of one, once a place."""
     height, width = ids.shape
-    found = []
+    found = []  # type: ignore[var-annotated]
     for y in range(height):
         for x in range(width):
             if ids[y, x] == name:
