@@ -259,6 +259,22 @@ def read_rows(values: Mapping[str, Any], *, series: int | str | None = None) -> 
     return rows.of_split(split) if split else rows
 
 
+def read_channels(text: str | None) -> dict[str, int] | None:
+    """Read `NAME=I,NAME=I`.
+
+    Raises
+    ------
+    UsageError
+        If it is something else.
+    """
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name and index.strip().isdecimal() for name, _, index in pairs):
+        raise click.UsageError(f"--channels {text}: expected interior=0,boundary=1, say")
+    return {name.strip(): int(index) for name, _, index in pairs}
+
+
 def read_run_options(values: Mapping[str, Any]) -> RunOptions:
     """Read the options of a run from the values of `out`, `shard` and `complete_anyway`."""
     return RunOptions(

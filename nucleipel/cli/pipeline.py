@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nucleipel.cli import options
+from nucleipel.core.run_options import RunOptions
 
 if TYPE_CHECKING:
     from nucleipel.stages.cluster.dask_workers import Cluster
@@ -174,7 +175,17 @@ def predict(checkpoint: Path, out: Path, **values: Any) -> None:
 
 
 @click.command()
-@click.option("--predictions", type=options.PATH, required=True, help="Store written by predict.")
+@click.option("--predictions", type=options.PATH, help="Store written by predict.")
+@click.option(
+    "--maps", type=options.PATH, help="Or the map of any other network: zarr, TIFF or NPY."
+)
+@click.option(
+    "--channels",
+    metavar="NAME=I,...",
+    help="What is in --maps: foreground=0; interior=0,boundary=1; ...,distance=2.",
+)
+@click.option("--image", type=options.PATH, help="The image of --maps, to measure intensities in.")
+@click.option("--mpp", "map_mpp", type=float, metavar="UM", help="Pixel size of --maps.")
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
 @options.outputs
@@ -182,18 +193,51 @@ def predict(checkpoint: Path, out: Path, **values: Any) -> None:
 @options.shard("part (an image, or a part of a large slide)")
 @options.complete_anyway
 @options.cluster
-def stitch(predictions: Path, out: Path, **values: Any) -> None:
-    """Turn probability maps into instance maps and tables."""
+def stitch(predictions: Path | None, maps: Path | None, out: Path, **values: Any) -> None:
+    """Turn probability maps into instance maps and tables.
+
+    Of predictions, or of --maps that another program made.
+    """
+    if (predictions is None) == (maps is None):
+        raise click.UsageError("give --predictions or --maps: one of the two")
+    run_options = options.read_run_options(values)
+    cluster = options.read_cluster(values)
+    if maps is not None:
+        click.echo(_stitch_maps(maps, out, cluster, run_options, values))
+        return
+    for option in ("channels", "image", "map_mpp"):
+        if values[option] is not None:
+            raise click.UsageError("--channels, --image and --mpp go with --maps")
     from nucleipel.config import StitchConfig
 
     config = options.load(StitchConfig, values)
-    run_options = options.read_run_options(values)
-    cluster = options.read_cluster(values)
     from nucleipel.stages.pipeline.stitch import share_stitch as share
     from nucleipel.stages.pipeline.stitch import stitch as run
 
     stage = _here_or_on(cluster, run, share)
     click.echo(stage(predictions, out, config, options=run_options))
+
+
+def _stitch_maps(
+    maps: Path,
+    out: Path,
+    cluster: "Cluster | None",
+    run_options: RunOptions,
+    values: dict[str, Any],
+) -> Path:
+    if cluster is not None:
+        raise click.UsageError("--maps are stitched here, or in --shard K/N")
+    from nucleipel.config import StitchMapsConfig
+
+    channels = options.read_channels(values["channels"])
+    config = options.load(
+        StitchMapsConfig,
+        {**values, "channels": channels},
+        shorts={"channels": "channels", "map_mpp": "mpp"},
+    )
+    from nucleipel.stages.pipeline.stitch_maps import stitch_maps as run
+
+    return run(maps, out, config, image=values["image"], options=run_options)
 
 
 @click.command()

@@ -12,6 +12,7 @@ from nucleipel.config.pipeline.instances import InstanceConfig
 from nucleipel.config.pipeline.predict import PredictConfig
 from nucleipel.config.pipeline.segment import SegmentConfig
 from nucleipel.config.pipeline.stitch import StitchConfig
+from nucleipel.config.pipeline.stitch_maps import StitchMapsConfig
 from nucleipel.config.pipeline.tile import TileConfig
 from nucleipel.config.pipeline.train import AugmentConfig, NetworkConfig, TrainConfig
 from nucleipel.config.plan import PlanConfig
@@ -38,6 +39,7 @@ __all__ = [
     "PredictConfig",
     "SegmentConfig",
     "StitchConfig",
+    "StitchMapsConfig",
     "SubmitConfig",
     "TileConfig",
     "TrainConfig",

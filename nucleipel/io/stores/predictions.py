@@ -11,7 +11,7 @@
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -44,6 +44,7 @@ class Prediction:
     `shards` is the number of shards that were written, `glass` the cores that were skipped,
     `tissue` says why, `intensity` which stored values became 0 and 1; `written` holds the hashes
     of its files; `canonical_map` is False if the map depends on how the image was cut into windows.
+    `origin` is what else its certificates say.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Prediction:
     intensity: Mapping[str, Any]
     canonical_map: bool
     written: Mapping[str, str]
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def open_image(self, resolution: Resolution) -> Slide:
         """The predicted image with all its channels, in the frame of `resolution`.

@@ -167,7 +167,7 @@ def stitch_image(
     working = prediction.resolution
     clock.note_image(prediction.id, pixels=math.prod(working.shape), mpp=working.mpp)
     log.info("%s: %d nuclei", prediction.id, image.nuclei)
-    if not prediction.canonical_map:
+    if prediction.canonical_map is False:  # of another program's map nobody knows
         log.warning(
             "%s: its map depends on how it was cut into windows: nuclei there may have seams",
             prediction.id,

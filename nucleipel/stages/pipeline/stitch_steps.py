@@ -181,6 +181,7 @@ class ImageStitch:
             "source": asdict(prediction.resolution.source),
             "tissue": dict(prediction.tissue),
             "intensity": dict(prediction.intensity),
+            **prediction.origin,
         }
 
     @cached_property
