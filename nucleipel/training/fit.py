@@ -107,11 +107,15 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class KeptWeights:
-    """The weights that a training ends with, their validation PQ, and the epoch they come from."""
+    """The weights that a training ends with, their validation PQ, and the epoch they come from.
+
+    `start_pq` is that of the weights that came in, where these were validated.
+    """
 
     weights: dict[str, torch.Tensor]
     pq: float
     epoch: int
+    start_pq: float | None = None
 
 
 def fit(
@@ -171,6 +175,11 @@ def fit(
                 "continuing after epoch %d of %d and %d batches",
                 state.epoch, options.epochs, state.batches,
             )  # fmt: skip
+            if options.start_counts and state.start_pq is None:
+                log.warning(
+                    "this run was begun by a version that did not score its start: the weights"
+                    " that came in do not count; --overwrite begins anew"
+                )
         elif options.start_counts and not state.rows:
             training.record(score(), {"epoch": 0}, training_log)
         try:
@@ -188,7 +197,7 @@ def fit(
             if not state.in_step:  # the others wait: what started them ends all if one ends
                 ranks.on_first(lambda: state.save(out))
             raise
-    return KeptWeights(state.best_weights, state.best_pq, state.best_epoch)
+    return KeptWeights(state.best_weights, state.best_pq, state.best_epoch, state.start_pq)
 
 
 @dataclass(frozen=True)

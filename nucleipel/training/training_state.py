@@ -94,6 +94,12 @@ class TrainingState:
             ) from error
         return state
 
+    @property
+    def start_pq(self) -> float | None:
+        """Validation PQ of the weights that came in, if they were validated."""
+        first = self.rows[0] if self.rows else {}
+        return first.get("val_pq") if first.get("epoch") == 0 else None
+
     def end_epoch(self) -> None:
         """Count the current epoch as finished."""
         self.epoch, self.batches, self.loss_sum = self.epoch + 1, 0, 0.0

@@ -101,8 +101,8 @@ class FitConfig(Settings):
     patience: Positive = 15
     """Validations without a better PQ after which training stops."""
     keep: Literal["best", "last"] = "best"
-    """The weights with the best PQ on val (`finetune-patches` counts the start, too); or the last,
-    with no early stop."""
+    """The weights with the best PQ on val (a checkpoint that training starts from counts, too); or
+    the last, with no early stop."""
     cross_entropy_weight: Weight = 1.0
     distance_weight: Weight = 1.0
     """Weight of the distance to the nucleus' edge, which separates touching nuclei."""

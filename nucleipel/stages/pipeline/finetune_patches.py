@@ -26,6 +26,7 @@ from nucleipel.stages.pipeline.fit_network import (
     build_fit_options,
     claim_together,
     fit_network,
+    log_kept,
 )
 from nucleipel.training.distributed import Ranks, build_fabric
 from nucleipel.training.sample_deviations import summed_deviations
@@ -114,7 +115,7 @@ def finetune_patches(
             checkpoint=write_checkpoint(out, description, kept.weights), val_pq=kept.pq
         )
     )
-    log.info("%s: %s PQ on val %.4f, after epoch %d", out, config.keep, kept.pq, kept.epoch)
+    log_kept(kept, out, keep=config.keep)
     return out
 
 

@@ -4,6 +4,7 @@ Config stops here: the floors below take numbers, arrays and functions.
 """
 
 import copy
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from nucleipel.losses import ClassesAndDistance
 from nucleipel.training.distributed import Ranks
 from nucleipel.training.fit import FitOptions, KeptWeights, fit
 from nucleipel.training.validation import validator
+
+log = logging.getLogger(__name__)
 
 
 def claim_together(
@@ -105,3 +108,24 @@ def fit_network(
         workers=options.workers,
     )
     return fit(fabric, network, loss, training, validate, options=options, out=out)
+
+
+def log_kept(kept: KeptWeights, out: Path, *, keep: str) -> None:
+    """Log the PQ on val of the weights kept; warn if training did not raise it."""
+    if kept.pq == 0:
+        log.warning(
+            "%s: PQ on val is 0, no annotated nucleus was found: train for longer,"
+            " or see whether val has nuclei", out,
+        )  # fmt: skip
+    elif kept.start_pq is not None and kept.epoch == 0:
+        log.warning(
+            "%s: no epoch has a better PQ on val than the checkpoint (%.4f): its weights are kept,"
+            " unchanged; a lower learning_rate or more epochs may help",
+            out, kept.start_pq,
+        )  # fmt: skip
+    elif kept.start_pq is not None and kept.pq < kept.start_pq:
+        log.warning(
+            "%s: PQ on val fell from %.4f of the checkpoint to %.4f; keep=best keeps the better",
+            out, kept.start_pq, kept.pq,
+        )  # fmt: skip
+    log.info("%s: %s PQ on val %.4f, after epoch %d", out, keep, kept.pq, kept.epoch)

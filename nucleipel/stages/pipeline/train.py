@@ -28,6 +28,7 @@ from nucleipel.stages.pipeline.fit_network import (
     build_fit_options,
     claim_together,
     fit_network,
+    log_kept,
 )
 from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.training.distributed import Ranks, build_fabric
@@ -50,7 +51,8 @@ def train(
     the uncalibrated rule, which may suit another network better.
 
     With a `checkpoint`, its weights are the start and its network is trained,
-    not that of `config.network`. A network whose maps depend on the windows that
+    not that of `config.network`. The start counts, as epoch 0: a training that does
+    not help on val changes nothing. A network whose maps depend on the windows that
     an image is cut into is refused unless the config accepts seams.
 
     Writes the checkpoint, `metrics.csv`, `curves.png`, TensorBoard events and
@@ -83,7 +85,9 @@ def train(
         return out
 
     network = start.network if start else build_network(spec)
-    options = build_fit_options(config, samples_per_epoch=config.windows_per_epoch)
+    options = build_fit_options(
+        config, samples_per_epoch=config.windows_per_epoch, start_counts=start is not None
+    )
     kept = fit_network(
         fabric,
         network,
@@ -114,7 +118,7 @@ def train(
             checkpoint=write_checkpoint(out, description, kept.weights), val_pq=kept.pq
         )
     )
-    log.info("%s: best PQ on val %.4f, after epoch %d", out, kept.pq, kept.epoch)
+    log_kept(kept, out, keep=config.keep)
     return out
 
 
