@@ -55,6 +55,8 @@ LIGHT = 0.3
 0.35 and more for stains, 0.2 and less for fluorescence."""
 LEAST_WHITE = {1: 64, 2: 1024}
 """What transmitted light exceeds, by the bytes of a stored value (12 bits may stand in 16)."""
+LEAST_WHITE_IN_COLOR = {1: 64, 2: 128}
+"""The same of images in color: 8 bits may stand in 16, and cameras that offset black are gray."""
 FEW_ARE_LIGHT = 0.01
 """Share of nearly lightest cells that glass exceeds, and the brightest nuclei do not."""
 WINDOWS_CELLS = (64, 8, 3)
@@ -111,7 +113,7 @@ def is_on_bright_ground(cells: Cells, *, is_color: bool) -> bool:
     if not light.size:
         return True
     median, lightest = float(np.median(light)), float(light.max())
-    if lightest <= LEAST_WHITE[cells.dtype.itemsize]:
+    if lightest <= (LEAST_WHITE_IN_COLOR if is_color else LEAST_WHITE)[cells.dtype.itemsize]:
         return False
     if void.any() and np.mean(light > NEARLY_LIGHTEST * np.percentile(light, 99.9)) < FEW_ARE_LIGHT:
         return False  # the void is the ground of fluorescence, clipped to black

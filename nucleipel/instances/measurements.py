@@ -16,7 +16,7 @@ defined as in scikit-image's `regionprops`:
 - `<channel>_mean`, `<channel>_std`: of the image's stored values, the standard
   deviation by n;
 - `hematoxylin_od_mean`, `eosin_od_mean`: optical densities (base 10, against
-  white) after color deconvolution with Ruifrok and Johnston's stains (2001),
+  `MeasuredImage.white`) after color deconvolution with Ruifrok and Johnston's stains (2001),
   as `skimage.color.rgb2hed` has them, which divides them by 6.
 """
 
@@ -51,13 +51,13 @@ class MeasuredImage:
         Returns the (h, w, C) unsigned integers of a box.
     channels : tuple of str
         Names of the C channels.
-    stained : bool
-        Whether they are the red, green and blue of a bright-field image, which has stains.
+    white : int, optional
+        The value of white, if they are the red, green and blue of stains in transmitted light.
     """
 
     read: Callable[[Box], npt.NDArray[Any]]
     channels: tuple[str, ...]
-    stained: bool = False
+    white: int | None = None
 
 
 def measure_nuclei(
@@ -144,8 +144,8 @@ class _Sums:
             return
         pixels = np.ascontiguousarray(image.read(window))
         self.values[members] = intensity_sums(part, wanted, inside, pixels)
-        if image.stained:
-            density = _optical_densities(pixels.dtype)
+        if image.white is not None:
+            density = _optical_densities(pixels.dtype, image.white)
             self.stains[members] = stain_sums(part, wanted, inside, pixels, density, _unmixing())
 
 
@@ -205,7 +205,7 @@ def _intensity_columns(
         mean = total / area
         columns[f"{name}_mean"] = mean
         columns[f"{name}_std"] = np.sqrt(np.maximum(squares / area - mean**2, 0))
-    if image.stained:
+    if image.white is not None:
         for index, name in enumerate(("hematoxylin", "eosin")):
             columns[f"{name}_od_mean"] = sums.stains[:, index] / area
     return columns
@@ -218,9 +218,9 @@ def _unique(names: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _optical_densities(dtype: np.dtype[Any]) -> npt.NDArray[np.float64]:
-    white = int(np.iinfo(dtype).max)
-    return -np.log10(np.maximum(np.arange(white + 1) / white, FAINTEST))
+def _optical_densities(dtype: np.dtype[Any], white: int) -> npt.NDArray[np.float64]:
+    light = np.arange(np.iinfo(dtype).max + 1) / white
+    return -np.log10(np.clip(light, FAINTEST, 1))
 
 
 def _unmixing() -> npt.NDArray[np.float64]:

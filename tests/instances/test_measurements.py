@@ -33,7 +33,9 @@ def _image(
     top = np.iinfo(dtype).max
     pixels = np.random.default_rng(1).integers(0, top, (*shape, channels), dtype, endpoint=True)
     names = ("red", "green", "blue") if channels == 3 else tuple(map(str, range(channels)))
-    return pixels, MeasuredImage(lambda box: pixels[box.slices], names, stained=channels == 3)
+    return pixels, MeasuredImage(
+        lambda box: pixels[box.slices], names, white=255 if channels == 3 else None
+    )
 
 
 def _whole(parts: list[MeasuredNuclei]) -> dict[str, np.ndarray]:

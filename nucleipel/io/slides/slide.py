@@ -17,6 +17,7 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box, reflected_indices
 from nucleipel.core.intensity import OF_TISSUE, IntensityRange
 from nucleipel.core.resample import centers, resample, taps
+from nucleipel.core.tissue_detection import is_on_bright_ground
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.formats.channels import as_rgb
@@ -26,6 +27,9 @@ from nucleipel.io.slides.resolution import Resolution, agreed_mpp, choose_resolu
 from nucleipel.io.slides.slide_tissue import FoundTissue, cell_px, find_tissue
 
 BRIGHTNESS_PX = 512
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that cameras have."""
+NEARLY_FULL, LIGHTEST_PERCENTILE = 0.7, 99.9
 ALL_AS_RGB = "rgb"
 BAND_PX = 2**24
 """Resampling reads at most about this many stored pixels at a time."""
@@ -73,6 +77,7 @@ class Slide(_Opened):
         self.range_rule = OF_TISSUE
         self._intensity: IntensityRange | None = None
         self._tissue: FoundTissue | None = None
+        self._small_picture: npt.NDArray[Any] | None = None
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Pixels (H, W, C) of a box; where it overhangs, the image is mirrored."""
@@ -130,9 +135,24 @@ class Slide(_Opened):
         small = self._small(max_px)
         return as_picture(small.read(Box.of_shape(small.shape)), self.shown_range())
 
-    def shown_range(self) -> IntensityRange | None:
-        """What pictures are shown in: None for stained tissue, which keeps its own colors."""
-        return None if self.is_stained() else self.intensity_range()
+    def shown_range(self) -> IntensityRange:
+        """What pictures are shown in: of stained tissue black to white, which keeps its colors."""
+        if not self.is_stained():
+            return self.intensity_range()
+        return IntensityRange((0.0,) * self.channels, (float(self.white()),) * self.channels)
+
+    def white(self) -> int:
+        """The stored value of white, of an image in transmitted light.
+
+        The full scale of 8, 10, 12, 14 or 16 bits, if the lightest pixels have `NEARLY_FULL` of
+        it or more; otherwise what they have. 12 bits may stand in 16.
+        """
+        lightest = float(np.percentile(self._brightness().max(axis=-1), LIGHTEST_PERCENTILE))
+        for bits in DEPTHS:
+            full = 2**bits - 1
+            if NEARLY_FULL * full <= lightest <= full:
+                return int(full)
+        return max(1, round(lightest))
 
     def of_channel(self, channel: int | None) -> "Slide":
         """Give the opened file and frame with only one channel (None: with all)."""
@@ -141,15 +161,21 @@ class Slide(_Opened):
     def is_stained(self) -> bool:
         """Whether it is a color image of stains in transmitted light, not of fluorescence.
 
-        Half of its pixels are lighter than 0.3 of white, and a hundredth or more
-        has a hue: red, green and blue differ by more than 0.05 of white.
+        Its ground is bright (`is_on_bright_ground`), and a hundredth or more of it has a hue:
+        red, green and blue differ by more than 0.05 of its `white`.
         """
-        if not self.image.is_color or self.channels != len(self.image.channels):
+        if not self.is_color:
             return False
-        small = self._small(BRIGHTNESS_PX)
-        pixels = small.read(Box.of_shape(small.shape)) / np.iinfo(self.dtype).max
-        light = np.median(pixels.mean(axis=-1)) > 0.3
-        return bool(light and np.mean(np.ptp(pixels, axis=-1) > 0.05) >= 0.01)
+        pixels = self._brightness()
+        hue = np.ptp(pixels.astype(np.float32), axis=-1) / self.white()
+        return is_on_bright_ground(pixels, is_color=True) and bool(np.mean(hue > 0.05) >= 0.01)
+
+    def _brightness(self) -> npt.NDArray[Any]:
+        """A small picture (h, w, C) in stored values, read once."""
+        if self._small_picture is None:
+            small = self._small(BRIGHTNESS_PX)
+            self._small_picture = small.read(Box.of_shape(small.shape))
+        return self._small_picture
 
     def _small(self, max_px: int) -> "Slide":
         step = -(-self.shape[1] // max_px)
@@ -298,17 +324,9 @@ def read_annotation(path: Path) -> npt.NDArray[np.integer]:
         return annotation.read(Box.of_shape(annotation.shape))
 
 
-def as_picture(pixels: npt.NDArray[Any], intensity: IntensityRange | None) -> npt.NDArray[np.uint8]:
-    """Gray or RGB pixels (h, w, 1 or 3) as RGB uint8 (h, w, 3), shown in a range of intensities.
-
-    Without a range, the whole range of their dtype is shown.
-    """
-    shown: npt.NDArray[np.floating]
-    if intensity is None:
-        shown = pixels / np.float32(np.iinfo(pixels.dtype).max)
-    else:
-        shown = intensity.normalize(pixels)
-    picture = np.rint(shown * 255).astype(np.uint8)
+def as_picture(pixels: npt.NDArray[Any], intensity: IntensityRange) -> npt.NDArray[np.uint8]:
+    """Gray or RGB pixels (h, w, 1 or 3) as RGB uint8 (h, w, 3), shown in a range of intensities."""
+    picture = np.rint(intensity.normalize(pixels) * 255).astype(np.uint8)
     return np.broadcast_to(picture, (*picture.shape[:2], 3)).copy()
 
 

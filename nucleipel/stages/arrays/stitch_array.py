@@ -50,7 +50,8 @@ class StitchedArray:
         image = None
         if slide is not None:
             level0 = Slide(slide.image, self.frame)
-            image = MeasuredImage(level0.read, slide.image.channels, stained=level0.is_stained())
+            white = level0.white() if level0.is_stained() else None
+            image = MeasuredImage(level0.read, slide.image.channels, white=white)
         return measure_nuclei(self.table, self.drawn, mpp=self.frame.mpp, image=image)
 
 

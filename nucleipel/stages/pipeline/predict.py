@@ -257,6 +257,11 @@ class _Predictor:
             )  # fmt: skip
         if seen.network is not self.model.network:
             log.info("%s: stained, shown as its nuclear dye", row.id)
+        elif self.config.stained_as == "dye":
+            log.warning(
+                "%s: stained_as=dye has no effect, no stain in color on bright ground was found",
+                row.id,
+            )
         if "tissue_percent" in seen.tissue_record:
             percent = seen.tissue_record["skipped_percent"]
             log.info("%s: %g %% of the image skipped as glass", row.id, percent)

@@ -221,7 +221,8 @@ class ImageStitch:
             with self._clock.phase("read"):
                 return slide.read(box)
 
-        return MeasuredImage(read, slide.image.channels, stained=slide.is_stained())
+        white = slide.white() if slide.is_stained() else None
+        return MeasuredImage(read, slide.image.channels, white=white)
 
     def _draw(self, level: int, bands: Sequence[int]) -> None:
         for band in in_steps(track(bands, f"drawing level {level}")):
