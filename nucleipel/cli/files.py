@@ -53,6 +53,7 @@ def info(files: tuple[Path, ...], checkpoint: Path | None, **values: Any) -> Non
 @options.settings
 @click.option("--images", "image_folder", help="Folder of the images; --set images=...")
 @click.option("--mpp", "label_mpp", type=float, metavar="UM", help="Pixel size; --set mpp=...")
+@options.series
 @click.option(
     "--split",
     "all_split",

@@ -97,6 +97,10 @@ outputs = _stack(
         help="Write nuclei.geojson for QuPath plain, gzipped or not; --set geojson=...",
     ),
 )
+series = click.option(
+    "--series",
+    help="Which image of files that hold several, by index or name; --set series=...",
+)
 reading = _stack(
     click.option(
         "--mpp", type=float, metavar="UM", help="Pixel size of the images; --set source_mpp=..."
@@ -104,10 +108,7 @@ reading = _stack(
     click.option(
         "--channel", help="The channel to use, by index or name, or rgb; --set channel=..."
     ),
-    click.option(
-        "--series",
-        help="Which image of files that hold several, by index or name; --set series=...",
-    ),
+    series,
     click.option(
         "--enlarge",
         is_flag=True,

@@ -27,6 +27,8 @@ class ImportConfig(Settings):
     split_pieces: bool = False
     """Number the pieces of labels whose ids stand for several nuclei each: masks, classes, ids that
     repeat."""
+    series: NotNegative | str | None = None
+    """Which image of files that hold several, by index or name; stands in the manifest, too."""
     region_class: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Classes or names of the regions that were annotated completely (qupath, coco, monuseg). By
     default those of QuPath's class Region*, and annotations around its detections."""

@@ -51,7 +51,7 @@ def read_coco(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]
     names = _category_names(content)
     for entry in content["images"]:
         image = (options.images or source.parent) / str(entry.get("file_name"))
-        shape = shape_of(image)
+        shape = shape_of(image, options.series)
         if (entry.get("height", shape[0]), entry.get("width", shape[1])) != shape:
             raise ImageError(
                 f"{source}: says {image.name} is {entry['height']} x {entry['width']} px, it is"

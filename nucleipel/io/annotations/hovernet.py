@@ -8,13 +8,11 @@ import numpy.typing as npt
 
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import drawn_ids
+from nucleipel.io.annotations.pairing import files_below, images_below, pair_files
 from nucleipel.io.annotations.plausibility import assess_ids, require_plausible
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     ImportOptions,
-    files_below,
-    image_for,
-    images_below,
     integral,
     require_folder,
     shape_of,
@@ -36,9 +34,8 @@ def read_hovernet(source: Path, options: ImportOptions) -> Iterator[AnnotatedSou
     if not files:
         raise ImageError(f"{source}: holds no .mat; expected one an image")
     images = images_below(options.images or source)
-    for path in files:
-        image = image_for(path, images)
-        ids, shape = _read_ids(path), shape_of(image)
+    for path, image in pair_files(files, images, source):
+        ids, shape = _read_ids(path), shape_of(image, options.series)
         if ids.shape != shape:
             raise ImageError(
                 f"{path}: inst_map is {ids.shape[0]} x {ids.shape[1]} px, its image {shape[0]} x"

@@ -16,15 +16,13 @@ import numpy as np
 from nucleipel.core.measured_nuclei import Outline, Ring
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Drawn, Mask, Outlined, outline_of_mask
+from nucleipel.io.annotations.pairing import files_below, images_below, pair_files
 from nucleipel.io.annotations.polygons import Polygons, require_coordinates
 from nucleipel.io.annotations.rasterize import covered
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     ImportOptions,
     annotate,
-    files_below,
-    image_for,
-    images_below,
     region_of,
     require_folder,
     shape_of,
@@ -49,11 +47,12 @@ def read_monuseg(source: Path, options: ImportOptions) -> Iterator[AnnotatedSour
         raise ImageError(f"{source}: holds no XML; expected one an image")
     images = images_below(options.images or source)
     min_area_px = MIN_AREA_PX if options.min_area_px is None else options.min_area_px
-    for path in annotations:
-        image = image_for(path, images)
+    for path, image in pair_files(annotations, images, source):
         root = _parse(path)
         patient = TCGA_PATIENT.match(path.stem)
-        nuclei, region = _annotated(path, root, shape_of(image), options, min_area_px)
+        nuclei, region = _annotated(
+            path, root, shape_of(image, options.series), options, min_area_px
+        )
         yield AnnotatedSource(
             path.stem,
             image,

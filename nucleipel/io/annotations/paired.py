@@ -1,7 +1,7 @@
 """Folders of images and of label images of the same names; StarDist's layout of them.
 
 `images/` and `labels/` (or `masks/`), or one folder where `a.png` goes with
-`a_masks.png` (or _mask, _labels, _label). Labels are integer PNG, TIFF or npy;
+`a_masks.png` (or another of `pairing.LABEL_ENDINGS`). Labels are integer PNG, TIFF or npy;
 floats without a fraction are taken. An id in several pieces stays one nucleus.
 """
 
@@ -14,6 +14,13 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Drawn, drawn_ids
+from nucleipel.io.annotations.pairing import (
+    by_stem,
+    images_below,
+    is_label,
+    label_files,
+    pair_labels,
+)
 from nucleipel.io.annotations.plausibility import (
     assess_ids,
     gray_reader,
@@ -23,7 +30,6 @@ from nucleipel.io.annotations.plausibility import (
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     ImportOptions,
-    images_below,
     integral,
     require_file,
     require_folder,
@@ -31,12 +37,8 @@ from nucleipel.io.annotations.source import (
 from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.formats.stored_image import one_line
 from nucleipel.io.slides.formats.suffixes import is_image
-from nucleipel.io.slides.slide import image_stem
 
 LABEL_FOLDERS = ("labels", "masks")
-LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label")
-LABEL_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy"}
-"""A JPEG is listed to be refused: else its image would be left out without a word."""
 
 
 def read_labels(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
@@ -66,33 +68,17 @@ def _pairs(folder: Path, options: ImportOptions) -> list[tuple[str, Path, Path]]
     """(id, image, label) of every label."""
     below = next((folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()), None)
     if below is not None:
-        images = images_below(options.images or folder / "images")
-        labels = {image_stem(path): path for path in _label_files(below)}
+        labels, images = label_files(below), images_below(options.images or folder / "images")
     else:
-        labels = {
-            image_stem(path).removesuffix(ending): path
-            for path in _label_files(folder)
-            for ending in LABEL_ENDINGS
-            if image_stem(path).endswith(ending)
-        }
-        images = {
-            image_stem(path): path
-            for path in sorted(folder.iterdir())
-            if is_image(path) and path not in labels.values()
-        }
+        files = label_files(folder)
+        labels = [path for path in files if is_label(path)]
+        images = by_stem(path for path in files if is_image(path) and not is_label(path))
     if not labels:
         raise ImageError(
             f"{folder}: holds no labels; expected folders images and labels (or masks), or files"
-            f" NAME{LABEL_ENDINGS[0]}.png beside NAME.png"
+            f" NAME_masks.png beside NAME.png"
         )
-    for name, label in labels.items():
-        if name not in images:
-            raise ImageError(f"{label}: no image is named '{name}'; mend the names")
-    return [(name, images[name], labels[name]) for name in sorted(labels)]
-
-
-def _label_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in LABEL_SUFFIXES)
+    return pair_labels(labels, images, folder)
 
 
 def _read_pairs(
@@ -104,7 +90,7 @@ def _read_pairs(
 
 
 def _read_nuclei(label: Path, image: Path, options: ImportOptions) -> Drawn:
-    ids, pixels = _read_ids(label), open_image(image)
+    ids, pixels = _read_ids(label), open_image(image, series=options.series)
     try:
         if ids.shape != pixels.shape:
             raise ImageError(

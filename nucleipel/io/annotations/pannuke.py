@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.objects import Drawn, Mask, draw
+from nucleipel.io.annotations.pairing import files_below
 from nucleipel.io.annotations.plausibility import assess_ids, require_plausible
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
     ImportOptions,
-    files_below,
     integral,
     require_folder,
 )

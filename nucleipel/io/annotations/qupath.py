@@ -16,6 +16,7 @@ from nucleipel.core.measured_nuclei import Ring
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.annotation import on_image
 from nucleipel.io.annotations.geojson import read_features
+from nucleipel.io.annotations.pairing import files_below, images_below, pair_files
 from nucleipel.io.annotations.polygons import Polygons
 from nucleipel.io.annotations.region import require_on_image
 from nucleipel.io.annotations.roles import Roles, assign_roles
@@ -23,9 +24,6 @@ from nucleipel.io.annotations.source import (
     AnnotatedSource,
     ImportOptions,
     annotate,
-    files_below,
-    image_for,
-    images_below,
     region_of,
     shape_of,
 )
@@ -49,9 +47,8 @@ def read_qupath(source: Path, options: ImportOptions) -> Iterator[AnnotatedSourc
     if not files:
         raise ImageError(f"{source}: no GeoJSON there; expected a file or a folder of them")
     images = images_below(options.images or (source.parent if source.is_file() else source))
-    for path in files:
-        image = image_for(path, images)
-        shape = shape_of(image)
+    for path, image in pair_files(files, images, source):
+        shape = shape_of(image, options.series)
         roles = assign_roles(path, read_features(path), region_classes=options.region_classes)
         _report(path, roles)
         region = _region(path, roles, shape)

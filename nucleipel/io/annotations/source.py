@@ -14,8 +14,6 @@ from nucleipel.io.annotations.objects import Drawn, Outlined, draw_polygons, kee
 from nucleipel.io.annotations.polygons import UNITS, Polygons
 from nucleipel.io.annotations.rasterize import contains, covered
 from nucleipel.io.slides.formats import open_image
-from nucleipel.io.slides.formats.suffixes import expected_suffixes, iter_images
-from nucleipel.io.slides.slide import image_stem
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +27,15 @@ class ImportOptions:
 
     `min_area_px` None means the format's own rule. `region_classes` are the
     classes or names of what was annotated completely; where there are none, the
-    format's own rule says what that is.
+    format's own rule says what that is. `series` is the index or name of one of
+    several images in each file.
     """
 
     images: Path | None = None
     min_area_px: int | None = None
     split_pieces: bool = False
     region_classes: tuple[str, ...] = ()
+    series: int | str | None = None
 
     def is_region(self, names: Iterable[str]) -> bool:
         """Whether one of the names is that of a region class, letter case ignored."""
@@ -130,11 +130,6 @@ def require_folder(source: Path) -> None:
         raise ImageError(f"{source}: no such folder; check the path")
 
 
-def files_below(folder: Path, *endings: str) -> list[Path]:
-    """The regular files at or below a folder whose names end so, in order; never a pipe."""
-    return sorted(p for p in folder.rglob("*") if p.name.lower().endswith(endings) and p.is_file())
-
-
 def require_file(path: Path) -> None:
     """Check that a path is a regular file: a pipe would be waited on for ever.
 
@@ -148,52 +143,11 @@ def require_file(path: Path) -> None:
         raise ImageError(f"{path}: {kind}; check the path")
 
 
-def shape_of(image: Path) -> tuple[int, int]:
+def shape_of(image: Path, series: int | str | None = None) -> tuple[int, int]:
     """(height, width) of an image file; errors as `open_image`."""
-    opened = open_image(image)
+    opened = open_image(image, series=series)
     opened.close()
     return opened.shape
-
-
-def images_below(folder: Path) -> dict[str, Path]:
-    """Every image at or below a folder by its stem.
-
-    Raises
-    ------
-    ImageError
-        If there is none, or two have the same stem.
-    """
-    require_folder(folder)
-    images: dict[str, Path] = {}
-    for path in iter_images(folder):
-        stem = image_stem(path)
-        if stem in images:
-            raise ImageError(
-                f"{path}: another image of that name is {images[stem]}; import one folder at a time"
-            )
-        images[stem] = path
-    if not images:
-        raise ImageError(f"{folder}: holds no image; expected {expected_suffixes()}")
-    return images
-
-
-def image_for(annotation: Path, images: dict[str, Path]) -> Path:
-    """The image whose stem is the annotation's name, less one or more of its suffixes.
-
-    Raises
-    ------
-    ImageError
-        If there is none.
-    """
-    name = annotation.name
-    while "." in name:
-        name = name.rpartition(".")[0]
-        if name in images:
-            return images[name]
-    raise ImageError(
-        f"{annotation}: no image is named '{annotation.stem}'; put it in the same folder,"
-        " or name its folder with --images"
-    )
 
 
 def integral(path: Path, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

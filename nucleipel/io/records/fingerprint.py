@@ -10,7 +10,7 @@ SAMPLE_BYTES = 2**20
 MIRAX_SUFFIX = ".mrxs"
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, *, without: Path | None = None) -> str:
     """Hash a file or a folder with sha256, large ones by samples.
 
     A file over 64 MiB counts by its size and 64 evenly spaced MiB. A folder (an
@@ -18,10 +18,10 @@ def fingerprint(path: Path) -> str:
     and by the content of each, or of 64 evenly spaced ones if all together are
     over 64 MiB. A MIRAX slide counts by the .mrxs file and by its folder, which
     holds the pixels. The samples distinguish slides within a second; they do not
-    notice one flipped bit between them.
+    notice one flipped bit between them. What lies below `without` does not count.
     """
     if path.is_dir():
-        return _folder_fingerprint(path)
+        return _folder_fingerprint(path, without)
     if path.suffix.lower() == MIRAX_SUFFIX and path.with_suffix("").is_dir():
         both = _file_fingerprint(path) + _folder_fingerprint(path.with_suffix(""))
         return hashlib.sha256(both.encode()).hexdigest()
@@ -40,8 +40,11 @@ def _file_fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _folder_fingerprint(folder: Path) -> str:
+def _folder_fingerprint(folder: Path, without: Path | None = None) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if without is not None:
+        own = without.resolve()
+        files = [path for path in files if not path.resolve().is_relative_to(own)]
     sizes = [file.stat().st_size for file in files]
     digest = hashlib.sha256()
     for file, size in zip(files, sizes, strict=True):

@@ -24,7 +24,9 @@ from nucleipel.io.slides.write_slide import write_annotation
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.csv"
-COLUMNS = ("image", "label", "split", "source_id", "mpp", "id", "region")
+COLUMNS = ("image", "label", "split", "source_id", "mpp", "id")
+OPTIONAL = ("region", "series")
+"""Columns that are there if a row has something in them."""
 WITH_REGIONS = ("qupath", "coco", "monuseg")
 SMALL_IDS = 2**16
 
@@ -49,6 +51,7 @@ def import_annotations(
         min_area_px=config.min_area_px,
         split_pieces=config.split_pieces,
         region_classes=config.region_class,
+        series=config.series,
     )
     if options.region_classes and kind not in WITH_REGIONS:
         raise ConfigError(
@@ -61,7 +64,7 @@ def import_annotations(
         out,
         stage="import",
         config={"format": kind, **config.identity()},
-        inputs={"source": fingerprint(source)},
+        inputs={"source": fingerprint(source, without=out)},
         overwrite=overwrite,
     )
     if output.complete:
@@ -74,7 +77,7 @@ def import_annotations(
         if new:
             shutil.rmtree(out)
         raise
-    columns = COLUMNS if any(row["region"] for row in rows) else COLUMNS[:-1]
+    columns = [*COLUMNS, *(name for name in OPTIONAL if any(row[name] for row in rows))]
     table = [{column: row[column] for column in columns} for row in rows]
     write_table(out / MANIFEST, table, columns=columns)
     output.commit(images=len(rows))
@@ -99,7 +102,7 @@ def _write(item: AnnotatedSource, out: Path, config: ImportConfig) -> dict[str, 
         (out / "regions").mkdir(exist_ok=True)
         write_region(out / region, item.region)
     if isinstance(item.image, Path):
-        image = os.path.relpath(item.image, out)
+        image = _relative(item.image, out)
     else:
         (out / "images").mkdir(exist_ok=True)
         write_picture(out / "images" / f"{item.id}.png", item.image)
@@ -117,7 +120,16 @@ def _write(item: AnnotatedSource, out: Path, config: ImportConfig) -> dict[str, 
         "mpp": f"{mpp:g}" if mpp else "",
         "id": item.id,
         "region": region,
+        "series": "" if config.series is None else str(config.series),
     }
+
+
+def _relative(image: Path, out: Path) -> str:
+    """The path of an image from `out`, where links among their folders are followed.
+
+    The image keeps its own name: where it is a link, the name of what it leads to may be a hash.
+    """
+    return os.path.relpath(image.parent.resolve() / image.name, out.resolve())
 
 
 def _write_label(nuclei: Drawn | Outlined, out: Path, name: str) -> str:

@@ -12,7 +12,7 @@ from support.slide_files import halves
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.annotations.source import images_below
+from nucleipel.io.annotations.pairing import images_below
 from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.slide import open_slide
 

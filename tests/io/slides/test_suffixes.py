@@ -10,7 +10,7 @@ from support.slide_files import write_ome_zarr
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.annotations.source import images_below
+from nucleipel.io.annotations.pairing import images_below
 from nucleipel.io.slides.formats import open_image
 from nucleipel.io.slides.formats.suffixes import IMAGE_SUFFIXES, TIFF_SUFFIXES
 

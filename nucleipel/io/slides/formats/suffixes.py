@@ -5,7 +5,6 @@ an ending that is not listed, or with none (a link into a store of data), is kno
 its first bytes.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 TIFF_SUFFIXES = (
@@ -85,15 +84,6 @@ def is_image(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     return path.suffix.lower() in IMAGE_SUFFIXES or is_zarr(path) or is_dicom_folder(path)
-
-
-def iter_images(folder: Path) -> Iterator[Path]:
-    """Every image at or below a folder, in order; what lies inside a zarr is part of it."""
-    for entry in sorted(folder.iterdir()):
-        if is_image(entry):
-            yield entry
-        elif entry.is_dir() and not entry.is_symlink():
-            yield from iter_images(entry)
 
 
 def expected_suffixes() -> str:
