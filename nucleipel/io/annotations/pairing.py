@@ -102,7 +102,7 @@ def pair_files(
     ImageError
         If a file has no image, or an image has two files.
     """
-    pairs = {}
+    pairs: dict[str, Path] = {}
     for path in files:
         name = _plain(path.name)
         while "." in name and (name := name.rpartition(".")[0]) not in images:
