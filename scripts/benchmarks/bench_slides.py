@@ -5,6 +5,7 @@
     python scripts/benchmarks/bench_slides.py empty
     python scripts/benchmarks/bench_slides.py cost --sides 12000 100000
     python scripts/benchmarks/bench_slides.py cost --slides SLIDE.svs OTHER.ome.tif
+    python scripts/benchmarks/bench_slides.py huge                    # hours on few cores
     python scripts/benchmarks/bench_slides.py mask
     python scripts/benchmarks/bench_slides.py --results FOLDER --threads 2 --device cpu mask
 
@@ -12,7 +13,9 @@
 slides of which it is a share of 50 to 0.3 %, at three places. `empty`: slides of
 glass, of noise, of one value; nothing may be found, and nothing fail. `cost`:
 seconds and memory beside the area of tissue, of what was predicted and of the
-slide; 12,000 px with 3 % tissue against that tissue alone. `mask`: which bare
+slide; 12,000 px with 3 % tissue against that tissue alone. `huge`:
+the same area of tissue on slides of 20,000 and 40,000 px, then 100,000 px with 5 %
+tissue: time should follow tissue, memory should not grow. `mask`: which bare
 cores are skipped and which nuclei are lost, for each artifact of the glass.
 
 All but `mask`, which runs no network, start `nucleipel segment`, each slide in
@@ -72,6 +75,8 @@ def _rows(command: Command, options: argparse.Namespace) -> Iterator[dict[str, o
         return mask.rows(
             command, options.kinds, options.side, options.share / 100, cases=options.cases
         )
+    if options.part == "huge":
+        return _huge_rows(command, options)
     return _cost_rows(command, options)
 
 
@@ -83,6 +88,13 @@ def _cost_rows(command: Command, options: argparse.Namespace) -> Iterator[dict[s
         yield cost.island_row(command, side, options.share / 100)
         if options.without_mask:
             yield cost.island_row(command, side, options.share / 100, "--tissue", "off")
+
+
+def _huge_rows(command: Command, options: argparse.Namespace) -> Iterator[dict[str, object]]:
+    for side in options.sides:
+        yield cost.island_row(command, side, options.tissue_mpx * 1e6 / side**2)
+    if options.largest:
+        yield cost.island_row(command, options.largest, options.share / 100)
 
 
 def _samples(options: argparse.Namespace) -> list[Sample]:
@@ -132,6 +144,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--sides", nargs="*", type=int, default=(12000,), help="px, with islands")
     one.add_argument("--share", type=float, default=5.0, help="%% of islands")
     one.add_argument("--without-mask", action="store_true", help="each also with --tissue off")
+
+    one = parts.add_parser("huge")
+    one.add_argument("--sides", nargs="*", type=int, default=(20_000, 40_000), help="px")
+    one.add_argument("--tissue-mpx", type=float, default=16.0, help="of tissue on each of them")
+    one.add_argument("--largest", type=int, default=100_000, help="px; 0: without it")
+    one.add_argument("--share", type=float, default=5.0, help="%% of tissue on the largest")
 
     one = parts.add_parser("mask")
     one.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)

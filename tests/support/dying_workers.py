@@ -1,4 +1,7 @@
-"""A preload of Dask's workers: some images kill their worker, always or once."""
+"""A preload of Dask's workers: some images and files kill their worker, always or once.
+
+Run as a program, it is the command `nucleipel` with the same images and files.
+"""
 
 import os
 import signal
@@ -8,7 +11,10 @@ from typing import Any
 DEADLY = "deadly"
 """Stem of an image that kills whoever opens it."""
 ONCE = "NUCLEIPEL_TEST_KILLED_ONCE"
-"""Names a file that the first worker leaves when it dies after the first shard of `train`."""
+"""Names a file that the first worker leaves when it dies after a shard of `train`, of its first
+part if there are several."""
+SHARD = "NUCLEIPEL_TEST_DEADLY_SHARD"
+"""Names a file of an image, "slide/map/c/0/1/0" say, that kills who has written it."""
 
 
 def _die() -> None:
@@ -27,10 +33,19 @@ def dask_setup(_: Any) -> None:
         return opened(self, path, **named)
 
     def add(self: Written, names: Any) -> None:
+        if os.environ.get(SHARD) in [f"{self.folder.name}/{name}" for name in names]:
+            _die()
         added(self, names)
-        left = os.environ.get(ONCE)
-        if left and self.folder.name == "train" and not Path(left).exists():
+        left, later = os.environ.get(ONCE), self._path.name.startswith(".written-2")
+        if left and self.folder.name == "train" and not later and not Path(left).exists():
             Path(left).touch()
             _die()
 
     SlideReader.open, Written.add = open_image, add
+
+
+if __name__ == "__main__":
+    from nucleipel.cli import cli
+
+    dask_setup(None)
+    cli()

@@ -196,16 +196,18 @@ def claim_output(
 
 
 @contextmanager
-def holding(folder: Path, part: str, *, kind: str = "image") -> Iterator[Lock]:
+def holding(
+    folder: Path, part: str, *, kind: str = "image", wait_seconds: float = 0.0
+) -> Iterator[Lock]:
     """Work on one part of a shared output, an image mostly, alone; its `deaths` are of this work.
 
     Raises
     ------
     OutputError
-        If another process is at work on it.
+        If another process is at work on it, and still is after `wait_seconds`.
     """
     try:
-        lock = Lock(folder / f"{PREFIX}-{kind}-{part}")
+        lock = Lock(folder / f"{PREFIX}-{kind}-{part}", wait_seconds=wait_seconds)
     except HeldError as error:
         raise OutputError(f"{folder}: {error} is at work on {kind} '{part}'") from error
     with lock:

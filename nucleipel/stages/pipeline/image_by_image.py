@@ -32,6 +32,11 @@ class ImageWork:
     parts: tuple[Part, ...] = ()
     deaths: int = 0
 
+    @property
+    def has_all_parts(self) -> bool:
+        """Whether no other process has parts of the image."""
+        return bool(self.parts) and len(self.parts) == self.parts[0].count
+
     def __str__(self) -> str:
         return str(self.parts[0]) if len(self.parts) == 1 else self.image
 
@@ -136,8 +141,8 @@ def killer(what: str, deaths: int) -> str:
 @contextmanager
 def alone_on(folder: Path, work: ImageWork) -> Iterator[bool]:
     """Whether this process may complete an image: nobody else is doing so meanwhile."""
-    if work.parts and len(work.parts) == work.parts[0].count:
-        yield True  # it holds all parts
+    if work.has_all_parts:
+        yield True
         return
     with ExitStack() as stack:
         try:

@@ -32,11 +32,15 @@ from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.pipeline.image_by_image import ImageWork, alone_on, finish_images, killer
 from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
-from nucleipel.stages.pipeline.seen_slide import SeenSlide, see
+from nucleipel.stages.pipeline.seen_slide import SeenSlide, see, see_kept
 
 log = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 2048
+KEPT = ".slide.json"
+"""What is measured of an image that several processes share, in its folder until it is done."""
+MEASURE_SECONDS = 1800.0
+"""So long a process waits for another one that measures the same slide."""
 AHEAD = 2
 """A process may have been at work on so many shards at a time."""
 
@@ -113,6 +117,9 @@ def predict_images(
         then=then,
         instances=model.description.instances,
     )
+    if options.shard.closes:
+        for row in rows:  # a process may have been late
+            (out / row.id / KEPT).unlink(missing_ok=True)
     return out
 
 
@@ -221,7 +228,7 @@ class _Predictor:
     def predict(self, row: Row, work: ImageWork) -> None:
         """Predict parts of an image; complete it once all its shards are there."""
         with row.open(self.reading) as slide:
-            seen = self._see(slide, row)
+            seen = self._see(slide, row, work)
             layout = MapLayout(slide.shape, len(self.model.description.maps), seen.grid.core_px)
             writer = MapWriter(
                 self.out, row.id, layout, skipped=seen.skipped, journal=_journal(work.parts)
@@ -247,14 +254,13 @@ class _Predictor:
                         self.model.description.canonical_map,
                     )
                     writer.finish(image, self._thumbnail(slide))
+                    (self.out / row.id / KEPT).unlink(missing_ok=True)
 
-    def _see(self, slide: Slide, row: Row) -> SeenSlide:
+    def _see(self, slide: Slide, row: Row, work: ImageWork) -> SeenSlide:
         log.info("%s: %s, %s", row.id, slide.resolution.describe(), slide.image.photometric)
         with self.clock.phase("read"):
-            seen = see(
-                self.model, slide, lambda: self._tissue(slide, row),
-                stained_as=self.config.stained_as,
-            )  # fmt: skip
+            shared = not work.has_all_parts
+            seen = self._measure_once(slide, row) if shared else self._measure(slide, row)
         if seen.network is not self.model.network:
             log.info("%s: stained, shown as its nuclear dye", row.id)
         elif self.config.stained_as == "dye":
@@ -265,6 +271,23 @@ class _Predictor:
         if "tissue_percent" in seen.tissue_record:
             percent = seen.tissue_record["skipped_percent"]
             log.info("%s: %g %% of the image skipped as glass", row.id, percent)
+        return seen
+
+    def _measure(self, slide: Slide, row: Row) -> SeenSlide:
+        return see(
+            self.model, slide, lambda: self._tissue(slide, row), stained_as=self.config.stained_as
+        )
+
+    def _measure_once(self, slide: Slide, row: Row) -> SeenSlide:
+        """What another process measured of the slide; the first one measures it, and keeps it."""
+        kept, how = self.out / row.id / KEPT, self.config.stained_as
+        seen = see_kept(kept, self.model, slide, stained_as=how)
+        if seen is None:
+            with holding(self.out, row.id, kind="slide", wait_seconds=MEASURE_SECONDS):
+                seen = see_kept(kept, self.model, slide, stained_as=how)
+                if seen is None:
+                    seen = self._measure(slide, row)
+                    seen.keep(kept)
         return seen
 
     def _thumbnail(self, slide: Slide) -> npt.NDArray[np.uint8]:
