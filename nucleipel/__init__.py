@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nucleipel import errors, losses, metrics
     from nucleipel.api import datasets
+    from nucleipel.api.merge import stitch_instances
     from nucleipel.api.model import Model, load
     from nucleipel.api.pipeline import evaluate, finetune_patches, tile, train
-    from nucleipel.api.results import ArrayResult, Report, SlideResult
+    from nucleipel.api.results import ArrayResult, LabelsResult, Report, SlideResult
     from nucleipel.api.segment import segment, segment_slide
     from nucleipel.api.stitch import stitch_probabilities
     from nucleipel.losses import PELoss
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ArrayResult": "api.results",
+    "LabelsResult": "api.results",
     "Model": "api.model",
     "PELoss": "losses",
     "Report": "api.results",
@@ -36,6 +38,7 @@ _HOMES = {
     "metrics": "metrics",
     "segment": "api.segment",
     "segment_slide": "api.segment",
+    "stitch_instances": "api.merge",
     "stitch_probabilities": "api.stitch",
     "tile": "api.pipeline",
     "train": "api.pipeline",
@@ -46,6 +49,7 @@ _MODULES = ("datasets", "errors", "losses", "metrics")
 
 __all__ = [
     "ArrayResult",
+    "LabelsResult",
     "Model",
     "PELoss",
     "Report",
@@ -60,6 +64,7 @@ __all__ = [
     "metrics",
     "segment",
     "segment_slide",
+    "stitch_instances",
     "stitch_probabilities",
     "tile",
     "train",

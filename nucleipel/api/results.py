@@ -17,6 +17,7 @@ from nucleipel.io.nuclei.read_output import (
     read_report,
 )
 from nucleipel.io.slides.slide import Slide
+from nucleipel.stages.arrays.merge_labels import LabeledArray
 from nucleipel.stages.arrays.report_array import report_of_array
 from nucleipel.stages.arrays.stitch_array import StitchedArray
 
@@ -82,6 +83,37 @@ class ArrayResult:
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
+
+
+class LabelsResult:
+    """Nuclei that another program found, merged.
+
+    Attributes
+    ----------
+    labels : (H, W) uint32
+        Ids 1..n in raster order of their first pixels, 0 for background.
+    certificate : dict
+        What was merged, and that the nuclei are another program's.
+    """
+
+    def __init__(self, labeled: LabeledArray) -> None:
+        self._labeled = labeled
+        self.labels: npt.NDArray[np.uint32] = labeled.labels
+        self.certificate: dict[str, Any] = labeled.certificate
+
+    @cached_property
+    def nuclei(self) -> Any:
+        """The table of nuclei, a GeoDataFrame: place, size, shape and outline.
+
+        Raises
+        ------
+        MissingPackageError
+            If geopandas is not installed.
+        """
+        return geo_table(self._labeled.measure())
+
+    def __repr__(self) -> str:
+        return _line(self, self.certificate["nuclei"], self.labels.shape)
 
 
 class SlideResult:

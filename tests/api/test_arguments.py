@@ -110,3 +110,36 @@ def test_models():
         npl.load("no/such/run")
     with pytest.raises(ArgumentError, match="stride is for a torch module"):
         npl.load("default", stride=16)
+
+
+TILE = np.zeros((9, 9), int)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "settings", "message"),
+    [
+        ([], {}, "tiles: none"),
+        ([TILE], {}, r"tiles\[0\]: expected \(labels, \(y0, x0\)\)"),
+        ([(TILE, (0, 0)), (TILE, (0, -1))], {}, r"tiles\[1\]: lies at \(0, -1\)"),
+        ([(TILE, (0, 0.5))], {}, "expected whole pixels"),
+        ([(TILE * 1.0, (0, 0))], {}, r"tiles\[0\]: float64; expected integers"),
+        ([(TILE, (3, 0))], {"shape": (9, 9)}, r"the tiles reach to \(12, 9\)"),
+        ([(TILE, (0, 0))], {"min_iou": 0}, "min_iou: 0; expected above 0"),
+        ([(TILE, (0, 0))], {"mpp": -1}, "mpp: -1; expected micrometers"),
+    ],
+)
+def test_tiles(tiles, settings, message):
+    with pytest.raises(ArgumentError, match=message):
+        npl.stitch_instances(tiles, **settings)
+
+
+def test_certificate_of_merged_tiles():
+    tile = np.zeros((9, 9), int)
+    tile[2:7, 3:6] = 40
+    result = npl.stitch_instances([(tile, (0, 0)), (tile[:, 2:], (0, 2))], shape=(10, 12), mpp=0.5)
+    assert result.labels.shape == (10, 12)
+    assert result.nuclei["area_um2"].tolist() == [15 / 4]
+    assert "mean_probability" not in result.nuclei
+    assert result.certificate["map_of"] == "another program"
+    assert result.certificate["equal_to_uncut"] is None
+    assert repr(result) == "LabelsResult(1 nuclei, 10 x 12 px)"

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.instances.table_of_map import in_raster_order
+
 Plane = npt.NDArray[np.float32]
 
 # optical density in R, G, B; near Ruifrok and Johnston 2001, the eosin less magenta
@@ -48,14 +50,6 @@ def build_scene(
     draw_distractors(labels, eosin, hematoxylin, tissue, count // 12, draw)
     image = _photograph(eosin, hematoxylin, tissue, draw)
     return Scene(image, in_raster_order(labels))
-
-
-def in_raster_order(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint32]:
-    """Ids 1..n in order of first pixels, 0 kept."""
-    values, first, place = np.unique(labels, return_index=True, return_inverse=True)
-    first[values == 0] = -1
-    ids = np.argsort(np.argsort(first)).astype(np.uint32) + (0 not in values)
-    return ids.astype(np.uint32)[place].reshape(labels.shape)
 
 
 def smooth_noise(

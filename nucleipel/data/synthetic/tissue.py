@@ -18,11 +18,11 @@ from nucleipel.data.synthetic.scene import (
     Plane,
     draw_distractors,
     draw_nucleus,
-    in_raster_order,
     nucleus_centers,
     smooth_noise,
     stroma,
 )
+from nucleipel.instances.table_of_map import in_raster_order
 
 TissueKind = Literal["h&e", "ihc", "fat", "fluorescence"]
 DAB = np.array([0.27, 0.57, 0.78], np.float32)  # Ruifrok and Johnston 2001
