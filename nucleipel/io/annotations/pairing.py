@@ -142,9 +142,10 @@ def pair_labels(
         _add(pickles if _is_pickle(label) else pairs, name, label, images)
     for name, label in pickles.items():
         if name not in pairs:
+            cellpose = ": in Cellpose from its File menu, or with --save_tif"
             raise ImageError(
-                f"{label}: is a pickle, which can run code as it is read; save the masks from"
-                " Cellpose as PNG or TIFF (File, or --save_tif)"
+                f"{label}: is a pickle, which can run code as it is read; save the masks alone as"
+                f" PNG or TIFF{cellpose if label.name.endswith(CELLPOSE_ENDING) else ''}"
             )
     if pickles:
         log.info("%s: %d *%s beside masks are left out", source, len(pickles), CELLPOSE_ENDING)

@@ -407,7 +407,7 @@ def _coco_with(annotation: dict[str, object]) -> str:
         ("labels", _label(np.full(SHAPE, -1, np.int16)), r"a\.tif: holds the negative id -1"),
         ("labels", _label(np.full(SHAPE, 0.5)), "ids with fractions or NaN"),
         ("labels", _label(np.full(SHAPE, np.nan)), "ids with fractions or NaN"),
-        ("labels", _label(np.array([{}])), "cannot be read as a plain array"),
+        ("labels", _label(np.array([{}])), "is a pickle, which can run code"),
         ("labels", _label(np.zeros((*SHAPE, 3))), "has 3 axes"),
         ("labels", _jpeg_label, r"a\.jpg: is a JPEG, which changes ids"),
         ("labels", _pipe("labels/a.npy"), r"a\.npy: is no regular file"),
