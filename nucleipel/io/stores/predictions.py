@@ -74,7 +74,7 @@ class Prediction:
         except ImageError as error:
             raise StoreError(
                 f"{error}; it was predicted there: put it back, or leave intensities out with"
-                " --set intensities=false"
+                " --set intensities=false and another --out"
             ) from error
         if fingerprint(self.image) != self.image_fingerprint:
             image.close()

@@ -140,7 +140,8 @@ class MapWriter:
             config={"write_empty_chunks": True},
         )
         record = {
-            "image": str(image.path.resolve()),
+            # a link keeps its name: that of what it leads to may have no suffix
+            "image": str(image.path.parent.resolve() / image.path.name),
             "image_fingerprint": fingerprint(image.path),
             "resolution": asdict(image.resolution),
             "channel": image.channel,
