@@ -2,7 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+# three processes keep two cores busy: one of them mostly waits for Slurm
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3
 
 .PHONY: setup demo test test-fast lint clean
 

@@ -3,22 +3,46 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-
 NEEDS = {"real_data": "data", "slurm": "slurm", "chromium": "browser"}
 """The marker of every test that uses a fixture, directly or through another fixture."""
+TOGETHER = {
+    "tests/slurm/": "a Slurm",
+    "tests/cli/test_killed.py": "undisturbed runs",
+    "tests/cli/test_signals.py": "undisturbed runs",
+}
+"""What some files share that takes long to make: one process has them all."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by what they need; `slow` stands at the tests themselves."""
+    """Mark tests by what they need (`slow` stands at the tests themselves); long files go first."""
     for item in items:
         for fixture, marker in NEEDS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    first = tuple(TOGETHER)
+    items.sort(key=lambda item: (not item.nodeid.startswith(first), item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process whole files, in the order of collection."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class WholeFiles(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            shared = (name for start, name in TOGETHER.items() if file.startswith(start))
+            return next(shared, file)
+
+    config.option.loadscopereorder = False
+    return WholeFiles(config, log)
 
 
 @dataclass(frozen=True)

@@ -32,16 +32,20 @@ SERVER.set_forkserver_preload(
 
 
 class Process:
-    """A command of `nucleipel`, forked by a server that has imported torch once for all of them.
+    """A function in a process, forked by a server that has imported torch once for all of them.
 
-    It differs from `python -m nucleipel` in the start of Python only, which takes seconds of CPU.
+    With `command` it differs from `python -m nucleipel` in the start of Python only, which takes
+    seconds of CPU.
     """
 
-    def __init__(self, arguments: list[str], *, start_new_session: bool) -> None:
+    def __init__(
+        self, work: Callable[[list[str]], None], *arguments: object, start_new_session: bool = False
+    ) -> None:
         descriptor, name = tempfile.mkstemp(prefix="stderr-")
         os.close(descriptor)
         self._stderr = Path(name)
-        self._process = SERVER.Process(target=_run, args=(arguments, name, start_new_session))
+        words = [str(argument) for argument in arguments]
+        self._process = SERVER.Process(target=_run, args=(work, words, name, start_new_session))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -65,19 +69,26 @@ class Process:
         return message
 
 
-def _run(arguments: list[str], stderr: str, start_new_session: bool) -> None:
-    """Be the command, in the forked process."""
-    from nucleipel.cli.main import cli
-
+def _run(
+    work: Callable[[list[str]], None], words: list[str], stderr: str, start_new_session: bool
+) -> None:
+    """Do the work in the forked process."""
     if start_new_session:
         os.setsid()
     os.dup2(os.open(stderr, os.O_WRONLY), 2)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-    cli(["-q", *arguments], prog_name="nucleipel")
+    work(words)
+
+
+def command(words: list[str]) -> None:
+    """Be a command of `nucleipel`."""
+    from nucleipel.cli.main import cli
+
+    cli(words, prog_name="nucleipel")
 
 
 def start(*arguments: object, start_new_session: bool = False) -> Process:
-    return Process([str(argument) for argument in arguments], start_new_session=start_new_session)
+    return Process(command, "-q", *arguments, start_new_session=start_new_session)
 
 
 def finish(*arguments: object) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,7 @@ def running(left: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
                 )  # fmt: skip
             while not _address(message):
                 assert started[0].poll() is None, (folder / "scheduler.log").read_text()
+                time.sleep(0.05)
         yield _address(message)
     finally:
         for process in reversed(started):

@@ -3,11 +3,10 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.processes import Process, predict_command
 
 from nucleipel.config import EvaluateConfig, PredictConfig, StitchConfig, TileConfig
 from nucleipel.core.locks import HeldError
@@ -175,24 +174,27 @@ def test_two_processes_on_one_shard(
     import nucleipel.stages.pipeline.predict as stage
 
     maps = tmp_path / "maps.zarr"
-    rows, real, message = read_manifest(tiny_set.manifest), stage._Predictor.predict, []
+    rows, real, ended = read_manifest(tiny_set.manifest), stage._Predictor.predict, []
 
     def busy(*arguments, **named) -> None:
         for shard in ("1/3", "2/3"):
             command = [
-                sys.executable, "-m", "nucleipel", "predict", "--checkpoint", random_checkpoint,
-                "--manifest", tiny_set.manifest, "--out", tmp_path / "maps.zarr",
-                "--set", "device=cpu", "--shard", shard,
-            ]  # fmt: skip
-            message.append(subprocess.run(command, capture_output=True, text=True))
+                *predict_command(tiny_set.manifest, random_checkpoint, maps),
+                "--shard",
+                shard,
+            ]
+            process = Process([*map(str, command), "--set", "device=cpu"])
+            message = process.finish()
+            ended.append((process.returncode, message))
         real(*arguments, **named)
 
     monkeypatch.setattr(stage._Predictor, "predict", busy)
     predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(1, 3)))
-    assert [done.returncode for done in message] == [1, 0]
-    assert f"process {os.getpid()} on " in message[0].stderr
-    assert message[0].stderr.rstrip().endswith("is at work on it; wait for it, or stop it")
-    assert "taken over" not in message[1].stderr
+    (refused, named), (done, message) = ended
+    assert (refused, done) == (1, 0)
+    assert f"process {os.getpid()} on " in named
+    assert named.rstrip().endswith("is at work on it; wait for it, or stop it")
+    assert "taken over" not in message
 
 
 def test_tiling_by_shards_gives_the_same_bytes(tiny_set, tmp_path: Path) -> None:

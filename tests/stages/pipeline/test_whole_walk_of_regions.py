@@ -31,7 +31,7 @@ from nucleipel.stages.pipeline.train import train
 
 pytestmark = pytest.mark.slow
 
-SIZES = {"train": (20_000, 12), "val": (6000, 1)}
+SIZES = {"train": (20_000, 12), "val": (3000, 1)}
 """Side of each split's slide, and its regions."""
 RANGE = {"intensity_range": ((20.0, 245.0),)}
 FIT = {"device": "cpu", "workers": 0, "epochs": 1, "batch_size": 2, "warmup_steps": 0}
