@@ -1,12 +1,13 @@
 """A short form of the fault harness: kills over all stages, and flipped bits of every output."""
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
 from support import ROOT
+from support.processes import Process
 
 pytestmark = pytest.mark.slow
 
@@ -21,18 +22,19 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run(work: Path, *arguments: object) -> list[dict]:
     results = work / f"{arguments[0]}.jsonl"
-    done = subprocess.run(
-        [
-            sys.executable, str(SCRIPT), "--work", str(work), "--results", str(results),
-            "--seed", "1", *map(str, arguments),
-        ],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    options = ["--work", work, "--results", results, "--seed", 1]
+    process = Process(_harness, *options, *arguments)
+    message = process.finish()
     rows = (
         [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     )
-    assert done.returncode == 0, (done.stderr, [row for row in rows if not row["right"]])
+    assert process.returncode == 0, (message, [row for row in rows if not row["right"]])
     return rows
+
+
+def _harness(arguments: list[str]) -> None:
+    sys.path.insert(0, str(SCRIPT.parent))
+    sys.exit(runpy.run_path(str(SCRIPT))["main"](arguments))
 
 
 def test_killed_runs_end_as_the_undisturbed_one_and_do_nothing_twice(work: Path) -> None:

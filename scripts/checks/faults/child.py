@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+import nucleipel.stages.demo  # noqa: F401  (all that commands import late, before any fork)
 from nucleipel.cli.main import cli
 
 

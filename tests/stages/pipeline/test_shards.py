@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.processes import Process, predict_command
+from support.processes import Process, command, predict_command
 
 from nucleipel.config import EvaluateConfig, PredictConfig, StitchConfig, TileConfig
 from nucleipel.core.locks import HeldError
@@ -178,22 +178,18 @@ def test_two_processes_on_one_shard(
 
     def busy(*arguments, **named) -> None:
         for shard in ("1/3", "2/3"):
-            command = [
-                *predict_command(tiny_set.manifest, random_checkpoint, maps),
-                "--shard",
-                shard,
-            ]
-            process = Process([*map(str, command), "--set", "device=cpu"])
+            words = predict_command(tiny_set.manifest, random_checkpoint, maps)
+            process = Process(command, *words, "--set", "device=cpu", "--shard", shard)
             message = process.finish()
             ended.append((process.returncode, message))
         real(*arguments, **named)
 
     monkeypatch.setattr(stage._Predictor, "predict", busy)
     predict(random_checkpoint, rows, maps, CONFIG, options=RunOptions(shard=Shard(1, 3)))
-    (refused, named), (done, message) = ended
+    (refused, why), (done, message) = ended
     assert (refused, done) == (1, 0)
-    assert f"process {os.getpid()} on " in named
-    assert named.rstrip().endswith("is at work on it; wait for it, or stop it")
+    assert f"process {os.getpid()} on " in why
+    assert why.rstrip().endswith("is at work on it; wait for it, or stop it")
     assert "taken over" not in message
 
 
