@@ -24,7 +24,7 @@ def _run(work: Path, *arguments: object) -> list[dict]:
     results = work / f"{arguments[0]}.jsonl"
     options = ["--work", work, "--results", results, "--seed", 1]
     process = Process(_harness, *options, *arguments)
-    message = process.finish()
+    message = process.finish(seconds=900)
     rows = (
         [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     )

@@ -60,10 +60,10 @@ class Process:
     def kill(self) -> None:
         self._process.kill()
 
-    def finish(self) -> str:
+    def finish(self, *, seconds: float = SECONDS) -> str:
         """Wait for the end and return what it wrote to stderr."""
-        self._process.join(SECONDS)
-        assert self._process.exitcode is not None, f"not done after {SECONDS} s"
+        self._process.join(seconds)
+        assert self._process.exitcode is not None, f"not done after {seconds} s"
         message = self._stderr.read_text()
         self._stderr.unlink()
         return message
