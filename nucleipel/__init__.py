@@ -45,7 +45,7 @@ _HOMES = {
 }
 """The public names, and the module that each comes from."""
 _MODULES = ("datasets", "errors", "losses", "metrics")
-"""Those names that are modules themselves."""
+"""Names that are modules themselves."""
 
 __all__ = [
     "ArrayResult",

@@ -56,7 +56,7 @@ class Model:
 
     @property
     def receptive_radius_px(self) -> int | None:
-        """How far the network sees; None if the whole window."""
+        """Distance that the network sees; None if the whole window."""
         return self.checkpoint.description.receptive_radius_px
 
     def predict(

@@ -1,4 +1,4 @@
-"""Where a slide holds tissue, coarsely, so that empty glass need not be predicted.
+"""A coarse mask of the tissue of a slide, so that empty glass need not be predicted.
 
 A mask only decides which cores of the window grid are skipped, each as a whole;
 no pixel is ever changed. A core is skipped if it, and a ring of `ring_px`
@@ -32,7 +32,7 @@ class Tissue:
     how: dict[str, str | int]
 
     def holds(self, box: Box) -> bool:
-        """Whether a box, in working pixels, holds any tissue; it may overhang the image."""
+        """Return whether a box, in working pixels, holds any tissue; it may overhang the image."""
         y0, x0 = (max(start, 0) // self.step_px for start in (box.y0, box.x0))
         y1, x1 = (-(-stop // self.step_px) for stop in (box.y1, box.x1))
         return bool(self.mask[y0 : max(y1, 0), x0 : max(x1, 0)].any())
@@ -51,7 +51,7 @@ class Tissue:
 
 
 def ring_px(halo_px: int) -> int:
-    """How far from a skipped core no tissue may lie."""
+    """Distance around a skipped core within which no tissue may lie."""
     return max(halo_px, LARGEST_NUCLEUS_PX)
 
 

@@ -51,7 +51,7 @@ class IntensityRange:
 
 @dataclass(frozen=True, slots=True)
 class RangeRule:
-    """How the range of a slide comes about.
+    """A rule for the range of a slide.
 
     `percentiles` of its tissue become 0 and 1; or `fixed`, which is the same for
     every slide, whatever its tissue.
@@ -61,7 +61,7 @@ class RangeRule:
     fixed: IntensityRange | None = None
 
     def describe(self) -> str:
-        """What a range is taken from, in words."""
+        """Name what a range is taken from."""
         low, high = self.percentiles
         return f"percentiles {low:g} and {high:g} of tissue" if self.fixed is None else "settings"
 
@@ -70,7 +70,7 @@ OF_TISSUE = RangeRule()
 
 
 class ValueCounts:
-    """How often each stored value occurs in each channel, of any number of pixels.
+    """Counts of each stored value in each channel, of any number of pixels.
 
     `counts` is (C, values) int64, with 256 values of uint8 and 65,536 of uint16.
     Counts are added, so that no pixel is kept and no order matters.

@@ -129,7 +129,7 @@ NOBODY = "another process"
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process, and not this one, holds the lock of a file."""
+    """Return whether a process, and not this one, holds the lock of a file."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:

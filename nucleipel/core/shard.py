@@ -1,4 +1,4 @@
-"""What one process does of a run that several share: a shard of the parts of all images."""
+"""A shard of the parts of all images: the work of one process in a run that several share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class Shard:
 
     @property
     def closes(self) -> bool:
-        """Whether this run completes the record in the end."""
+        """Return whether this run completes the record in the end."""
         return self in (WHOLE, CLOSE)
 
     def of(self, items: Sequence[T]) -> tuple[T, ...]:

@@ -20,7 +20,7 @@ JITTER = 0.1
 
 
 def is_gray(image: npt.NDArray[np.float32]) -> bool:
-    """Whether an (H, W, 3) image in [0, 1] has no color."""
+    """Return whether an (H, W, 3) image in [0, 1] has no color."""
     return float(np.ptp(image, axis=2).max()) < 1 / 255
 
 

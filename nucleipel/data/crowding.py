@@ -15,7 +15,7 @@ import numpy.typing as npt
 COVERED = 0.1
 """A nucleus that would share more of its area with others is left out."""
 RIM_PX = 2
-"""So much of its surroundings comes along with a nucleus."""
+"""Width of the surroundings that come along with a nucleus."""
 
 
 def crowded(

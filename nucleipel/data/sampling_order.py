@@ -1,4 +1,4 @@
-"""In which order an endless stream of samples runs through a finite set of items."""
+"""The order in which an endless stream of samples runs through a finite set of items."""
 
 from functools import lru_cache
 

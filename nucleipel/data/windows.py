@@ -60,7 +60,7 @@ class AnnotatedImage:
         return self.resolution.shape
 
     def counted(self, box: Box) -> npt.NDArray[np.bool_] | None:
-        """Whether each pixel (H, W) of a box was annotated; None if all of the image was."""
+        """Return whether each pixel (H, W) of a box was annotated; None if all of the image was."""
         return self.annotation.counted(box, self.resolution)
 
     def read(self, box: Box) -> AnnotatedPixels:

@@ -26,7 +26,7 @@ OVERVIEW_PX = 1600
 OVERVIEW_BYTES = 900_000
 """Limit of the data URI, so that the page stays under 2 MB."""
 FIELDS = {"densest": 1.0, "typical": 0.5, "sparse": 0.1}
-"""Which squares are shown large, by the share of all nuclei that lie in no denser ones."""
+"""Squares that are shown large, by the share of all nuclei that lie in no denser ones."""
 FIELDS_FROM_PX = 3 * CELL_PX
 """The overview of a smaller image shows enough."""
 LEAST_CROP_PX = 48

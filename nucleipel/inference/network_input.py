@@ -1,4 +1,4 @@
-"""How a network is shown a slide: on which grid, and stained ones perhaps as their nuclear dye.
+"""The input of a network: windows on a grid, and stained slides perhaps as their nuclear dye.
 
 A network that knows fluorescence finds nuclei of stained tissue in the gray of
 their dye without having been trained on any; one that was trained on such

@@ -39,7 +39,7 @@ NARROWEST_CHANNELS_LAST = 16
 """torch 2.13 was seen to corrupt the heap on CPUs when a network with stages of 4, 8 or 12 channels
 learned from channels_last tensors; 16 and more were sound. No fault was seen in prediction."""
 BATCHES_AHEAD = 2
-"""So many are read before the network asks for them."""
+"""Windows that are read ahead of the network."""
 
 
 def choose_device(device: str) -> torch.device:

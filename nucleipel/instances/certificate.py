@@ -44,7 +44,7 @@ class Certificate:
     cut: dict[str, int]
 
     def to_json(self, *, canonical_map: bool | None = None) -> dict[str, Any]:
-        """As plain JSON types, with the conclusion first: `equal_to_uncut`.
+        """Return plain JSON types, with the conclusion first: `equal_to_uncut`.
 
         It is true if no cut of the map shaped a nucleus. `canonical_map` is for
         callers that know the origin of the map: whether the map itself is the same

@@ -35,15 +35,15 @@ class ComposedMap:
 
     @property
     def nuclei(self) -> int:
-        """How many there are."""
+        """Number of nuclei."""
         return int(self._first[-1])
 
     def first(self, row: int) -> int:
-        """How many nuclei begin before a row of blocks."""
+        """Number of nuclei that begin before a row of blocks."""
         return int(self._first[row])
 
     def holds(self, row: int, column: int) -> bool:
-        """Whether a block may hold a nucleus."""
+        """Return whether a block may hold a nucleus."""
         return self._row(row).holds(column)
 
     def __getitem__(self, index: tuple[slice, slice]) -> npt.NDArray[np.uint32]:
@@ -77,7 +77,7 @@ class ComposedMap:
 
 
 class _Row:
-    """What is needed to compose the blocks of one row."""
+    """Everything that the blocks of one row are composed from."""
 
     def __init__(self, scratch: Scratch, row: int, plan: BlockPlan) -> None:
         self._scratch, self._row, self._plan = scratch, row, plan

@@ -16,7 +16,7 @@ def pack(values: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
 
 
 def unpack(packed: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray[Any]:
-    """What `pack` was given, of this shape; uint16 where that holds all values."""
+    """Unpack an array of this shape that `pack` packed; uint16 where that holds all values."""
     content = imagecodecs.lz4_decode(packed.tobytes(), header=True)
     wide = len(content) == 4 * shape[0] * shape[1]
     values = np.frombuffer(content, np.int32 if wide else np.uint16)

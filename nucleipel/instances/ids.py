@@ -120,7 +120,7 @@ class CrossingNuclei:
                     self._groups.setdefault(column, []).append(entry)
 
     def reaches(self, column: int) -> bool:
-        """Whether one may lie in the block of the row that is in a column."""
+        """Return whether one may lie in the block of the row that is in a column."""
         return column in self._groups
 
     def paint(self, target: npt.NDArray[np.uint32], box: Box, column: int) -> None:

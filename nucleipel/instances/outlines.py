@@ -74,7 +74,7 @@ def _twice_area(ring: Ring) -> float:
 
 
 def _contains(ring: Ring, point: npt.NDArray[np.float64]) -> bool:
-    """Whether a point inside or outside of a ring, not on it, is inside (even-odd rule)."""
+    """Return whether a point inside or outside of a ring, not on it, is inside (even-odd rule)."""
     y, x = ring.T
     next_y, next_x = np.roll(y, -1), np.roll(x, -1)
     crossed = (y > point[0]) != (next_y > point[0])

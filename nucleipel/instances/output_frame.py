@@ -91,7 +91,7 @@ class OutputMap:
         return ids if self._new_ids is None else self._new_ids[ids]
 
     def is_empty(self, box: Box) -> bool:
-        """Whether a box is known to hold no nucleus, without being read."""
+        """Return whether a box is known to hold no nucleus, without being read."""
         rows, columns = (
             range(places[part][0] // self._side, places[part][-1] // self._side + 1)
             for places, part in zip(self._places, box.slices, strict=True)
@@ -136,7 +136,7 @@ class OutputMap:
         return self._held[place]
 
     def _may_lose(self) -> bool:
-        """Whether some working pixel lies under no center."""
+        """Return whether some working pixel lies under no center."""
         return any(
             len(np.unique(places)) < length
             for places, length in zip(self._places, self._working.shape, strict=True)

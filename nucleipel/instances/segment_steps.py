@@ -86,7 +86,7 @@ class Segmentation:
         self._workers = workers
 
     def is_solved(self, row: int) -> bool:
-        """Whether `solve` has done a row."""
+        """Return whether `solve` has done a row."""
         return row_name(row) in self.scratch
 
     def solve(self, rows: Iterable[int]) -> None:
@@ -106,7 +106,7 @@ class Segmentation:
 
     @property
     def is_joined(self) -> bool:
-        """Whether `join` is done."""
+        """Return whether `join` is done."""
         return JOINED in self.scratch
 
     def join(self) -> None:
@@ -115,7 +115,7 @@ class Segmentation:
             join_rows(self.scratch, self._plan)
 
     def are_seams_solved(self, row: int) -> bool:
-        """Whether `solve_seams` has done a row."""
+        """Return whether `solve_seams` has done a row."""
         return seams_name(row) in self.scratch or row not in self._seam_rows
 
     def solve_seams(self, rows: Iterable[int]) -> None:
@@ -140,7 +140,7 @@ class Segmentation:
 
     @property
     def is_numbered(self) -> bool:
-        """Whether `number` is done."""
+        """Return whether `number` is done."""
         return NUMBERED in self.scratch
 
     def number(self) -> None:
@@ -175,7 +175,7 @@ class Segmentation:
         return NucleusTable(np.concatenate(parts))
 
     def certify(self, instances_digest: int) -> Certificate:
-        """What can be said of the result, with the digest of its map."""
+        """Return the certificate of the result, with the digest of its map."""
         joined = self.scratch.get(JOINED, "facts", "forced", "digest")
         components, crossing, largest = joined["facts"].tolist()
         return Certificate(

@@ -96,7 +96,7 @@ class Manifest:
         return self
 
     def require_readable(self, reading: SlideReader) -> "Manifest":
-        """The same rows, each of which must fit the working mpp and the network's channels.
+        """Check that each image fits the working mpp and the network's channels; return all rows.
 
         Raises
         ------

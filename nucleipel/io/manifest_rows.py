@@ -111,7 +111,7 @@ def check_record(
 
 
 def is_there(path: Path) -> bool:
-    """Whether a path exists; False for a name that is too long to."""
+    """Return whether a path exists; False for a name that is too long to."""
     try:
         return path.exists()
     except OSError:
@@ -131,7 +131,7 @@ def check_id(row_id: str) -> list[str]:
 
 
 def names_a_folder(row_id: str) -> bool:
-    """Whether an id can name a folder everywhere: no path, no control character, not too long.
+    """Return whether an id can name a folder anywhere: no path, no control character, not long.
 
     Bytes of a file name that are no UTF-8 arrive as surrogates, which no file can hold.
     """

@@ -27,7 +27,7 @@ def cancel_jobs(ids: Sequence[str]) -> None:
 
 
 def most_array_tasks() -> int | None:
-    """How many tasks, counted from 1, Slurm allows an array; None where no Slurm answers."""
+    """Ask Slurm for the largest number of tasks of an array; None where no Slurm answers."""
     try:
         shown = _run(["scontrol", "show", "config"])
     except SubmitError:

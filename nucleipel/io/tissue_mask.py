@@ -51,7 +51,7 @@ def tissue_of(slide: Slide, asked: str, *, image_id: str) -> Tissue | None:
 
 
 def mask_of_region(slide: Slide, annotation: Annotation) -> Tissue:
-    """What was annotated of a slide, as if nothing else of it were tissue."""
+    """Build the mask of a slide's region, as if nothing else of it were tissue."""
     step = cell_px(slide)
     height, width = slide.shape
     mask = np.zeros((-(-height // step), -(-width // step)), bool)
@@ -70,7 +70,7 @@ def mask_of_region(slide: Slide, annotation: Annotation) -> Tissue:
 
 
 def require_tissue_files(asked: str, image_ids: Iterable[str]) -> dict[str, str]:
-    """What identifies the masks that are `asked` for, by content; none of it where no file is.
+    """Return what identifies the masks of the setting `tissue`, by content; empty without a file.
 
     Raises
     ------

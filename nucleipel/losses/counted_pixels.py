@@ -1,4 +1,4 @@
-"""Which pixels a loss counts: those whose annotation holds a class.
+"""The pixels that a loss counts: those whose annotation holds a class.
 
 Where a region of an image was annotated and not all of it, the one-hot annotation
 is 0 in every class outside of the region. Such a pixel is left out of every sum

@@ -9,7 +9,7 @@ from nucleipel.losses.counted_pixels import counted_pixels, mean_of_counted, mea
 from nucleipel.losses.pel import EPSILON, PELoss
 
 MONAI_EPSILON = 1e-5
-"""What MONAI's Dice adds above and below the line, so that a class that is nowhere scores 1."""
+"""Addend of MONAI's Dice above and below the line: a class that is nowhere scores 1."""
 
 
 @dataclass(frozen=True, slots=True)

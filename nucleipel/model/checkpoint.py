@@ -102,7 +102,7 @@ class Description:
 
     @property
     def canonical_map(self) -> bool:
-        """Whether an image's map is the same for every cut of the image.
+        """Return whether an image's map is the same for every cut of the image.
 
         It is if the halo covers the receptive radius, or if nothing is cut.
         """
@@ -114,7 +114,7 @@ class Description:
         return self.normalization["low_percentile"], self.normalization["high_percentile"]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Return plain JSON types."""
         return {**asdict(self), "network": self.network.to_json()}
 
 

@@ -6,7 +6,7 @@ from nucleipel.errors import NucleipelError
 
 
 def uses_gpu(device: str, *, error: type[NucleipelError]) -> bool:
-    """Whether the device "auto", "cpu" or "cuda" is a GPU on this machine.
+    """Return whether the device "auto", "cpu" or "cuda" is a GPU on this machine.
 
     Raises
     ------

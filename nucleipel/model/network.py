@@ -56,11 +56,11 @@ class NetworkSpec:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether an output pixel depends on a bounded window, so that tiles can be exact."""
+        """Return whether an output pixel depends on a bounded window: then tiles can be exact."""
         return self.norm == "batch"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types; without `norm` for BatchNorm, as before there was a choice."""
+        """Return plain JSON types; without `norm` for BatchNorm, as before there was a choice."""
         fields = asdict(self)
         if self.norm == "batch":
             del fields["norm"]
@@ -90,14 +90,14 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True)
 class OwnNetwork:
-    """What prediction has to know of a network that this package did not build."""
+    """A network that this package did not build, as prediction has to know it."""
 
     in_channels: int
     stride: int
     norm: str = "own"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Return plain JSON types."""
         return asdict(self)
 
 

@@ -229,12 +229,12 @@ class _Training:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or patience has ended."""
+        """Return whether all epochs are done, or patience has ended."""
         state, options = self.state, self.options
         return state.epoch >= options.epochs or state.validations_without_gain >= options.patience
 
     def validates(self, epoch: int) -> bool:
-        """Whether an epoch, counted from 1, ends with a validation."""
+        """Return whether an epoch, counted from 1, ends with a validation."""
         return epoch % self.options.validate_every == 0 or epoch == self.options.epochs
 
     def row_of_epoch(self) -> dict[str, float]:

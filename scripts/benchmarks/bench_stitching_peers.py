@@ -42,7 +42,7 @@ def measure(
 
 
 def changed(whole: np.ndarray, tiled: np.ndarray) -> int:
-    """How many nuclei of one map have no nucleus with exactly the same pixels in the other."""
+    """Count nuclei of one map that have no nucleus of exactly the same pixels in the other."""
     pairs, counts = np.unique(
         np.stack([whole[whole > 0], tiled[whole > 0]]), axis=1, return_counts=True
     )

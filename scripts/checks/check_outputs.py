@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def check(image: Path, readers: dict[str, Reader]) -> tuple[list[str], dict[str, int]]:
-    """What is wrong with the outputs of one image, and how many nuclei each reader finds."""
+    """List what is wrong with the outputs of one image, and the nuclei that each reader finds."""
     faults, counts, expected = [], {}, None
     for name, read in readers.items():
         try:

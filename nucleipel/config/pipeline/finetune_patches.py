@@ -13,7 +13,7 @@ CLASS_NAMES: tuple[ClassName, ...] = get_args(ClassName)
 
 
 class PELConfig(Settings):
-    """Which PEL; its formulas stand in the docstring of `nucleipel.losses.pel`."""
+    """Choose a PEL; its formulas stand in the docstring of `nucleipel.losses.pel`."""
 
     form: Literal["jaccard", "dice", "original", "deviation"] = "dice"
     """This one with alpha = 1 and n = 1, soft Dice at half its weight, was the best of all forms on

@@ -1,4 +1,4 @@
-"""What lies on a generated slide and is no tissue: dust, hairs, pen, coverslip edges, void.
+"""Things on a generated slide that are no tissue: dust, hairs, pen, coverslip edges, void.
 
 All but the void are strokes: lines of some width, color and softness, a speck of
 dust being a line of one point. On bright ground a stroke absorbs light, on
@@ -93,7 +93,7 @@ class CoverslipEdge:
     """The edge of the coverslip: a thin dark line from top to bottom, a faint one beside it."""
 
     at: float = 0.93
-    """Where it crosses the slide, as a share of its width."""
+    """Place where it crosses the slide, as a share of its width."""
 
     def strokes(self, shape: tuple[int, int], draw: np.random.Generator) -> Iterable[Stroke]:
         """Two parallel lines, not quite upright."""
@@ -106,7 +106,7 @@ class CoverslipEdge:
 
 @dataclass(frozen=True)
 class Void:
-    """Where the scanner did not look, exactly `value` in all channels.
+    """Fields that a scanner left out, exactly `value` in all channels.
 
     `padding`: that share of each side, at the right and at the bottom (MIRAX:
     also at the left and top), is void. `unscanned`: so are the fields of
@@ -138,14 +138,14 @@ class Void:
 
 @dataclass(frozen=True)
 class PlacedVoid:
-    """Which fields of `side` px a scanner left out, (rows, columns) bool; all of them `value`."""
+    """Fields of `side` px that a scanner left out, (rows, columns) bool; all of them `value`."""
 
     value: int
     fields: npt.NDArray[np.bool_]
     side: int
 
     def holds(self, box: Box) -> npt.NDArray[np.bool_]:
-        """Which pixels (h, w) of a box are void."""
+        """Return which pixels (h, w) of a box are void."""
         rows = np.arange(box.y0, box.y1) // self.side
         columns = np.arange(box.x0, box.x1) // self.side
         return self.fields[np.ix_(rows, columns)]
@@ -153,7 +153,7 @@ class PlacedVoid:
     def holds_points(
         self, y: npt.NDArray[np.integer], x: npt.NDArray[np.integer]
     ) -> npt.NDArray[np.bool_]:
-        """Which of so many points (n,) on the slide are void."""
+        """Return which points (n,) on the slide are void."""
         return self.fields[y // self.side, x // self.side]
 
 
@@ -188,7 +188,7 @@ class Strokes:
         self._reach, self._owner = np.array(reach), np.array(owner, int)
 
     def _touched(self, box: Box) -> npt.NDArray[np.bool_]:
-        """Which segments may reach into a box."""
+        """Return which segments may reach into a box."""
         if not len(self._reach):
             return np.zeros(0, bool)
         middle = np.array([box.y0 + box.y1, box.x0 + box.x1]) / 2
@@ -197,7 +197,7 @@ class Strokes:
         return near
 
     def touch(self, box: Box) -> bool:
-        """Whether any stroke may reach into a box."""
+        """Return whether any stroke may reach into a box."""
         return bool(self._touched(box).any())
 
     def amounts(self, box: Box) -> Iterable[npt.NDArray[np.float32]]:

@@ -26,7 +26,7 @@ GRAIN_PX = 1.0
 
 
 class Ground(Protocol):
-    """What a slide needs to know of its ground."""
+    """The ground of a slide."""
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -38,11 +38,11 @@ class Ground(Protocol):
 
     @property
     def is_dark(self) -> bool:
-        """Whether amounts are emitted, not absorbed."""
+        """Return whether amounts are emitted, not absorbed."""
 
     @property
     def repeats(self) -> bool:
-        """Whether bare ground repeats every `PERIOD_PX`."""
+        """Return whether bare ground repeats every `PERIOD_PX`."""
 
     def over(self, amount: Amount, other: Amount) -> Amount:
         """The amount of two things that lie on each other."""
@@ -88,7 +88,7 @@ class BrightGround:
 
     @property
     def repeats(self) -> bool:
-        """Whether bare ground repeats every `PERIOD_PX`."""
+        """Return whether bare ground repeats every `PERIOD_PX`."""
         return self.gradient == 0
 
     @cached_property
@@ -173,7 +173,7 @@ class DarkGround:
 
     @property
     def repeats(self) -> bool:
-        """Whether bare ground repeats every `PERIOD_PX`."""
+        """Return whether bare ground repeats every `PERIOD_PX`."""
         return self.gradient == 0 or self.haze == 0
 
     @cached_property

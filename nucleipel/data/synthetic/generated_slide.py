@@ -39,7 +39,7 @@ class Piece:
 
     @property
     def box(self) -> Box:
-        """Where it lies on the slide."""
+        """Its box on the slide."""
         return Box.of_shape(self.ids.shape).shift(self.y0, self.x0)
 
     @property
@@ -136,13 +136,13 @@ class SyntheticSlide:
         return box.y0 % PERIOD_PX, box.x0 % PERIOD_PX
 
     def is_bare(self, box: Box) -> bool:
-        """Whether a box holds nothing but ground: no tissue, artifact or void; it may say no."""
+        """Return whether a box holds ground only (no tissue, artifact, void); it may say no."""
         if self._void is not None and self._void.holds(box).any():
             return False
         return not self.holds_tissue(box) and not self._strokes.touch(box)
 
     def holds_tissue(self, box: Box) -> bool:
-        """Whether a piece or generated tissue reaches into a box; it may err towards tissue."""
+        """Return whether tissue or a piece reaches into a box; it may err towards tissue."""
         return self._lies_piece(box) or (self._tissue is not None and self._tissue.touches(box))
 
     def centers(self) -> npt.NDArray[np.float64]:

@@ -29,7 +29,7 @@ Index = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class SingleNuclei:
-    """So many nuclei, scattered over the whole slide, none closer than `REACH_PX` to its edge."""
+    """Nuclei scattered over the whole slide, none closer than `REACH_PX` to its edge."""
 
     count: int
 
@@ -56,7 +56,7 @@ class LaidTissue:
         self._present = cache(self._find_present)
 
     def touches(self, box: Box) -> bool:
-        """Whether tissue or a nucleus reaches into a box; it may err towards tissue."""
+        """Return whether tissue or a nucleus reaches into a box; it may err towards tissue."""
         if self._outline is None:
             return any(self._present(*copy).any() for copy, _, _ in self._copies(box))
         rows, columns = (
@@ -67,7 +67,7 @@ class LaidTissue:
         return bool(depth.max() > -REACH_PX - 2 * self._outline.step)
 
     def amount(self, box: Box) -> Amount:
-        """What a box absorbs or emits, (h, w, C)."""
+        """Amounts that a box absorbs or emits, (h, w, C)."""
         cover = self._cover(box)[..., None]
         amount = np.empty((*box.shape, self._tissue.within.shape[-1]), np.float32)
         for copy, on_box, on_copy in self._copies(box):
@@ -93,7 +93,7 @@ class LaidTissue:
         return np.concatenate(found)
 
     def _cover(self, box: Box) -> npt.NDArray[np.float32]:
-        """How much of each pixel is tissue, 0 to 1."""
+        """Share of each pixel that is tissue, 0 to 1."""
         if self._outline is None:
             return np.zeros(box.shape, np.float32)
         rows, columns = np.arange(box.y0, box.y1)[:, None], np.arange(box.x0, box.x1)[None]
@@ -109,7 +109,7 @@ class LaidTissue:
                 yield (row, column), on_box, on_copy
 
     def _find_present(self, row: int, column: int) -> npt.NDArray[np.bool_]:
-        """Which nuclei of a copy are drawn, (n + 1,), by id."""
+        """Return which nuclei of a copy are drawn, (n + 1,), by id."""
         present = np.zeros(len(self._tissue.centers) + 1, bool)
         present[self._single.get((row, column), [])] = True
         if self._outline is not None:

@@ -1,4 +1,4 @@
-"""Where tissue lies on a generated slide: islands, sections, cores of a tissue microarray.
+"""Layouts of tissue on a generated slide: islands, sections, cores of a tissue microarray.
 
 A layout is a smooth height on a coarse grid; the highest part of it, as large
 as the share that is wanted, is tissue.
@@ -21,7 +21,7 @@ class Layout(Protocol):
 
     @property
     def share(self) -> float:
-        """How much of the slide is tissue, 0 to 1."""
+        """Share of the slide that is tissue, 0 to 1."""
 
     def heights(self, y: Grid, x: Grid, draw: np.random.Generator) -> Grid:
         """Heights at the rows `y` (h, 1) and columns `x` (1, w) of the grid.

@@ -70,7 +70,7 @@ def _warped(plane: Plane, down_px: Plane) -> Plane:
 
 
 def _tissue(shape: tuple[int, int], draw: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Where tissue lies: smooth outlines, holes, about a fifth of glass."""
+    """Draw where tissue lies: smooth outlines, holes, about a fifth of glass."""
     field = (
         smooth_noise(shape, 300, draw)
         + 0.4 * smooth_noise(shape, 80, draw)

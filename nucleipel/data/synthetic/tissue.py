@@ -29,7 +29,7 @@ DAB = np.array([0.27, 0.57, 0.78], np.float32)  # Ruifrok and Johnston 2001
 STRENGTH = 0.75 * np.log(10)
 BLUR_PX = 0.8
 HALO_PX = 3
-"""How far beyond its outline a nucleus shows, by the blur of the optics."""
+"""Reach of a nucleus beyond its outline, by the blur of the optics."""
 NUCLEI_PER_MPX = {"h&e": 900.0, "ihc": 900.0, "fat": 150.0, "fluorescence": 600.0}
 FAT_CELL_PX = 110
 

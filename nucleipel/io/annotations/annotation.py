@@ -1,4 +1,4 @@
-"""What people know of an image: its nuclei, and the region in which they marked all of them.
+"""The annotation of an image: its nuclei, and the region in which all of them were marked.
 
 Nuclei are an instance map of the image's shape, or polygons in pixels of level
 0. Polygons are never drawn as a whole: a window of them is what the same window
@@ -87,7 +87,7 @@ class Annotation:
         yield lambda box: read_mirrored(box, resolution.shape, draw)
 
     def counted(self, box: Box, resolution: Resolution) -> npt.NDArray[np.bool_] | None:
-        """Whether each pixel (H, W) of a box was annotated; None if all of the image was.
+        """Return whether each pixel (H, W) of a box was annotated; None if all of the image was.
 
         Where the box overhangs the image, the region is mirrored as pixels are.
         """

@@ -113,7 +113,7 @@ def _annotated(
 
 
 def _names(layer: Any, item: Any) -> list[str]:
-    """What names a region: its text, and the name of its layer, which may be an attribute's."""
+    """Return the names of a region: its text, and its layer's, which may be an attribute's."""
     attributes = (each.get("Name") for each in layer.iter("Attribute"))
     names = (layer.get("Name"), item.get("Text"), *attributes)
     return [name for name in names if name]

@@ -162,5 +162,5 @@ def _spread(
 def _starts(
     starts: npt.NDArray[np.int64], chosen: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.int64]:
-    """Where the chosen ranges begin once they follow one another."""
+    """Starts of the chosen ranges once they follow one another."""
     return np.concatenate([[0], np.cumsum(starts[chosen + 1] - starts[chosen])]).astype(np.int64)

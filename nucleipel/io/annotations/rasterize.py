@@ -55,7 +55,7 @@ def draw_ids(
 
 
 def covered(areas: Polygons, rows: Indices, columns: Indices) -> npt.NDArray[np.bool_]:
-    """Whether pixels at ascending rows (h,) and columns (w,) belong to any of the areas: (h, w)."""
+    """Mask (h, w) of the areas, at pixels of ascending rows (h,) and columns (w,)."""
     ids = np.zeros((len(rows), len(columns)), np.uint32)
     order = areas.touching(_cover(rows, columns))
     _draw(
@@ -66,7 +66,7 @@ def covered(areas: Polygons, rows: Indices, columns: Indices) -> npt.NDArray[np.
 
 
 def contains(areas: Polygons, points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Whether points (n, 2) of (y, x) px lie inside any of the areas: (n,)."""
+    """Return whether points (n, 2) of (y, x) px lie inside any of the areas: (n,)."""
     units = np.rint(points * UNITS).astype(np.int64)
     inside = np.zeros(len(points), np.bool_)
     _locate(areas.corners, areas.rings, areas.polygons, areas.areas, areas.boxes, units, inside)

@@ -1,4 +1,4 @@
-"""Which parts of an image were annotated completely: from a file to polygons.
+"""The region of an image that was annotated completely: from a file to polygons.
 
 A file is GeoJSON or GeoParquet, in pixels of level 0, or a picture of the whole
 image, of its shape or smaller, in which anything but 0 was annotated. A picture
@@ -32,7 +32,7 @@ MOST_RUNS = 2_000_000
 
 
 def is_polygon_file(path: Path) -> bool:
-    """Whether a file's name says that it holds polygons."""
+    """Return whether a file's name says that it holds polygons."""
     return path.name.lower().endswith(GEOJSON_SUFFIXES + PARQUET_SUFFIXES)
 
 

@@ -1,4 +1,4 @@
-"""Which objects of a QuPath file are nuclei, and which are regions that were annotated completely.
+"""Roles of the objects of a QuPath file: nuclei, or regions that were annotated completely.
 
 Where there are detections or cells, these are the nuclei, and annotations are
 regions; in a file of annotations alone nuclei were drawn by hand, and a region

@@ -1,4 +1,4 @@
-"""What every format yields, and which image an annotation belongs to."""
+"""The annotated image that every format yields, and how its image is found."""
 
 import logging
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ class ImportOptions:
     series: int | str | None = None
 
     def is_region(self, names: Iterable[str]) -> bool:
-        """Whether one of the names is that of a region class, letter case ignored."""
+        """Return whether one of the names is that of a region class, letter case ignored."""
         wanted = {name.casefold() for name in self.region_classes}
         return any(name.casefold() in wanted for name in names)
 
@@ -92,7 +92,7 @@ def annotate(
     *,
     min_area_px: int,
 ) -> Drawn | Outlined:
-    """What becomes of polygons on an image of shape (height, width): a map, where that is wise.
+    """Turn polygons on an image of shape (height, width) into a map, where that is wise.
 
     With a region, nuclei without a corner in it are left out; `path` is named in the log.
     """
@@ -111,7 +111,7 @@ def annotate(
 
 
 def _reach_into(polygons: Polygons, region: Polygons) -> npt.NDArray[np.bool_]:
-    """Whether any corner of each area (n,) lies in a region."""
+    """Return whether any corner of each area (n,) lies in a region."""
     inside = contains(region, polygons.corners / UNITS)
     starts = polygons.rings[polygons.polygons[polygons.areas]]
     counts = np.concatenate([[0], np.cumsum(inside)])

@@ -54,11 +54,11 @@ class DrawnMap:
         self.levels = len(self._pyramid.shapes)
 
     def bands(self, level: int) -> int:
-        """How many bands a level has."""
+        """Number of bands of a level."""
         return self._pyramid.bands(level)
 
     def is_drawn(self, level: int, band: int) -> bool:
-        """Whether `draw` has done a band."""
+        """Return whether `draw` has done a band."""
         return _name(level, band) in self._scratch
 
     def draw(self, level: int, band: int, read: ReadPart | None = None) -> None:

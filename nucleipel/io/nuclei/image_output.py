@@ -47,7 +47,7 @@ ROWS = "parquet"
 
 
 def is_written(out: Path, image_id: str) -> bool:
-    """Whether the nuclei of an image are in `out`, complete."""
+    """Return whether the nuclei of an image are in `out`, complete."""
     return (out / image_id).is_dir()
 
 
@@ -96,7 +96,7 @@ class ImageOutput:
         self.map = DrawnMap(self._folder, scratch, shape, name=image_id, frame=frame)
 
     def has_nuclei(self, part: int) -> bool:
-        """Whether `put_nuclei` has kept a part."""
+        """Return whether `put_nuclei` has kept a part."""
         return f"nuclei-{part}" in self._scratch
 
     def put_nuclei(
@@ -115,7 +115,7 @@ class ImageOutput:
         self._scratch.put(f"nuclei-{part}", {**arrays, **more})
 
     def nuclei(self, parts: Iterable[int]) -> Iterator[dict[str, bytes]]:
-        """What is kept of the table in some parts, by format."""
+        """Read the kept rows of some parts, by format."""
         for part in parts:
             kept = self._scratch.get(f"nuclei-{part}")
             pieces = {name: _cut(kept[name], kept[f"{name} sizes"]) for name in self._formats}
@@ -161,7 +161,7 @@ class ImageOutput:
 def build_header(
     image_id: str, certificate: Mapping[str, Any], *, shape: tuple[int, int], frame: Resolution
 ) -> TableHeader:
-    """What the tables of an image know before their first row.
+    """Build the head that the tables of an image have before their first row.
 
     The unique number is the same for the same nuclei, a random one is what tifffile would invent.
     It is known before the map is drawn: the map follows from the rest of the `certificate`.

@@ -54,7 +54,7 @@ class LabelPyramid:
         ]
 
     def bands(self, level: int) -> int:
-        """How many bands a level has."""
+        """Number of bands of a level."""
         return -(-self.shapes[level][0] // _shard(self.shapes[level])[0])
 
     def draw(

@@ -50,7 +50,7 @@ class Output:
 
     @property
     def complete(self) -> bool:
-        """Whether an earlier run of the same command finished here, without missing images."""
+        """Return whether an earlier run of the same command finished here, no image missing."""
         return bool(self.record["complete"]) and not self.record.get("missing")
 
     def release(self) -> None:
@@ -215,7 +215,7 @@ def holding(
 
 
 def is_held_by_another(folder: Path, part: str, *, kind: str = "image") -> bool:
-    """Whether another process is at work on a part that it is `holding`."""
+    """Return whether another process is at work on a part that it is `holding`."""
     return is_held(folder / f"{PREFIX}-{kind}-{part}")
 
 

@@ -41,7 +41,7 @@ class Findings:
 
     @property
     def complete(self) -> bool:
-        """Whether the stage finished."""
+        """Return whether the stage finished."""
         return bool(self.record["complete"])
 
     @property

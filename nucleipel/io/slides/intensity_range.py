@@ -110,7 +110,7 @@ def _cells_of(values: npt.NDArray[Any], step_px: int, box: Box) -> npt.NDArray[A
 
 
 def _along_curve(places: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
-    """Where (n, 2) places lie on Morton's curve: the bits of both coordinates in turn."""
+    """Positions of (n, 2) places on Morton's curve: the bits of both coordinates in turn."""
     order = np.zeros(len(places), np.int64)
     for bit in range(16):
         for axis in (0, 1):

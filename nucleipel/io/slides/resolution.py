@@ -15,7 +15,7 @@ LARGEST_ENLARGEMENT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Which level of a slide is read, and how its pixels become those of the working mpp.
+    """The level of a slide that is read, and how its pixels become those of the working mpp.
 
     Three frames are in play, all with their origin at the slide's upper left
     corner. A slide of 0.25 um per pixel, 10,000 px wide, with levels of
@@ -87,7 +87,7 @@ class Resolution:
         )
 
     def world(self) -> "WorldFrame":
-        """Where pixels of this frame lie in the world of the file.
+        """Map pixels of this frame to the world of the file.
 
         OME-Zarr places the centers of pixels: that of the first one here lies half
         of the difference of both sizes further in than that of level 0.
@@ -104,7 +104,7 @@ class Resolution:
         )
 
     def describe(self) -> str:
-        """What is done, in words."""
+        """Describe what is done, in words."""
         size = f"{self.shape[0]} x {self.shape[1]} px"
         if self.level_ratio == 1:
             at = f" at {self.mpp:.4g} um" if self.mpp else ""
@@ -129,7 +129,7 @@ class WorldFrame:
 def choose_resolution(
     image: StoredImage, *, source_mpp: float | None, working_mpp: float | None, enlarge: bool
 ) -> Resolution:
-    """How to read an image whose pixels measure `source_mpp` at `working_mpp` (None: as it is).
+    """Choose how to read an image of `source_mpp` at `working_mpp` (None: as it is).
 
     Raises
     ------

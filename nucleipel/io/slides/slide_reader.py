@@ -1,4 +1,4 @@
-"""How the images of a run are read: one value that train, tile, predict and segment share."""
+"""The reader of a run's images: one value that train, tile, predict and segment share."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -22,7 +22,7 @@ LARGEST_MASK_PX = 4096
 AROUND_PX = 128
 ROWS_AT_A_TIME = 256
 NOISE_REGIONS, NOISE_PX = 8, 64
-"""So many squares of that side, along each axis, show the noise of pixels."""
+"""Squares of that side along each axis that show the noise of pixels."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ Patch = tuple[npt.NDArray[Any], npt.NDArray[np.integer], npt.NDArray[np.bool_] |
 
 @dataclass(frozen=True, slots=True)
 class PatchRow:
-    """Where a patch comes from; the origin is in pixels of the working frame.
+    """The source of a patch; the origin is in pixels of the working frame.
 
     `counted_px` of its pixels were annotated.
     """
@@ -62,7 +62,7 @@ class PatchRow:
 
 @dataclass(frozen=True)
 class SourceImage:
-    """What a patch needs to know of the image it was read from."""
+    """The image that a patch was read from."""
 
     intensity: IntensityRange
     shape: tuple[int, int]

@@ -166,7 +166,7 @@ class Predictions:
 
 
 def is_whole(written: Written) -> bool:
-    """Whether all files of an image are there, by its journals and its record."""
+    """Return whether all files of an image are there, by its journals and its record."""
     fixed = (META, f"{MAP}/{META}", *THUMBNAIL_FILES, IMAGE_RECORD)
     if not all(name in written for name in fixed):
         return False

@@ -30,7 +30,7 @@ BACKGROUND, CERTAIN = 0, 255
 
 @dataclass(frozen=True, slots=True)
 class MapLayout:
-    """How a map of `shape` (height, width) with `maps` channels is cut into cores and shards."""
+    """The cut of a map of `shape` (height, width) with `maps` channels into cores and shards."""
 
     shape: tuple[int, int]
     maps: int
@@ -59,7 +59,7 @@ class MapLayout:
         ]
 
     def parts(self) -> int:
-        """How many parts of the map may be made by different processes."""
+        """Number of parts of the map that different processes may make."""
         return min(most_parts(self.shape), len(self.shards()))
 
     def create(self, store: Any) -> None:
@@ -86,7 +86,7 @@ class MapLayout:
 
 
 def most_parts(shape: tuple[int, int]) -> int:
-    """How many parts a map of shape (height, width) has at most, however it is cut."""
+    """Largest number of parts of a map of shape (height, width), however it is cut."""
     height, width = shape
     return max(1, min(height * width // PART_PX, MOST_PARTS))
 
@@ -108,7 +108,7 @@ def open_for_writing(folder: Path) -> Any:
 
 
 class Glass:
-    """Which cores of a map were skipped as glass.
+    """The cores of a map that were skipped as glass.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class Glass:
         return np.packbits(self.cores).tobytes().hex() if self.cores.any() else ""
 
     def covers(self, box: Box) -> bool:
-        """Whether a box that lies on the map holds nothing but glass."""
+        """Return whether a box that lies on the map holds nothing but glass."""
         return bool(self.cores[self._places(box)].all())
 
     def boxes_in(self, box: Box) -> list[Box]:
@@ -189,7 +189,7 @@ class StoredMap:
         self.dtype = np.dtype(self._array.dtype)
 
     def is_background(self, box: Box) -> bool:
-        """Whether a box is known to be background without being read."""
+        """Return whether a box is known to be background without being read."""
         return self._glass is not None and self._glass.covers(box)
 
     def __getitem__(self, index: tuple[slice, slice, slice]) -> npt.NDArray[np.uint8]:

@@ -34,7 +34,7 @@ from nucleipel.io.zarr_metadata import META, metadata_of, put_metadata
 
 @dataclass(frozen=True, slots=True)
 class PredictedImage:
-    """What the record of an image says, but for its map.
+    """The record of an image, but for its map.
 
     `path` is the file that was predicted, `resolution` how it was read, `channel` the only one of
     its channels that was; `tissue` says what was skipped as glass, `intensity` which stored
@@ -51,7 +51,7 @@ class PredictedImage:
 
 
 def is_predicted(store: Path, image_id: str) -> bool:
-    """Whether an earlier go of the same run finished this image."""
+    """Return whether an earlier go of the same run finished this image."""
     return is_whole(Written(store / image_id))
 
 

@@ -1,1 +1,1 @@
-"""What the stages do with files, on arrays in memory: nothing is written."""
+"""The work of the stages on arrays in memory: nothing is written."""

@@ -43,7 +43,7 @@ BATCH_SYSTEMS = {
     "sge": "SGECluster",
 }
 PATIENCE_SECONDS = 600.0
-"""So long may there be no worker at all, where no batch system has to find a place for one."""
+"""Seconds without any worker before a run gives up, where no batch system has to start one."""
 SUBMIT_SECONDS = 60.0
 LOOK_SECONDS = 1.0
 REPLACE_SECONDS = 30.0
@@ -57,7 +57,7 @@ _ALONE = threading.Lock()  # workers with several threads: locks, folders and lo
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where workers come from: so many `workers` here, or a `scheduler`.
+    """The source of workers: `workers` processes here, or a `scheduler`.
 
     `scheduler` is an address (tcp://host:port), or, with a `config`, one of
     `BATCH_SYSTEMS`.
@@ -186,7 +186,7 @@ class Workers:
         return record["fault"]
 
     def _workers(self) -> int:
-        """How many are there; asks for those that are gone, and gives up where none comes."""
+        """Count the workers; request those that are gone, and give up where none comes."""
         now = time.monotonic()
         if now - self._kept_up > REPLACE_SECONDS:
             self._keep_up()
@@ -236,7 +236,7 @@ def _wait_for_predecessor(work: Work, shard: Shard) -> None:
 
 @contextlib.contextmanager
 def _keeping_warnings() -> Iterator[list[tuple[int, str]]]:
-    """What a task warns of, to be told where somebody looks."""
+    """Collect the warnings of a task, to be logged where the command runs."""
     told: list[tuple[int, str]] = []
 
     class Keeping(logging.Handler):

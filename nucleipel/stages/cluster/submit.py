@@ -70,7 +70,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Chain:
-    """What the commands of all jobs are made of."""
+    """Everything that the commands of all jobs are made of."""
 
     config: SubmitConfig
     manifest: Path
@@ -99,7 +99,7 @@ class _Chain:
         return self.out.absolute() / name
 
     def tasks(self, parts: int) -> int:
-        """How many tasks of an array share so many parts."""
+        """Number of tasks of an array that share so many parts."""
         return min(parts, self.config.shards or parts, self.most_tasks or parts)
 
     def settings(self, stage: Stage, kind: type[C]) -> C:
@@ -234,7 +234,7 @@ def _tile_jobs(chain: _Chain, images: Manifest, patches: Path) -> list[Job]:
 
 
 def _count_parts(chain: _Chain, rows: Manifest, checkpoint: Path | None) -> tuple[int, int]:
-    """How many parts `predict` and `stitch` will share out; only sizes are read.
+    """Count the parts that `predict` and `stitch` will share out; only sizes are read.
 
     An image that cannot be opened is one part: whose it is, says why.
     """
@@ -251,7 +251,7 @@ def _count_parts(chain: _Chain, rows: Manifest, checkpoint: Path | None) -> tupl
 
 
 def _reading(chain: _Chain, checkpoint: Path | None) -> SlideReader:
-    """How `predict` will read images, with a checkpoint that is there or one that is trained."""
+    """Build the reader of `predict`, with a checkpoint that is there or one that is trained."""
     config = chain.settings("predict", PredictConfig)
     if checkpoint is not None:
         return slide_reader_for(read_checkpoint(checkpoint), config)

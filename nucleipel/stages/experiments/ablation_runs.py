@@ -82,7 +82,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended, with scores or with a failure."""
+        """Return whether it has ended, with scores or with a failure."""
         return self.report.is_file() or self.failure is not None
 
     def require_same(self) -> None:

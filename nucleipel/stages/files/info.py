@@ -38,14 +38,14 @@ def info(path: Path, config: InfoConfig, *, checkpoint: Path | None = None) -> d
 
 
 def _describe_series(image: StoredImage) -> dict[str, str]:
-    """Which of the images of a file this is, where it holds several."""
+    """Describe which of the images of a file this is, where it holds several."""
     if len(image.series) < 2:
         return {}
     return {"series": f"{image.source.series} is read, of {listed(image.series)}"}
 
 
 def _describe_place(image: StoredImage) -> dict[str, str]:
-    """Where the image lies in a wider frame, if it does."""
+    """Describe where the image lies in a wider frame, if it does."""
     (y, x), (up, left) = image.source.offset_px, image.source.translation_px
     places = []
     if (y, x) != (0, 0):
@@ -63,7 +63,7 @@ def _describe_levels(image: StoredImage) -> str:
 
 
 def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> dict[str, str]:
-    """What predict and segment would do: frame, channels, intensities, or why they would refuse."""
+    """Describe how predict and segment would read it, or why they would refuse."""
     with_checkpoint: dict[str, tuple[float, float]] = {}
     at_mpp, channels, whole_px = config.at_mpp, 3, None
     if checkpoint is not None:

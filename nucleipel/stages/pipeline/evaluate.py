@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 WINDOW_PX = 2048
 AROUND_PX = 256
-"""So far around a region a nucleus that crosses its border is seen, in pixels of level 0."""
+"""Margin around a region in which nuclei that cross its border are seen, in level 0 pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def evaluate(
 
 
 def image_rows(rows: Manifest, scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
-    """What the CSV says of each image."""
+    """Rows of the CSV, one an image."""
     return [
         {
             "id": row.id,
@@ -102,7 +102,7 @@ def image_rows(rows: Manifest, scores: Sequence[ImageScore]) -> list[dict[str, A
 
 
 def summarize(scores: Sequence[ImageScore]) -> dict[str, Any]:
-    """What the report says of several images together."""
+    """Scores of several images together, as the report has them."""
     return {
         "images": len(scores),
         "annotated_nuclei": sum(score.annotated_count for score in scores),

@@ -184,7 +184,7 @@ def _explain(model: Checkpoint, reading: SlideReader) -> None:
 
 
 def slide_reader_for(model: Checkpoint, config: PredictConfig) -> SlideReader:
-    """How images are read for a checkpoint: at its mpp, or at `config.at_mpp` where given."""
+    """Build the reader of images for a checkpoint: at its mpp, or at `config.at_mpp` if set."""
     description = model.description
     at_mpp = description.mpp if config.at_mpp is None else config.at_mpp
     return build_slide_reader(

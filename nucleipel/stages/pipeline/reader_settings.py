@@ -1,4 +1,4 @@
-"""What the stages that read images share: from settings to how an image is read."""
+"""From settings to the reader of images, for all stages that read them."""
 
 from nucleipel.config.pipeline.read_images import ReadConfig
 from nucleipel.core.intensity import (
@@ -19,7 +19,7 @@ def build_slide_reader(
     whole_image_px: int | None = None,
     percentiles: tuple[float, float] = (LOW_PERCENTILE, HIGH_PERCENTILE),
 ) -> SlideReader:
-    """How images are read for a network of `channels` that works at `at_mpp` um per pixel.
+    """Build the reader of images for a network of `channels` that works at `at_mpp` um per pixel.
 
     `percentiles` are those of the checkpoint, where the settings have none.
 

@@ -25,7 +25,7 @@ from nucleipel.training.coordinate_ascent import Numbers
 RING_PX = 128
 """Around a region, so that nuclei on its border are whole; `predict` reaches as far."""
 LARGEST_PX = 4096
-"""What has more pixels than a square of this side is segmented and scored block by block."""
+"""Side of the largest square that is segmented and scored at once, not block by block."""
 HELD_PX = 2**26
 """Pixels that stay in memory, at 9 bytes or so."""
 
@@ -87,7 +87,7 @@ Read = tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer], npt.NDArray[np.bool
 
 @dataclass(frozen=True)
 class _Part:
-    """What is scored for itself: a whole image, or its `own` pixels of a region in a `window`.
+    """A part that is scored on its own: an image, or its `own` pixels of a region in a `window`.
 
     `held` is the result of `read`, where it stays in memory.
     """
@@ -131,7 +131,7 @@ class _Part:
         return ImageScore.of_overlap(counter.overlap())
 
     def _counted(self, box: Box) -> npt.NDArray[np.bool_] | None:
-        """Whether each pixel of a box was annotated, and is this part's; None if all are."""
+        """Return whether each pixel of a box was annotated, and is this part's; None if all are."""
         counted = self.annotation.counted(box, self.resolution)
         if counted is None:
             return None

@@ -1,4 +1,4 @@
-"""What the stages that several processes may share have in common: a claim, and steps of parts."""
+"""A run that several processes may share: a claim of the output, and steps of parts."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -182,7 +182,7 @@ def parts_of_images(store: Predictions, block_px: int) -> list[Part]:
 
 
 def parts_of_shape(shape: tuple[int, int], block_px: int) -> int:
-    """How many parts an image of shape (height, width) is stitched in."""
+    """Number of parts in which an image of shape (height, width) is stitched."""
     height, width = shape
     return min(-(-height // block_px), MOST_PARTS) if height * width >= SHARED_FROM_PX else 1
 

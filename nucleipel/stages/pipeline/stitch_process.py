@@ -48,7 +48,7 @@ _COMMAND = "import sys; sys.path[:] = {path!r}; from {module} import serve; serv
 
 
 def is_worth_it(images: int) -> bool:
-    """Whether so many images are stitched beside the network."""
+    """Return whether so many images are stitched beside the network."""
     return images > 1 and core_count() > 1
 
 
@@ -95,7 +95,7 @@ def stitching_in_process(
 
 
 def _is_closed(maps: Path) -> bool:
-    """Whether an earlier go predicted all images: then the network has nothing to do."""
+    """Return whether an earlier go predicted all images: then the network has nothing to do."""
     try:
         read_record(maps, stage="predict")
     except StoreError:

@@ -146,12 +146,12 @@ class ImageStitch:
 
     @property
     def rows(self) -> int:
-        """How many rows of blocks the map has."""
+        """Number of rows of blocks of the map."""
         return len(self._segmentation.rows)
 
     @cached_property
     def nuclei(self) -> int:
-        """How many there are in the result, once they are numbered."""
+        """Number of nuclei in the result, once they are numbered."""
         return len(self._drawn.kept) - self._drawn.lost
 
     @cached_property

@@ -118,7 +118,7 @@ def tile(
 
 
 def plan_tiles(manifest: Path, config: TileConfig, *, data_root: Path | None = None) -> TilePlan:
-    """Where the patches will lie; of the images only sizes, pixel types and regions are read.
+    """Plan where patches lie; of the images only sizes, pixel types and regions are read.
 
     Raises
     ------

@@ -35,17 +35,17 @@ class Run:
 
     @cached_property
     def certificate(self) -> dict[str, Any]:
-        """What the command says of its result."""
+        """The certificate of the result."""
         return dict(json.loads((self.folder / "certificate.json").read_text()))
 
     @property
     def nuclei(self) -> int:
-        """How many were found."""
+        """Number of nuclei in the result."""
         return int(self.certificate["map"]["nuclei"])
 
     @property
     def tissue(self) -> dict[str, Any]:
-        """What the command says of the tissue mask."""
+        """The log's line on the tissue mask."""
         return dict(self.certificate["tissue"])
 
     @property

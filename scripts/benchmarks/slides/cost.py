@@ -1,4 +1,4 @@
-"""What a slide costs beside its tissue: seconds and memory for pieces alone, and for slides."""
+"""The cost of a slide's glass: seconds and memory for pieces alone, and for slides."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""How well tissue is found on ground with artifacts: bare cores skipped, nuclei lost.
+"""Tissue masks on ground with artifacts: bare cores skipped, nuclei lost.
 
 Cores are those of the checkpoint's window grid. A core is bare if neither tissue
 nor an artifact reaches into it or the ring around it: such cores should be

@@ -1,4 +1,4 @@
-"""Whether a piece of tissue has the same nuclei alone and within a slide of glass.
+"""Check that a piece of tissue has the same nuclei alone and within a slide of glass.
 
 A piece is segmented as an image of its own, then on slides of which it is a
 given share, at several places: two at multiples of the TIFF's tiles, so that JPEG
@@ -25,7 +25,7 @@ from slides.pieces import Sample, write
 PLACES = {"upper left": (0.1, 0.15), "middle": (0.5, 0.5), "off the grid": (0.83, 0.77)}
 MOVED_PX = (5, 9)
 RIM_PX = 128
-"""So far a piece's edge changes what the network sees, and a nucleus longer."""
+"""Distance to which a piece's edge changes the network's input, and a nucleus longer."""
 
 
 def rows(
@@ -60,7 +60,7 @@ def _moved_row(command: Command, sample: Sample, own: npt.NDArray[np.integer]) -
 
 
 def _corner(piece: tuple[int, int], shape: tuple[int, int], place: str) -> tuple[int, int]:
-    """Where a piece's first pixel lies."""
+    """Place of a piece's first pixel."""
     y, x = (
         round(part * (length - side))
         for part, length, side in zip(PLACES[place], shape, piece, strict=True)

@@ -40,7 +40,7 @@ def call_trials(
 
 
 def _run_until(number: int, arguments: list[str]) -> bool:
-    """Whether the command reached its n-th call and was killed there."""
+    """Return whether the command reached its n-th call and was killed there."""
     child = Child(lambda: cli(arguments), held=True)
     child.wait_until_held()
     injected = f"inject={CALLS}:signal=SIGKILL:when={number}"

@@ -53,7 +53,7 @@ def kill_trials(
 
 
 def _committed(out: Path) -> dict[str, tuple[int, int]]:
-    """What a stage must not make again: journaled files, images, a training's steps."""
+    """List what a stage must not make again: journaled files, images, a training's steps."""
     names = list(read_journals(out)) if out.is_dir() else []
     names += [str(path.relative_to(out)) for path in out.glob("[!.]*/instances.ome.tif")]
     found = {name: _stamp(out / name) for name in names}
@@ -65,7 +65,7 @@ def _committed(out: Path) -> dict[str, tuple[int, int]]:
 
 
 def _changed(out: Path, before: dict[str, tuple[int, int]], output: str) -> int:
-    """How much committed work the next run did again, by its files and its output."""
+    """Count the committed work that the next run did again, by its files and its output."""
     changed = 0
     for name, was in before.items():
         if name == "step":

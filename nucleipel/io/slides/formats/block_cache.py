@@ -41,7 +41,7 @@ def by_blocks(read: Callable[[Box], Pixels], shape: tuple[int, int]) -> Callable
 
 
 def _part(block: Pixels, row: int, column: int, box: Box) -> Pixels:
-    """What a box has of a block."""
+    """Return the part of a block that lies in a box."""
     y, x = row * BLOCK_PX, column * BLOCK_PX
     rows = slice(max(box.y0 - y, 0), min(box.y1 - y, BLOCK_PX))
     return block[rows, max(box.x0 - x, 0) : min(box.x1 - x, BLOCK_PX)]

@@ -149,7 +149,7 @@ class _Scene:
 
 
 class _Metadata:
-    """What the XML of a CZI says; nothing where it cannot be parsed."""
+    """Facts from the XML of a CZI; none where it cannot be parsed."""
 
     def __init__(self, text: str) -> None:
         from defusedxml.ElementTree import fromstring

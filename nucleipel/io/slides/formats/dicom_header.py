@@ -1,4 +1,4 @@
-"""What one DICOM file says of its pixels: the size of the slide, of a frame, and where frames lie.
+"""The header of one DICOM file: the size of the slide, of a frame, and where frames lie.
 
 Read with pydicom (MIT), which OpenSlide's rivals wsidicom and highdicom stand on,
 too; it comes with the extra `nucleipel[dicom]`. Everything is read at once into plain
@@ -18,7 +18,7 @@ from nucleipel.io.slides.formats.pixel_size import PixelSizes, stated_size
 NOT_SQUARE = 0.02
 HEADERS_KEPT = 64
 VISIBLE_LIGHT = "1.2.840.10008.5.1.4.1.1.77.1"
-"""What the UIDs of all images of microscopes start with."""
+"""Start of the UIDs of all images of microscopes."""
 FLAVORS = {"THUMBNAIL": "a thumbnail", "LABEL": "a label", "OVERVIEW": "an overview"}
 
 logging.getLogger("pydicom").addHandler(logging.NullHandler())  # its faults are reported by ours
@@ -26,7 +26,7 @@ logging.getLogger("pydicom").addHandler(logging.NullHandler())  # its faults are
 
 @dataclass(frozen=True)
 class FramePlace:
-    """Where a frame lies in the slide: its upper left pixel (y, x), its optical path, its depth."""
+    """A frame's place in the slide: its upper left pixel (y, x), its optical path, its depth."""
 
     y: int
     x: int

@@ -1,4 +1,4 @@
-"""Which tile of a slide each frame of its DICOM files is.
+"""The tile of a slide that each frame of its DICOM files is.
 
 That stands in the file: for each frame, or that frames fill the slide row by row
 (TILED_FULL). Files that say neither exist; there, both orders are tried on some frames, and
@@ -89,7 +89,7 @@ def _grid(header: Header) -> tuple[int, int]:
 
 @cache
 def _fills_columns(header: Header) -> bool:
-    """Whether frames fill the slide column by column, of a file that says nothing of their order.
+    """Return whether frames fill the slide by columns, of a file that does not say their order.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _fills_columns(header: Header) -> bool:
 
 
 def _edge_gaps(file: Frames, rows: int, columns: int) -> tuple[float, float]:
-    """How far the edges of neighbors differ if frames fill rows, and if they fill columns."""
+    """Differences at the edges of neighbors if frames fill rows, and if they fill columns."""
     most = file.header.frames - max(rows, columns)
     tried = sorted({int(index) for index in np.linspace(0, max(most - 1, 0), TRIED_FRAMES)})
     by_rows, by_columns = [], []

@@ -1,4 +1,4 @@
-"""What an OME-XML says of the images of a file: names, sizes in px and um, channels."""
+"""The images that an OME-XML describes: names, sizes in px and um, channels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -89,7 +89,7 @@ def _channels(axes: list[str], array: Any, omero: dict[str, Any]) -> tuple[tuple
 
 
 def _is_plain(label: str, index: int) -> bool:
-    """Whether a label says no more than a channel's index, as programs fill it in."""
+    """Return whether a label says no more than a channel's index, as programs fill it in."""
     plain = label.casefold()
     return plain in ("", f"{index}", f"channel {index}", f"channel_{index}", f"channel:0:{index}")
 

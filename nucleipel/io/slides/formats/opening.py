@@ -1,4 +1,4 @@
-"""Which reader opens a path, and what a file really is when none can."""
+"""Choose the reader of a path, and say what a file really is when none can read it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -44,12 +44,12 @@ class Series:
 
     @property
     def pixels(self) -> int:
-        """How many it has, 0 if that is not known."""
+        """Number of its pixels, 0 if that is not known."""
         return 0 if self.shape is None else self.shape[0] * self.shape[1]
 
 
 def picture_of_slide(name: str) -> str:
-    """What a series is by its name: "a label", "a macro", ...; "" for anything else."""
+    """Name a series that shows no tissue: "a label", "a macro", ...; "" for anything else."""
     match = PICTURE.search(name)
     return f"a {match[1].lower()}" if match else ""
 

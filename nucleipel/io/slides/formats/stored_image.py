@@ -1,4 +1,4 @@
-"""What every container gives: levels that can be read by region, and what it says of itself."""
+"""An image of any container: levels that can be read by region, and its metadata."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class SourceFrame:
-    """Which image of a file is read, and where its frame lies in a wider one.
+    """The image of a file that is read, and where its frame lies in a wider one.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class StoredImage:
 
     @property
     def is_color(self) -> bool:
-        """Whether the channels are the red, green and blue of one picture."""
+        """Return whether the channels are the red, green and blue of one picture."""
         return self.channels == RGB
 
     def read(self, level: int, box: Box) -> Pixels:

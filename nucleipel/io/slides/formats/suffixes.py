@@ -1,4 +1,4 @@
-"""What is an image: the one list of the endings of names, and marks in a file or a folder.
+"""The one list of what is an image: endings of names, and marks in a file or a folder.
 
 Whatever lists images uses it. An ending goes before content; a file with
 an ending that is not listed, or with none (a link into a store of data), is known by
@@ -56,12 +56,12 @@ def _kind_of_content(path: Path) -> str | None:
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a path is a folder that holds zarr's metadata, whatever its name."""
+    """Return whether a path is a folder that holds zarr's metadata, whatever its name."""
     return any((path / name).is_file() for name in ZARR_METADATA)
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its name, or, without a suffix, by its content."""
+    """Return whether a file is DICOM by its name, or, without a suffix, by its content."""
     if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
         return False
     suffix = path.suffix.lower()
@@ -71,7 +71,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def is_dicom_folder(path: Path) -> bool:
-    """Whether a folder holds DICOM files and no others: the files of a slide."""
+    """Return whether a folder holds DICOM files and no others: the files of a slide."""
     if not path.is_dir():
         return False
     shown = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
@@ -80,7 +80,7 @@ def is_dicom_folder(path: Path) -> bool:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a path is an image by its name, or a folder of zarr or DICOM; hidden ones are not."""
+    """Return whether a path is an image by name, or a folder of zarr or DICOM; not if hidden."""
     if path.name.startswith("."):
         return False
     return path.suffix.lower() in IMAGE_SUFFIXES or is_zarr(path) or is_dicom_folder(path)

@@ -112,7 +112,7 @@ def _describe(series: Any, tiff: Any) -> Series:
 
 
 def _ome_of_series(tiff: Any, images: tuple[OmeImage, ...]) -> list[OmeImage | None]:
-    """What the OME-XML says of each series: images in the same order."""
+    """Return the images that the OME-XML describes, in the order of the series."""
     matches: list[OmeImage | None] = []
     left = list(images)
     for series in tiff.series:

@@ -16,7 +16,7 @@ RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 
 
 def tiff_pixel_sizes(tiff: Any, page: Any, ome: OmeImage | None) -> PixelSizes:
-    """What an open `tifffile.TiffFile` and the first page of an image of it say.
+    """Read the pixel sizes that an open `tifffile.TiffFile` and an image's first page state.
 
     `ome` is what its OME-XML says of that image, None if it says nothing.
     """

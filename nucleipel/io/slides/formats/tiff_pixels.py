@@ -26,7 +26,7 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Decoder:
-    """What is done with the samples of a series.
+    """The steps from the samples of a series to pixels.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Decoder:
 
 
 def decoder_of(path: Path, series: Any, *, ids: bool = False) -> Decoder:
-    """How the samples of a series (tifffile's) are read.
+    """Choose how the samples of a series (tifffile's) are read.
 
     With `ids` they are the ids of an instance map: what the file says on how
     they are shown, a color table or white for 0, does not change them.

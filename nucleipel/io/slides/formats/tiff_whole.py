@@ -1,4 +1,4 @@
-"""Whether a TIFF is all there, before a pixel is decoded."""
+"""Check that a TIFF is all there, before a pixel is decoded."""
 
 import math
 from pathlib import Path

@@ -32,7 +32,7 @@ COMMON = ("pm", "nm", "um", "mm", "cm", "dm", "m")
 
 
 def um_per_unit(name: str) -> float | None:
-    """How many micrometers a unit of length is; None if its name is not known.
+    """Micrometers in a unit of length; None if its name is not known.
 
     Both signs of micro (U+00B5 and the Greek letter, also escaped as ImageJ has
     it) and both of angstrom are known, names in any case.
