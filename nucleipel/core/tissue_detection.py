@@ -1,4 +1,4 @@
-"""Where a coarse picture of a slide holds tissue, measured against its own empty ground.
+"""The tissue on a coarse picture of a slide, measured against the picture's own empty ground.
 
 The measure is absolute: it needs no range of intensities, so that the range can
 be taken where tissue is. A picture is seen in cells, means of some 16 x 16
@@ -54,7 +54,7 @@ LIGHT = 0.3
 """Colors are stains if the median cell has so much of the lightest cell's light: measured were
 0.35 and more for stains, 0.2 and less for fluorescence."""
 LEAST_WHITE = {1: 64, 2: 1024}
-"""What transmitted light exceeds, by the bytes of a stored value (12 bits may stand in 16)."""
+"""Values that transmitted light exceeds, by the bytes of a value (12 bits may stand in 16)."""
 LEAST_WHITE_IN_COLOR = {1: 64, 2: 128}
 """The same of images in color: 8 bits may stand in 16, and cameras that offset black are gray."""
 FEW_ARE_LIGHT = 0.01
@@ -80,7 +80,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class CellKinds:
-    """What the cells (h, w) of a picture are, each bool.
+    """Kinds of the cells (h, w) of a picture, each bool.
 
     `tissue`, which may hold ink; `ink` of pens, and what is under it; `void`,
     which a scanner did not see, and the cells at its edge. All others are ground.
@@ -104,7 +104,7 @@ def find_kinds(cells: Cells, *, is_color: bool, pixel_noise: npt.NDArray[np.floa
 
 
 def is_on_bright_ground(cells: Cells, *, is_color: bool) -> bool:
-    """Whether a picture (h, w, C) shows transmitted light: most of it is light, not dark.
+    """Return whether a picture (h, w, C) shows transmitted light: most of it is light, not dark.
 
     Of gray ones the median decides: where it lies between the darkest and the lightest cell.
     """

@@ -88,7 +88,7 @@ def label_files(folder: Path) -> list[Path]:
 
 
 def is_label(path: Path) -> bool:
-    """Whether a name ends as those of labels do."""
+    """Return whether a name ends as those of labels do."""
     return image_stem(path).lower().endswith(LABEL_ENDINGS)
 
 
@@ -172,7 +172,7 @@ def _report_without(source: Path, pairs: Iterable[str], images: Mapping[str, Pat
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether a .npy file holds Python objects."""
+    """Return whether a .npy file holds Python objects."""
     if path.suffix.lower() != ".npy" or not path.is_file():
         return False
     try:

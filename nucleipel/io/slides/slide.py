@@ -123,7 +123,7 @@ class Slide(_Opened):
 
     @property
     def is_color(self) -> bool:
-        """Whether its channels are the red, green and blue of an image in color."""
+        """Return whether its channels are the red, green and blue of an image in color."""
         return self.image.is_color and self.channels == len(self.image.channels)
 
     def thumbnail(self, max_px: int) -> npt.NDArray[np.uint8]:
@@ -159,7 +159,7 @@ class Slide(_Opened):
         return Slide(self.image, self.resolution, channel=channel)
 
     def is_stained(self) -> bool:
-        """Whether it is a color image of stains in transmitted light, not of fluorescence.
+        """Return whether it is a color image of stains in transmitted light, not of fluorescence.
 
         Its ground is bright (`is_on_bright_ground`), and a hundredth or more of it has a hue:
         red, green and blue differ by more than 0.05 of its `white`.
@@ -361,7 +361,7 @@ def _require_usable(image: StoredImage) -> None:
 
 
 def _is_rgb(image: StoredImage, channel: str) -> bool:
-    """Whether a wish means three channels together: "rgb", and no channel's own name."""
+    """Return whether a wish means three channels together: "rgb", and no channel's own name."""
     return channel.casefold() == ALL_AS_RGB and channel not in image.channels
 
 

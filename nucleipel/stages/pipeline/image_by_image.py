@@ -1,4 +1,4 @@
-"""What the stages that go image by image share: one that fails does not stop the others."""
+"""Work image by image: one that fails does not stop the others."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +17,12 @@ from nucleipel.io.records.output import Output, holding
 log = logging.getLogger(__name__)
 
 MOST_DEATHS = 3
-"""So many processes in a row may die of the parts of an image before these are set aside."""
+"""Processes in a row that may die of an image's parts before these are set aside."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageWork:
-    """What a process does of one image: the numbers of its `parts`, none to complete it only.
+    """The work of a process on one image: numbers of `parts`, none to complete it only.
 
     `deaths` is how many processes in a row died while they were at work on these parts, 0 where
     nobody else shares the run: what was killed is then simply continued.
@@ -34,7 +34,7 @@ class ImageWork:
 
     @property
     def has_all_parts(self) -> bool:
-        """Whether no other process has parts of the image."""
+        """Return whether no other process has parts of the image."""
         return bool(self.parts) and len(self.parts) == self.parts[0].count
 
     def __str__(self) -> str:
@@ -140,7 +140,7 @@ def killer(what: str, deaths: int) -> str:
 
 @contextmanager
 def alone_on(folder: Path, work: ImageWork) -> Iterator[bool]:
-    """Whether this process may complete an image: nobody else is doing so meanwhile."""
+    """Return whether this process may complete an image: nobody else is doing so meanwhile."""
     if work.has_all_parts:
         yield True
         return
