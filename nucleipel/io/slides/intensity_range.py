@@ -28,6 +28,9 @@ MOST_READ_PX = MOST_REGIONS * REGION_PX**2
 DARK_TAIL = 2
 """On dark ground so many times as much of the tissue lies above the range: images that networks
 are trained on, all of which count, hold about as much ground as cells with nuclei."""
+STAINED = 0.1
+"""Optical density from which on a pixel on bright ground counts fully for the low end of the range.
+Paler ones count less, glass not at all: so it matters little what of it a mask takes for tissue."""
 STANDS_OUT = 10.0
 """A channel stands out if its range has so many deviations of the ground's noise."""
 ENOUGH_GROUND = 0.05
@@ -39,25 +42,38 @@ def measure_range(
 ) -> IntensityRange:
     """Percentiles (low, high) of the pixels of tissue, of each channel.
 
-    A channel that does not stand out of the noise of the ground is not
+    On bright ground the low one is that of stained pixels: see `STAINED`. A channel that does not stand out of the noise of the ground is not
     stretched; without tissue none is.
     """
     step = found.tissue.step_px
     wanted = found.weights if found.weights.any() else np.ones_like(found.weights)
-    tissue, ground = (ValueCounts(slide.channels, slide.dtype) for _ in range(2))
+    tissue, stained, ground = (ValueCounts(slide.channels, slide.dtype) for _ in range(3))
     for box in spread_regions(wanted, step, slide.shape):
         pixels = slide.read(box)
         weights = _cells_of(found.weights, step, box)
-        tissue.add(pixels[weights > 0], weights[weights > 0])
+        pixels_of_tissue, weights_of_tissue = pixels[weights > 0], weights[weights > 0]
+        tissue.add(pixels_of_tissue, weights_of_tissue)
+        if found.ground.bright:
+            stain = _stain(pixels_of_tissue, found.ground.level)
+            stained.add(pixels_of_tissue, weights_of_tissue * stain)
         ground.add(pixels[_cells_of(found.empty, step, box)])
     shown = tissue if tissue.pixels else ground
     beyond = (100 - percentiles[1]) * (1 if found.ground.bright else DARK_TAIL)
-    low, high = shown.percentile(percentiles[0]), shown.percentile(100 - beyond)
+    lowest = stained if stained.pixels else shown
+    low, high = lowest.percentile(percentiles[0]), shown.percentile(100 - beyond)
     if ground.pixels > ENOUGH_GROUND * tissue.pixels / 255:
         most = None if tissue.pixels else np.iinfo(slide.dtype).max
         low, high = _not_stretched(low, high, ground, bright=found.ground.bright, most=most)
     high = np.maximum(high, low + 1)
     return IntensityRange(tuple(map(float, low)), tuple(map(float, high)))
+
+
+def _stain(pixels: npt.NDArray[Any], level: tuple[float, ...]) -> npt.NDArray[np.int64]:
+    """How much pixels (n, C) count by their optical density, 0 to 255."""
+    values = np.maximum(np.arange(np.iinfo(pixels.dtype).max + 1), 1)
+    densities = [np.log10(max(white, 1) / values).astype(np.float32) for white in level]
+    mean = sum(table[pixels[:, c]] for c, table in enumerate(densities)) / len(densities)
+    return np.rint(255 * np.clip(mean / STAINED, 0, 1)).astype(np.int64)
 
 
 def _not_stretched(

@@ -32,8 +32,7 @@ class FoundTissue:
     `tissue` is what is predicted. `weights` (h, w) uint8 says how much the
     pixels of each of its cells count for intensities: 0 for ink, else the share
     of tissue within about `AROUND_PX` of the cell, of 255, so that hairs and
-    dust count next to nothing beside tissue. On bright ground cells at the edge
-    of tissue count little, too: `empty` (h, w) is ground.
+    dust count next to nothing beside tissue. `empty` (h, w) is ground.
     """
 
     ground: Ground
@@ -55,22 +54,16 @@ def find_tissue(slide: "Slide", *, step_px: int) -> FoundTissue:
     return FoundTissue(
         kinds.ground,
         Tissue(kinds.tissue, step_px, described),
-        weights=_weights(kinds.tissue & ~kinds.ink, step_px, bright=kinds.ground.bright),
+        weights=_weights(kinds.tissue & ~kinds.ink, step_px),
         empty=~(kinds.tissue | kinds.ink | kinds.void),
     )
 
 
-def _weights(typical: npt.NDArray[np.bool_], step_px: int, *, bright: bool) -> Weights:
+def _weights(typical: npt.NDArray[np.bool_], step_px: int) -> Weights:
     """See `FoundTissue`."""
-    share = _share_around(typical, max(1, AROUND_PX // step_px))
-    if bright:  # what is half glass says how white glass is, and how much of it there is
-        share *= _share_around(typical, 1) ** 8
+    side = 2 * max(1, AROUND_PX // step_px) + 1
+    share = cv2.boxFilter(typical.astype(np.float32), -1, (side, side))
     return np.where(typical, np.maximum(np.rint(255 * share), 1), 0).astype(np.uint8)
-
-
-def _share_around(mask: npt.NDArray[np.bool_], reach: int) -> npt.NDArray[np.float32]:
-    share = cv2.boxFilter(mask.astype(np.float32), -1, (2 * reach + 1, 2 * reach + 1))
-    return np.asarray(share, np.float32)
 
 
 def cell_px(slide: "Slide") -> int:
