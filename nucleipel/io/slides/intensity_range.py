@@ -42,8 +42,8 @@ def measure_range(
 ) -> IntensityRange:
     """Percentiles (low, high) of the pixels of tissue, of each channel.
 
-    On bright ground the low one is that of stained pixels: see `STAINED`. A channel that does not stand out of the noise of the ground is not
-    stretched; without tissue none is.
+    On bright ground the low one is that of stained pixels: see `STAINED`. A channel that does
+    not stand out of the noise of the ground is not stretched; without tissue none is.
     """
     step = found.tissue.step_px
     wanted = found.weights if found.weights.any() else np.ones_like(found.weights)

@@ -70,10 +70,13 @@ class Resolution:
         whole = self.pixel_for_pixel(self.source_shape, self.source_mpp)
         return replace(whole, source=self.source)
 
-    def coarser(self, image: StoredImage, step: int) -> "Resolution":
-        """See the frame in pixels `step` times as wide, the last ones cut by the edge."""
+    def coarser(self, image: StoredImage, step: int, *, from_px: int = 1) -> "Resolution":
+        """See the frame in pixels `step` times as wide, the last ones cut by the edge.
+
+        Each is a mean of at least `from_px` x `from_px` stored pixels, where a level has them.
+        """
         ratio = self.ratio * step
-        level = _best_level(image, ratio)
+        level = _best_level(image, ratio / from_px)
         return Resolution(
             source_shape=self.source_shape,
             level=level,

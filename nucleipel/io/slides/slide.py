@@ -181,9 +181,13 @@ class Slide(_Opened):
         step = -(-self.shape[1] // max_px)
         return self if step == 1 else self.coarse(step)
 
-    def coarse(self, step: int) -> "Slide":
-        """See the slide in pixels `step` times as wide, the last ones cut by the edge."""
-        return Slide(self.image, self.resolution.coarser(self.image, step), channel=self.channel)
+    def coarse(self, step: int, *, from_px: int = 1) -> "Slide":
+        """See the slide in pixels `step` times as wide, the last ones cut by the edge.
+
+        Each is a mean of at least `from_px` x `from_px` stored pixels, where a level has them.
+        """
+        resolution = self.resolution.coarser(self.image, step, from_px=from_px)
+        return Slide(self.image, resolution, channel=self.channel)
 
 
 class Annotation(_Opened):

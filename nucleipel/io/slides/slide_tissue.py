@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.dirt import find_colorless, find_hot
 from nucleipel.core.geometry import Box
 from nucleipel.core.glass_cores import Tissue
-from nucleipel.core.tissue_detection import Ground, find_kinds, noise_of_pixels
+from nucleipel.core.tissue_detection import CellKinds, Ground, find_kinds, noise_of_pixels
 
 if TYPE_CHECKING:
     from nucleipel.io.slides.slide import Slide
@@ -18,6 +19,8 @@ Weights = npt.NDArray[np.uint8]
 
 CELL_UM, CELL_PX = 8.0, 16
 """Side of a cell of the mask, and what stands for it where the mpp is not known."""
+CELL_FROM_PX = 2
+"""A cell is a mean of so many stored pixels each way: JPEG wipes out a nucleus of one pixel."""
 LARGEST_MASK_PX = 4096
 AROUND_PX = 128
 ROWS_AT_A_TIME = 256
@@ -43,20 +46,42 @@ class FoundTissue:
 
 def find_tissue(slide: "Slide", *, step_px: int) -> FoundTissue:
     """The ground of a slide and its tissue, in cells of `step_px` working pixels."""
+    cells = _read_cells(slide, step_px)
     kinds = find_kinds(
-        _read_cells(slide, step_px),
+        cells,
         is_color=slide.is_color,
         pixel_noise=noise_of_pixels(_noise_regions(slide)),
     )
+    tissue = kinds.tissue & ~_dirt(slide, cells, kinds, step_px)
     kind = "bright" if kinds.ground.bright else "dark"
     level = " ".join(f"{value:g}" for value in kinds.ground.level)
     described: dict[str, str | int] = {"mask": "auto", "ground": kind, "ground_level": level}
     return FoundTissue(
         kinds.ground,
-        Tissue(kinds.tissue, step_px, described),
-        weights=_weights(kinds.tissue & ~kinds.ink, step_px),
+        Tissue(tissue, step_px, described),
+        weights=_weights(tissue & ~kinds.ink, step_px),
         empty=~(kinds.tissue | kinds.ink | kinds.void),
     )
+
+
+def _dirt(
+    slide: "Slide", cells: npt.NDArray[np.generic], kinds: CellKinds, step_px: int
+) -> npt.NDArray[np.bool_]:
+    """The cells of tissue that are dirt, as a look at working pixels shows."""
+
+    def look(row: int, column: int) -> npt.NDArray[np.generic]:
+        return slide.read(
+            Box.of_shape((step_px, step_px))
+            .shift(row * step_px, column * step_px)
+            .grow(step_px)
+            .clip(slide.shape)
+        )
+
+    if not kinds.ground.bright:
+        return find_hot(kinds.tissue, look)
+    if not slide.is_color:
+        return np.zeros_like(kinds.tissue)
+    return find_colorless(kinds.tissue & ~kinds.ink, cells, kinds.ground.level, look)
 
 
 def _weights(typical: npt.NDArray[np.bool_], step_px: int) -> Weights:
@@ -74,7 +99,7 @@ def cell_px(slide: "Slide") -> int:
 
 def _read_cells(slide: "Slide", step_px: int) -> npt.NDArray[np.generic]:
     """The slide in pixels of one cell each (h, w, C), from the level of the pyramid that suits."""
-    coarse = slide.coarse(step_px)
+    coarse = slide.coarse(step_px, from_px=CELL_FROM_PX)
     bands = [
         coarse.read(Box(y, 0, y + ROWS_AT_A_TIME, coarse.shape[1]).clip(coarse.shape))
         for y in range(0, coarse.shape[0], ROWS_AT_A_TIME)
