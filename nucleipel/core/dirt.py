@@ -14,6 +14,7 @@ enough, they stay tissue.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -155,11 +156,11 @@ def _has_one_color(densities: npt.NDArray[np.float32]) -> bool:
     return bool(weights[off > ONE_COLOR].sum() <= 0.05 * weights.sum())
 
 
-def _is_hot(pixels: npt.NDArray[np.generic]) -> bool:
+def _is_hot(pixels: npt.NDArray[Any]) -> bool:
     """Whether light above the ground (h, w, C) goes with a median of 3 x 3, all but noise."""
     planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(pixels, -1, 0)]
     smooth = np.stack([cv2.medianBlur(plane, 3) for plane in planes], axis=-1)
-    off = pixels - np.median(pixels, axis=(0, 1))
+    off = pixels - np.median(pixels, axis=(0, 1)).astype(np.float64)
     noise = max(1.4826 * float(np.median(np.abs(off))), 0.3)
     off -= np.mean(off, axis=(0, 1), where=np.abs(off) < 3 * noise)
     after = float((off + smooth - pixels.astype(np.float64)).sum())
