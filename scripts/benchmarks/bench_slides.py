@@ -6,7 +6,7 @@
     python scripts/benchmarks/bench_slides.py cost --sides 12000 100000
     python scripts/benchmarks/bench_slides.py cost --slides SLIDE.svs OTHER.ome.tif
     python scripts/benchmarks/bench_slides.py huge                    # hours on few cores
-    python scripts/benchmarks/bench_slides.py mask
+    python scripts/benchmarks/bench_slides.py mask --others
     python scripts/benchmarks/bench_slides.py --results FOLDER --threads 2 --device cpu mask
 
 `same`: a piece of tissue as an image of its own against the same pixels within
@@ -16,7 +16,8 @@ seconds and memory beside the area of tissue, of what was predicted and of the
 slide; 12,000 px with 3 % tissue against that tissue alone. `huge`:
 the same area of tissue on slides of 20,000 and 40,000 px, then 100,000 px with 5 %
 tissue: time should follow tissue, memory should not grow. `mask`: which bare
-cores are skipped and which nuclei are lost, for each artifact of the glass.
+cores are skipped and which nuclei are lost, for each artifact of the glass; with
+`--others` also by the masks of TIAToolbox, CLAM, HistoQC and scikit-image.
 
 All but `mask`, which runs no network, start `nucleipel segment`, each slide in
 a process of its own. Seconds are those of the clock; `cost` takes off those of a
@@ -63,6 +64,8 @@ def main() -> None:
         rows = list(show(options.part, _rows(command, options), options.results))
         if options.part == "same":
             list(show("same_summary", same.summary(rows), options.results))
+        if options.part == "mask":
+            list(show("mask_summary", mask.summary(rows), options.results))
 
 
 def _rows(command: Command, options: argparse.Namespace) -> Iterator[dict[str, object]]:
@@ -73,8 +76,9 @@ def _rows(command: Command, options: argparse.Namespace) -> Iterator[dict[str, o
         return empty.rows(command, options.side)
     if options.part == "mask":
         return mask.rows(
-            command, options.kinds, options.side, options.share / 100, cases=options.cases
-        )
+            command, options.kinds, options.side, options.share / 100, cases=options.cases,
+            with_others=options.others,
+        )  # fmt: skip
     if options.part == "huge":
         return _huge_rows(command, options)
     return _cost_rows(command, options)
@@ -156,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--side", type=int, default=12000, help="px")
     one.add_argument("--share", type=float, default=5.0, help="%% of tissue")
     one.add_argument("--cases", type=int, help="only the first so many")
+    one.add_argument("--others", action="store_true", help="also the masks of other programs")
     return parser
 
 

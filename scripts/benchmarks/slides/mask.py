@@ -5,6 +5,7 @@ nor an artifact reaches into it or the ring around it: such cores should be
 skipped. Nuclei whose center lies in a skipped core are lost: there should be none.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nucleipel.core.geometry import Box, core_tiles
-from nucleipel.core.glass_cores import glass_cores, ring_px
+from nucleipel.core.glass_cores import Tissue, glass_cores, ring_px
 from nucleipel.data.synthetic import (
     BrightGround,
     Cores,
@@ -30,9 +31,9 @@ from nucleipel.data.synthetic import (
     build_tissue,
 )
 from nucleipel.io.slides.slide import open_slide
-from nucleipel.io.tissue_mask import AUTO, tissue_of
 from nucleipel.model.checkpoint import read_checkpoint
 from slides.command import Command
+from slides.other_masks import others
 from slides.pieces import GENERATED_MPP, write
 
 
@@ -83,9 +84,15 @@ DARK = (
 
 
 def rows(
-    command: Command, kinds: Sequence[str], side: int, share: float, *, cases: int | None
+    command: Command,
+    kinds: Sequence[str],
+    side: int,
+    share: float,
+    *,
+    cases: int | None,
+    with_others: bool,
 ) -> Iterator[dict[str, object]]:
-    """One row a kind of tissue and case."""
+    """One row a kind of tissue, case and mask: ours, then those of other programs."""
     grid = read_checkpoint(Path(command.checkpoint)).description.grid
     for kind in kinds:
         dark = kind == "fluorescence"
@@ -106,15 +113,15 @@ def rows(
                 void=case.void,
             )
             path = write(slide, command.scratch, "mask", GENERATED_MPP)
-            yield {"kind": kind, "case": case.name, **_judged(slide, path, grid)}
+            for row in _judged(slide, path, grid, with_others=with_others):
+                yield {"kind": kind, "case": case.name, **row}
             path.unlink()
 
 
-def _judged(slide: SyntheticSlide, path: Path, grid: Any) -> dict[str, object]:
+def _judged(
+    slide: SyntheticSlide, path: Path, grid: Any, *, with_others: bool
+) -> Iterator[dict[str, object]]:
     cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
-    with open_slide(path) as opened:
-        tissue = tissue_of(opened, AUTO, image_id="slide")
-        skipped = glass_cores(tissue, slide.shape, **cut)
     ring = ring_px(grid.halo_px)
     cores = {
         tile.core: tile.core.grow(ring).clip(slide.shape) for tile in core_tiles(slide.shape, **cut)
@@ -123,15 +130,65 @@ def _judged(slide: SyntheticSlide, path: Path, grid: Any) -> dict[str, object]:
     bare = [core for core in empty if slide.is_bare(cores[core])]
     dirty = [core for core in empty if core not in set(bare)]
     centers = slide.centers()
-    return {
-        "tissue %": None if tissue is None else 100 * tissue.share,
-        "bare cores": len(bare),
-        "skipped %": _percent(bare, skipped),
-        "other cores without tissue": len(dirty),
-        "of them skipped %": _percent(dirty, skipped),
-        "nuclei": len(centers),
-        "lost": sum(int(_in_box(centers, core).sum()) for core in skipped),
-    }
+    for name, tissue, seconds in _masks(path, with_others=with_others):
+        skipped = glass_cores(tissue, slide.shape, **cut)
+        yield {
+            "mask": name,
+            "tissue %": 100 * tissue.share,
+            "bare cores": len(bare),
+            "skipped %": _percent(bare, skipped),
+            "other cores without tissue": len(dirty),
+            "of them skipped %": _percent(dirty, skipped),
+            "nuclei": len(centers),
+            "lost": sum(int(_in_box(centers, core).sum()) for core in skipped),
+            "s": seconds,
+        }
+
+
+def _masks(path: Path, *, with_others: bool) -> Iterator[tuple[str, Tissue, float]]:
+    """Each mask's name, what it finds, and seconds; those of others without the reading."""
+    with open_slide(path) as opened:
+        started = time.perf_counter()
+        found = opened.tissue()
+        yield "nucleipel", found.tissue, time.perf_counter() - started
+        if not with_others:
+            return
+        step = found.tissue.step_px
+        coarse = opened.coarse(step)
+        cells = coarse.read(Box.of_shape(coarse.shape))
+    for name, make in others(cells, bright=found.ground.bright).items():
+        started = time.perf_counter()
+        yield name, Tissue(make(), step, {}), time.perf_counter() - started
+
+
+def summary(rows: Sequence[dict[str, object]]) -> Iterator[dict[str, object]]:
+    """One row for each mask, bright and dark: all slides together."""
+    keys = dict.fromkeys((row["kind"] == "fluorescence", row["mask"]) for row in rows)
+    for dark, name in keys:
+        own = [r for r in rows if (r["kind"] == "fluorescence", r["mask"]) == (dark, name)]
+        bare, dirty = (
+            ("bare cores", "skipped %"),
+            ("other cores without tissue", "of them skipped %"),
+        )
+        yield {
+            "ground": "dark" if dark else "bright",
+            "mask": name,
+            "slides": len(own),
+            "bare cores skipped %": _of_all(own, *bare),
+            "other cores skipped %": _of_all(own, *dirty),
+            "nuclei": _sum(own, "nuclei"),
+            "lost": _sum(own, "lost"),
+            "s a slide": round(sum(float(str(r["s"])) for r in own) / len(own), 3),
+        }
+
+
+def _sum(rows: Sequence[dict[str, object]], column: str) -> int:
+    return sum(int(str(row[column])) for row in rows)
+
+
+def _of_all(rows: Sequence[dict[str, object]], count: str, percent: str) -> float | None:
+    skipped = sum(int(str(r[count])) * float(str(r[percent] or 0)) for r in rows)
+    return skipped / max(_sum(rows, count), 1) if _sum(rows, count) else None
 
 
 def _percent(cores: Sequence[Box], skipped: frozenset[Box]) -> float | None:
