@@ -161,14 +161,13 @@ class Slide(_Opened):
     def is_stained(self) -> bool:
         """Return whether it is a color image of stains in transmitted light, not of fluorescence.
 
-        Its ground is bright (`is_on_bright_ground`), and a hundredth or more of it has a hue:
-        red, green and blue differ by more than 0.05 of its `white`.
+        Its ground is bright (`is_on_bright_ground`), and a hundredth or more of its tissue has a
+        hue, however much glass lies around.
         """
         if not self.is_color:
             return False
-        pixels = self._brightness()
-        hue = np.ptp(pixels.astype(np.float32), axis=-1) / self.white()
-        return is_on_bright_ground(pixels, is_color=True) and bool(np.mean(hue > 0.05) >= 0.01)
+        bright = is_on_bright_ground(self._brightness(), is_color=True)
+        return bright and self.tissue().colored >= 0.01
 
     def _brightness(self) -> npt.NDArray[Any]:
         """A small picture (h, w, C) in stored values, read once."""

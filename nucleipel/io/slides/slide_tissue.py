@@ -19,6 +19,7 @@ Weights = npt.NDArray[np.uint8]
 
 CELL_UM, CELL_PX = 8.0, 16
 """Side of a cell of the mask, and what stands for it where the mpp is not known."""
+HUE = 0.05
 CELL_FROM_PX = 2
 """A cell is a mean of so many stored pixels each way: JPEG wipes out a nucleus of one pixel."""
 LARGEST_MASK_PX = 4096
@@ -35,13 +36,15 @@ class FoundTissue:
     `tissue` is what is predicted. `weights` (h, w) uint8 says how much the
     pixels of each of its cells count for intensities: 0 for ink, else the share
     of tissue within about `AROUND_PX` of the cell, of 255, so that hairs and
-    dust count next to nothing beside tissue. `empty` (h, w) is ground.
+    dust count next to nothing beside tissue. `empty` (h, w) is ground. `colored` is the
+    share of cells of tissue in which red, green and blue differ by more than `HUE` of white.
     """
 
     ground: Ground
     tissue: Tissue
     weights: Weights
     empty: npt.NDArray[np.bool_]
+    colored: float
 
 
 def find_tissue(slide: "Slide", *, step_px: int) -> FoundTissue:
@@ -53,6 +56,7 @@ def find_tissue(slide: "Slide", *, step_px: int) -> FoundTissue:
         pixel_noise=noise_of_pixels(_noise_regions(slide)),
     )
     tissue = kinds.tissue & ~_dirt(slide, cells, kinds, step_px)
+    hue = np.ptp(cells[tissue].astype(np.float32), axis=-1) / max(*kinds.ground.level, 1.0)
     kind = "bright" if kinds.ground.bright else "dark"
     level = " ".join(f"{value:g}" for value in kinds.ground.level)
     described: dict[str, str | int] = {"mask": "auto", "ground": kind, "ground_level": level}
@@ -61,6 +65,7 @@ def find_tissue(slide: "Slide", *, step_px: int) -> FoundTissue:
         Tissue(tissue, step_px, described),
         weights=_weights(tissue & ~kinds.ink, step_px),
         empty=~(kinds.tissue | kinds.ink | kinds.void),
+        colored=float(np.mean(hue > HUE)) if hue.size else 0.0,
     )
 
 

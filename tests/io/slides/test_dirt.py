@@ -92,3 +92,16 @@ def test_hot_pixels_are_no_tissue_and_small_nuclei_are(tmp_path: Path) -> None:
     for x, y in nuclei:
         cv2.circle(pixels, (x, y), 3, 180, -1)
     assert all(_held(_tissue(tmp_path / "both.tif", pixels), nuclei))
+
+
+def test_a_little_tissue_on_much_glass_is_stained(tmp_path: Path) -> None:
+    pixels = _glass()
+    assert not _is_stained(tmp_path / "glass.tif", pixels)
+    cv2.rectangle(pixels, (300, 300), (430, 430), PINK, -1)  # 0.3 % of it
+    assert _is_stained(tmp_path / "slide.tif", pixels)
+
+
+def _is_stained(path: Path, pixels: np.ndarray) -> bool:
+    tifffile.imwrite(path, pixels, tile=(256, 256))
+    with open_slide(path) as slide:
+        return slide.is_stained()
