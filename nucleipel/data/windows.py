@@ -50,7 +50,7 @@ class AnnotatedImage:
     annotation: Annotation
     mpp: float | None
     series: int | str | None
-    reading: SlideReader
+    reader: SlideReader
     resolution: Resolution
     intensity: IntensityRange
 
@@ -67,31 +67,31 @@ class AnnotatedImage:
         """Read the normalized pixels of a box, and what is known of them."""
         # opened anew for each window: handles shared by forked workers would share their position
         with (
-            self.reading.open(self.image, mpp=self.mpp, series=self.series) as slide,
+            self.reader.open(self.image, mpp=self.mpp, series=self.series) as slide,
             self.annotation.open(self.resolution) as read_ids,
         ):
             pixels = self.intensity.normalize(slide.read(box))
             return AnnotatedPixels(pixels, read_ids(box), self.counted(box))
 
 
-def annotated_images(manifest: Manifest, reading: SlideReader) -> list[AnnotatedImage]:
+def annotated_images(manifest: Manifest, reader: SlideReader) -> list[AnnotatedImage]:
     """Open every annotated image of a manifest once: its shape and its normalization.
 
     Raises
     ------
     ManifestError, ImageError
-        If a row has no label, or an image cannot be read as `reading` says.
+        If a row has no label, or an image cannot be read as `reader` says.
     """
     images = []
     for row in track(manifest.annotated().rows, "reading intensities"):
-        with row.open(reading) as slide:
+        with row.open(reader) as slide:
             images.append(
                 AnnotatedImage(
                     image=row.image,
                     annotation=row.load_annotation(slide.resolution.source_shape),
                     mpp=row.mpp,
                     series=row.series,
-                    reading=reading,
+                    reader=reader,
                     resolution=slide.resolution,
                     intensity=slide.intensity_range(),
                 )

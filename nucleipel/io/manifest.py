@@ -95,7 +95,7 @@ class Manifest:
             row.require_label()
         return self
 
-    def require_readable(self, reading: SlideReader) -> "Manifest":
+    def require_readable(self, reader: SlideReader) -> "Manifest":
         """Check that each image fits the working mpp and the network's channels; return all rows.
 
         Raises
@@ -106,7 +106,7 @@ class Manifest:
         faults = []
         for row in self.rows:
             try:
-                row.open(reading).close()
+                row.open(reader).close()
             except ImageError as error:
                 faults.append(str(error))
         if len(faults) > 1:

@@ -40,9 +40,9 @@ class Row:
     region: Path | None = None
     series: int | str | None = None
 
-    def open(self, reading: SlideReader) -> Slide:
+    def open(self, reader: SlideReader) -> Slide:
         """Open the image in its working frame; errors as `SlideReader.open`."""
-        return reading.open(self.image, mpp=self.mpp, series=self.series)
+        return reader.open(self.image, mpp=self.mpp, series=self.series)
 
     def load_annotation(self, shape: tuple[int, int]) -> Annotation:
         """The annotation of the image, whose level 0 is (height, width).

@@ -59,8 +59,8 @@ def folder(tmp_path_factory) -> Path:
 def _images(folder: Path, region: str, label: str = "slide.tif", at_mpp: float | None = None):
     text = f"image,label,region,split,source_id\nslide.ome.tif,{label},{region},train,s\n"
     (folder / "slide.csv").write_text(text)
-    reading = SlideReader(channels=3, at_mpp=at_mpp, range_rule=RANGE)
-    return annotated_images(read_manifest(folder / "slide.csv"), reading)
+    reader = SlideReader(channels=3, at_mpp=at_mpp, range_rule=RANGE)
+    return annotated_images(read_manifest(folder / "slide.csv"), reader)
 
 
 def _cut(folder: Path):

@@ -99,7 +99,7 @@ def test_a_map_of_the_whole_image_has_its_shape(tiny_set) -> None:
 
 
 def test_images_that_would_shrink_too_far_are_refused(tiny_set) -> None:
-    reading = SlideReader(channels=3, whole_image_px=16)
+    reader = SlideReader(channels=3, whole_image_px=16)
     with pytest.raises(ImageError, match=r"160 x 224 px, too large to be resized whole to 16 px"):
-        reading.open(tiny_set.image("train"), mpp=None)
-    reading.open(tiny_set.image("val"), mpp=None).close()
+        reader.open(tiny_set.image("train"), mpp=None)
+    reader.open(tiny_set.image("val"), mpp=None).close()

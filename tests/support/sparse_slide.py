@@ -98,8 +98,8 @@ def use_sparse_slide(manifest: Path) -> dict[str, float]:
 
     folder = manifest.parent
     rule = RangeRule(fixed=IntensityRange((0.0,) * 3, (255.0,) * 3))
-    reading = SlideReader(channels=3, range_rule=rule)
-    images = annotated_images(read_manifest(manifest), reading)
+    reader = SlideReader(channels=3, range_rule=rule)
+    images = annotated_images(read_manifest(manifest), reader)
     windows = TrainingWindows(
         images, count=99, window_px=256, scale_range=(0.7, 1.4), augment=Augment(0, 0, 0),
         channels=3, boundary_px=2, seed=0,

@@ -238,19 +238,19 @@ def _count_parts(chain: _Chain, rows: Manifest, checkpoint: Path | None) -> tupl
 
     An image that cannot be opened is one part: whose it is, says why.
     """
-    reading = _reading(chain, checkpoint)
+    reader = _reader(chain, checkpoint)
     block_px = choose_block_px(chain.settings("stitch", StitchConfig))
     to_predict = to_stitch = 0
     for row in rows:
         shape = (1, 1)
-        with suppress(ImageError), row.open(reading) as slide:
+        with suppress(ImageError), row.open(reader) as slide:
             shape = slide.shape
-        to_predict += most_parts(shape) if reading.whole_image_px is None else 1
+        to_predict += most_parts(shape) if reader.whole_image_px is None else 1
         to_stitch += parts_of_shape(shape, block_px)
     return to_predict, to_stitch
 
 
-def _reading(chain: _Chain, checkpoint: Path | None) -> SlideReader:
+def _reader(chain: _Chain, checkpoint: Path | None) -> SlideReader:
     """Build the reader of `predict`, with a checkpoint that is there or one that is trained."""
     config = chain.settings("predict", PredictConfig)
     if checkpoint is not None:

@@ -167,11 +167,11 @@ def _choose_numbers(run: Run, checkpoint: Path, model: Checkpoint) -> dict[str, 
 
 def _write_scores(run: Run, checkpoint: Path, model: Checkpoint) -> None:
     """Write the report of the split: Dice under the numbers chosen by Dice, all else by PQ."""
-    predictions, rows, reading = _predicted(run, checkpoint, model, run.split)
+    predictions, rows, reader = _predicted(run, checkpoint, model, run.split)
     numbers = run.numbers
     scores: dict[str, list[ImageScore]] = {measure: [] for measure in CHOSEN_BY}
     for prediction, row in zip(track(predictions, "scoring"), rows, strict=True):
-        rule_scores = RuleScores([prediction], [row], reading)
+        rule_scores = RuleScores([prediction], [row], reader)
         for measure in CHOSEN_BY:
             scores[measure] += rule_scores.scores(numbers[measure]["instances"])
     of_split = Manifest(run.manifest, tuple(rows))

@@ -96,12 +96,12 @@ def _draw_image(
     device: torch.device,
 ) -> None:
     description = next(iter(models.values())).description
-    reading = SlideReader(
+    reader = SlideReader(
         channels=description.network.in_channels,
         at_mpp=description.mpp,
         whole_image_px=description.grid.whole_image_px,
     )
-    with row.open(reading) as slide:
+    with row.open(reader) as slide:
         intensity = slide.intensity_range()
         maps = {
             name: predict_probabilities(

@@ -75,11 +75,11 @@ def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> di
         channels = description.network.in_channels
         whole_px = description.grid.whole_image_px
         with_checkpoint = {"percentiles": description.percentiles}
-    reading = build_slide_reader(
+    reader = build_slide_reader(
         config, at_mpp=at_mpp, channels=channels, whole_image_px=whole_px, **with_checkpoint
     )
     try:
-        with reading.open(path, mpp=None, series=config.series) as slide:
+        with reader.open(path, mpp=None, series=config.series) as slide:
             what = slide.resolution.describe()
             gray = f", gray repeated to {channels} channels" if slide.channels < channels else ""
             only = "" if slide.channel is None else f", channel {slide.channel} alone"

@@ -36,8 +36,8 @@ def calibrate(
     sought (`score`) and the pooled Dice, AJI and PQ.
     """
     model = read_checkpoint(checkpoint)
-    reading = slide_reader_for(model, config)
-    rows = rows.annotated().require_readable(reading)
+    reader = slide_reader_for(model, config)
+    rows = rows.annotated().require_readable(reader)
     inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint(column=config.balance_by)}
     output = claim_output(
         out, stage="calibrate", config=config.identity(), inputs=inputs, overwrite=overwrite
@@ -48,7 +48,7 @@ def calibrate(
     predicted = config.part(PredictConfig)
     maps = predict(checkpoint, rows, out / MAPS, predicted, within_regions=True)
     groups = rows.grouped(config.balance_by).values() if config.balance_by else None
-    rule_scores = RuleScores(open_predictions(maps).images, list(rows), reading)
+    rule_scores = RuleScores(open_predictions(maps).images, list(rows), reader)
     score = rule_scores.pooled(*config.measures, groups=groups)
     trials = list(
         track(

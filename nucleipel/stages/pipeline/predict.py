@@ -66,11 +66,11 @@ def predict(
     """
     clock = Stopwatch()
     model = read_checkpoint(checkpoint)
-    reading = slide_reader_for(model, config)
+    reader = slide_reader_for(model, config)
     if options.shard.closes and not options.allow_missing:
-        rows.require_readable(reading)
+        rows.require_readable(reader)
     predict_images(
-        model, rows, out, config, inputs or inputs_of(model, rows, reading, config),
+        model, rows, out, config, inputs or inputs_of(model, rows, reader, config),
         parts=parts, options=options, clock=clock, within_regions=within_regions,
     )  # fmt: skip
     clock.log_summary(log)
@@ -94,8 +94,8 @@ def predict_images(
 
     `then` is called with the id of each image of the shard, once its map is there.
     """
-    reading = slide_reader_for(model, config)
-    parts = parts or parts_of_images(model, rows, reading)
+    reader = slide_reader_for(model, config)
+    parts = parts or parts_of_images(model, rows, reader)
     if options.shard.count and not options.shard.of(parts):
         log.info("shard %s of %d parts is empty: nothing to do", options.shard, len(parts))
         return out
@@ -103,10 +103,10 @@ def predict_images(
     if output.complete:
         log.info("%s: these predictions are finished", out)
         return out
-    _explain(model, reading)
+    _explain(model, reader)
     device = choose_device(config.device)
     place_network(model.network, device)
-    predictor = _Predictor(model, out, reading, config, device, clock, within_regions)
+    predictor = _Predictor(model, out, reader, config, device, clock, within_regions)
     by_id = {row.id: row for row in rows}
     finish_images(
         output,
@@ -123,7 +123,7 @@ def predict_images(
     return out
 
 
-def parts_of_images(model: Checkpoint, rows: Manifest, reading: SlideReader) -> list[Part]:
+def parts_of_images(model: Checkpoint, rows: Manifest, reader: SlideReader) -> list[Part]:
     """The parts of all images that different processes may predict.
 
     One that cannot be opened is one part: whose it is, says why.
@@ -132,7 +132,7 @@ def parts_of_images(model: Checkpoint, rows: Manifest, reading: SlideReader) -> 
     counts = {}
     for row in rows:
         counts[row.id] = 1
-        with suppress(ImageError), row.open(reading) as slide:
+        with suppress(ImageError), row.open(reader) as slide:
             if grid.whole_image_px is None:
                 counts[row.id] = MapLayout(slide.shape, maps, grid.core_px).parts()
     return parts_of(counts)
@@ -149,10 +149,10 @@ def share_predict(
 ) -> SharedRun:
     """Take the store `out` for workers that each `predict` parts of the manifest's images."""
     model = read_checkpoint(checkpoint)
-    reading = slide_reader_for(model, config)
-    inputs = inputs or inputs_of(model, rows, reading, config)
+    reader = slide_reader_for(model, config)
+    inputs = inputs or inputs_of(model, rows, reader, config)
     output = _claim(model, rows, out, config, inputs, options)
-    parts = parts_of_images(model, rows, reading)
+    parts = parts_of_images(model, rows, reader)
     work = partial(predict, checkpoint, rows, out, config, inputs=inputs, parts=parts)
     return SharedRun(output, [Step("predicting", work, parts)], work, options)
 
@@ -170,10 +170,10 @@ def _claim(
     return claim("predict", out, config, inputs, options, plan=plan)
 
 
-def _explain(model: Checkpoint, reading: SlideReader) -> None:
-    if reading.whole_image_px is not None:
-        log.info("whole images are resized to %d px, as in training", reading.whole_image_px)
-    elif reading.at_mpp is None:
+def _explain(model: Checkpoint, reader: SlideReader) -> None:
+    if reader.whole_image_px is not None:
+        log.info("whole images are resized to %d px, as in training", reader.whole_image_px)
+    elif reader.at_mpp is None:
         log.info("the checkpoint was trained without mpp: images are used pixel for pixel")
     if not model.description.canonical_map:
         log.warning(
@@ -197,7 +197,7 @@ def slide_reader_for(model: Checkpoint, config: PredictConfig) -> SlideReader:
 
 
 def inputs_of(
-    model: Checkpoint, rows: Manifest, reading: SlideReader, config: PredictConfig
+    model: Checkpoint, rows: Manifest, reader: SlideReader, config: PredictConfig
 ) -> dict[str, str]:
     """Hashes of all that goes into predictions: the checkpoint, the images, the tissue masks.
 
@@ -208,7 +208,7 @@ def inputs_of(
     """
     masks = require_tissue_files(config.tissue, [row.id for row in rows])
     for row in rows if masks else ():
-        with row.open(reading) as slide:
+        with row.open(reader) as slide:
             tissue_of(slide, config.tissue, image_id=row.id)
     return {"checkpoint": model.fingerprint, "images": rows.fingerprint(), **masks}
 
@@ -219,7 +219,7 @@ class _Predictor:
 
     model: Checkpoint
     out: Path
-    reading: SlideReader
+    reader: SlideReader
     config: PredictConfig
     device: torch.device
     clock: Stopwatch
@@ -227,7 +227,7 @@ class _Predictor:
 
     def predict(self, row: Row, work: ImageWork) -> None:
         """Predict parts of an image; complete it once all its shards are there."""
-        with row.open(self.reading) as slide:
+        with row.open(self.reader) as slide:
             seen = self._see(slide, row, work)
             layout = MapLayout(slide.shape, len(self.model.description.maps), seen.grid.core_px)
             writer = MapWriter(

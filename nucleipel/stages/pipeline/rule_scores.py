@@ -40,12 +40,12 @@ class RuleScores:
     """
 
     def __init__(
-        self, predictions: Sequence[Prediction], rows: Sequence[Row], reading: SlideReader
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], reader: SlideReader
     ) -> None:
         self._images: list[list[_Part]] = []
         room = HELD_PX
         for prediction, row in zip(predictions, rows, strict=True):
-            parts = _parts(prediction, row, reading)
+            parts = _parts(prediction, row, reader)
             for place, part in enumerate(parts):
                 size = math.prod(part.window.shape)
                 if size <= min(room, LARGEST_PX**2):
@@ -176,8 +176,8 @@ class _CountedMap:
         self._count(Box(rows.start, columns.start, rows.stop, columns.stop), values)
 
 
-def _parts(prediction: Prediction, row: Row, reading: SlideReader) -> list[_Part]:
-    with row.open(reading) as slide:
+def _parts(prediction: Prediction, row: Row, reader: SlideReader) -> list[_Part]:
+    with row.open(reader) as slide:
         frame = slide.resolution
     known = row.load_annotation(frame.source_shape)
     if row.region is None:

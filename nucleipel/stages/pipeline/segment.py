@@ -49,10 +49,10 @@ def segment(
     clock = clock or Stopwatch()
     block_px = choose_block_px(config)
     model = read_checkpoint(checkpoint)
-    reading = slide_reader_for(model, config)
+    reader = slide_reader_for(model, config)
     if not options.allow_missing:
-        rows.require_readable(reading)
-    inputs = inputs or inputs_of(model, rows, reading, config)
+        rows.require_readable(reader)
+    inputs = inputs or inputs_of(model, rows, reader, config)
     output = claim("segment", out, config, inputs, options)
     if output.complete:
         log.info("%s: these instances are finished", out)

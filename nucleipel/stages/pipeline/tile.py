@@ -68,7 +68,7 @@ class TilePlan:
     """All patches of a store, image by image; nothing of it depends on who cuts which."""
 
     rows: Manifest
-    reading: SlideReader
+    reader: SlideReader
     images: list[PlannedImage]
     inputs: dict[str, str]
 
@@ -135,9 +135,9 @@ def plan_tiles(manifest: Path, config: TileConfig, *, data_root: Path | None = N
 def lay_tiles(manifest: Manifest, config: TileConfig) -> TilePlan:
     """Plan the tiles of rows that are read, without `inputs`; errors as `plan_tiles`."""
     rows = _rows_to_tile(manifest, config.splits)
-    reading = build_slide_reader(config, at_mpp=config.mpp, channels=config.channels)
-    rows.require_readable(reading)
-    return TilePlan(rows, reading, [_plan_image(row, config, reading) for row in rows], {})
+    reader = build_slide_reader(config, at_mpp=config.mpp, channels=config.channels)
+    rows.require_readable(reader)
+    return TilePlan(rows, reader, [_plan_image(row, config, reader) for row in rows], {})
 
 
 def share_tile(
@@ -185,7 +185,7 @@ def tile_patches(
         return out
     _require_all(out, layout)
     described = {
-        image.row.id: describe_intensity(image, plan.reading)
+        image.row.id: describe_intensity(image, plan.reader)
         for image in track(plan.images, "reading intensities")
     }
     write_rows(out, _patch_rows(plan.images, mpp=config.mpp))
@@ -219,9 +219,9 @@ def _rows_to_tile(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
     return Manifest(manifest.path, annotated)
 
 
-def _plan_image(row: Row, config: TileConfig, reading: SlideReader) -> PlannedImage:
+def _plan_image(row: Row, config: TileConfig, reader: SlideReader) -> PlannedImage:
     sizes = {"side_px": config.patch_px, "overlap_px": config.overlap_px}
-    with row.open(reading) as slide:
+    with row.open(reader) as slide:
         planned = PlannedImage(row, slide.shape, slide.dtype, config.patch_px, config.overlap_px)
         if row.region is None:
             return planned
@@ -257,16 +257,16 @@ def read_patches(plan: TilePlan, *, wanted: set[int]) -> Iterator[Patch]:
         first += len(boxes)
         if not tiles:
             continue
-        with image.row.open(plan.reading) as slide:
+        with image.row.open(plan.reader) as slide:
             known = image.row.load_annotation(slide.resolution.source_shape)
             with known.open(slide.resolution) as read_ids:
                 for box in tiles:
-                    pixels = to_channels(slide.read(box), plan.reading.channels)
+                    pixels = to_channels(slide.read(box), plan.reader.channels)
                     yield pixels, read_ids(box), known.counted(box, slide.resolution)
 
 
-def describe_intensity(image: PlannedImage, reading: SlideReader) -> dict[str, Any]:
+def describe_intensity(image: PlannedImage, reader: SlideReader) -> dict[str, Any]:
     """Shape and intensity range of an image, for the record of its patches."""
-    with image.row.open(reading) as slide:
-        shown = slide.intensity_range().repeated(reading.channels)
+    with image.row.open(reader) as slide:
+        shown = slide.intensity_range().repeated(reader.channels)
     return {"shape": list(image.shape), "low": list(shown.low), "high": list(shown.high)}

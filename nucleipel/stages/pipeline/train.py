@@ -68,7 +68,7 @@ def train(
     spec = start.description.network if start else network_spec(config)
     _require_exact(spec, config, checkpoint)
     for split in (train_rows, val_rows):
-        split.require_readable(_reading(config))
+        split.require_readable(_reader(config))
     inputs = {
         "train images": train_rows.fingerprint(column=config.balance_by),
         "val images": val_rows.fingerprint(),
@@ -154,7 +154,7 @@ def _require_exact(spec: NetworkSpec, config: TrainConfig, checkpoint: Path | No
     raise ConfigError(f"network.norm is {spec.norm}: {why}; set network.norm=batch, or {accept}")
 
 
-def _reading(config: TrainConfig) -> SlideReader:
+def _reader(config: TrainConfig) -> SlideReader:
     return build_slide_reader(
         config, at_mpp=config.mpp, channels=config.channels, whole_image_px=_whole_image_px(config)
     )
@@ -178,7 +178,7 @@ def network_spec(config: TrainConfig) -> NetworkSpec:
 
 
 def _training_samples(rows: Manifest, config: TrainConfig, *, count: int) -> Dataset[Sample]:
-    images = annotated_images(rows, _reading(config))
+    images = annotated_images(rows, _reader(config))
     if config.whole_images:
         return WholeTrainingImages(
             images,
@@ -203,7 +203,7 @@ def _training_samples(rows: Manifest, config: TrainConfig, *, count: int) -> Dat
 
 
 def _validation_samples(rows: Manifest, config: TrainConfig) -> Dataset[Sample]:
-    images = annotated_images(rows, _reading(config))
+    images = annotated_images(rows, _reader(config))
     if config.whole_images:
         return WholeValidationImages(
             images,

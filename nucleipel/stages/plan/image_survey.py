@@ -101,7 +101,7 @@ class ImageSurvey:
 
 
 def survey_image(
-    model: Checkpoint, row: Row, reading: SlideReader, config: PlanConfig
+    model: Checkpoint, row: Row, reader: SlideReader, config: PlanConfig
 ) -> ImageSurvey:
     """Survey how an image will be predicted, with the functions that `predict` uses.
 
@@ -111,7 +111,7 @@ def survey_image(
         If it cannot be read.
     """
     description = model.description
-    with row.open(reading) as slide:
+    with row.open(reader) as slide:
         start = time.perf_counter()
         tissue = tissue_of(slide, config.tissue, image_id=row.id)
         seconds = time.perf_counter() - start

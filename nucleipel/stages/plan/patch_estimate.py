@@ -111,7 +111,7 @@ def _time_patches(plan: TilePlan, config: TileConfig, folder: Path) -> _PatchCos
     )
     cut = time.perf_counter()
     for place in chosen:
-        describe_intensity(plan.images[place], plan.reading)
+        describe_intensity(plan.images[place], plan.reader)
     end = time.perf_counter()
     return _PatchCost(
         patch_bytes=bytes_below(folder) / len(wanted),

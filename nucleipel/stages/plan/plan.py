@@ -137,19 +137,19 @@ def plan(
     """
     block_px = choose_block_px(config)
     model = read_checkpoint(checkpoint)
-    reading = slide_reader_for(model, config)
-    rows.require_readable(reading)
+    reader = slide_reader_for(model, config)
+    rows.require_readable(reader)
     require_tissue_files(config.tissue, [row.id for row in rows])
     tiling = plan_tiling(rows, config)
     device = choose_device(config.device)
     place_network(model.network, device)
     start_seconds = clock.elapsed
     machine.forget_peak()
-    surveys = [survey_image(model, row, reading, config) for row in track(rows, "surveying images")]
+    surveys = [survey_image(model, row, reader, config) for row in track(rows, "surveying images")]
     chosen = _choose_samples(surveys)
     with tempfile.TemporaryDirectory(prefix="nucleipel-plan-") as folder:
         sampling = TimedSamples(
-            Path(folder), model, reading, config, chosen,
+            Path(folder), model, reader, config, chosen,
             glass_px=max(survey.glass_px for survey in surveys), device=device, block_px=block_px,
         )  # fmt: skip
         sampling.predict()

@@ -99,7 +99,7 @@ class TimedSamples:
         self,
         folder: Path,
         model: Checkpoint,
-        reading: SlideReader,
+        reader: SlideReader,
         config: PlanConfig,
         surveys: Sequence[ImageSurvey],
         *,
@@ -107,7 +107,7 @@ class TimedSamples:
         device: torch.device,
         block_px: int,
     ) -> None:
-        self._folder, self._model, self._reading = folder, model, reading
+        self._folder, self._model, self._reader = folder, model, reader
         self._config, self._surveys = config, surveys
         self._device, self._block_px = device, block_px
         self._glass_px = glass_px
@@ -186,7 +186,7 @@ class TimedSamples:
 
     @contextmanager
     def _open(self, survey: ImageSurvey) -> Iterator[Slide]:
-        with survey.row.open(self._reading) as slide:
+        with survey.row.open(self._reader) as slide:
             yield slide
 
     def _predict(self, name: str, survey: ImageSurvey) -> SampleCost:
