@@ -14,6 +14,7 @@ were started. All runs must write the same bytes. What follows `--` goes to
 
 import argparse
 import hashlib
+import logging
 import os
 import shutil
 import statistics
@@ -93,10 +94,13 @@ def _timed(slide: Path, out: Path, workers: int, passed_on: list[str]) -> dict[s
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
     with _cluster(workers) as cluster:
         load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
-        command = [sys.executable, "-m", "nucleipel", "segment", str(slide), "--out", str(out)]
-        command += ["--threads", "1", "--cluster", cluster.scheduler_address, *passed_on]
+        command = [sys.executable, "-m", "nucleipel", "--quiet", "segment", str(slide)]
+        command += ["--out", str(out), "--threads", "1", *passed_on]
+        command += ["--cluster", cluster.scheduler_address]
         started = time.perf_counter()
-        subprocess.run(command, env=environment, check=True)  # noqa: S603
+        subprocess.run(  # noqa: S603
+            command, env=environment, check=True, stdout=subprocess.DEVNULL
+        )
         seconds = time.perf_counter() - started
     quiet = "yes" if load + workers <= cores + 0.5 else "no"
     return {"workers": workers, "s": seconds, "load before": load, "cores": cores, "quiet": quiet}
@@ -110,7 +114,11 @@ def _cluster(workers: int) -> Any:
     threads = {f"distributed.nanny.pre-spawn-environ.{name}": 1 for name in THREADS}
     with dask.config.set(threads):
         cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
         )
     cluster.wait_for_workers(workers, timeout=WAIT_SECONDS)
     return cluster

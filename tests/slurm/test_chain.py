@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import ROOT
+from support import ROOT, dying_workers
 from support.slurm_jobs import wait_for_end
+from support.two_islands import (
+    DEADLY_SHARD,
+    NAMED,
+    POISON,
+    files_of,
+    write_network,
+    write_two_slides,
+)
 
 from nucleipel.config import (
     FinetunePatchesConfig,
@@ -137,3 +145,47 @@ def test_five_right_results_and_the_sixth_named(
     assert states == {"JobState=COMPLETED", "JobState=FAILED"}, jobs
     message = "".join(path.read_text() for path in (out / "jobs").glob("*predict-*.log"))
     assert f"{BAD}: set aside: {tmp_path}/slides/{BAD}.ome.tif" in message
+
+
+def test_tasks_share_a_slide_of_which_one_dies_and_name_a_deadly_shard(
+    slurm: Callable[..., str], tmp_path: Path
+) -> None:
+    manifest, checkpoint = write_two_slides(tmp_path), write_network(tmp_path / "network")
+    rows = read_manifest(manifest, needed=()).of_ids(["train"])
+    predict(checkpoint, rows, tmp_path / "maps.zarr", PredictConfig(device="cpu"))
+    stitch(tmp_path / "maps.zarr", tmp_path / "instances", StitchConfig(threads=1))
+
+    left, out, profile = tmp_path / "died", tmp_path / "out", tmp_path / "profile.yaml"
+    settings = {
+        "command": f"{sys.executable} {dying_workers.__file__}",
+        "setup": [
+            f"export PYTHONPATH={ROOT} OMP_NUM_THREADS=1",
+            f"export {dying_workers.ONCE}={left} {dying_workers.SHARD}={DEADLY_SHARD}",
+        ],
+        "shards": 2,
+        "default": {"time": "00:10:00", "cpus": 1},
+        "stages": {"predict": {"set": ["device=cpu"]}, "stitch": {"set": ["threads=1"]}},
+    }
+    profile.write_text(yaml.safe_dump(settings))
+    subprocess.run(
+        [
+            sys.executable, "-m", "nucleipel", "submit", "--profile", profile, "--no-finetune",
+            "--manifest", manifest, "--out", out, "--checkpoint", checkpoint,
+        ],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    ids = json.loads((out / "jobs" / "jobs.json").read_text())
+    assert list(ids) == ["predict", "stitch", "evaluate"]
+    shown = wait_for_end(slurm, ids["evaluate"], seconds=SECONDS)
+    logs = "".join(path.read_text() for path in sorted((out / "jobs").glob("*.log")))
+    assert "JobState=COMPLETED" in shown, shown + logs[-6000:]
+    assert left.exists(), "nobody died"
+    assert NAMED in logs
+    for ours, theirs in (("predictions.zarr", "maps.zarr"), ("instances", "instances")):
+        assert json.loads((out / ours / "nucleipel.json").read_text())["missing"] == [POISON]
+        expected = files_of(tmp_path / theirs, "train")
+        assert len(expected) > 4
+        assert files_of(out / ours, "train") == expected
+    jobs = slurm("scontrol", "show", "job", ids["predict"])
+    assert jobs.count("JobState=") == 2, "the slide was not shared out"
