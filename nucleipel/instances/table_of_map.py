@@ -2,10 +2,9 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from nucleipel.instances.nucleus_table import NucleusTable
-from nucleipel.instances.watershed import ROW
+from nucleipel.instances.watershed import AREA, FIRST_Y, PROBABILITY, ROW, X0, X1, Y0, Y1
 
 CERTAIN = 255
 
@@ -24,6 +23,8 @@ def in_raster_order(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint32]:
 
 def table_of_map(labels: npt.NDArray[np.uint32]) -> NucleusTable:
     """The nuclei of an (H, W) map of ids 1..n in raster order; each has probability 1."""
+    from scipy import ndimage
+
     y, x = np.nonzero(labels)
     ids = labels[y, x].astype(np.int64)
     count = int(ids.max(initial=0))
@@ -42,3 +43,15 @@ def table_of_map(labels: npt.NDArray[np.uint32]) -> NucleusTable:
     }
     columns["probability"] = CERTAIN * columns["area"]
     return NucleusTable(np.stack([columns[name] for name in ROW], axis=1).astype(np.int64))
+
+
+def table_of_boxes(
+    boxes: npt.NDArray[np.integer], area_px: npt.NDArray[np.integer]
+) -> NucleusTable:
+    """Nuclei of which boxes (n, 4), (y0, x0, y1, x1), and areas (n,) alone are known."""
+    table = np.zeros((len(boxes), len(ROW)), np.int64)
+    table[:, [Y0, X0, Y1, X1]] = boxes
+    table[:, FIRST_Y] = np.maximum.accumulate(boxes[:, 0]) if len(boxes) else 0
+    table[:, AREA] = area_px
+    table[:, PROBABILITY] = CERTAIN * table[:, AREA]
+    return NucleusTable(table)
