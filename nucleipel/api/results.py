@@ -1,5 +1,6 @@
 """Results: labels, table, certificate and report, from memory or from a folder."""
 
+import dataclasses
 import html
 from functools import cached_property
 from pathlib import Path
@@ -8,15 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.geometry import Box
 from nucleipel.io.nuclei.geo_table import geo_table, read_geo_table
 from nucleipel.io.nuclei.read_output import (
     NUCLEI,
     image_folder,
+    image_mpp,
     open_labels,
     read_certificate,
     read_report,
 )
+from nucleipel.io.nuclei.read_rows import read_rows
+from nucleipel.io.nuclei.spatial_data import as_dask, build_spatialdata
 from nucleipel.io.slides.slide import Slide
+from nucleipel.stages.arrays.expand_nuclei import expand_nuclei
 from nucleipel.stages.arrays.merge_labels import LabeledArray
 from nucleipel.stages.arrays.report_array import report_of_array
 from nucleipel.stages.arrays.stitch_array import StitchedArray
@@ -78,6 +84,39 @@ class ArrayResult:
         """The page that `report.html` would be."""
         return Report(report_of_array(self._stitched, self._slide))
 
+    def expand(self, um: float) -> "LabelsResult":
+        """Cells that reach `um` beyond their nuclei, without overlap, with the nuclei's ids.
+
+        Raises
+        ------
+        ConfigError
+            If the pixel size is not known.
+        """
+        rows = list(self._stitched.measure())
+        cells = expand_nuclei(self.labels, rows, um=um, mpp=self._stitched.frame.mpp)
+        return LabelsResult(dataclasses.replace(cells, labels=cells.labels[:, :]))
+
+    def to_spatialdata(self, *, cells: "LabelsResult | None" = None) -> Any:
+        """Labels, outlines and a table as SpatialData, with the image; `cells` of `expand`, too.
+
+        Raises
+        ------
+        MissingPackageError
+            If spatialdata is not installed.
+        """
+        image, channels = None, tuple[str, ...]()
+        if self._slide is not None and self._slide.image.shape == self.labels.shape:
+            channels = self._slide.image.channels
+            image = self._slide.image.read(0, Box.of_shape(self.labels.shape))
+        return build_spatialdata(
+            self.labels,
+            self.nuclei,
+            mpp=self._stitched.frame.mpp,
+            cells=None if cells is None else (cells.labels, cells.nuclei),
+            image=image,
+            channels=channels,
+        )
+
     def __repr__(self) -> str:
         return _line(self, self.certificate["map"]["nuclei"], self.labels.shape)
 
@@ -86,14 +125,14 @@ class ArrayResult:
 
 
 class LabelsResult:
-    """Nuclei that another program found, merged.
+    """Nuclei that another program found, merged; or the cells around nuclei.
 
     Attributes
     ----------
     labels : (H, W) uint32
         Ids 1..n in raster order of their first pixels, 0 for background.
     certificate : dict
-        What was merged, and that the nuclei are another program's.
+        What was merged, and that the nuclei are another program's; or how far cells reach.
     """
 
     def __init__(self, labeled: LabeledArray) -> None:
@@ -166,6 +205,32 @@ class SlideResult:
     def report(self) -> Report:
         """The page report.html."""
         return Report(read_report(self.folder))
+
+    def expand(self, um: float) -> LabelsResult:
+        """Cells that reach `um` beyond their nuclei; `.labels` are computed when they are indexed.
+
+        Raises
+        ------
+        ConfigError
+            If the pixel size is not known.
+        """
+        rows = list(read_rows(self.folder / NUCLEI))
+        return LabelsResult(expand_nuclei(self.labels, rows, um=um, mpp=image_mpp(self.folder)))
+
+    def to_spatialdata(self, *, cells: LabelsResult | None = None) -> Any:
+        """Labels (lazy), outlines and a table as SpatialData; `cells` of `expand`, too.
+
+        Raises
+        ------
+        MissingPackageError
+            If spatialdata is not installed.
+        """
+        return build_spatialdata(
+            as_dask(self.labels),
+            self.nuclei,
+            mpp=image_mpp(self.folder),
+            cells=None if cells is None else (as_dask(cells.labels), cells.nuclei),
+        )
 
     def __repr__(self) -> str:
         return _line(self, self.certificate["map"]["nuclei"], self.labels.shape)

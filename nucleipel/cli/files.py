@@ -12,6 +12,8 @@ IMPORT_FORMATS = (
     "dsb2018", "monuseg", "qupath", "coco", "pannuke", "hovernet", "labels", "stardist",
 )  # fmt: skip
 """Formats of `nucleipel.io.annotations`, which --help does not import; a test compares them."""
+EXPORT_TARGETS = ("geojson", "xenium", "visium-hd", "bin2cell", "spatialdata")
+"""Those of `nucleipel.stages.files.export_nuclei`; a test compares them."""
 
 
 @click.command()
@@ -96,25 +98,61 @@ def verify(path: Path, repair: bool) -> None:
 
 
 @click.command()
-@click.argument("checkpoint", type=options.PATH, metavar="RUN")
-@click.option("--onnx", type=options.PATH, help="ONNX file to write.")
-@click.option("--bioimageio", type=options.PATH, help="bioimage.io model package (.zip) to write.")
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@click.argument("path", type=options.PATH, metavar="RUN|OUT")
+@click.option("--onnx", type=options.PATH, help="ONNX file to write, of a checkpoint.")
+@click.option("--bioimageio", type=options.PATH, help="bioimage.io package (.zip) to write of it.")
+@click.option(
+    "--to", type=click.Choice(EXPORT_TARGETS), help="Program that nuclei are written for."
+)
+@click.option("--out", type=options.PATH, help="Folder for --to, one folder an image.")
+@click.option(
+    "--geojson-kind",
+    type=click.Choice(["detection", "annotation", "cell"]),
+    help="Kind of QuPath's objects, --to geojson; --set geojson_kind=...",
+)
+@click.option("--simplify-px", type=float, metavar="PX", help="Leave out corners of outlines.")
+@click.option("--expand-um", type=float, metavar="UM", help="Write cells of this width, too.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @options.settings
 def export(
-    checkpoint: Path, onnx: Path | None, bioimageio: Path | None, overwrite: bool, **values: Any
+    path: Path,
+    onnx: Path | None,
+    bioimageio: Path | None,
+    to: str | None,
+    out: Path | None,
+    overwrite: bool,
+    **values: Any,
 ) -> None:
-    """Export a checkpoint: ONNX, bioimage.io package.
+    """Export a checkpoint, or nuclei, for other programs.
 
     RUN is a run folder, or 'default' for the weights that come with the
-    package. Needs: pip install 'nucleipel[export]'.
+    package: --onnx, --bioimageio. OUT is a folder that segment or stitch
+    wrote: --to xenium, visium-hd, bin2cell, spatialdata, geojson.
     """
+    if to is not None:
+        if onnx is not None or bioimageio is not None or out is None:
+            raise click.UsageError("--to needs --out DIR; --onnx and --bioimageio are for a RUN")
+        _export_nuclei(path, out, to, overwrite, values)
+        return
     if onnx is None and bioimageio is None:
-        raise click.UsageError("give --onnx FILE, --bioimageio FILE.zip, or both")
+        raise click.UsageError("give --onnx FILE, --bioimageio FILE.zip or both; or --to PROGRAM")
     from nucleipel.config import ExportConfig
 
     config = options.load(ExportConfig, values)
     from nucleipel.stages.files.export import export as run
 
-    for path in run(checkpoint, config, onnx=onnx, bioimageio=bioimageio, overwrite=overwrite):
-        click.echo(path)
+    for file in run(path, config, onnx=onnx, bioimageio=bioimageio, overwrite=overwrite):
+        click.echo(file)
+
+
+def _export_nuclei(
+    instances: Path, out: Path, to: str, overwrite: bool, values: dict[str, Any]
+) -> None:
+    from nucleipel.config import ExportNucleiConfig
+
+    shorts = {name: name for name in ("geojson_kind", "simplify_px", "expand_um")}
+    config = options.load(ExportNucleiConfig, values, shorts=shorts)
+    from nucleipel.stages.files.export_nuclei import export_nuclei as run
+
+    for line in run(instances, out, config, to=to, overwrite=overwrite):
+        click.echo(line)

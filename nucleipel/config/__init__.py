@@ -3,7 +3,13 @@
 from nucleipel.config.cluster import ClusterConfig, JobConfig, SubmitConfig
 from nucleipel.config.demo import DemoConfig
 from nucleipel.config.experiments import AblateConfig, ArmConfig, DeviationConfig
-from nucleipel.config.files import CitationConfig, ExportConfig, ImportConfig, InfoConfig
+from nucleipel.config.files import (
+    CitationConfig,
+    ExportConfig,
+    ExportNucleiConfig,
+    ImportConfig,
+    InfoConfig,
+)
 from nucleipel.config.load import load_config, settings_from
 from nucleipel.config.pipeline.calibrate import CalibrateConfig
 from nucleipel.config.pipeline.evaluate import EvaluateConfig
@@ -28,6 +34,7 @@ __all__ = [
     "DeviationConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "ExportNucleiConfig",
     "FinetunePatchesConfig",
     "ImportConfig",
     "InfoConfig",

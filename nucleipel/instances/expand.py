@@ -30,6 +30,7 @@ class ExpandedMap:
 
     dtype = np.dtype(np.uint32)
     chunks = (BLOCK_PX, BLOCK_PX)
+    ndim = 2
 
     def __init__(self, labels: Any, distance_px: float) -> None:
         self.shape = (int(labels.shape[0]), int(labels.shape[1]))

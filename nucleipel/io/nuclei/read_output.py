@@ -27,6 +27,30 @@ def image_folder(out: Path, image_id: str) -> Path:
     return out / image_id
 
 
+def images_of(out: Path) -> list[str]:
+    """The ids of the images of a finished run; errors as `image_folder`."""
+    return list(read_record(out, stage=("stitch", "segment"))["images"])
+
+
+def image_mpp(folder: Path) -> float | None:
+    """Um per pixel of an image's files, as nuclei.parquet has it; None if nobody said it.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder / NUCLEI
+    try:
+        about = json.loads(pq.read_metadata(path).metadata[b"nucleipel"])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read: {error}; stitch again") from error
+    return None if about["mpp"] is None else float(about["mpp"])
+
+
 def open_labels(folder: Path) -> Any:
     """The (H, W) uint32 instance map, a zarr array.
 

@@ -25,7 +25,7 @@ DECIMALS = 4
 
 def encode_geojson(rows: MeasuredNuclei, header: TableHeader) -> bytes:
     """The features of some rows, one a line."""
-    records = zip(_records(rows.columns), rows.outlines, strict=True)
+    records = zip(records_of(rows.columns), rows.outlines, strict=True)
     return ",\n".join(_feature(row, line, header.unique) for row, line in records).encode("ascii")
 
 
@@ -57,7 +57,7 @@ def _open(path: Path, stack: ExitStack) -> IO[bytes] | gzip.GzipFile:
     return stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
 
 
-def _records(columns: dict[str, npt.NDArray[np.generic]]) -> Iterator[dict[str, Any]]:
+def records_of(columns: dict[str, npt.NDArray[np.generic]]) -> Iterator[dict[str, Any]]:
     """Convert each row to plain JSON types, floats rounded, NaN left out."""
     values = []
     for column in columns.values():
@@ -77,10 +77,11 @@ def _feature(row: dict[str, Any], outline: Outline, unique: uuid.UUID) -> str:
         "properties": {"objectType": "detection", "measurements": row},
     }
     text = json.dumps(feature, separators=(",", ":"))
-    return f'{text[:-1]},"geometry":{_geometry(outline)}}}'
+    return f'{text[:-1]},"geometry":{geometry_of(outline)}}}'
 
 
-def _geometry(outline: Outline) -> str:
+def geometry_of(outline: Outline) -> str:
+    """An outline as the text of a GeoJSON geometry, (x, y) in pixels."""
     polygons = [[closed_xy(ring).tolist() for ring in rings] for rings in outline]
     kind, shown = ("Polygon", polygons[0]) if len(polygons) == 1 else ("MultiPolygon", polygons)
     # corners lie on halves: a whole number needs no ".0"

@@ -35,7 +35,11 @@ def arrow_table(rows: MeasuredNuclei) -> Any:
 
 def decode_geoparquet(encoded: bytes) -> MeasuredNuclei:
     """The rows that `encode_geoparquet` was given; outlines are unpacked when they are indexed."""
-    table = _table(encoded)
+    return rows_of_table(_table(encoded))
+
+
+def rows_of_table(table: Any) -> MeasuredNuclei:
+    """The rows of an Arrow table that `arrow_table` made."""
     columns = {name: table[name].to_numpy() for name in table.column_names if name != GEOMETRY}
     return MeasuredNuclei(columns, _Outlines(table[GEOMETRY].to_pylist()))
 

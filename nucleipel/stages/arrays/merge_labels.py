@@ -4,9 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.instances.map_hash import digest
 from nucleipel.instances.measurements import measure_nuclei
@@ -21,9 +18,12 @@ NOT_THEIRS = "mean_probability"
 
 @dataclass(frozen=True)
 class LabeledArray:
-    """An (H, W) uint32 instance map, ids 1..n in raster order, that was not made from a map."""
+    """An (H, W) uint32 instance map that was not made from probabilities; NumPy or read by parts.
 
-    labels: npt.NDArray[np.uint32]
+    Ids are 1..n, in raster order of first pixels.
+    """
+
+    labels: Any
     mpp: float | None
     certificate: dict[str, Any]
     table: NucleusTable = field(repr=False)
