@@ -24,12 +24,12 @@ LARGEST_NUCLEUS_PX = 128
 class Tissue:
     """A coarse map of tissue: `mask` (h, w) bool, each pixel `step_px` working pixels wide.
 
-    `how` tells people and records where it comes from.
+    `origin` tells people and records where it comes from.
     """
 
     mask: npt.NDArray[np.bool_]
     step_px: int
-    how: dict[str, str | int]
+    origin: dict[str, str | int]
 
     def holds(self, box: Box) -> bool:
         """Return whether a box, in working pixels, holds any tissue; it may overhang the image."""
@@ -81,7 +81,7 @@ def describe_skipped(
     height, width = shape
     skipped_px = sum((core.y1 - core.y0) * (core.x1 - core.x0) for core in skipped)
     return {
-        **tissue.how,
+        **tissue.origin,
         "mask_pixel_px": tissue.step_px,
         "tissue_percent": round(100 * tissue.share, 2),
         "ring_px": ring_px(halo_px),

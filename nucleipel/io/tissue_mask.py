@@ -30,24 +30,24 @@ AT_A_TIME_CELLS = 64
 FILE_SUFFIXES = (".geojson", ".tif", ".tiff", ".png")
 
 
-def tissue_of(slide: Slide, asked: str, *, image_id: str) -> Tissue | None:
-    """The mask of a slide as `asked`: "auto", "off", or a path; None where all is predicted.
+def tissue_of(slide: Slide, setting: str, *, image_id: str) -> Tissue | None:
+    """The mask of a slide as `setting`: "auto", "off", or a path; None where all is predicted.
 
     Raises
     ------
     ImageError
         If a mask cannot be read or does not fit the slide.
     """
-    if asked == OFF or (asked == AUTO and max(slide.shape) < SMALLEST_SLIDE_PX):
+    if setting == OFF or (setting == AUTO and max(slide.shape) < SMALLEST_SLIDE_PX):
         return None
-    if asked == AUTO:
+    if setting == AUTO:
         return slide.tissue().tissue
     step = cell_px(slide)
-    path = mask_file(Path(asked), image_id)
-    how: dict[str, str | int] = {"mask": path.name, "sha256": fingerprint(path)}
+    path = mask_file(Path(setting), image_id)
+    origin: dict[str, str | int] = {"mask": path.name, "sha256": fingerprint(path)}
     drawn = path.suffix.lower() == ".geojson"
     mask = _of_outlines(path, slide, step) if drawn else _of_picture(path, slide, step)
-    return Tissue(mask, step, how)
+    return Tissue(mask, step, origin)
 
 
 def mask_of_region(slide: Slide, annotation: Annotation) -> Tissue:
@@ -69,7 +69,7 @@ def mask_of_region(slide: Slide, annotation: Annotation) -> Tissue:
     return Tissue(mask, step, {"mask": "region"})
 
 
-def require_tissue_files(asked: str, image_ids: Iterable[str]) -> dict[str, str]:
+def require_tissue_files(setting: str, image_ids: Iterable[str]) -> dict[str, str]:
     """Return what identifies the masks of the setting `tissue`, by content; empty without a file.
 
     Raises
@@ -77,19 +77,19 @@ def require_tissue_files(asked: str, image_ids: Iterable[str]) -> dict[str, str]
     ImageError
         If one is missing, or is one file for several images.
     """
-    if asked in (AUTO, OFF):
+    if setting in (AUTO, OFF):
         return {}
     ids = list(image_ids)
-    if len(ids) > 1 and not Path(asked).is_dir():
+    if len(ids) > 1 and not Path(setting).is_dir():
         raise ImageError(
-            f"{asked}: one tissue mask for {len(ids)} images; give a folder that holds"
+            f"{setting}: one tissue mask for {len(ids)} images; give a folder that holds"
             f" <id>.geojson or <id>.tif for each"
         )
-    return {"tissue": " ".join(fingerprint(mask_file(Path(asked), name)) for name in ids)}
+    return {"tissue": " ".join(fingerprint(mask_file(Path(setting), name)) for name in ids)}
 
 
-def mask_file(asked: Path, image_id: str) -> Path:
-    """The file of a mask: `asked` itself, or that of an image in the folder `asked`.
+def mask_file(setting: Path, image_id: str) -> Path:
+    """The file of a mask: `setting` itself, or that of an image in the folder `setting`.
 
     Raises
     ------
@@ -97,18 +97,18 @@ def mask_file(asked: Path, image_id: str) -> Path:
         If there is none.
     """
     wanted = " or ".join(FILE_SUFFIXES)
-    if asked.is_dir():
+    if setting.is_dir():
         for suffix in FILE_SUFFIXES:
-            if (asked / f"{image_id}{suffix}").is_file():
-                return asked / f"{image_id}{suffix}"
-        raise ImageError(f"{asked}: holds no tissue mask of '{image_id}'; expected {wanted}")
-    if not asked.is_file():
+            if (setting / f"{image_id}{suffix}").is_file():
+                return setting / f"{image_id}{suffix}"
+        raise ImageError(f"{setting}: holds no tissue mask of '{image_id}'; expected {wanted}")
+    if not setting.is_file():
         raise ImageError(
-            f"{asked}: no such tissue mask; expected {AUTO}, {OFF}, or a file or folder of {wanted}"
+            f"{setting}: no such tissue mask; expected {AUTO}, {OFF}, or a file or folder of {wanted}"
         )
-    if asked.suffix.lower() not in FILE_SUFFIXES:
-        raise ImageError(f"{asked}: a tissue mask is {wanted}")
-    return asked
+    if setting.suffix.lower() not in FILE_SUFFIXES:
+        raise ImageError(f"{setting}: a tissue mask is {wanted}")
+    return setting
 
 
 def _of_outlines(path: Path, slide: Slide, step: int) -> npt.NDArray[np.bool_]:

@@ -179,7 +179,7 @@ class Workers:
         if error is not None:
             return f"{type(error).__name__}: {error}"
         record = task.result()
-        for level, message in record["told"]:
+        for level, message in record["messages"]:
             log.log(level, "%s: %s", record["host"], message)
         if record["fault"] is None:
             log.info("%s: done on %s", name, record["host"])
@@ -209,7 +209,7 @@ class Workers:
 
 def run_shard(work: Work, shard: Shard, folder: Path) -> dict[str, Any]:
     """The task: one shard, as if called in `folder`; faults come back as text."""
-    with _ALONE, _keeping_warnings() as told:
+    with _ALONE, _keeping_warnings() as messages:
         fault = None
         try:
             with contextlib.chdir(folder):
@@ -217,9 +217,9 @@ def run_shard(work: Work, shard: Shard, folder: Path) -> dict[str, Any]:
         except NucleipelError as error:
             fault = str(error)
         except Exception as error:
-            told.append((logging.ERROR, traceback.format_exc()))
+            messages.append((logging.ERROR, traceback.format_exc()))
             fault = f"{type(error).__name__}: {error}"
-    return {"fault": fault, "told": told[-20:], "host": socket.gethostname()}
+    return {"fault": fault, "messages": messages[-20:], "host": socket.gethostname()}
 
 
 def _wait_for_predecessor(work: Work, shard: Shard) -> None:
@@ -237,16 +237,16 @@ def _wait_for_predecessor(work: Work, shard: Shard) -> None:
 @contextlib.contextmanager
 def _keeping_warnings() -> Iterator[list[tuple[int, str]]]:
     """Collect the warnings of a task, to be logged where the command runs."""
-    told: list[tuple[int, str]] = []
+    messages: list[tuple[int, str]] = []
 
     class Keeping(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            told.append((record.levelno, record.getMessage()))
+            messages.append((record.levelno, record.getMessage()))
 
     logger, handler = logging.getLogger("nucleipel"), Keeping(logging.WARNING)
     logger.addHandler(handler)
     try:
-        yield told
+        yield messages
     finally:
         logger.removeHandler(handler)
 

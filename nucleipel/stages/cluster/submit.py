@@ -223,7 +223,7 @@ def _training_jobs(
 def _tile_jobs(chain: _Chain, images: Manifest, patches: Path) -> list[Job]:
     """An array over the shards of the patch store, then a job that closes it; or one for both."""
     config = chain.settings("tile", TileConfig)
-    # only sizes are read; what `tile` would refuse at night is told now
+    # only sizes are read; what `tile` would refuse at night is reported now
     plan = lay_tiles(images, config)
     tasks = chain.tasks(len(plan.layout(config).shards))
     tile = chain.command("tile", *chain.images(None), "--out", patches)
@@ -327,7 +327,7 @@ def _job(
 
 
 def _resources(job: JobConfig) -> list[str]:
-    asked = {
+    options = {
         "--partition": job.partition,
         "--time": job.time,
         "--nodes": job.nodes,
@@ -336,6 +336,6 @@ def _resources(job: JobConfig) -> list[str]:
         "--mem": job.memory,
         "--gres": f"gpu:{job.gpus}" if job.gpus else None,
     }
-    return [f"{name}={value}" for name, value in asked.items() if value is not None] + list(
+    return [f"{name}={value}" for name, value in options.items() if value is not None] + list(
         job.sbatch
     )

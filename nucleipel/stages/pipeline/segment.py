@@ -58,14 +58,14 @@ def segment(
         log.info("%s: these instances are finished", out)
         return out
     part = replace(options, overwrite=False)
-    how: dict[str, Any] = {"block_px": block_px, "clock": clock}
+    named: dict[str, Any] = {"block_px": block_px, "clock": clock}
     maps, predicting, stitching = out / MAPS, config.part(PredictConfig), config.part(StitchConfig)
     mine = options.shard.of([row.id for row in rows])
-    with stitching_in_process(maps, mine, output, stitching, **how) as predicted:
+    with stitching_in_process(maps, mine, output, stitching, **named) as predicted:
         predict_images(
             model, rows, maps, predicting, inputs, options=part, then=predicted, clock=clock
         )
-    stitch_images(open_predictions(maps), output, stitching, **how, options=part)
+    stitch_images(open_predictions(maps), output, stitching, **named, options=part)
     # while some are missing, those of the others would have to be made again
     if output.complete and not config.keep_predictions:
         shutil.rmtree(out / MAPS)

@@ -74,9 +74,9 @@ def stitching_in_process(
         with precompiling():
             yield lambda _: None
         return
-    beside = _StitchProcess(process, clock)
+    stitcher = _StitchProcess(process, clock)
     try:
-        beside.send(
+        stitcher.send(
             {
                 "maps": str(maps),
                 "out": str(output.folder),
@@ -85,10 +85,10 @@ def stitching_in_process(
                 "level": logging.getLogger("nucleipel").getEffectiveLevel(),
             }
         )
-        yield beside.give
-        beside.wait()
+        yield stitcher.give
+        stitcher.wait()
     finally:
-        beside.end()
+        stitcher.end()
 
 
 # --- in the parent -------------------------------------------------------------------
@@ -187,16 +187,16 @@ def serve() -> None:
     job = json.loads(sys.stdin.readline())
     logger = logging.getLogger("nucleipel")
     logger.setLevel(job["level"])
-    logger.handlers, logger.propagate = [_Told()], False
-    given: SimpleQueue[str] = SimpleQueue()
-    threading.Thread(target=_read, args=(given,), daemon=True).start()
+    logger.handlers, logger.propagate = [_ToParent()], False
+    lines: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_read, args=(lines,), daemon=True).start()
     compile_all()
     config = StitchConfig.model_validate(job["config"])
     output = Output(
         Path(job["out"]), read_record(Path(job["out"]), stage="segment", unfinished=True)
     )
     while True:
-        image_id = given.get()
+        image_id = lines.get()
         clock = Stopwatch()
         with suppress(NucleipelError), holding(output.folder, image_id):
             if not is_written(output.folder, image_id):
@@ -212,14 +212,14 @@ def serve() -> None:
         _write(sys.stdout, {"image": image_id, "clock": clock.to_json()})
 
 
-def _read(given: "SimpleQueue[str]") -> None:
+def _read(lines: "SimpleQueue[str]") -> None:
     for line in sys.stdin:
-        given.put(json.loads(line))
+        lines.put(json.loads(line))
     # at once: the same command may have started again, and would write the same files
     os._exit(1)
 
 
-class _Told(logging.Handler):
+class _ToParent(logging.Handler):
     """Has the parent log what is logged here."""
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -154,7 +154,7 @@ def test_fluorescence_on_dark_ground(tmp_path: Path, dtype: type) -> None:
     tifffile.imwrite(tmp_path / "a.tif", pixels.astype(dtype))
     with open_slide(tmp_path / "a.tif") as opened:
         tissue = opened.tissue().tissue
-    assert tissue.how["ground"] == "dark"
+    assert tissue.origin["ground"] == "dark"
     for index, x in enumerate(range(20, 1100, 40)):
         assert tissue.mask[(100 + 3 * index) // 16, x // 16], index
     assert not tissue.mask[:, 1152 // 16 :].any()
