@@ -117,7 +117,9 @@ def predict_parts(
             yield part, values
 
 
-def predict_part(network: nn.Module, slide: Slide, part: Box, **named: Any) -> npt.NDArray[np.uint8]:
+def predict_part(
+    network: nn.Module, slide: Slide, part: Box, **named: Any
+) -> npt.NDArray[np.uint8]:
     """The (maps, h, w) uint8 map of one part of a slide; arguments as of `predict_parts`."""
     with closing(predict_parts(network, slide, [part], **named)) as made:
         return next(made)[1]

@@ -104,7 +104,8 @@ def mask_file(setting: Path, image_id: str) -> Path:
         raise ImageError(f"{setting}: holds no tissue mask of '{image_id}'; expected {wanted}")
     if not setting.is_file():
         raise ImageError(
-            f"{setting}: no such tissue mask; expected {AUTO}, {OFF}, or a file or folder of {wanted}"
+            f"{setting}: no such tissue mask; expected {AUTO}, {OFF}, or a file or folder of"
+            f" {wanted}"
         )
     if setting.suffix.lower() not in FILE_SUFFIXES:
         raise ImageError(f"{setting}: a tissue mask is {wanted}")
