@@ -3,12 +3,14 @@
 import csv
 import json
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from support.processes import finish, start, wait_until
 
 from nucleipel.config import (
     AblateConfig,
@@ -410,15 +412,18 @@ def test_killed_with_several_jobs_ends_with_the_same_tables(base, tiny_set, tmp_
     keys = ("epochs", "patches_per_epoch", "batch_size", "warmup_steps")
     fields["finetune"] = {key: fields["finetune"][key] for key in keys}
     config.write_text(json.dumps(fields))  # JSON is YAML
-    command = ["ablate", "--config", config, "--out", out]
-    process = start(*command)
-    wait_until(lambda: _ended_runs(out) > 0, process)
+    command = [sys.executable, "-m", "nucleipel", "-q", "ablate", "--config", config, "--out", out]
+    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 300
+    while not _ended_runs(out) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
     process.kill()
-    message = process.finish()
-    assert process.returncode == -signal.SIGKILL, message
+    _, message = process.communicate()
+    assert process.returncode == -signal.SIGKILL, message.decode()
     assert 0 < _ended_runs(out) < len(table(whole / "results.csv"))
     before = {file: file.stat().st_mtime_ns for file in (out / "runs").rglob("val.json")}
-    finish(*command)
+    done = subprocess.run([*map(str, command)], stderr=subprocess.PIPE, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr.decode()
     assert before.items() <= _times(out).items()
     for name in ("results.csv", "images.csv", "differences.csv", "report.md", "selection.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
