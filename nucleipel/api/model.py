@@ -22,7 +22,6 @@ from nucleipel.stages.arrays.predict_array import open_array, predict_array
 from nucleipel.stages.arrays.stitch_array import stitch_array
 
 CORE_PX = 256
-ModelLike = "Model | nn.Module | Path | str"
 
 
 class Model:

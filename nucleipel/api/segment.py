@@ -99,7 +99,7 @@ def segment_slide(
     path: Path | str,
     *,
     out: Path | str,
-    model: Path | str = "default",
+    model: "Model | nn.Module | Path | str" = "default",
     mpp: float | None = None,
     at_mpp: float | None = None,
     stained_as: str | None = None,
@@ -121,8 +121,8 @@ def segment_slide(
         The image or slide.
     out : Path or str
         Folder for the results.
-    model : Path or str
-        "default" for the packaged weights, or the folder of a run.
+    model : str, Path, torch.nn.Module or Model
+        As of `load`. A call with a module continues one with the same weights.
     mpp, at_mpp, stained_as, channel, device
         As of `segment`; an mpp that the file states is used, and must agree.
     series : int or str, optional
@@ -151,5 +151,5 @@ def segment_slide(
     chosen = settings_of(SegmentConfig, words, function="segment_slide", config=config)
     rows = manifest_of_images([Path(path)], series=chosen.series)
     options = RunOptions(overwrite=overwrite)
-    folder = segment_files(Path(model), rows, Path(out), chosen, options=options)
+    folder = segment_files(load(model).checkpoint, rows, Path(out), chosen, options=options)
     return SlideResult(folder, rows.rows[0].id)

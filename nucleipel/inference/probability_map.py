@@ -89,6 +89,8 @@ def predict_parts(
 ) -> Generator[tuple[Box, npt.NDArray[np.uint8]]]:
     """Each part of a slide and its (maps, h, w) uint8 map; all parts start on the grid.
 
+    `maps` are the first of the network's outputs that are wanted.
+
     The cores in `skipped` are background, and are not read. With `flips`,
     probabilities are the mean over the eight flips and quarter turns of each
     window: as exact, eight times slower, a little better. What is read ahead
@@ -113,7 +115,7 @@ def predict_parts(
             values[BACKGROUND] = 255
             for core, probabilities in islice(cores, len(tiles)):
                 inside = core.shift(-part.y0, -part.x0).slices
-                values[(slice(None), *inside)] = quantize(probabilities)
+                values[(slice(None), *inside)] = quantize(probabilities[:maps])
             yield part, values
 
 

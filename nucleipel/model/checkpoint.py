@@ -197,8 +197,10 @@ def write_checkpoint(
     return sha256
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path | Checkpoint) -> Checkpoint:
     """Read a checkpoint by its folder or by either of its files, or the one named "default".
+
+    One that is read already is taken as it is.
 
     Raises
     ------
@@ -206,6 +208,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         If a file is missing, is a pickle, is truncated or altered, comes from
         a newer version, or does not fit its own network spec.
     """
+    if isinstance(path, Checkpoint):
+        return path
     folder = _folder_of(path)
     description, sha256 = _read_description(folder / DESCRIPTION)
     payload = (folder / WEIGHTS).read_bytes()

@@ -7,6 +7,7 @@ from support.untrained import small_network
 
 import nucleipel as npl
 from nucleipel.errors import ArgumentError, CheckpointError
+from nucleipel.io.slides.write_slide import write_slide
 from nucleipel.model.network import build_network
 
 IMAGE = npl.datasets.sample(80).image
@@ -43,8 +44,7 @@ def test_without_a_distance(network):
     model = npl.load(ThreeClasses(network), channels=3, stride=2, core_px=32)
     maps = model.predict(IMAGE)
     assert model.maps == ("background", "interior", "boundary")
-    with torch.inference_mode():
-        assert maps.shape == (3, 80, 80)
+    assert maps.shape == (3, 80, 80)
     assert np.abs(maps.astype(int).sum(axis=0) - 255).max() <= 2
     assert (model.instances(maps) == npl.segment(IMAGE, model=model)).all()
 
@@ -74,3 +74,17 @@ def test_what_does_not_fit(network):
         npl.load(network, channels=3, stride=2, core_px=33)
     with pytest.raises(CheckpointError, match="expected 3 or 4 logits a pixel"):
         npl.load(torch.nn.Conv2d(3, 2, 1), channels=3, stride=1)
+
+
+def test_segments_slides_too(tmp_path, network):
+    write_slide(tmp_path / "image.ome.tif", IMAGE, mpp=None)
+    model = npl.load(ThreeClasses(network), channels=3, stride=2, core_px=32)
+    result = npl.segment_slide(tmp_path / "image.ome.tif", out=tmp_path / "out", model=model)
+    assert (result.labels[:] == model(IMAGE)).all()
+    again = npl.load(ThreeClasses(network), channels=3, stride=2, core_px=32)
+    npl.segment_slide(tmp_path / "image.ome.tif", out=tmp_path / "out", model=again)
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    other = npl.load(ThreeClasses(network), channels=3, stride=2, core_px=32)
+    with pytest.raises(npl.errors.OutputError, match="checkpoint"):
+        npl.segment_slide(tmp_path / "image.ome.tif", out=tmp_path / "out", model=other)

@@ -15,7 +15,6 @@ from nucleipel.io.slides.slide import Slide
 from nucleipel.io.stores.stored_map import shard_boxes
 from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint
-from nucleipel.model.own_network import MAPS
 from nucleipel.stages.pipeline.predict import slide_reader_for
 from nucleipel.stages.pipeline.seen_slide import see
 
@@ -70,14 +69,14 @@ def predict_array(model: Checkpoint, slide: Slide, config: PredictConfig) -> Pre
         intensity=seen.intensity,
         grid=seen.grid,
         channels=description.network.in_channels,
-        maps=len(MAPS),
+        maps=len(maps),
         device=device,
         flips=config.tta,
         skipped=seen.skipped,
     )  # fmt: skip
     with closing(parts):
         for box, values in parts:
-            maps[(slice(None), *box.slices)] = values[: len(maps)]  # some have no distance
+            maps[(slice(None), *box.slices)] = values
     return PredictedArray(
         maps,
         slide.resolution,

@@ -46,7 +46,7 @@ AHEAD = 2
 
 
 def predict(
-    checkpoint: Path,
+    checkpoint: Path | Checkpoint,
     rows: Manifest,
     out: Path,
     config: PredictConfig,

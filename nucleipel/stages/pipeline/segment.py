@@ -14,7 +14,7 @@ from nucleipel.core.shard import Part
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.pipeline.predict import (
     inputs_of,
     predict_images,
@@ -31,7 +31,7 @@ MAPS = "predictions.zarr"
 
 
 def segment(
-    checkpoint: Path,
+    checkpoint: Path | Checkpoint,
     rows: Manifest,
     out: Path,
     config: SegmentConfig,
