@@ -115,6 +115,27 @@ def test_no_shard_is_written_twice(
     assert len(made) == sum(name.count("/map/c/") for name in whole)
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_slide_is_measured_by_one_process(
+    random_checkpoint: Path, rows: Manifest, whole: dict[str, bytes], tmp_path: Path, monkeypatch,
+    damaged: bool,
+) -> None:  # fmt: skip
+    out, real, measured = tmp_path / "maps.zarr", stage.see, []
+
+    def see(model, slide, *arguments, **named):
+        measured.append(slide.path.name.split(".")[0])
+        return real(model, slide, *arguments, **named)
+
+    monkeypatch.setattr(stage, "see", see)
+    _predict(random_checkpoint, rows, out, Shard(1, 2))
+    if damaged:
+        (out / "train" / stage.KEPT).write_bytes((out / "val" / stage.KEPT).read_bytes()[:-40])
+    _predict(random_checkpoint, rows, out, Shard(2, 2))
+    assert sorted(measured) == sorted([*PARTS, *(["train"] if damaged else [])])
+    _predict(random_checkpoint, rows, out, CLOSE)
+    assert _contents(out) == whole
+
+
 def _died(out: Path, name: str, deaths: int) -> None:
     """Leave what a process that was killed leaves."""
     lock = Lock(out / f"{PREFIX}-{name}")
