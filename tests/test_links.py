@@ -64,7 +64,7 @@ def test_the_tree_names_every_room() -> None:
     tree = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The tree")[2]
     named = set(re.findall(r"^ *(\w+)/ ", tree.partition("## ")[0], re.MULTILINE))
     package = ROOT / "nucleipel"
-    rooms = {path.parent.name for path in package.rglob("*.py") if path.parent != package}
+    rooms = {path.name for path in package.rglob("*") if path.is_dir()}
     rooms |= {path.name for path in (ROOT / "configs").iterdir()}
     rooms |= {path.name for path in (ROOT / "scripts").iterdir() if path.is_dir()}
     assert rooms - {"__pycache__"} <= named

@@ -23,7 +23,7 @@ TRAIN = [
     "network.residual_units=1",
 ]
 TILE = ["patch_px=32", "overlap_px=8", "mpp=0.5", "shard_patches=2"]
-SECONDS = 240
+SECONDS = 600
 """A command that takes longer hangs."""
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
