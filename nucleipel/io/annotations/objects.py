@@ -11,18 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.compiled import compiled
 from nucleipel.core.measured_nuclei import Outline
 from nucleipel.io.annotations.polygons import Polygons
 from nucleipel.io.annotations.rasterize import draw_ids, pixel_areas
 
 Ids = npt.NDArray[np.int64]
+BAND_PX = 2**20
+"""So many pixels of a map are drawn at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """An instance map (H, W) uint32, and how many nuclei are covered, or too small, for it."""
+    """An instance map (H, W), and how many nuclei are covered, or too small, for it.
 
-    instance_map: npt.NDArray[np.uint32]
+    It is of uint16 where that holds all ids, else of uint32.
+    """
+
+    instance_map: npt.NDArray[np.unsignedinteger]
     covered: int = 0
     small: int = 0
 
@@ -63,9 +69,14 @@ def draw_polygons(polygons: Polygons, shape: tuple[int, int], *, min_area_px: in
     """The instance map of polygons on an image of shape (height, width)."""
     kept = keep_polygons(polygons, shape, min_area_px=min_area_px)
     sizes = pixel_areas(kept.polygons, shape)
-    rows, columns = (np.arange(length) for length in shape)
-    drawn = Drawn(number(draw_ids(kept.polygons, sizes, rows, columns)))
-    return Drawn(drawn.instance_map, covered=kept.count - drawn.count, small=kept.small)
+    columns = np.arange(shape[1])
+    canvas = np.zeros(shape, id_dtype(kept.count))
+    step = max(BAND_PX // shape[1], 1)
+    for top in range(0, shape[0], step):
+        rows = np.arange(top, min(top + step, shape[0]))
+        canvas[top : top + step] = draw_ids(kept.polygons, sizes, rows, columns)
+    count = _number(canvas, canvas)
+    return Drawn(canvas, covered=kept.count - count, small=kept.small)
 
 
 def keep_polygons(polygons: Polygons, shape: tuple[int, int], *, min_area_px: int = 0) -> Outlined:
@@ -94,14 +105,13 @@ def draw(masks: Iterable[Mask], shape: tuple[int, int], *, min_area_px: int = 0)
     everything = list(masks)
     areas = np.array([mask.area_px for mask in everything], np.int64)
     kept = np.flatnonzero(areas >= max(min_area_px, 1))
-    canvas = np.zeros(shape, np.uint32)
+    canvas = np.zeros(shape, id_dtype(len(everything)))
     for index in kept[np.argsort(-areas[kept], kind="stable")]:
         mask = everything[index]
         height, width = mask.pixels.shape
         canvas[mask.y0 : mask.y0 + height, mask.x0 : mask.x0 + width][mask.pixels] = index + 1
-    instance_map = number(canvas)
-    count = int(instance_map.max(initial=0))
-    return Drawn(instance_map, covered=len(kept) - count, small=len(everything) - len(kept))
+    count = _number(canvas, canvas)
+    return Drawn(canvas, covered=len(kept) - count, small=len(everything) - len(kept))
 
 
 def drawn_ids(ids: npt.NDArray[np.int64], *, min_area_px: int = 0) -> Drawn:
@@ -114,14 +124,32 @@ def drawn_ids(ids: npt.NDArray[np.int64], *, min_area_px: int = 0) -> Drawn:
     return Drawn(number(kept), small=int(small.sum()))
 
 
-def number(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.uint32]:
-    """Renumber ids 1..n in raster order of their first pixel; 0 stays 0.
+def number(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.unsignedinteger]:
+    """Renumber ids (H, W) 1..n in raster order of their first pixel; 0 stays 0.
 
     >>> number(np.array([[0, 9, 9], [4, 0, 9]])).tolist()
     [[0, 1, 1], [2, 0, 1]]
     """
-    values, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    order = np.argsort(first[values != 0])
-    names = np.zeros(len(values), np.uint32)
-    names[np.flatnonzero(values != 0)[order]] = np.arange(1, len(order) + 1, dtype=np.uint32)
-    return names[inverse.reshape(ids.shape)]
+    numbered = np.empty(ids.shape, np.uint32)
+    return numbered.astype(id_dtype(_number(ids, numbered)), copy=False)
+
+
+def id_dtype(count: int) -> type[np.unsignedinteger]:
+    """What holds so many ids."""
+    return np.uint16 if count < 2**16 else np.uint32
+
+
+@compiled
+def _number(ids, out):  # type: ignore[no-untyped-def]
+    """Write the numbers of ids into `out`, which may be `ids`; return how many there are."""
+    names = {np.int64(0): np.int64(0)}
+    for y in range(ids.shape[0]):
+        before, name = np.int64(0), np.int64(0)
+        for x in range(ids.shape[1]):
+            value = np.int64(ids[y, x])
+            if value != before:
+                if value not in names:
+                    names[value] = np.int64(len(names))
+                before, name = value, names[value]
+            out[y, x] = name
+    return len(names) - 1

@@ -28,7 +28,6 @@ COLUMNS = ("image", "label", "split", "source_id", "mpp", "id")
 OPTIONAL = ("region", "series")
 """Columns that are there if a row has something in them."""
 WITH_REGIONS = ("qupath", "coco", "monuseg")
-SMALL_IDS = 2**16
 
 
 def import_annotations(
@@ -139,8 +138,7 @@ def _write_label(nuclei: Drawn | Outlined, out: Path, name: str) -> str:
         write_polygons(out / label, nuclei.polygons)
     else:
         label = f"labels/{name}.tif"
-        dtype = "uint16" if nuclei.count < SMALL_IDS else "uint32"
-        write_annotation(out / label, nuclei.instance_map.astype(dtype))
+        write_annotation(out / label, nuclei.instance_map)
     return label
 
 
