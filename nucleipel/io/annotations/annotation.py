@@ -20,7 +20,8 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.resample import centers
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.geojson import read_features
-from nucleipel.io.annotations.geoparquet import read_outlines
+from nucleipel.io.annotations.geoparquet import read_rows
+from nucleipel.io.annotations.left_out import question_sizes, report_left_out
 from nucleipel.io.annotations.polygons import Polygons
 from nucleipel.io.annotations.rasterize import contains, covered, draw_ids, pixel_areas
 from nucleipel.io.annotations.region import (
@@ -119,28 +120,36 @@ def load_annotation(label: Path, region: Path | None, shape: tuple[int, int]) ->
     areas = None if region is None else read_region(region, shape)
     if not is_polygon_file(label):
         return Annotation(label, areas, shape)
-    polygons = read_nuclei(label, shape)
+    polygons = read_nuclei(label, shape, needed=region is None)
     if areas is not None and not contains(areas, polygons.centers()).any():
         log.warning("%s: no nucleus lies in the region %s: all of it is background", label, region)
     return Annotation(DrawnNuclei(polygons, pixel_areas(polygons, shape)), areas, shape)
 
 
-def read_nuclei(path: Path, shape: tuple[int, int]) -> Polygons:
+def read_nuclei(path: Path, shape: tuple[int, int], *, needed: bool = True) -> Polygons:
     """The nuclei of a GeoJSON or GeoParquet file that touch an image of shape (height, width).
+
+    What is left out, or odd, is warned of.
 
     Raises
     ------
     ImageError
-        If it cannot be read, or holds nuclei, but none on the image.
+        If it cannot be read, holds nuclei, but none on the image, or holds none,
+        though some are `needed`, or other objects only.
     """
     if not path.exists():
         raise ImageError(f"{path}: no such file; check the path of the label")
-    if path.name.lower().endswith(PARQUET_SUFFIXES):
-        outlines = [outline for outline in read_outlines(path, shape) if outline]
-    else:
-        roles = assign_roles(path, read_features(path))
-        outlines = [feature.outline for feature in roles.nuclei]
-    return on_image(path, Polygons.of_outlines(outlines), shape)
+    in_rows = path.name.lower().endswith(PARQUET_SUFFIXES)
+    roles = assign_roles(path, list(read_rows(path, shape)) if in_rows else read_features(path))
+    report_left_out(path, roles.left_out, kept=len(roles.nuclei), needed=needed)
+    if roles.regions and needed:
+        log.warning(
+            "%s: holds %d regions, which the manifest does not name: all of the image counts as"
+            " annotated; name the file in the column 'region', too", path, len(roles.regions),
+        )  # fmt: skip
+    nuclei = Polygons.of_outlines(feature.outline for feature in roles.nuclei)
+    question_sizes(path, nuclei, list(map(str, roles.nuclei)), shape)
+    return on_image(path, nuclei, shape)
 
 
 def on_image(path: Path, nuclei: Polygons, shape: tuple[int, int]) -> Polygons:

@@ -1,13 +1,16 @@
 """COCO instances: one JSON for many images; polygons, or run lengths plain or compressed.
 
 The polygons of one annotation are parts of one nucleus, and are united.
-Of categories only those count that `ImportOptions.region_classes` names: their annotations
-are regions. Coordinates are in pixels, (0, 0) the corner of the first.
+Annotations of the categories that `ImportOptions.region_classes` names are regions; crowds,
+and categories that are no nuclei, are left out. Coordinates are in pixels, (0, 0) the
+corner of the first.
 """
 
 import json
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,12 @@ import numpy as np
 
 from nucleipel.core.measured_nuclei import Outline
 from nucleipel.errors import ImageError
+from nucleipel.io.annotations.left_out import (
+    cells_beside_nuclei,
+    is_no_nucleus,
+    question_sizes,
+    report_left_out,
+)
 from nucleipel.io.annotations.objects import rectangles
 from nucleipel.io.annotations.polygons import Polygons, require_coordinates
 from nucleipel.io.annotations.source import (
@@ -27,6 +36,10 @@ from nucleipel.io.annotations.source import (
 )
 from nucleipel.io.slides.formats.stored_image import one_line
 from nucleipel.io.slides.slide import image_stem
+
+log = logging.getLogger(__name__)
+
+MOST_NAMED = 5
 
 
 def read_coco(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]:
@@ -49,31 +62,83 @@ def read_coco(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]
             )
         of_image[name].append((number, annotation))
     names = _category_names(content)
+    empty = []
     for entry in content["images"]:
         image = (options.images or source.parent) / str(entry.get("file_name"))
+        if not of_image[str(entry.get("id"))]:
+            empty.append(image.name)
+            continue
         shape = shape_of(image, options.series)
         if (entry.get("height", shape[0]), entry.get("width", shape[1])) != shape:
             raise ImageError(
                 f"{source}: says {image.name} is {entry['height']} x {entry['width']} px, it is"
                 f" {shape[0]} x {shape[1]} px; they must be the same"
             )
-        nuclei: list[Outline] = []
-        regions: list[Outline] = []
-        for number, annotation in of_image[str(entry.get("id"))]:
-            outline = _outline(source, number, annotation.get("segmentation"), shape)
-            is_region = options.is_region(names.get(str(annotation.get("category_id")), ()))
-            (regions if is_region else nuclei).append(outline)
-        if options.region_classes and not regions:
-            raise ImageError(
-                f"{source}: {image.name} has no annotation of the category"
-                f" {' or '.join(options.region_classes)}; draw one, or leave --region-class out"
-            )
-        region = region_of(Polygons.of_outlines(regions), shape)
-        annotated = annotate(
-            image, Polygons.of_outlines(nuclei), region, shape, min_area_px=options.min_area_px or 0
-        )
+        objects = [
+            _Object(number, names.get(str(annotation.get("category_id")), ()), annotation)
+            for number, annotation in of_image.pop(str(entry.get("id")))
+        ]
+        nuclei, region = _sort(source, image, objects, shape, options)
+        annotated = annotate(image, nuclei, region, shape, min_area_px=options.min_area_px or 0)
         name = image_stem(image)
         yield AnnotatedSource(name, image, annotated, source_id=name, region=region)
+    if len(empty) == len(content["images"]):
+        raise ImageError(f"{source}: no image has an annotation; expected outlines of nuclei")
+    if empty:
+        named = ", ".join(empty[:MOST_NAMED]) + (", ..." if len(empty) > MOST_NAMED else "")
+        log.warning("%s: left out, without annotations: %d images (%s)", source, len(empty), named)
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An annotation, its place in the file, and the names of its category."""
+
+    number: int
+    names: tuple[str, ...]
+    annotation: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"annotation {self.number}" + (f" ({self.names[0]})" if self.names else "")
+
+
+def _sort(
+    source: Path,
+    image: Path,
+    objects: list[_Object],
+    shape: tuple[int, int],
+    options: ImportOptions,
+) -> tuple[Polygons, Polygons | None]:
+    """The nuclei of an image, and its regions; what is neither is counted."""
+    left_out: Counter[str] = Counter()
+    regions = [each for each in objects if options.is_region(each.names)]
+    if options.region_classes and not regions:
+        raise ImageError(
+            f"{source}: {image.name} has no annotation of the category"
+            f" {' or '.join(options.region_classes)}; draw one, or leave --region-class out"
+        )
+    rest = [each for each in objects if not options.is_region(each.names)]
+    cells = cells_beside_nuclei([each.names for each in rest])
+    nuclei = []
+    for each, is_cell in zip(rest, cells, strict=True):
+        wrong = is_no_nucleus(each.names) or (each.names[0] if is_cell else "")
+        if each.annotation.get("iscrowd") not in (None, 0, False, "0"):
+            left_out["crowds (iscrowd)"] += 1
+        elif wrong:
+            left_out[f"of category {wrong}"] += 1
+        elif not each.annotation.get("segmentation"):
+            left_out["boxes or points without an outline"] += 1
+        else:
+            nuclei.append(each)
+    report_left_out(image, left_out, kept=len(nuclei), needed=not regions)
+    region, outlines = (
+        Polygons.of_outlines(
+            _outline(source, each.number, each.annotation.get("segmentation"), shape)
+            for each in chosen
+        )
+        for chosen in (regions, nuclei)
+    )
+    question_sizes(image, outlines, list(map(str, nuclei)), shape)
+    return outlines, region_of(region, shape)
 
 
 def _read(source: Path) -> dict[str, Any]:

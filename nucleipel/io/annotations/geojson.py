@@ -5,6 +5,7 @@ feature's `id` (`PathDetectionObject`, 0.2), the property `object_type` (0.3),
 `objectType` (since then). A class is an object with a `name` or `names`, or a plain text.
 """
 
+import contextlib
 import gzip
 import json
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ KINDS_OF_IDS = {
     "tmacoreobject": "tmacore",
     "pathrootobject": "root",
 }
+WITH_AREA = ("Polygon", "MultiPolygon", "GeometryCollection")
 WITHOUT_AREA = ("Point", "MultiPoint", "LineString", "MultiLineString")
 
 
@@ -45,6 +47,8 @@ class Feature:
         Its polygons in pixels, of a cell those of its nucleus; empty for points and lines.
     has_nucleus : bool
         Whether it is a cell with a nucleus of its own.
+    classes : tuple of str
+        Of `names` those of its classes.
     """
 
     number: int
@@ -52,6 +56,10 @@ class Feature:
     names: tuple[str, ...]
     outline: Outline
     has_nucleus: bool = False
+    classes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"feature {self.number}" + (f" ({self.names[-1]})" if self.names else "")
 
 
 def read_features(path: Path) -> list[Feature]:
@@ -66,7 +74,7 @@ def read_features(path: Path) -> list[Feature]:
     for number, item in enumerate(_items(path)):
         outline = _outline(f"{path}: feature {number}", item)
         has_nucleus = bool(item.get("nucleusGeometry"))
-        features.append(Feature(number, _kind(item), _names(item), outline, has_nucleus))
+        features.append(feature_of(number, _properties(item), outline, has_nucleus, _id_of(item)))
     return features
 
 
@@ -98,27 +106,44 @@ def _properties(item: Any) -> dict[str, Any]:
     return properties if isinstance(properties, dict) else {}
 
 
-def _kind(item: Any) -> str:
-    properties = _properties(item)
-    for key in ("objectType", "object_type"):
-        if isinstance(properties.get(key), str):
-            return str(properties[key]).casefold()
+def _id_of(item: Any) -> str:
     identity = item.get("id") if isinstance(item, dict) else None
-    return KINDS_OF_IDS.get(identity.casefold(), "") if isinstance(identity, str) else ""
+    return identity.casefold() if isinstance(identity, str) else ""
 
 
-def _names(item: Any) -> tuple[str, ...]:
-    properties = _properties(item)
-    classes = properties.get("classification")
-    names: list[Any] = [properties.get("name")]
-    if isinstance(classes, dict):
-        parts = classes.get("names")
-        names.append(classes.get("name"))
-        if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
-            names += [*parts, ": ".join(parts)]
-    else:
-        names.append(classes)
-    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+def feature_of(
+    number: int,
+    properties: dict[str, Any],
+    outline: Outline,
+    has_nucleus: bool = False,
+    identity: str = "",
+) -> Feature:
+    """A feature of its outline and of what its properties, or a row's columns, say of it."""
+    kinds = (properties.get(key) for key in ("objectType", "object_type"))
+    kind = next((value.casefold() for value in kinds if isinstance(value, str)), "")
+    kind = kind or KINDS_OF_IDS.get(identity, "")
+    kind = KINDS_OF_IDS.get(kind, kind)
+    classes = tuple(dict.fromkeys(_classes(properties)))
+    name = properties.get("name")
+    names = (name, *classes) if isinstance(name, str) and name and name not in classes else classes
+    return Feature(number, kind, names, outline, has_nucleus, classes)
+
+
+def _classes(properties: dict[str, Any]) -> list[str]:
+    found: list[Any] = []
+    for key in ("classification", "class", "type", "label", "category"):
+        value = properties.get(key)
+        if isinstance(value, str) and value.startswith("{"):  # a column of GDAL or geopandas
+            with contextlib.suppress(ValueError):
+                value = json.loads(value)
+        if isinstance(value, dict):
+            parts = value.get("names")
+            found.append(value.get("name"))
+            if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
+                found += [*parts, ": ".join(parts)]
+        else:
+            found.append(value)
+    return [value for value in found if isinstance(value, str) and value]
 
 
 def _outline(where: str, item: Any) -> Outline:
@@ -143,7 +168,8 @@ def _polygons(geometry: Any) -> list[Any]:
     if geometry is None or geometry["type"] in WITHOUT_AREA:
         return []
     if geometry["type"] == "GeometryCollection":
-        return [polygon for part in geometry["geometries"] for polygon in _polygons(part)]
+        parts = [part for part in geometry["geometries"] if part["type"] in WITH_AREA]
+        return [polygon for part in parts for polygon in _polygons(part)]
     polygons: dict[str, list[Any]] = {
         "Polygon": [geometry["coordinates"]],
         "MultiPolygon": geometry["coordinates"],

@@ -12,15 +12,18 @@ from typing import Any
 from nucleipel.core.measured_nuclei import Outline
 from nucleipel.core.wkb import outline_of_wkb, to_wkb
 from nucleipel.errors import ImageError
+from nucleipel.io.annotations.geojson import Feature, feature_of
 from nucleipel.io.annotations.polygons import Polygons, require_coordinates
 from nucleipel.io.slides.formats.stored_image import one_line
 
 ROWS_PER_GROUP = 2**15
 GEOMETRY = "geometry"
+SAYS_WHAT = ("objectType", "object_type", "classification", "class", "type", "category", "name")
+"""Columns that say of what kind and class a row is, where another tool wrote them."""
 
 
-def read_outlines(path: Path, shape: tuple[int, int]) -> Iterator[Outline]:
-    """The outline of every row, for an image of shape (height, width).
+def read_rows(path: Path, shape: tuple[int, int]) -> Iterator[Feature]:
+    """Every row, with what its columns say of its kind, for an image of shape (height, width).
 
     Raises
     ------
@@ -33,11 +36,12 @@ def read_outlines(path: Path, shape: tuple[int, int]) -> Iterator[Outline]:
     try:
         file = pq.ParquetFile(path)
         column = _geometry_column(path, file.schema_arrow, shape)
-        batches = file.iter_batches(ROWS_PER_GROUP, columns=[column])
+        said = [name for name in SAYS_WHAT if name in file.schema_arrow.names]
         number = 0
-        for batch in batches:
-            for content in batch.column(0).to_pylist():
-                yield _outline(f"{path}: row {number}", content)
+        for batch in file.iter_batches(ROWS_PER_GROUP, columns=[column, *said]):
+            for row in batch.to_pylist():
+                outline = _outline(f"{path}: row {number}", row.pop(column))
+                yield feature_of(number, row, outline)
                 number += 1
     except ImageError:
         raise

@@ -2,11 +2,13 @@
 
 Regions marked as negative are cut out of all others. Those of a layer, or with a
 text, that `ImportOptions.region_classes` names are not nuclei: all nuclei in them were
-annotated. By the rule of the set, nuclei under 10 px are left out. The XML is read
-through defusedxml: entities are refused, never expanded.
+annotated. Ellipses are drawn; arrows, rulers and layers that are no nuclei are left out. By
+the rule of the set, so are nuclei under 10 px. The XML is read through defusedxml: entities
+are refused, never expanded.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,12 @@ import numpy as np
 
 from nucleipel.core.measured_nuclei import Outline, Ring
 from nucleipel.errors import ImageError
+from nucleipel.io.annotations.left_out import (
+    cells_beside_nuclei,
+    is_no_nucleus,
+    question_sizes,
+    report_left_out,
+)
 from nucleipel.io.annotations.objects import Drawn, Mask, Outlined, outline_of_mask
 from nucleipel.io.annotations.pairing import files_below, images_below, pair_files
 from nucleipel.io.annotations.polygons import Polygons, require_coordinates
@@ -29,6 +37,11 @@ from nucleipel.io.annotations.source import (
 )
 
 MIN_AREA_PX = 10
+RECTANGLE, ELLIPSE = "1", "2"
+DRAWN = ("", "0", RECTANGLE, ELLIPSE)
+"""Values of Type that enclose an area; the first two are drawn by hand."""
+SHAPES = {"3": "arrows", "4": "rulers"}
+ELLIPSE_CORNERS = 64
 TCGA_PATIENT = re.compile(r"TCGA-\w{2}-\w{4}")
 
 
@@ -90,25 +103,36 @@ def _annotated(
     path: Path, root: Any, shape: tuple[int, int], options: ImportOptions, min_area_px: int
 ) -> tuple[Drawn | Outlined, Polygons | None]:
     """The nuclei of an image, and the regions that were annotated completely, if some are named."""
-    nuclei: list[Outline] = []
+    nuclei: list[tuple[str, Outline]] = []
     negative: list[Outline] = []
     regions: list[Outline] = []
-    for layer in root.iter("Annotation"):
-        for item in layer.iter("Region"):
-            ring = _vertices(path, item)
-            if len(ring) < 3:
-                continue
-            is_region = options.is_region(_names(layer, item))
-            is_negative = item.get("NegativeROA", "0") == "1"
-            kind = regions if is_region else negative if is_negative else nuclei
-            kind.append([[ring]])
+    left_out: Counter[str] = Counter()
+    items = [(_names(layer, item), item) for layer in root.iter("Annotation")
+             for item in layer.iter("Region")]  # fmt: skip
+    cells = cells_beside_nuclei([names for names, _ in items])
+    for (names, item), is_cell in zip(items, cells, strict=True):
+        ring = _ring(path, item)
+        wrong = is_no_nucleus(names) or (names[0] if is_cell else "")
+        if len(ring) < 3:
+            left_out[_kind(item)] += 1
+        elif options.is_region(names):
+            regions.append([[ring]])
+        elif item.get("NegativeROA", "0") == "1":
+            negative.append([[ring]])
+        elif wrong:
+            left_out[f"of the layer or text {wrong}"] += 1
+        else:
+            nuclei.append((f"Region {item.get('Id')}", [[ring]]))
     if options.region_classes and not regions:
         raise ImageError(
             f"{path}: no layer or region is named {' or '.join(options.region_classes)};"
             " name one, or leave --region-class out"
         )
+    report_left_out(path, left_out, kept=len(nuclei), needed=not regions)
     region = region_of(Polygons.of_outlines(regions), shape)
-    cut = _without(Polygons.of_outlines(nuclei), Polygons.of_outlines(negative), shape)
+    outlines = Polygons.of_outlines(outline for _, outline in nuclei)
+    question_sizes(path, outlines, [name for name, _ in nuclei], shape)
+    cut = _without(outlines, Polygons.of_outlines(negative), shape)
     return annotate(path, cut, region, shape, min_area_px=min_area_px), region
 
 
@@ -132,6 +156,28 @@ def _without(nuclei: Polygons, negative: Polygons, shape: tuple[int, int]) -> Po
         else:
             outlines.append(nuclei.outline(place))
     return Polygons.of_outlines(outlines)
+
+
+def _kind(item: Any) -> str:
+    """What a region without an area is called."""
+    kind = item.get("Type", "0").strip()
+    return SHAPES.get(kind, f"of Type {kind}" if kind not in DRAWN else "points or lines")
+
+
+def _ring(path: Path, item: Any) -> Ring:
+    """The corners of a region; none of one that encloses nothing, or whose Type is unknown."""
+    kind, corners = item.get("Type", "0").strip(), _vertices(path, item)
+    if kind not in DRAWN or not len(corners):
+        return corners[:0]
+    (top, left), (bottom, right) = corners.min(axis=0), corners.max(axis=0)
+    if kind == ELLIPSE and len(corners) <= 4:  # the corners of its box
+        turn = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)
+        y = (top + bottom) / 2 + (bottom - top) / 2 * np.sin(turn)
+        x = (left + right) / 2 + (right - left) / 2 * np.cos(turn)
+        return np.stack([y, x], axis=1)
+    if kind == RECTANGLE and len(corners) == 2:
+        return np.array([(top, left), (top, right), (bottom, right), (bottom, left)])
+    return corners
 
 
 def _vertices(path: Path, region: Any) -> Ring:

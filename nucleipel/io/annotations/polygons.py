@@ -115,6 +115,20 @@ class Polygons:
             sums[full] = np.add.reduceat(self.corners, ends[full], axis=0, dtype=np.int64)
         return sums / (np.maximum(np.diff(ends), 1)[:, None] * UNITS)
 
+    def sizes(self) -> npt.NDArray[np.float64]:
+        """Pixels (n,) that the rings of each area enclose, less its holes; overlaps count twice."""
+        starts, lengths = self.rings[:-1], np.diff(self.rings)
+        following = np.arange(1, len(self.corners) + 1)
+        following[(starts + lengths - 1)[lengths > 0]] = starts[lengths > 0]
+        y, x = (self.corners[:, axis].astype(np.float64) / UNITS for axis in (0, 1))
+        crossed = np.concatenate([[0.0], np.cumsum(x * y[following] - x[following] * y)])
+        enclosed = np.abs(crossed[self.rings[1:]] - crossed[starts]) / 2
+        outer = np.zeros(len(enclosed), bool)
+        outer[self.polygons[:-1][np.diff(self.polygons) > 0]] = True
+        summed = np.concatenate([[0.0], np.cumsum(np.where(outer, enclosed, -enclosed))])
+        ends = self.polygons[self.areas]
+        return summed[ends[1:]] - summed[ends[:-1]]
+
     def touching(self, box: tuple[int, int, int, int]) -> npt.NDArray[np.int64]:
         """Indices of the areas whose boxes share a pixel with `box` (y0, x0, y1, x1)."""
         y0, x0, y1, x1 = box

@@ -1,7 +1,8 @@
 """QuPath's GeoJSON: one file an image, one feature a nucleus, in pixels of level 0.
 
-A cell counts by its `nucleusGeometry`. Which objects are nuclei and which are
-regions that were annotated completely, `nucleipel.io.annotations.roles` decides.
+A cell counts by its `nucleusGeometry`, and is left out without one. Which objects are
+nuclei and which are regions that were annotated completely, `nucleipel.io.annotations.roles`
+decides.
 Points and lines have no area and are left out. A MultiPolygon is one nucleus of
 several parts.
 """
@@ -16,6 +17,7 @@ from nucleipel.core.measured_nuclei import Ring
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.annotation import on_image
 from nucleipel.io.annotations.geojson import read_features
+from nucleipel.io.annotations.left_out import question_sizes, report_left_out
 from nucleipel.io.annotations.pairing import files_below, images_below, pair_files
 from nucleipel.io.annotations.polygons import Polygons
 from nucleipel.io.annotations.region import require_on_image
@@ -50,9 +52,10 @@ def read_qupath(source: Path, options: ImportOptions) -> Iterator[AnnotatedSourc
     for path, image in pair_files(files, images, source):
         shape = shape_of(image, options.series)
         roles = assign_roles(path, read_features(path), region_classes=options.region_classes)
-        _report(path, roles)
+        report_left_out(path, roles.left_out, kept=len(roles.nuclei), needed=not roles.regions)
         region = _region(path, roles, shape)
         outlines = Polygons.of_outlines(nucleus.outline for nucleus in roles.nuclei)
+        question_sizes(path, outlines, list(map(str, roles.nuclei)), shape)
         nuclei = annotate(
             path, on_image(path, outlines, shape), region, shape,
             min_area_px=options.min_area_px or 0,
@@ -65,17 +68,6 @@ def _region(path: Path, roles: Roles, shape: tuple[int, int]) -> Polygons | None
     areas = Polygons.of_outlines(feature.outline for feature in roles.regions)
     require_on_image(path, areas, [feature.number for feature in roles.regions], shape)
     return region_of(areas, shape)
-
-
-def _report(path: Path, roles: Roles) -> None:
-    if roles.without_nucleus:
-        log.warning("%s: %d cells have no nucleus, and are left out", path, roles.without_nucleus)
-    if roles.others:
-        log.warning(
-            "%s: %d annotations hold no nucleus or are as small as one, and are left out; to take"
-            " them as regions, name their class with --region-class",
-            path, len(roles.others),
-        )  # fmt: skip
 
 
 def read_outlines(path: Path, shape: tuple[int, int]) -> list[list[Ring]]:

@@ -18,7 +18,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.measured_nuclei import closed_xy
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.geojson import read_features
-from nucleipel.io.annotations.geoparquet import read_outlines
+from nucleipel.io.annotations.geoparquet import read_rows
 from nucleipel.io.annotations.polygons import UNITS, Polygons
 from nucleipel.io.slides.formats import StoredImage, open_image
 
@@ -49,15 +49,12 @@ def read_region(path: Path, shape: tuple[int, int]) -> Polygons:
         raise ImageError(f"{path}: no such file; check the path of the region")
     if not is_polygon_file(path):
         return _read_picture(path, shape)
-    if path.name.lower().endswith(PARQUET_SUFFIXES):
-        numbered = list(enumerate(read_outlines(path, shape)))
-    else:
-        numbered = [
-            (feature.number, feature.outline)
-            for feature in read_features(path)
-            if feature.kind not in NO_REGIONS
-        ]
-    numbered = [(number, outline) for number, outline in numbered if outline]
+    in_rows = path.name.lower().endswith(PARQUET_SUFFIXES)
+    numbered = [
+        (feature.number, feature.outline)
+        for feature in (read_rows(path, shape) if in_rows else read_features(path))
+        if feature.kind not in NO_REGIONS and feature.outline
+    ]
     if not numbered:
         raise ImageError(f"{path}: holds no region; expected polygons of what was annotated")
     areas = Polygons.of_outlines(outline for _, outline in numbered)

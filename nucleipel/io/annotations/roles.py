@@ -5,6 +5,7 @@ regions; in a file of annotations alone nuclei were drawn by hand, and a region
 is what is much larger and lies around several of them.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.geojson import Feature
+from nucleipel.io.annotations.left_out import cells_beside_nuclei, is_no_nucleus
 from nucleipel.io.annotations.polygons import Polygons
 from nucleipel.io.annotations.rasterize import contains
 
@@ -24,19 +26,17 @@ TIMES_LARGER = 10
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The nuclei and the regions of a file, and which annotations (`others`) are neither."""
+    """The nuclei and the regions of a file, and what was left out, by kind."""
 
     nuclei: list[Feature]
     regions: list[Feature]
-    others: list[Feature]
-    without_nucleus: int = 0
-    """Cells that have none, in a file where others do."""
+    left_out: Counter[str]
 
 
 def assign_roles(
     path: Path, features: Sequence[Feature], *, region_classes: Collection[str] = ()
 ) -> Roles:
-    """Sort the features of a file that have an area.
+    """Sort the features of a file.
 
     With `region_classes`, regions are the annotations of these classes or names,
     with or without nuclei. Without, those of QuPath's class Region*, and those that
@@ -45,30 +45,67 @@ def assign_roles(
     Raises
     ------
     ImageError
-        If no annotation has one of the classes, or there is nothing but tiles.
+        If no annotation has one of the classes.
     """
-    drawn = [feature for feature in features if feature.outline]
-    detected = [feature for feature in drawn if feature.kind in ("detection", "cell")]
+    left_out: Counter[str] = Counter()
+    drawn = [feature for feature in features if _has_area(feature, left_out)]
     annotations = [feature for feature in drawn if feature.kind in ("annotation", "")]
-    tiles = sum(feature.kind == "tile" for feature in drawn)
-    if tiles and not detected and not annotations:
-        raise ImageError(
-            f"{path}: {tiles} tiles and nothing else; expected detections, cells or annotations"
+    chosen = _chosen(path, annotations, region_classes) if region_classes else []
+    marked = [] if region_classes else [each for each in annotations if _is_region(each)]
+    taken = {feature.number for feature in (*chosen, *marked)}
+    cells = {
+        feature.number
+        for feature, is_cell in zip(
+            drawn, cells_beside_nuclei([feature.classes for feature in drawn]), strict=True
         )
-    regions = _chosen(path, annotations, region_classes) if region_classes else None
-    if regions is None:
-        regions = _large_ones(annotations, detected or annotations, among=not detected)
-    taken = {feature.number for feature in regions}
-    rest = [feature for feature in annotations if feature.number not in taken]
-    if not detected:
-        return Roles(rest, regions, [])
-    some_have = any(feature.has_nucleus for feature in detected)
-    nuclei = [
+        if is_cell
+    }
+    kept = [
         feature
-        for feature in detected
-        if feature.has_nucleus or feature.kind == "detection" or not some_have
+        for feature in drawn
+        if feature.number not in taken and _may_be_nucleus(feature, cells, left_out)
     ]
-    return Roles(nuclei, regions, rest, len(detected) - len(nuclei))
+    detected = [feature for feature in kept if feature.kind in ("detection", "cell")]
+    others = [feature for feature in kept if feature.kind in ("annotation", "")]
+    regions = [*chosen, *marked]
+    if not region_classes:
+        regions += _large_ones(others, detected or others, among=not detected)
+        regions.sort(key=lambda feature: feature.number)
+    taken = {feature.number for feature in regions}
+    others = [feature for feature in others if feature.number not in taken]
+    if not detected:
+        return Roles(others, regions, left_out)
+    if others:
+        left_out["annotations beside detections (a region, if it is one, needs --region-class)"] = (
+            len(others)
+        )
+    return Roles(detected, regions, left_out)
+
+
+def _has_area(feature: Feature, left_out: Counter[str]) -> bool:
+    if not feature.outline:
+        left_out["points, lines or objects without a place"] += 1
+    return bool(feature.outline)
+
+
+def _may_be_nucleus(feature: Feature, cells: Collection[int], left_out: Counter[str]) -> bool:
+    """Count a feature whose kind or class says that it is none."""
+    wrong = is_no_nucleus(feature.classes)
+    if feature.kind not in ("detection", "cell", "annotation", ""):
+        left_out[f"of kind {feature.kind}"] += 1
+    elif feature.kind == "cell" and not feature.has_nucleus:
+        left_out["cells without a nucleus"] += 1
+    elif wrong:
+        left_out[f"of class {wrong}"] += 1
+    elif feature.kind != "cell" and feature.number in cells:
+        left_out[f"of class {feature.classes[-1]}"] += 1
+    else:
+        return True
+    return False
+
+
+def _is_region(feature: Feature) -> bool:
+    return REGION_CLASS in (name.casefold() for name in feature.names)
 
 
 def _chosen(
@@ -98,15 +135,12 @@ def _large_ones(
     sizes, centers = _box_areas(areas), shapes.centers()
     least = TIMES_LARGER * float(np.median(_box_areas(shapes)))
     regions = []
-    for place, feature in enumerate(annotations):
-        if REGION_CLASS in (name.casefold() for name in feature.names):
-            regions.append(feature)
-        elif sizes[place] >= least:
-            held = contains(areas.take(np.array([place])), centers)
-            if among:
-                held[place] = False
-            if held.sum() >= (2 if among else 1):
-                regions.append(feature)
+    for place in np.flatnonzero(sizes >= least).tolist():
+        held = contains(areas.take(np.array([place])), centers)
+        if among:
+            held[place] = False
+        if held.sum() >= (2 if among else 1):
+            regions.append(annotations[place])
     return regions
 
 

@@ -94,6 +94,11 @@ def _write(item: AnnotatedSource, out: Path, config: ImportConfig) -> dict[str, 
     if not names_a_folder(item.id):
         raise ImageError(f"'{item.id}' cannot name a file; rename the image")
     nuclei = item.nuclei
+    if not nuclei.count and nuclei.small:
+        raise ImageError(
+            f"{item.id}: all {nuclei.small} objects have no pixel or are too small (min_area_px);"
+            " are they nuclei of this image, in its pixels?"
+        )
     label = _write_label(nuclei, out, item.id)
     region = ""
     if item.region is not None:

@@ -109,7 +109,7 @@ def test_a_hand_corrected_nucleus_among_detections_is_no_region(tmp_path: Path, 
     around = feature(square(IN_ROI[0], half=8), "annotation")
     row = _import(_write(tmp_path, [around, *_nuclei(IN_ROI)]))
     assert row.region is None
-    assert "1 annotations hold no nucleus or are as small as one" in caplog.text
+    assert "left out, as no nuclei: 1 annotations beside detections" in caplog.text
 
 
 def test_a_region_that_is_all_of_the_image_is_none(tmp_path: Path) -> None:
