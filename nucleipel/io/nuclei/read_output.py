@@ -67,6 +67,41 @@ def open_labels(folder: Path) -> Any:
         raise StoreError(f"{folder / LABELS}: cannot be read: {error}; stitch again") from error
 
 
+def images_of_output(path: Path) -> list[tuple[Path, str]]:
+    """The images of an output folder, or the one whose folder it is: (output folder, id).
+
+    Empty where `path` is neither.
+    """
+    for out, chosen in ((path, None), (path.parent, path.name)):
+        try:
+            images = read_record(out, stage=("stitch", "segment"))["images"]
+        except StoreError:
+            continue
+        return [(out, name) for name in images if chosen in (None, name)]
+    return []
+
+
+def open_label_levels(folder: Path) -> tuple[list[Any], float | None]:
+    """The instance map at full size and at each coarser level, and its um per pixel.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be opened.
+    """
+    import zarr
+
+    try:
+        group = zarr.open_group(folder / LABELS, mode="r")
+        (ome,) = group.attrs["ome"]["multiscales"]
+        levels = [group[level["path"]] for level in ome["datasets"]]
+        known = all(axis.get("unit") == "micrometer" for axis in ome["axes"])
+        scale = ome["datasets"][0]["coordinateTransformations"][0]["scale"]
+    except Exception as error:
+        raise StoreError(f"{folder / LABELS}: cannot be read: {error}; stitch again") from error
+    return levels, float(scale[0]) if known else None
+
+
 def read_certificate(folder: Path) -> dict[str, Any]:
     """The certificate of an image.
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.config import PredictConfig
+from nucleipel.core.progress import track
 from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
 from nucleipel.io.slides.formats.array import image_of_array
 from nucleipel.io.slides.resolution import Resolution
@@ -64,8 +65,9 @@ def predict_array(model: Checkpoint, slide: Slide, config: PredictConfig) -> Pre
         stained_as=config.stained_as,
     )
     maps = np.empty((len(description.maps), *slide.shape), np.uint8)
+    boxes = list(shard_boxes(slide.shape, core_px=seen.grid.core_px))
     parts = predict_parts(
-        seen.network, slide, shard_boxes(slide.shape, core_px=seen.grid.core_px),
+        seen.network, slide, boxes,
         intensity=seen.intensity,
         grid=seen.grid,
         channels=description.network.in_channels,
@@ -75,7 +77,7 @@ def predict_array(model: Checkpoint, slide: Slide, config: PredictConfig) -> Pre
         skipped=seen.skipped,
     )  # fmt: skip
     with closing(parts):
-        for box, values in parts:
+        for box, values in track(parts, "predicting", total=len(boxes)):
             maps[(slice(None), *box.slices)] = values
     return PredictedArray(
         maps,
