@@ -98,4 +98,4 @@ def main(out: Path, slide: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     main(*(Path(argument) for argument in sys.argv[1:]))
-    print("all done")
+    sys.stdout.write("all done\n")
