@@ -37,7 +37,7 @@ class CanceledError(Exception):
     """The user canceled."""
 
 
-class SegmentNuclei(Container):  # type: ignore[type-arg]
+class SegmentNuclei(Container):  # type: ignore[misc]
     """Run a network on an image layer; save corrected labels.
 
     Parameters

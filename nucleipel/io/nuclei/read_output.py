@@ -93,7 +93,8 @@ def open_label_levels(folder: Path) -> tuple[list[Any], float | None]:
 
     try:
         group = zarr.open_group(folder / LABELS, mode="r")
-        (ome,) = group.attrs["ome"]["multiscales"]
+        attributes: Any = group.attrs["ome"]
+        (ome,) = attributes["multiscales"]
         levels = [group[level["path"]] for level in ome["datasets"]]
         known = all(axis.get("unit") == "micrometer" for axis in ome["axes"])
         scale = ome["datasets"][0]["coordinateTransformations"][0]["scale"]

@@ -24,7 +24,7 @@ def save_training_data(
     labels: npt.NDArray[np.integer],
     *,
     mpp: float | None,
-    regions: Sequence[npt.NDArray[np.floating]] | None = None,
+    regions: Sequence[npt.NDArray[np.float64]] | None = None,
     split: str = "train",
 ) -> Path:
     """Write one image into a folder, and its row into the folder's manifest; return that.
@@ -83,7 +83,7 @@ def _require(
     name: str,
     image: npt.NDArray[np.generic],
     labels: npt.NDArray[np.integer],
-    regions: Sequence[npt.NDArray[np.floating]] | None,
+    regions: Sequence[npt.NDArray[np.float64]] | None,
 ) -> None:
     if not names_a_folder(name):
         raise ArgumentError(f"'{name}' cannot name a file; rename the layer")
