@@ -8,21 +8,23 @@ Each run starts workers of its own, waits until they are there, and times `nucle
 segment --cluster` from its start to its end. Numbers of workers take turns, so that
 other work on the machine slows all of them; the load average of the minute before a
 run stands beside it, and `quiet` says whether as many cores were idle as workers
-were started. All runs must write the same bytes. What follows `--` goes to
-`nucleipel segment`.
+were started. Where none were, seconds of CPU say more: those of the command and of
+its busiest worker, which follow each other. All runs must write the same bytes. What
+follows `--` goes to `nucleipel segment`.
 """
 
 import argparse
 import hashlib
 import logging
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +92,12 @@ def _rows(
 
 
 def _timed(slide: Path, out: Path, workers: int, passed_on: list[str]) -> dict[str, object]:
-    """One run: its seconds, and how busy the machine was before it."""
+    """One run: its seconds by the clock and of CPU, and how busy the machine was before it."""
+    from distributed import Client
+
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-    with _cluster(workers) as cluster:
+    with _cluster(workers) as cluster, Client(cluster) as client:
+        own, before = _cpu_of_children(), client.run(time.process_time)
         load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
         command = [sys.executable, "-m", "nucleipel", "--quiet", "segment", str(slide)]
         command += ["--out", str(out), "--threads", "1", *passed_on]
@@ -102,8 +107,24 @@ def _timed(slide: Path, out: Path, workers: int, passed_on: list[str]) -> dict[s
             command, env=environment, check=True, stdout=subprocess.DEVNULL
         )
         seconds = time.perf_counter() - started
+        own, after = _cpu_of_children() - own, client.run(time.process_time)
+        busiest = max(after[name] - before[name] for name in before)
     quiet = "yes" if load + workers <= cores + 0.5 else "no"
-    return {"workers": workers, "s": seconds, "load before": load, "cores": cores, "quiet": quiet}
+    return {
+        "workers": workers,
+        "s": seconds,
+        "CPU s, command": own,
+        "CPU s, busiest worker": busiest,
+        "CPU s, in a row": own + busiest,
+        "load before": load,
+        "cores": cores,
+        "quiet": quiet,
+    }
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _cluster(workers: int) -> Any:
@@ -128,26 +149,19 @@ def _digest(out: Path) -> str:
     return hashlib.sha256((out / "SHA256SUMS").read_bytes()).hexdigest()
 
 
-def _summarize(rows: list[Any], workers: list[int]) -> None:
-    median = {
-        count: statistics.median(row["s"] for row in rows if row["workers"] == count)
-        for count in workers
-    }
-    first = workers[0]
-    for count in workers[1:]:
-        ratios = [
-            one["s"] / other["s"]
-            for one in rows
-            for other in rows
-            if one["round"] == other["round"]
-            and (one["workers"], other["workers"]) == (first, count)
-        ]
-        click.echo(
-            f"{count} workers against {first}: {median[first] / median[count]:.2f} times as fast"
-            f" (medians; {min(ratios):.2f} to {max(ratios):.2f} in the rounds)"
-        )
+def _summarize(rows: list[Any], workers: Sequence[int]) -> None:
+    for what in ("s", "CPU s, in a row"):
+        median = {
+            count: statistics.median(row[what] for row in rows if row["workers"] == count)
+            for count in workers
+        }
+        for count in workers[1:]:
+            gain = median[workers[0]] / median[count]
+            click.echo(
+                f"{what}: {count} workers {gain:.2f} times as fast as {workers[0]} (medians)"
+            )
     if any(row["quiet"] == "no" for row in rows):
-        click.echo("other work ran on the machine: what was gained is less sure")
+        click.echo("other work ran on the machine: what the clock says is less sure")
 
 
 if __name__ == "__main__":
