@@ -2,8 +2,8 @@
 
 Cells of a coarse picture are too coarse to say it, and a level of the pyramid
 that is JPEG loses the color of a single nucleus. So pieces of doubtful cells are
-looked at in working pixels, at most `MOST_CELLS` of them; where that is not
-enough, they stay tissue.
+read in working pixels, at most `MOST_CELLS` of them; where that is not enough,
+they stay tissue.
 
 - **On bright ground**, in color: a piece without any color in its pixels is no
   stain but dust or an edge of glass; and one that is long, thin and of one color
@@ -48,12 +48,12 @@ SQUARE = np.ones((3, 3), np.uint8)
 Place = tuple[int, int]
 Pieces = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
-Look = Callable[[int, int], npt.NDArray[np.generic]]
+ReadCell = Callable[[int, int], npt.NDArray[np.generic]]
 """Gives the working pixels (h, w, C) of a cell (row, column) and of the cells around it."""
 
 
 def find_colorless(
-    tissue: Mask, cells: npt.NDArray[np.generic], white: tuple[float, ...], look: Look
+    tissue: Mask, cells: npt.NDArray[np.generic], white: tuple[float, ...], read_cell: ReadCell
 ) -> Mask:
     """The cells (h, w) of tissue on bright ground that are dust, hair or an edge of glass.
 
@@ -75,7 +75,7 @@ def find_colorless(
         return np.zeros_like(tissue)
 
     def is_dirt(piece: int, places: Sequence[Place]) -> bool:
-        pixels = np.concatenate([_dark_pixels(look(*place), white) for place in places])
+        pixels = np.concatenate([_dark_pixels(read_cell(*place), white) for place in places])
         colors = np.ptp(pixels, axis=1) > GRAY * pixels.mean(axis=1)
         is_gray = np.count_nonzero(colors) < COLORED_PX
         return bool(is_gray or (hairy[piece] and _has_one_color(pixels)))
@@ -83,20 +83,20 @@ def find_colorless(
     return np.asarray(_choose(pieces, doubtful, is_dirt)[pieces])
 
 
-def find_hot(tissue: Mask, look: Look) -> Mask:
+def find_hot(tissue: Mask, read_cell: ReadCell) -> Mask:
     """The cells (h, w) of tissue on dark ground in which nothing but hot pixels shines."""
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(tissue.astype(np.uint8), connectivity=8)
     small = stats[:, cv2.CC_STAT_AREA] <= HOT_CELLS
     small[0] = False
 
     def is_dirt(piece: int, places: Sequence[Place]) -> bool:
-        return all(_is_hot(look(*place)) for place in places)
+        return all(_is_hot(read_cell(*place)) for place in places)
 
     return np.asarray(_choose(pieces, small, is_dirt)[pieces])
 
 
 def _choose(pieces: Pieces, chosen: Mask, is_dirt: Callable[[int, Sequence[Place]], bool]) -> Mask:
-    """Those of the chosen pieces (n,) that are dirt, as far as they are looked at.
+    """Those of the chosen pieces (n,) that are dirt, as far as they are read.
 
     Pieces come in an order that has them from everywhere; where the first
     `FIRST_PIECES` are clean, all are.
@@ -108,11 +108,11 @@ def _choose(pieces: Pieces, chosen: Mask, is_dirt: Callable[[int, Sequence[Place
     own = np.split(order, starts)[1:]
     dirt = np.zeros(len(chosen), bool)
     left = MOST_CELLS
-    for looked, index in enumerate(np.argsort(np.arange(len(names)) * GOLDEN % 1).tolist()):
+    for number, index in enumerate(np.argsort(np.arange(len(names)) * GOLDEN % 1).tolist()):
         cells = [(int(rows[i]), int(columns[i])) for i in own[index].tolist()]
         some = thin(cells, CELLS_OF_A_PIECE)
         left -= len(some)
-        if left < 0 or (looked >= FIRST_PIECES and not dirt.any()):
+        if left < 0 or (number >= FIRST_PIECES and not dirt.any()):
             break
         dirt[names[index]] = is_dirt(int(names[index]), some)
     return dirt

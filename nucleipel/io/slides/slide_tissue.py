@@ -72,9 +72,9 @@ def find_tissue(slide: "Slide", *, step_px: int) -> FoundTissue:
 def _dirt(
     slide: "Slide", cells: npt.NDArray[np.generic], kinds: CellKinds, step_px: int
 ) -> npt.NDArray[np.bool_]:
-    """The cells of tissue that are dirt, as a look at working pixels shows."""
+    """The cells of tissue that are dirt, as working pixels show."""
 
-    def look(row: int, column: int) -> npt.NDArray[np.generic]:
+    def read_cell(row: int, column: int) -> npt.NDArray[np.generic]:
         return slide.read(
             Box.of_shape((step_px, step_px))
             .shift(row * step_px, column * step_px)
@@ -83,10 +83,10 @@ def _dirt(
         )
 
     if not kinds.ground.bright:
-        return find_hot(kinds.tissue, look)
+        return find_hot(kinds.tissue, read_cell)
     if not slide.is_color:
         return np.zeros_like(kinds.tissue)
-    return find_colorless(kinds.tissue & ~kinds.ink, cells, kinds.ground.level, look)
+    return find_colorless(kinds.tissue & ~kinds.ink, cells, kinds.ground.level, read_cell)
 
 
 def _weights(typical: npt.NDArray[np.bool_], step_px: int) -> Weights:
