@@ -31,6 +31,7 @@ def info(files: tuple[Path, ...], checkpoint: Path | None, **values: Any) -> Non
     from nucleipel.config import InfoConfig
 
     config = options.load(InfoConfig, values)
+    from nucleipel.core.listing import first_faults
     from nucleipel.errors import ImageError
     from nucleipel.stages.files.info import info as run
 
@@ -45,7 +46,7 @@ def info(files: tuple[Path, ...], checkpoint: Path | None, **values: Any) -> Non
         for name, value in facts.items():
             click.echo(f"  {name:10}{value}")
     if faults:
-        raise ImageError("; ".join(faults))
+        raise ImageError(first_faults(faults))
 
 
 @click.command("import")

@@ -10,6 +10,7 @@ import click
 
 from nucleipel import __version__
 from nucleipel.cli.commands import COMMANDS
+from nucleipel.core.machine import limit_threads
 from nucleipel.core.stop_signals import Stopped, listening
 from nucleipel.errors import NucleipelError
 
@@ -83,6 +84,7 @@ def cli(verbose: bool, quiet: bool) -> None:
     segment is predict and stitch in one go; demo runs all stages; plan
     estimates what a run will take.
     """
+    limit_threads()
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logger = logging.getLogger("nucleipel")
     logger.setLevel(level)

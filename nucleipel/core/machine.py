@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,8 @@ except ImportError:  # Windows
 CGROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self")
 MB = 2**20
+JOB_CORES = ("SLURM_CPUS_PER_TASK", "LSB_DJOB_NUMPROC", "NSLOTS")
+"""Where Slurm, LSF and SGE say how many cores a job or task has."""
 
 
 def memory_limit(environment: Mapping[str, str] = os.environ) -> tuple[int, str]:
@@ -41,30 +43,69 @@ def _memory_of_machine() -> int:
 
 
 def _cgroup_limits() -> Iterator[int]:
-    """Limits of the process' own group and of all groups around it, versions 1 and 2."""
+    for group, version in _groups("memory"):
+        name = "memory.max" if version == 2 else "memory.limit_in_bytes"
+        with suppress(OSError, ValueError):  # "max" is no number: no limit
+            yield int((group / name).read_text(encoding="utf-8"))
+
+
+def _groups(controller: str) -> Iterator[tuple[Path, int]]:
+    """The process' own control group and all groups around it, each with its version, 1 or 2."""
     try:
         lines = (OWN / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
         _, kinds, own = line.split(":", 2)
-        if kinds not in ("", "memory"):
+        if kinds and controller not in kinds.split(","):
             continue
         root = CGROUPS / kinds
-        name = "memory.limit_in_bytes" if kinds else "memory.max"
+        if kinds and not root.is_dir():  # mounted by one name of several
+            root = CGROUPS / controller
         folder = root / own.lstrip("/")
         for group in (folder, *folder.parents):
-            with suppress(OSError, ValueError):  # "max" is no number: no limit
-                yield int((group / name).read_text(encoding="utf-8"))
+            yield group, 1 if kinds else 2
             if group == root:
                 break
 
 
-def core_count() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def core_count(environment: Mapping[str, str] = os.environ) -> int:
+    """Cores that this process may use, at least 1.
+
+    The least of its affinity, the CPU quota of its control groups (of a container:
+    half a core counts as one), and the cores of its job or task.
+    """
+    counts = [_affinity(), *_quotas()]
+    counts += [int(count) for name in JOB_CORES if (count := environment.get(name, "")).isdecimal()]
+    return max(1, min(counts))
+
+
+def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Have libraries that are loaded later start no more threads than there are cores.
+
+    They know of affinity alone. What the user has set stays.
+    """
+    cores = core_count(environment)
+    if cores < _affinity():
+        environment.setdefault("OMP_NUM_THREADS", str(cores))  # OpenBLAS and MKL read it, too
+
+
+def _affinity() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _quotas() -> Iterator[int]:
+    """Cores that the time of each group with a quota amounts to, rounded up."""
+    for group, version in _groups("cpu"):
+        with suppress(OSError, ValueError, ZeroDivisionError):  # "max" is no number: no quota
+            if version == 2:
+                quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
+            else:
+                names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+                quota, period = ((group / name).read_text(encoding="utf-8") for name in names)
+            if int(quota) > 0:  # -1 of version 1: no quota
+                yield -(-int(quota) // int(period))
 
 
 def free_disk(path: Path) -> tuple[Path, int]:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nucleipel.core.listing import first_faults
 from nucleipel.errors import ImageError, ManifestError
 from nucleipel.io.manifest_csv import read_records
 from nucleipel.io.manifest_rows import Row, check_id, check_record, is_there, names_a_folder
@@ -110,7 +111,7 @@ class Manifest:
             except ImageError as error:
                 faults.append(str(error))
         if len(faults) > 1:
-            raise ImageError(f"{len(faults)} images cannot be used: " + "; ".join(faults))
+            raise ImageError(f"{len(faults)} images cannot be used: {first_faults(faults)}")
         if faults:
             raise ImageError(faults[0])
         return self
@@ -172,7 +173,7 @@ def read_manifest(
     if len(faults) == 1:
         raise ManifestError(f"{path}: {faults[0]}")
     if faults:
-        raise ManifestError(f"{path}: {len(faults)} faults: " + "; ".join(faults))
+        raise ManifestError(f"{path}: {len(faults)} faults: {first_faults(faults)}")
     return Manifest(path, tuple(rows.values()))
 
 
@@ -189,7 +190,17 @@ def manifest_of_images(
         If an image is missing, or cannot be read.
     """
     rows = tuple(
-        Row(image_stem(image), image, None, "", "", mpp, {}, series=series) for image in images
+        Row(
+            unicodedata.normalize("NFC", image_stem(image)),
+            image,
+            None,
+            "",
+            "",
+            mpp,
+            {},
+            series=series,
+        )
+        for image in images
     )
     for row in rows:
         open_image(row.image, series=series).close()  # says what is wrong, before any work
@@ -228,7 +239,8 @@ def _split_sources(rows: Sequence[Row]) -> list[str]:
     splits: dict[str, set[str]] = {}
     for row in rows:
         if row.split and row.source_id:
-            splits.setdefault(row.source_id, set()).add(row.split)
+            source = unicodedata.normalize("NFC", row.source_id)
+            splits.setdefault(source, set()).add(row.split)
     return [
         f"source_id '{source}' is in the splits {' and '.join(sorted(names))};"
         " keep each source in one"

@@ -2,10 +2,13 @@
 
 import csv
 import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nucleipel.errors import ManifestError
 
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 REQUIRED = ("image", "label", "split", "source_id")
 
 
@@ -25,7 +28,8 @@ def read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
             reader = csv.DictReader(stream, strict=True)
             columns = [column.strip() for column in reader.fieldnames or ()]
             reader.fieldnames = columns
-            records = [(reader.line_num, record) for record in reader]
+            read = [(reader.line_num, record) for record in reader]
+            records = [(line, record) for line, record in read if not _is_blank(record)]
     except UnicodeDecodeError as error:
         line = _line_of_first_fault(path)
         raise ManifestError(
@@ -37,6 +41,11 @@ def read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
     if twice:
         raise ManifestError(f"{path}: line 1: column '{twice[0]}' stands there twice; drop one")
     missing = [column for column in REQUIRED if column not in columns]
+    if missing and (mark := _other_separator(columns)):
+        raise ManifestError(
+            f"{path}: line 1: cells are separated by {mark}; expected commas: save it as CSV with"
+            " commas"
+        )
     if missing:
         near = difflib.get_close_matches(missing[0], columns, n=1)
         raise ManifestError(
@@ -47,10 +56,27 @@ def read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise ManifestError(f"{path}: no rows; name at least one image")
     for line, record in records:
         if None in record or None in record.values():
-            raise ManifestError(f"{path}: line {line}: not {len(columns)} cells; mend the row")
+            filled = [cell for cell in record.values() if isinstance(cell, str)]
+            mark = _other_separator(filled, fewest=len(columns))
+            fix = f"are its cells separated by {mark}?" if mark else "mend the row"
+            raise ManifestError(f"{path}: line {line}: not {len(columns)} cells; {fix}")
         if any("\0" in cell for cell in record.values()):
             raise ManifestError(f"{path}: line {line}: holds a NUL byte; save it as CSV UTF-8")
     return records
+
+
+def _is_blank(record: Mapping[str | None, Any]) -> bool:
+    """Whether a row has nothing in it but separators and spaces, as spreadsheets leave them."""
+    cells = [*record.values()]
+    return not any("".join(cell).strip() for cell in cells if cell is not None)
+
+
+def _other_separator(cells: Sequence[str], *, fewest: int = 2) -> str:
+    """What separates cells in place of commas, in words; "" if nothing known does."""
+    for mark, name in SEPARATORS.items():
+        if any(cell.count(mark) >= fewest - 1 for cell in cells):
+            return name
+    return ""
 
 
 def _line_of_first_fault(path: Path) -> int:

@@ -2,11 +2,13 @@
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nucleipel.errors import ImageError, ManifestError
+from nucleipel.io.accents import existing_path
 from nucleipel.io.annotations.annotation import Annotation, load_annotation
 from nucleipel.io.annotations.plausibility import assess_map, gray_reader, require_plausible
 from nucleipel.io.annotations.region import is_polygon_file
@@ -15,6 +17,7 @@ from nucleipel.io.slides.slide_reader import SlideReader
 
 log = logging.getLogger(__name__)
 
+FILES = ("image", "label", "region")
 SPLITS = ("train", "val", "test", "")
 LONGEST_ID_BYTES = 240
 """Names that are derived from an id, such as `.<id>.tif.partial`, must fit in 255 bytes."""
@@ -85,11 +88,12 @@ def check_record(
     """
     cells = {column: value.strip() for column, value in record.items()}
     faults = []
-    image = root / cells["image"]
-    label = root / cells["label"] if cells["label"] else None
-    region = root / cells["region"] if cells.get("region") else None
-    row_id = cells.get("id") or image_stem(image)
-    faults += check_id(row_id)
+    image = existing_path(root / cells["image"])
+    label = existing_path(root / cells["label"]) if cells["label"] else None
+    region = existing_path(root / cells["region"]) if cells.get("region") else None
+    row_id = unicodedata.normalize("NFC", cells.get("id") or image_stem(image))
+    backslashes = [name for name in FILES if "\\" in cells.get(name, "")]
+    faults += _check_backslashes(cells, root, backslashes) or check_id(row_id)
     if cells["split"] not in SPLITS:
         faults.append(f"split '{cells['split']}'; expected train, val, test or empty")
     if cells["split"] and not cells["source_id"]:
@@ -99,7 +103,7 @@ def check_record(
         faults.append("a region, but no label; name the nuclei that were annotated in it")
     name = cells.get("series", "")
     series = (int(name) if name.isdecimal() else name) if name else series
-    file_faults = _check_files(image, label, region, mpp, series)
+    file_faults = [] if faults and backslashes else _check_files(image, label, region, mpp, series)
     spared = needed is not None and cells["split"] not in needed
     if spared and all(is_there(path) for path in (image, label, region) if path):
         for fault in file_faults:
@@ -108,6 +112,19 @@ def check_record(
     faults += mpp_fault + file_faults
     split, source_id = cells["split"], cells["source_id"]
     return Row(row_id, image, label, split, source_id, mpp, cells, region, series), faults
+
+
+def _check_backslashes(cells: Mapping[str, str], root: Path, columns: Sequence[str]) -> list[str]:
+    """Paths as Windows writes them: what they would be here."""
+    faults = []
+    for column in columns:
+        path = cells[column]
+        if is_there(root / path):  # a name may have them
+            continue
+        here = path.replace("\\", "/")
+        fix = f"write {here}" if is_there(root / here) else "write the path of this machine, with /"
+        faults.append(f"{column} '{path}' has backslashes; {fix}")
+    return faults
 
 
 def is_there(path: Path) -> bool:
@@ -149,7 +166,10 @@ def _read_mpp(text: str) -> tuple[float | None, list[str]]:
         mpp = float("nan")
     if 0.01 <= mpp <= 100:
         return mpp, []
-    return None, [f"mpp '{text}'; expected micrometers per pixel (0.01 to 100) or an empty cell"]
+    fix = f"; write {text.replace(',', '.')}" if "," in text else ""
+    return None, [
+        f"mpp '{text}'; expected micrometers per pixel (0.01 to 100) or an empty cell{fix}"
+    ]
 
 
 def _check_files(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.core.glass_cores import Tissue
 from nucleipel.errors import ImageError
+from nucleipel.io.accents import existing_path
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.annotations.qupath import read_outlines
 from nucleipel.io.records.fingerprint import fingerprint
@@ -99,8 +100,8 @@ def mask_file(setting: Path, image_id: str) -> Path:
     wanted = " or ".join(FILE_SUFFIXES)
     if setting.is_dir():
         for suffix in FILE_SUFFIXES:
-            if (setting / f"{image_id}{suffix}").is_file():
-                return setting / f"{image_id}{suffix}"
+            if (mask := existing_path(setting / f"{image_id}{suffix}")).is_file():
+                return mask
         raise ImageError(f"{setting}: holds no tissue mask of '{image_id}'; expected {wanted}")
     if not setting.is_file():
         raise ImageError(

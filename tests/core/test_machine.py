@@ -59,6 +59,59 @@ def test_a_slurm_job_with_all_of_the_machine(own: Path) -> None:
     assert machine.memory_limit({"SLURM_MEM_PER_NODE": "0"})[1] == "the machine's memory"
 
 
+@pytest.fixture
+def many_cores(own: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(64)))
+    return own
+
+
+def test_without_a_quota_all_cores_of_the_affinity_are_used(many_cores: Path) -> None:
+    (many_cores / "cgroup").write_text("0::/job\n")
+    _group(machine.CGROUPS / "job", "cpu.max", "max 100000\n")
+    assert machine.core_count({}) == 64
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1)]
+)
+@pytest.mark.parametrize("place", ["", "job", "job/step"])
+def test_a_cpu_quota_bounds_the_cores(many_cores: Path, quota: str, cores: int, place: str) -> None:
+    (many_cores / "cgroup").write_text("0::/job/step\n")
+    _group(machine.CGROUPS / place, "cpu.max", f"{quota}\n")
+    assert machine.core_count({}) == cores
+
+
+@pytest.mark.parametrize("controllers", ["cpu", "cpu,cpuacct", "cpuacct,cpu"])
+@pytest.mark.parametrize(("quota", "cores"), [("300000", 3), ("-1", 64)])
+def test_a_cpu_quota_of_the_first_version(
+    many_cores: Path, controllers: str, quota: str, cores: int
+) -> None:
+    (many_cores / "cgroup").write_text(f"7:cpuset:/\n5:{controllers}:/docker/1\n")
+    mounted = controllers if controllers != "cpuacct,cpu" else "cpu"  # by one name of the two
+    _group(machine.CGROUPS / mounted, "cpu.cfs_quota_us", f"{quota}\n")
+    _group(machine.CGROUPS / mounted, "cpu.cfs_period_us", "100000\n")
+    assert machine.core_count({}) == cores
+
+
+@pytest.mark.parametrize("name", ["SLURM_CPUS_PER_TASK", "LSB_DJOB_NUMPROC", "NSLOTS"])
+def test_cores_of_a_job(many_cores: Path, name: str) -> None:
+    assert machine.core_count({name: "4"}) == 4
+    assert machine.core_count({name: "100"}) == 64
+    assert machine.core_count({name: "4 (x2)"}) == 64
+
+
+def test_libraries_are_bounded_unless_the_user_has_done_it(many_cores: Path) -> None:
+    job = {"SLURM_CPUS_PER_TASK": "4"}
+    machine.limit_threads(job)
+    assert job["OMP_NUM_THREADS"] == "4"
+    users = {"SLURM_CPUS_PER_TASK": "4", "OMP_NUM_THREADS": "9"}
+    machine.limit_threads(users)
+    assert users["OMP_NUM_THREADS"] == "9"
+    free: dict[str, str] = {}
+    machine.limit_threads(free)
+    assert free == {}
+
+
 def test_the_disk_of_what_is_not_there_yet(tmp_path: Path) -> None:
     folder, free = machine.free_disk(tmp_path / "a" / "b" / "out.zarr")
     assert folder == tmp_path.resolve()

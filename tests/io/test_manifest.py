@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,62 @@ def test_faults_are_named(folder: Path, text: str, message: str) -> None:
     output = refusal("tile", "--manifest", path, "--out", out, untouched=out)
     assert output.startswith(str(path))
     assert re.search(message, output), output
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEADER.replace(",", ";") + "a.ome.tif;;;;;\n", "line 1: cells are separated by semi"),
+        (HEADER.replace(",", "\t") + "a.ome.tif\t\t\t\t\t\n", "cells are separated by tabs"),
+        (HEADER.replace(",", "|") + "a.ome.tif|||||\n", "line 1: cells are separated by bars"),
+        (HEADER + "a.ome.tif;;;;;\n", "line 2: not 6 cells; are its cells separated by semicolons"),
+        (HEADER + ".\\a.ome.tif,,,,,\n", r"line 2: image '\.\\a\.ome\.tif' has backslashes; write"),
+        (HEADER + "C:\\x\\a.tif,,,,,\n", "has backslashes; write the path of this machine, with /"),
+        (HEADER + 'a.ome.tif,,,,"0,25",\n', "mpp '0,25'; .*; write 0.25"),
+    ],
+)  # fmt: skip
+def test_habits_of_other_programs_are_guessed_at(folder: Path, text: str, message: str) -> None:
+    output = refusal("tile", "--manifest", _manifest(folder, text), "--out", folder / "out")
+    assert re.search(message, output), output
+    assert "faults" not in output
+
+
+@pytest.mark.parametrize("blank", [",,,,,", ",,", " , ,,,,", ",,,,,,,,", "   "])
+def test_blank_rows_are_none(folder: Path, blank: str) -> None:
+    text = f"{HEADER}{blank}\na.ome.tif,,,,,\n{blank}\n{blank}\n"
+    assert [row.id for row in read_manifest(_manifest(folder, text))] == ["a"]
+
+
+@pytest.mark.parametrize(("in_table", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_the_same_in_any_form(folder: Path, in_table: str, on_disk: str) -> None:
+    name, below = "Gewebe-\u00e4\u00f6", "H\u00fcft"
+    written = unicodedata.normalize(on_disk, f"{below}/{name}.ome.tif")
+    (folder / written).parent.mkdir()
+    shutil.copy(folder / "a.ome.tif", folder / written)
+    row = next(iter(read_manifest(_manifest(
+        folder, HEADER + unicodedata.normalize(in_table, f"{below}/{name}.ome.tif,,,,,\n")
+    ))))  # fmt: skip
+    assert row.image.is_file()
+    assert row.id == name
+    assert next(iter(manifest_of_images([folder / written]))).id == name
+
+
+def test_a_patient_in_two_forms_of_unicode_is_one(folder: Path) -> None:
+    text = HEADER + "a.ome.tif,,train,J\u00f6rg,,\nb.ome.tif,,test,Jo\u0308rg,,\n"
+    with pytest.raises(ManifestError, match="is in the splits test and train"):
+        read_manifest(_manifest(folder, text))
+
+
+def test_many_faults_are_counted_and_logged_a_line_each(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = HEADER + "".join(f"gone{number}.png,,,,,\n" for number in range(40))
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(_manifest(folder, text))
+    message = str(caught.value)
+    assert "40 faults: line 2: " in message
+    assert message.endswith("and 36 more, listed above")
+    assert len(caplog.records) == 40
 
 
 def test_all_faults_in_one_report(folder: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nucleipel.core.listing import first_names
 from nucleipel.errors import ImageError
 from nucleipel.io.records.output import RECORD
 from nucleipel.io.slides.formats.suffixes import expected_suffixes, is_image
@@ -25,7 +26,6 @@ WORDS = (
 )  # fmt: skip
 LABEL_ENDINGS = tuple(f"{mark}{word}" for word in WORDS for mark in "_-")
 """What the names of labels have after the name of their image, the longest first."""
-MOST_NAMED = 5
 CELLPOSE_ENDING = "_seg.npy"
 
 
@@ -164,11 +164,10 @@ def _add(pairs: dict[str, Path], name: str, path: Path, images: Mapping[str, Pat
 def _report_without(source: Path, pairs: Iterable[str], images: Mapping[str, Path]) -> None:
     names = [path.name for name, path in sorted(images.items()) if name not in set(pairs)]
     if names:
-        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        shown = ", ".join(names[:MOST_NAMED])
         log.warning(
-            "%s: images without annotation, left out: %d: %s%s", source, len(names), shown, more
-        )
+            "%s: images without annotation, left out: %d: %s",
+            source, len(names), first_names(names),
+        )  # fmt: skip
 
 
 def _is_pickle(path: Path) -> bool:

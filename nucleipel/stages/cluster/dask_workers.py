@@ -11,7 +11,6 @@ Dask comes with `nucleipel[cluster]` and is imported in here only.
 
 import contextlib
 import logging
-import os
 import shutil
 import socket
 import threading
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from nucleipel.config import ClusterConfig
 from nucleipel.core.locks import HeldError
+from nucleipel.core.machine import core_count
 from nucleipel.core.progress import track
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import Shard
@@ -261,7 +261,7 @@ def _local_cluster(workers: int, stack: contextlib.ExitStack) -> Any:
     from distributed import LocalCluster
 
     # Dask gives each process one thread; here they share the cores, and no other limits
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    threads = max(1, core_count() // workers)
     spawned = {"distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": threads}
     stack.enter_context(dask.config.set(spawned))
     return LocalCluster(

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from nucleipel.core.listing import first_names
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import CLOSE, Shard
 from nucleipel.errors import StoreError
@@ -45,7 +46,7 @@ def distribute(cluster: Cluster, run: SharedRun) -> Path:
     if faults and not allow_missing:
         raise StoreError(
             f"{folder}: {len(failed)} of {len(images)} failed, the others are done:"
-            f" {', '.join(sorted(failed))}; the same command tries them again"
+            f" {first_names(sorted(failed))}; the same command tries them again"
         )
     return run.close(options=RunOptions(shard=CLOSE, allow_missing=allow_missing))
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from nucleipel.core.listing import first_faults, first_names
 from nucleipel.core.locks import HeldError
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import CLOSE, WHOLE, Part
@@ -84,7 +85,7 @@ def finish_images(
             if done(image_id):
                 then(image_id)
     if faults and not (shard.closes and allow_missing):
-        messages = "; ".join(f"{image_id}: {error}" for image_id, error in faults.items())
+        messages = first_faults([f"{name}: {error}" for name, error in faults.items()], logged=True)
         raise StoreError(
             f"{output.folder}: {len(faults)} of {len(by_image)} images failed, the others are done:"
             f" {messages}"
@@ -102,7 +103,7 @@ def finish_images(
     if unexpected and not allow_missing:
         raise StoreError(
             f"{output.folder}: {len(unexpected)} of {len(ids)} images are missing: "
-            f"{', '.join(unexpected)}; run their shards, or pass --allow-missing"
+            f"{first_names(unexpected)}; run their shards, or pass --allow-missing"
         )
     if missing:
         log.warning("%s: closed without %s", output.folder, ", ".join(missing))

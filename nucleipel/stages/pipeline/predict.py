@@ -15,6 +15,7 @@ import torch
 from nucleipel.config import PredictConfig
 from nucleipel.core.geometry import Box
 from nucleipel.core.glass_cores import Tissue
+from nucleipel.core.listing import first_faults
 from nucleipel.core.progress import track
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.shard import Part, parts_of
@@ -334,7 +335,7 @@ class _Predictor:
                 with closing(self._maps(slide, seen, [shard])) as maps:
                     writer.write(maps, clock=self.clock)
         if faults:
-            raise StoreError("; ".join(faults))
+            raise StoreError(first_faults(faults))
 
 
 def _journal(parts: Sequence[Part]) -> str:

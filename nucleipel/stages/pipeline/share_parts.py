@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
+from nucleipel.core.listing import first_faults
 from nucleipel.core.locks import HeldError
 from nucleipel.errors import OutputError, StoreError
 from nucleipel.io.records.output import holding, is_held_by_another
@@ -84,6 +85,6 @@ def _do_step(
         if any(is_held_by_another(folder, f"{name}-{part}", kind=KIND) for part in left):
             time.sleep(LOOK_SECONDS)
         elif faults:
-            raise StoreError("; ".join(faults.values()))
+            raise StoreError(first_faults(list(faults.values())))
         else:
             return False
