@@ -3,6 +3,10 @@
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
+
+Form = Literal["NFC", "NFD"]
+FORMS: tuple[Form, ...] = ("NFC", "NFD")
 
 
 def existing_path(path: Path) -> Path:
@@ -15,14 +19,14 @@ def existing_path(path: Path) -> Path:
         return path
     with suppress(OSError, ValueError):
         if not path.exists():
-            for form in ("NFC", "NFD"):
+            for form in FORMS:
                 other = _spelled(path, form)
                 if other.exists():
                     return other
     return path
 
 
-def _spelled(path: Path, form: str) -> Path:
+def _spelled(path: Path, form: Form) -> Path:
     """The path with every part that does not exist in another form."""
     spelled = Path(path.anchor)
     for part in path.parts[1:] if path.anchor else path.parts:
