@@ -211,7 +211,7 @@ REFUSED: list[tuple[int, str, Make, str, dict[str, str]]] = [
     (18, "72 dpi", tiff("a.tif", GRAY, resolution=(72, 72), resolutionunit="INCH"),
      "its mpp is in neither file nor manifest.*--mpp", {"--checkpoint": "half"}),
     (18, "not square", FLAT, r"0\.25 x 0\.5 um .* are not square", {"--checkpoint": "half"}),
-    (19, "user against file", TOLD, r"--mpp says 0\.4 um.*resolution tags says 0\.5;",
+    (19, "user against file", TOLD, r"--mpp says 0\.4 um.*resolution tags say 0\.5;",
      {"--mpp": "0.4"}),
     (19, "coarser than the model", COARSE, r"the working mpp is 0\.5: .* --enlarge",
      {"--checkpoint": "half"}),

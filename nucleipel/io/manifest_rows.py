@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nucleipel.core.accents import existing_path
 from nucleipel.errors import ImageError, ManifestError
-from nucleipel.io.accents import existing_path
 from nucleipel.io.annotations.annotation import Annotation, load_annotation
 from nucleipel.io.annotations.plausibility import assess_map, gray_reader, require_plausible
 from nucleipel.io.annotations.region import is_polygon_file

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.accents import existing_path
 from nucleipel.core.geometry import Box
 from nucleipel.core.glass_cores import Tissue
 from nucleipel.errors import ImageError
-from nucleipel.io.accents import existing_path
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.annotations.qupath import read_outlines
 from nucleipel.io.records.fingerprint import fingerprint

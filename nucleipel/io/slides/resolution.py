@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from nucleipel.errors import ImageError
-from nucleipel.io.slides.formats.pixel_size import PixelSizes, StatedMpp
+from nucleipel.io.slides.formats.pixel_size import PixelSizes, StatedMpp, says
 from nucleipel.io.slides.formats.stored_image import SourceFrame, StoredImage
 
 MPP_TOLERANCE = 0.02
@@ -184,7 +184,7 @@ def agreed_mpp(image: StoredImage, *, stated: float | None) -> float | None:
     absurd = [mpp for mpp in image.pixel_sizes.known if not _is_plausible(mpp)]
     if absurd and stated is None:
         raise ImageError(
-            f"{image.path}: {absurd[0].where} says {absurd[0]} um per pixel; expected"
+            f"{image.path}: {says(absurd[0].where)} {absurd[0]} um per pixel; expected"
             f" {SMALLEST_MPP:g} to {LARGEST_MPP:g}; correct the file, or give the mpp with --mpp or"
             " in the manifest"
         )
@@ -201,8 +201,8 @@ def agreed_mpp(image: StoredImage, *, stated: float | None) -> float | None:
         first, first_text, first_where = statements[0]
         if abs(value - first) > MPP_TOLERANCE * min(value, first):
             raise ImageError(
-                f"{image.path}: {first_where} says {first_text} um per pixel, {where} says {text};"
-                " correct the one that is wrong"
+                f"{image.path}: {says(first_where)} {first_text} um per pixel,"
+                f" {says(where)} {text}; correct the one that is wrong"
             )
     return statements[0][0] if statements else None
 

@@ -204,7 +204,7 @@ def test_mpp_of_every_source(tmp_path: Path) -> None:
 def test_sources_of_mpp_that_disagree_are_named(tmp_path: Path) -> None:
     tagged = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
     write_ome(tmp_path / "a.ome.tif", [_smooth()], axes="YXS", mpp=0.25, **tagged)
-    with pytest.raises(ImageError, match=r"OME-XML says 0\.25 .*, resolution tags says 0\.5;"):
+    with pytest.raises(ImageError, match=r"OME-XML says 0\.25 .*, resolution tags say 0\.5;"):
         open_slide(tmp_path / "a.ome.tif")
     tifffile.imwrite(
         tmp_path / "flat.tif", _smooth(), resolution=(20000, 40000), resolutionunit="CENTIMETER"

@@ -10,6 +10,7 @@ from support.slide_files import write_svs
 
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats import open_image
+from nucleipel.io.slides.formats.pixel_size import says
 from nucleipel.io.slides.formats.units import um_per_unit
 from nucleipel.io.slides.resolution import describe_mpp
 from nucleipel.io.slides.slide import open_slide
@@ -18,7 +19,8 @@ HALF = {
     "\u00b5m": 0.5, "\u03bcm": 0.5, "um": 0.5, "micron": 0.5, "Microns": 0.5, "micrometre": 0.5,
     "nm": 500, "nanometer": 500, "mm": 5e-4, "millimeter": 5e-4, "cm": 5e-5, "centimeter": 5e-5,
     "\u00c5": 5000, "\u212b": 5000, "angstrom": 5000, "pm": 5e5, "m": 5e-7, "in": 0.5 / 25400,
-    "dm": 5e-6, "meter": 5e-7, "inch": 0.5 / 25400, "thou": 0.5 / 25.4,
+    "\u00c2\u00b5m": 0.5, "\u00ce\u00bcm": 0.5, "dm": 5e-6, "meter": 5e-7,
+    "inch": 0.5 / 25400, "thou": 0.5 / 25.4,
 }  # fmt: skip
 
 
@@ -93,7 +95,7 @@ def test_a_size_that_no_microscope_has(tmp_path: Path, size: float) -> None:
         with pytest.raises(ImageError) as raised:
             open_slide(path)
         assert str(raised.value).startswith(
-            f"{path}: {where} says {size} um per pixel; expected 0.01 to 100; correct the file"
+            f"{path}: {says(where)} {size} um per pixel; expected 0.01 to 100; correct the file"
         )
         with open_slide(path, mpp=0.325) as slide:  # the user's word on it
             assert slide.mpp == 0.325

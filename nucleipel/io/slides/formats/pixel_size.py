@@ -34,18 +34,23 @@ class PixelSizes:
         return PixelSizes(self.known + other.known, self.unread + other.unread)
 
 
+def says(where: str) -> str:
+    """A source as the subject of a sentence: "OME-XML says", "resolution tags say"."""
+    return f"{where} {'say' if where.endswith('tags') else 'says'}"
+
+
 def stated_size(y: Any, x: Any, units: tuple[str, str], *, where: str) -> PixelSizes:
     """The size of a pixel (numbers or text) in `units` (of y, of x); `where` names the source."""
     shown = f"{y}" if y == x else f"{y} x {x}"
     for unit in units:
         if um_per_unit(unit) is None:
             what = f"'{unit}', no unit of length that is known" if unit else "without a unit"
-            return PixelSizes(unread=(f"{where} says {shown} {what}",))
+            return PixelSizes(unread=(f"{says(where)} {shown} {what}",))
     sizes = [
         _number(size) * (um_per_unit(unit) or 0) for size, unit in zip((y, x), units, strict=True)
     ]
     if not all(0 < size < float("inf") for size in sizes):
-        return PixelSizes(unread=(f"{where} says {shown}, no pixel size",))
+        return PixelSizes(unread=(f"{says(where)} {shown}, no pixel size",))
     return PixelSizes((StatedMpp(sizes[0], sizes[1], where),))
 
 

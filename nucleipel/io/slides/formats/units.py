@@ -27,6 +27,8 @@ NAMES = {
     "foot": 304800.0, "feet": 304800.0, "ft": 304800.0, "yard": 914400.0, "yd": 914400.0,
     "pt": 25400.0 / 72,
 }  # fmt: skip
+GARBLED_MICRO = ("\\u00B5", "\\u00b5", "\u00c2\u00b5", "\u00ce\u00bc")
+"""Escaped, as ImageJ has it, and both signs in UTF-8 that was read as Latin-1."""
 COMMON = ("pm", "nm", "um", "mm", "cm", "dm", "m")
 """Symbols that are also known in capitals; of the others "Mm" is not "mm"."""
 
@@ -37,9 +39,9 @@ def um_per_unit(name: str) -> float | None:
     Both signs of micro (U+00B5 and the Greek letter, also escaped as ImageJ has
     it) and both of angstrom are known, names in any case.
     """
-    text = unicodedata.normalize(
-        "NFKC", name.strip().replace("\\u00B5", "u").replace("\\u00b5", "u")
-    )
+    for garbled in GARBLED_MICRO:
+        name = name.replace(garbled, "u")
+    text = unicodedata.normalize("NFKC", name.strip())
     text = text.replace("\u03bc", "u").removesuffix(".")
     if text in SYMBOLS:
         return SYMBOLS[text]
