@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from nucleipel.core.listing import first_names
 from nucleipel.core.measured_nuclei import Outline
 from nucleipel.errors import ImageError
 from nucleipel.io.annotations.left_out import (
@@ -25,6 +26,7 @@ from nucleipel.io.annotations.left_out import (
     report_left_out,
 )
 from nucleipel.io.annotations.objects import rectangles
+from nucleipel.io.annotations.pairing import walk
 from nucleipel.io.annotations.polygons import Polygons, require_coordinates
 from nucleipel.io.annotations.source import (
     AnnotatedSource,
@@ -35,6 +37,7 @@ from nucleipel.io.annotations.source import (
     shape_of,
 )
 from nucleipel.io.slides.formats.stored_image import one_line
+from nucleipel.io.slides.formats.suffixes import is_image
 from nucleipel.io.slides.slide import image_stem
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,7 @@ def read_coco(source: Path, options: ImportOptions) -> Iterator[AnnotatedSource]
             )
         of_image[name].append((number, annotation))
     names = _category_names(content)
+    _report_unlisted(source, content, options.images or source.parent)
     empty = []
     for entry in content["images"]:
         image = (options.images or source.parent) / str(entry.get("file_name"))
@@ -139,6 +143,16 @@ def _sort(
     )
     question_sizes(image, outlines, list(map(str, nuclei)), shape)
     return outlines, region_of(region, shape)
+
+
+def _report_unlisted(source: Path, content: dict[str, Any], folder: Path) -> None:
+    listed = {(folder / str(entry.get("file_name"))).resolve() for entry in content["images"]}
+    there = [path for path in walk(folder) if is_image(path)] if folder.is_dir() else []
+    names = [path.name for path in there if path.resolve() not in listed]
+    if names:
+        log.warning(
+            "%s: images not listed, left out: %d: %s", source, len(names), first_names(names)
+        )
 
 
 def _read(source: Path) -> dict[str, Any]:

@@ -4,10 +4,11 @@ import logging
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nucleipel.config import ImportConfig
+from nucleipel.core.listing import first_names
 from nucleipel.core.progress import track
 from nucleipel.errors import ConfigError, ImageError
 from nucleipel.io.annotations import FORMATS, AnnotatedSource, ImportOptions
@@ -28,6 +29,7 @@ COLUMNS = ("image", "label", "split", "source_id", "mpp", "id")
 OPTIONAL = ("region", "series")
 """Columns that are there if a row has something in them."""
 WITH_REGIONS = ("qupath", "coco", "monuseg")
+WITH_IMAGES, OF_LABELS = ("dsb2018", "pannuke"), ("labels", "stardist")
 
 
 def import_annotations(
@@ -56,6 +58,7 @@ def import_annotations(
         raise ConfigError(
             f"region_class: {kind} names no regions; it goes with {', '.join(WITH_REGIONS)}"
         )
+    _require_effect(kind, config)
     items = FORMATS[kind](source, options)
     first = next(items)  # before anything is made: most mistakes show here
     new = not out.exists()
@@ -79,9 +82,32 @@ def import_annotations(
     columns = [*COLUMNS, *(name for name in OPTIONAL if any(row[name] for row in rows))]
     table = [{column: row[column] for column in columns} for row in rows]
     write_table(out / MANIFEST, table, columns=columns)
+    _report_own(rows, config)
     output.commit(images=len(rows))
     log.info("%s: %d images", out / MANIFEST, len(rows))
     return out / MANIFEST
+
+
+def _require_effect(kind: str, config: ImportConfig) -> None:
+    """Refuse settings that would do nothing to a format."""
+    if config.images is not None and kind in WITH_IMAGES:
+        raise ConfigError(f"images: {kind} has its images with its annotations; leave it out")
+    if config.series is not None and kind in WITH_IMAGES:
+        raise ConfigError(f"series: images of {kind} are single ones; leave it out")
+    if config.split_pieces and kind not in OF_LABELS:
+        raise ConfigError(f"split_pieces: is for label images ({', '.join(OF_LABELS)})")
+
+
+def _report_own(rows: Sequence[Mapping[str, str]], config: ImportConfig) -> None:
+    """Warn of images that say themselves what a setting says of all."""
+    mpp = f"{config.mpp:g}" if config.mpp else ""
+    for column, value in (("split", config.split), ("mpp", mpp)):
+        own = [row["id"] for row in rows if value and row[column] != value]
+        if own:
+            log.warning(
+                "%s=%s has no effect on %d images, which have their own: %s",
+                column, value, len(own), first_names(own),
+            )  # fmt: skip
 
 
 def _again(first: AnnotatedSource, rest: Iterator[AnnotatedSource]) -> Iterator[AnnotatedSource]:

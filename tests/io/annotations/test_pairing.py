@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from nucleipel.config import ImportConfig
-from nucleipel.errors import ImageError
+from nucleipel.errors import ConfigError, ImageError
 from nucleipel.io.annotations.pairing import images_below
 from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.stages.files.import_annotations import import_annotations
@@ -211,3 +211,68 @@ def test_one_of_several_images_in_a_file(tmp_path: Path) -> None:
         _import(source)
     row = next(iter(_import(source, series="second")))
     assert row.series == "second"
+
+
+def _mask_folder(folder: Path, *masks: str) -> None:
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros(SHAPE, np.uint8)).save(folder / "images" / f"{folder.name}.png")
+    for number, mask in enumerate(masks, 1):
+        Image.fromarray((number == IDS).astype(np.uint8) * 255).save(folder / "masks" / mask)
+
+
+def test_images_of_dsb2018_without_masks_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "source"
+    _mask_folder(source / "a", "1.png", "2.png")
+    _mask_folder(source / "b")
+    (source / "b" / "masks").rmdir()
+    assert [row.id for row in _import(source, "dsb2018")] == ["a"]
+    assert "images without masks, left out: 1: b" in caplog.text
+
+
+def test_masks_of_another_kind_are_refused(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    _mask_folder(source / "a", "1.png", "2.tif")
+    with pytest.raises(ImageError, match=r"2\.tif: is no PNG; expected one PNG a nucleus"):
+        _import(source, "dsb2018")
+
+
+def test_images_that_coco_does_not_list_or_annotate_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "source"
+    images = [_image(source / f"{name}.tif") for name in "abc"]
+    polygon = [5, 10, 15, 10, 15, 20, 5, 20]
+    content = {
+        "images": [{"id": n, "file_name": path.name} for n, path in enumerate(images[:2])],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "segmentation": [polygon]}],
+        "categories": [{"id": 1, "name": "nucleus"}],
+    }
+    (source / "a.json").write_text(json.dumps(content))
+    out = import_annotations("coco", source / "a.json", tmp_path / "out", ImportConfig())
+    assert [row.id for row in read_manifest(out)] == ["a"]
+    assert "images not listed, left out: 1: c.tif" in caplog.text
+    assert "b.tif" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [("dsb2018", {"images": "x"}), ("pannuke", {"series": 1}), ("qupath", {"split_pieces": True})],
+)
+def test_a_setting_without_effect_is_refused(
+    tmp_path: Path, kind: str, setting: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        import_annotations(kind, tmp_path, tmp_path / "out", ImportConfig(**setting))
+
+
+def test_a_split_that_the_source_has_itself_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "source"
+    _image(source / "test" / "images" / "a.tif")
+    _label(source / "test" / "masks" / "a.tif")
+    assert [row.split for row in _import(source, "stardist", split="train")] == ["test"]
+    assert "split=train has no effect on 1 images, which have their own: a" in caplog.text
