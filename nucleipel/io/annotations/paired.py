@@ -72,7 +72,8 @@ def _pairs(folder: Path, options: ImportOptions) -> list[tuple[str, Path, Path]]
     else:
         files = label_files(folder)
         labels = [path for path in files if is_label(path)]
-        images = by_stem(path for path in files if is_image(path) and not is_label(path))
+        pictures = (path for path in files if is_image(path) and not is_label(path))
+        images = images_below(options.images) if options.images else by_stem(pictures)
     if not labels:
         raise ImageError(
             f"{folder}: holds no labels; expected folders images and labels (or masks), or files"
