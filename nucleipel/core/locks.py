@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from nucleipel.core.file_lock import (
+from nucleipel.core.system_lock import (
     REMOVABLE_WHILE_OPEN,
     lock_file,
     read_file,

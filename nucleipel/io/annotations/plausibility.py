@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
-from nucleipel.io.annotations.map_figures import Ids, MapFigures, iter_figures
+from nucleipel.io.annotations.map_counts import Ids, MapFigures, iter_figures
 from nucleipel.io.slides.formats import StoredImage
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from nucleipel.core.geometry import Box
-from nucleipel.io.annotations import map_figures
-from nucleipel.io.annotations.map_figures import iter_figures, measure_map
+from nucleipel.io.annotations import map_counts
+from nucleipel.io.annotations.map_counts import iter_figures, measure_map
 
 SMALL_MAPS = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
     lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 3))
@@ -52,7 +52,7 @@ def test_the_id_that_touches_most_others() -> None:
 
 
 def test_a_map_is_read_in_windows_until_enough_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(map_figures, "WINDOW_PX", 10)
+    monkeypatch.setattr(map_counts, "WINDOW_PX", 10)
     read = []
 
     def ids_of(box: Box) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_a_map_is_read_in_windows_until_enough_was_seen(monkeypatch: pytest.Monk
 
 
 def test_a_large_map_costs_the_memory_of_a_window() -> None:
-    row = np.arange(map_figures.WINDOW_PX) // 9 % 2 * (np.arange(map_figures.WINDOW_PX) // 18 + 1)
+    row = np.arange(map_counts.WINDOW_PX) // 9 % 2 * (np.arange(map_counts.WINDOW_PX) // 18 + 1)
 
     def ids_of(box: Box) -> np.ndarray:
         return np.broadcast_to(row[: box.shape[1]], box.shape).astype(np.uint32)

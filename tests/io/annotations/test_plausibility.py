@@ -12,7 +12,7 @@ from support.command_line import refusal
 from support.odd_labels import Change
 
 from nucleipel.config import ImportConfig
-from nucleipel.io.annotations import map_figures
+from nucleipel.io.annotations import map_counts
 from nucleipel.io.annotations.plausibility import assess_ids, assess_map, split_pieces
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide import read_annotation
@@ -111,7 +111,7 @@ def test_ids_that_repeat_are_numbered_with_split_pieces(tmp_path: Path) -> None:
 def test_a_map_in_windows_is_assessed_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = odd_labels.nuclei(side_px=600)
     good, bad = assess_ids(ids), assess_ids(odd_labels.resized(ids))
-    monkeypatch.setattr(map_figures, "WINDOW_PX", 300)
+    monkeypatch.setattr(map_counts, "WINDOW_PX", 300)
     assert assess_ids(ids) == good
     assert "lie apart" in bad.refusal and "lie apart" in assess_ids(odd_labels.resized(ids)).refusal
     assert "touches" in assess_ids(odd_labels.with_border(ids)).refusal

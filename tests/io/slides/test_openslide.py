@@ -11,7 +11,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.errors import ImageError
 from nucleipel.io.records.fingerprint import fingerprint
 from nucleipel.io.slides.formats import open_image
-from nucleipel.io.slides.formats.openslide import open_through_openslide
+from nucleipel.io.slides.formats.mirax_scn import open_through_openslide
 
 
 def _smooth() -> np.ndarray:

@@ -6,12 +6,12 @@ from pathlib import Path
 from nucleipel.errors import ImageError
 from nucleipel.io.slides.formats.czi import open_czi
 from nucleipel.io.slides.formats.dicom import open_dicom
+from nucleipel.io.slides.formats.mirax_scn import open_through_openslide
 from nucleipel.io.slides.formats.ome_zarr import open_ome_zarr
-from nucleipel.io.slides.formats.openslide import open_through_openslide
 from nucleipel.io.slides.formats.png_jpeg import open_raster
 from nucleipel.io.slides.formats.stored_image import StoredImage, one_line
 from nucleipel.io.slides.formats.suffixes import ZARR_SUFFIX, expected_suffixes, kind_of_image
-from nucleipel.io.slides.formats.tiff import open_tiff
+from nucleipel.io.slides.formats.tiff_svs_ndpi import open_tiff
 
 WHAT_IT_IS = {
     b"version https://git-lfs": "a Git LFS pointer, not the image: run git lfs pull",
