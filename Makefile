@@ -13,7 +13,7 @@ demo: $(VENV)/ready
 	$(BIN)/nucleipel demo --out demo_out
 
 test: lint
-	$(PYTEST)
+	$(PYTEST) --durations=60
 
 test-fast: lint
 	$(PYTEST) -m "not slow and not slurm and not browser and not data"

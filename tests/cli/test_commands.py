@@ -143,7 +143,7 @@ def test_export_writes_an_onnx_file_and_a_package(ran: Path, tmp_path: Path) -> 
     _refused("is there already; choose another name or pass --overwrite", *options)
     nothing = _run("export", "default")
     assert nothing.exit_code == 2
-    assert "give --onnx FILE, --bioimageio FILE.zip, or both" in nothing.stderr
+    assert "give --onnx FILE, --bioimageio FILE.zip or both; or --to PROGRAM" in nothing.stderr
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))

@@ -78,7 +78,11 @@ def main(out: Path, slide: Path, folder: Path) -> None:
 
     mine.data[:8, :8] = ids.max() + 1
     region = viewer.add_shapes(
-        [np.array([[0, 0], [0, 20], [20, 20], [20, 0]])], shape_type="rectangle", name="region"
+        [np.array([[0, 0], [0, 20], [20, 20], [20, 0]])],
+        shape_type="rectangle",
+        name="region",
+        scale=(0.25, 0.25),  # in um; the image has half as many pixels of .5 um
+        units=("um", "um"),
     )
     widget.reset_choices()
     widget.corrected.value, widget.region.value, widget.folder.value = mine, region, folder

@@ -56,5 +56,5 @@ def test_a_session_in_napari(tmp_path: Path) -> None:
     assert (tifffile.imread(folder / "images" / f"{row.id}.ome.tif") == tifffile.imread(svs)).all()
     region = row.load_annotation(labels.shape).region
     assert region is not None
-    assert region.boxes.tolist() == [[0, 0, 21, 21]]
+    assert region.boxes.tolist() == [[0, 0, 11, 11]]
     assert (folder / "napari.png").stat().st_size > 10_000
