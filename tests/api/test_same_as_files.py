@@ -7,6 +7,8 @@ from support.command_line import accepted
 import nucleipel as npl
 from nucleipel.io.slides.write_slide import write_slide
 
+pytestmark = pytest.mark.slow
+
 
 def picture(channels: int | None, dtype: type, shape: tuple[int, int] = (90, 130)) -> np.ndarray:
     sample = npl.datasets.sample(max(shape)).image[: shape[0], : shape[1]]

@@ -7,6 +7,8 @@ import pytest
 import nucleipel as npl
 from nucleipel.io.records.output import RECORD
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     "device": "cpu", "workers": 0, "epochs": 1, "mpp": 0.5, "window_px": 64, "core_px": 32,
     "windows_per_epoch": 4, "batch_size": 2, "network": {"features": (16, 24)},

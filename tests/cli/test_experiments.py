@@ -11,6 +11,8 @@ from support.untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
 
+pytestmark = pytest.mark.slow
+
 
 def _run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])

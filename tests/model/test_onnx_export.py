@@ -18,6 +18,8 @@ from nucleipel.model.checkpoint import Checkpoint, build_description, read_check
 from nucleipel.model.network import NetworkSpec, build_network
 from nucleipel.model.onnx_export import INPUT, OUTPUT, build_onnx, predict_once, require_exporters
 
+pytestmark = pytest.mark.slow
+
 SPECS = {
     "unet": NetworkSpec("unet", (16, 24, 32), 1, 3, 3, 2),
     "unet of single pixels, gray": NetworkSpec("unet", (16, 24), 1, 1, 3, 1),

@@ -7,6 +7,8 @@ import pytest
 import torch
 from support import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "scripts" / "benchmarks" / "bench_training.py"
 
 

@@ -25,6 +25,8 @@ from nucleipel.stages.pipeline.calibrate import calibrate
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.rule_scores import RuleScores
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (560, 700)
 REGIONS = [[(30, 40), (230, 60), (210, 300), (90, 280)], [(300, 480), (420, 480), (300, 640)]]
 RULES = [{}, {"foreground_percent": 70, "min_area_px": 40}, {"persistence": 0.3}]

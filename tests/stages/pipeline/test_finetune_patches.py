@@ -17,6 +17,8 @@ from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.pipeline.tile import tile
 from nucleipel.training.training_log import read_training_log
 
+pytestmark = pytest.mark.slow
+
 CONFIG = FinetunePatchesConfig(
     device="cpu",
     workers=0,

@@ -44,6 +44,8 @@ from nucleipel.stages.pipeline.stitch import stitch
 from nucleipel.stages.pipeline.tile import tile
 from nucleipel.stages.pipeline.train import train
 
+pytestmark = pytest.mark.slow
+
 TRAIN = TrainConfig(
     device="cpu",
     workers=0,

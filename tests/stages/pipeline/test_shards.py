@@ -20,6 +20,8 @@ from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.stitch import stitch
 from nucleipel.stages.pipeline.tile import tile
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PredictConfig(device="cpu")
 STITCH = StitchConfig(threads=1)
 

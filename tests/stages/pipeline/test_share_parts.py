@@ -27,6 +27,8 @@ from nucleipel.config import StitchConfig
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import Shard
 from nucleipel.stages.pipeline import stitch as stage
+
+pytestmark = pytest.mark.slow
 stage.SHARED_FROM_PX, stage.BLOCK_PX = 0, {BLOCK_PX}
 maps, out, shard = sys.argv[1:]
 config = StitchConfig(threads=1, csv=True)

@@ -13,6 +13,8 @@ from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.segment import segment
 from nucleipel.stages.pipeline.stitch import stitch
 
+pytestmark = pytest.mark.slow
+
 SPLIT = re.compile(
     r"(?P<split>(?:\w+ [\d.]+ s(?:, )?)+) in (?P<elapsed>[\d.]+) s"
     r"(?:, [\d.]+ s of them in a second process)?"

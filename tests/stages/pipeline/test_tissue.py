@@ -22,6 +22,8 @@ from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.segment import segment
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (330, 2304)
 EDGE = 805
 """Tissue lies left of this column."""

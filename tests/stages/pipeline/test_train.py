@@ -15,6 +15,8 @@ from nucleipel.stages.pipeline.train import train
 from nucleipel.training import fit
 from nucleipel.training.training_log import read_training_log
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {
     "device": "cpu", "workers": 0, "mpp": 0.5, "window_px": 32, "core_px": 16,
     "windows_per_epoch": 16, "epochs": 2, "batch_size": 4, "warmup_steps": 0,

@@ -31,6 +31,8 @@ from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.tile import tile
 from nucleipel.stages.pipeline.train import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tiny_set, tmp_path_factory) -> Path:
