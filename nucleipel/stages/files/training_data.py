@@ -12,9 +12,7 @@ from nucleipel.io.annotations.region import write_region
 from nucleipel.io.csv_table import read_table, write_table
 from nucleipel.io.manifest import names_a_folder
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
-
-MANIFEST = "manifest.csv"
-COLUMNS = ("image", "label", "split", "source_id", "mpp", "id", "region")
+from nucleipel.stages.files.import_annotations import MANIFEST
 
 
 def save_training_data(
@@ -70,8 +68,9 @@ def save_training_data(
     write_annotation(folder / row["label"], labels.astype(np.uint32))
     if regions:
         write_region(folder / row["region"], Polygons.of_outlines([[[ring]] for ring in regions]))
-    others = [old for old in _rows(folder / MANIFEST) if old["id"] != name]
-    write_table(folder / MANIFEST, [*others, row], columns=COLUMNS)
+    others = [old for old in _rows(folder / MANIFEST) if old.get("id") != name]
+    columns = dict.fromkeys(column for some in (*others, row) for column in some)
+    write_table(folder / MANIFEST, [*others, row], columns=list(columns))
     return folder / MANIFEST
 
 

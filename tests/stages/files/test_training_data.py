@@ -27,6 +27,18 @@ def test_images_are_added_and_replaced_by_name(tmp_path: Path) -> None:
     assert b.load_annotation((8, 6)).region is not None
 
 
+def test_rows_and_columns_of_the_user_stay(tmp_path: Path) -> None:
+    save_training_data(tmp_path, "a", IMAGE, LABELS, mpp=0.5)
+    path = tmp_path / "manifest.csv"
+    header, row = path.read_text().splitlines()
+    path.write_text(f"{header},organ\n{row},liver\n")
+    save_training_data(tmp_path, "b", IMAGE, LABELS, mpp=0.5)
+    header, first, second = path.read_text().splitlines()
+    assert header.endswith(",organ")
+    assert first == f"{row},liver"
+    assert second.endswith(",")
+
+
 @pytest.mark.parametrize(
     ("name", "image", "labels", "message"),
     [
