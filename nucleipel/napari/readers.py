@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from nucleipel.api.results import SlideResult
-from nucleipel.io.nuclei.read_output import images_of_output, open_label_levels
+from nucleipel.io.nuclei.read_output import (
+    image_mpp,
+    images_of_output,
+    open_label_levels,
+)
 from nucleipel.io.slides.lazy_pyramid import lazy_pyramid
 
 Layer = tuple[Any, dict[str, Any], str]
@@ -44,7 +48,7 @@ def read_slide(path: str) -> list[Layer]:
 
 def _of_image(out: Path, image_id: str) -> list[Layer]:
     result = SlideResult(out, image_id)
-    levels, mpp = open_label_levels(result.folder)
+    levels, mpp = open_label_levels(result.folder), image_mpp(result.folder)
     nuclei = result.nuclei
     measured = nuclei.drop(columns="geometry")
     features = measured.rename(columns={"id": "index"})

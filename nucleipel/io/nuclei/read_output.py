@@ -52,37 +52,12 @@ def image_mpp(folder: Path) -> float | None:
 
 
 def open_labels(folder: Path) -> Any:
-    """The (H, W) uint32 instance map, a zarr array.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be opened.
-    """
-    import zarr
-
-    try:
-        return zarr.open_array(folder / LABELS / "0", mode="r")
-    except Exception as error:
-        raise StoreError(f"{folder / LABELS}: cannot be read: {error}; stitch again") from error
+    """The (H, W) uint32 instance map, a zarr array; errors as `open_label_levels`."""
+    return open_label_levels(folder)[0]
 
 
-def images_of_output(path: Path) -> list[tuple[Path, str]]:
-    """The images of an output folder, or the one whose folder it is: (output folder, id).
-
-    Empty where `path` is neither.
-    """
-    for out, chosen in ((path, None), (path.parent, path.name)):
-        try:
-            images = read_record(out, stage=("stitch", "segment"))["images"]
-        except StoreError:
-            continue
-        return [(out, name) for name in images if chosen in (None, name)]
-    return []
-
-
-def open_label_levels(folder: Path) -> tuple[list[Any], float | None]:
-    """The instance map at full size and at each coarser level, and its um per pixel.
+def open_label_levels(folder: Path) -> list[Any]:
+    """The instance map at full size and at each coarser level, zarr arrays.
 
     Raises
     ------
@@ -95,12 +70,23 @@ def open_label_levels(folder: Path) -> tuple[list[Any], float | None]:
         group = zarr.open_group(folder / LABELS, mode="r")
         attributes: Any = group.attrs["ome"]
         (ome,) = attributes["multiscales"]
-        levels = [group[level["path"]] for level in ome["datasets"]]
-        known = all(axis.get("unit") == "micrometer" for axis in ome["axes"])
-        scale = ome["datasets"][0]["coordinateTransformations"][0]["scale"]
+        return [group[level["path"]] for level in ome["datasets"]]
     except Exception as error:
         raise StoreError(f"{folder / LABELS}: cannot be read: {error}; stitch again") from error
-    return levels, float(scale[0]) if known else None
+
+
+def images_of_output(path: Path) -> list[tuple[Path, str]]:
+    """The images of an output folder, or the one whose folder it is: (output folder, id).
+
+    Empty where `path` is neither.
+    """
+    for out, chosen in ((path, None), (path.parent, path.name)):
+        try:
+            images = images_of(out)
+        except StoreError:
+            continue
+        return [(out, name) for name in images if chosen in (None, name)]
+    return []
 
 
 def read_certificate(folder: Path) -> dict[str, Any]:
