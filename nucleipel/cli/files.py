@@ -13,7 +13,7 @@ IMPORT_FORMATS = (
 )  # fmt: skip
 """Formats of `nucleipel.io.annotations`, which --help does not import; a test compares them."""
 EXPORT_TARGETS = ("geojson", "xenium", "visium-hd", "bin2cell", "spatialdata")
-"""Those of `nucleipel.stages.files.export_nuclei`; a test compares them."""
+"""Programs of `nucleipel.stages.files.export_nuclei`; a test compares them."""
 
 
 @click.command()

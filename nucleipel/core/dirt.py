@@ -96,7 +96,7 @@ def find_hot(tissue: Mask, read_cell: ReadCell) -> Mask:
 
 
 def _choose(pieces: Pieces, chosen: Mask, is_dirt: Callable[[int, Sequence[Place]], bool]) -> Mask:
-    """Those of the chosen pieces (n,) that are dirt, as far as they are read.
+    """Choose the pieces (n,) that are dirt, among `chosen`, as far as they are read.
 
     Pieces come in an order that has them from everywhere; where the first
     `FIRST_PIECES` are clean, all are.

@@ -24,7 +24,7 @@ LARGEST_NUCLEUS_PX = 128
 class Tissue:
     """A coarse map of tissue: `mask` (h, w) bool, each pixel `step_px` working pixels wide.
 
-    `origin` tells people and records where it comes from.
+    `origin` says in messages and records where it comes from.
     """
 
     mask: npt.NDArray[np.bool_]

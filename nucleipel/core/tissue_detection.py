@@ -56,7 +56,7 @@ LIGHT = 0.3
 LEAST_WHITE = {1: 64, 2: 1024}
 """Values that transmitted light exceeds, by the bytes of a value (12 bits may stand in 16)."""
 LEAST_WHITE_IN_COLOR = {1: 64, 2: 128}
-"""The same of images in color: 8 bits may stand in 16, and cameras that offset black are gray."""
+"""`LEAST_WHITE` for color: 8 bits may stand in 16, and cameras that offset black are gray."""
 FEW_ARE_LIGHT = 0.01
 """Share of nearly lightest cells that glass exceeds, and the brightest nuclei do not."""
 WINDOWS_CELLS = (64, 8, 3)

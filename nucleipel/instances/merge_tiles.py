@@ -103,7 +103,7 @@ def merge_tiles(
 
 
 def _in_order(tiles: Sequence[LabeledTile]) -> list[LabeledTile]:
-    """By place and size; of two at one place, by what they hold."""
+    """Sort tiles by place and size; two at one place by what they hold."""
 
     def key(tile: LabeledTile) -> tuple[object, ...]:
         return tile.y0, tile.x0, *tile.labels.shape, hashlib.sha256(tile.labels.tobytes()).digest()

@@ -36,7 +36,7 @@ class Muon(Optimizer):
     Parameters
     ----------
     parameters : iterable of Parameter
-        Those of a network; groups are made here.
+        The parameters of a network; groups are made here.
     lr : float
         Learning rate of all of them.
     weight_decay : float

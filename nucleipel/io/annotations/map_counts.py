@@ -143,7 +143,7 @@ def _neighbors(ids, name):  # type: ignore[no-untyped-def]
 
 @compiled
 def _pieces(ids, inner):  # type: ignore[no-untyped-def]
-    """Of each piece its id, its pixels, whether an inner edge cuts it, and its contacts."""
+    """Find each piece: its id, its pixels, whether an inner edge cuts it, and its contacts."""
     height, width = ids.shape
     rows, starts, stops = _runs(ids)
     parents = np.arange(len(starts))
