@@ -18,6 +18,8 @@ from nucleipel.stages.pipeline import stitch as stage
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.stitch import stitch
 
+pytestmark = pytest.mark.slow
+
 CONFIG = StitchConfig(threads=1, csv=True)
 BLOCK_PX = 32
 WORKER = f"""\
@@ -28,7 +30,6 @@ from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import Shard
 from nucleipel.stages.pipeline import stitch as stage
 
-pytestmark = pytest.mark.slow
 stage.SHARED_FROM_PX, stage.BLOCK_PX = 0, {BLOCK_PX}
 maps, out, shard = sys.argv[1:]
 config = StitchConfig(threads=1, csv=True)
