@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # three processes keep two cores busy: one of them mostly waits for Slurm
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3
 
-.PHONY: setup demo test test-fast lint clean
+.PHONY: setup demo test test-fast lint docs clean
 
 setup: $(VENV)/ready
 
@@ -23,6 +23,11 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+# the site, into site_out; a warning is an error
+docs: $(VENV)/ready
+	$(BIN)/sphinx-build --fail-on-warning --quiet -c docs/site docs site_out
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,4 +35,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo_out
+	rm -rf $(VENV) demo_out site_out

@@ -162,7 +162,7 @@ class SegmentNuclei(Container):  # type: ignore[misc]
         self.run.enabled, self.cancel.enabled = not running, running
         self.progress.visible = running
         if running:
-            self.progress.max = 0  # moves to and fro until the first step is done
+            self.progress.max = 0  # moves back and forth until the first step is done
 
     def _say(self, text: str) -> None:
         self.message.value = text

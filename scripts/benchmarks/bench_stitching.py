@@ -1,6 +1,6 @@
 """Time how probability maps become nuclei, beside scikit-image's chain.
 
-    python scripts/benchmarks/bench_stitching.py    # the table, and docs/stitching.png
+    python scripts/benchmarks/bench_stitching.py    # the table, and docs/pictures/stitching.png
     python scripts/benchmarks/bench_stitching.py --sizes 2048
     python scripts/benchmarks/bench_stitching.py --threads 1 2
     python scripts/benchmarks/bench_stitching.py --peer-python ENVIRONMENT_OF_A_PEER/bin/python
@@ -35,7 +35,7 @@ import click
 import numpy as np
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-PLOT = Path(__file__).parents[2] / "docs" / "stitching.png"
+PLOT = Path(__file__).parents[2] / "docs" / "pictures" / "stitching.png"
 PEERS = ("stardist", "cellpose")
 PEER_SIDE = 4096
 THREADS_SIDE = 8192

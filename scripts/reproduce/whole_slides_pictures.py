@@ -1,6 +1,6 @@
 """The pictures of docs/whole_slides.md, from a generated slide.
 
-    python scripts/reproduce/whole_slides_pictures.py docs
+    python scripts/reproduce/whole_slides_pictures.py docs/pictures
 
 `tissue_mask.jpg`: a slide with artifacts, the tissue that is found, and the cores
 that are skipped. `tissue_range.png`: how often its values occur, in all of
