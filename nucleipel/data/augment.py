@@ -19,6 +19,10 @@ import cv2
 from nucleipel.data.artificial_staining import as_nuclear_dye, as_stained, is_gray
 from nucleipel.data.crowding import crowded
 from nucleipel.data.sample import AnnotatedPixels
+from nucleipel.data.uneven_light import uneven_nuclei, veiled
+
+COARSER = (0.4, 0.9)
+"""Range of the resolution that `coarse` leaves, as a share of what was there."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,12 @@ class Augment:
     as_dye : float
         Share of the color images, those among them that were gray, that are
         shown as the gray of their nuclear dye.
+    uneven : float
+        Share of the gray images whose nuclei get a contrast each of its own (`uneven_light`).
+    veiled : float
+        Share of the images that are shown below a smooth veil (`uneven_light`).
+    coarse : float
+        Share of the images that are shown as if they had been taken at a coarser resolution.
     """
 
     rotate_degrees: float
@@ -48,6 +58,9 @@ class Augment:
     gray_stained: float = 0.0
     crowded: float = 0.0
     as_dye: float = 0.0
+    uneven: float = 0.0
+    veiled: float = 0.0
+    coarse: float = 0.0
 
     def __call__(
         self,
@@ -65,11 +78,16 @@ class Augment:
         if instance_map.min() > 0:
             ids = ids + 1  # no background in this window: 0 must stay free
         color = image.shape[-1] == 3
-        gray = (self.crowded or self.gray_stained or self.as_dye) and is_gray(image)
+        of_gray = self.crowded or self.uneven or self.gray_stained or self.as_dye
+        gray = of_gray and is_gray(image)
         if gray and self.crowded:
             draw = np.random.default_rng([seed, 2])
             if draw.random() < self.crowded:
                 image, ids = crowded(image, ids, draw)
+        if gray and self.uneven:
+            draw = np.random.default_rng([seed, 4])
+            if draw.random() < self.uneven:
+                image = uneven_nuclei(image, ids, draw)
         if gray and color and self.gray_stained:
             draw = np.random.default_rng([seed, 1])
             if draw.random() < self.gray_stained:
@@ -78,6 +96,10 @@ class Augment:
             draw = np.random.default_rng([seed, 3])
             if draw.random() < self.as_dye:
                 image, color = as_nuclear_dye(image), False
+        if self.veiled:
+            draw = np.random.default_rng([seed, 5])
+            if draw.random() < self.veiled:
+                image = veiled(image, draw)
         pipeline = self._pipeline(color=color)
         pipeline.set_random_seed(seed)
         further = {} if counted is None else {"masks": [counted.astype(np.uint8)]}
@@ -91,6 +113,8 @@ class Augment:
         if self.rotate_degrees:
             mirror = cv2.BORDER_REFLECT_101
             steps.append(A.Rotate(self.rotate_degrees, border_mode=mirror, p=0.3))
+        if self.coarse:
+            steps.append(_coarser(self.coarse))
         if color and self.stain:
             steps.append(_stain_jitter(self.stain))
         if self.intensity:
@@ -115,6 +139,11 @@ def _stain_jitter(strength: float) -> A.BasicTransform:
         ],
         p=0.5,
     )
+
+
+def _coarser(share: float) -> A.BasicTransform:
+    down_and_up = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+    return A.Downscale(scale_range=COARSER, interpolation_pair=down_and_up, p=share)
 
 
 def _intensity_jitter(strength: float) -> list[A.BasicTransform]:

@@ -66,6 +66,13 @@ class AugmentConfig(Settings):
     """Share of the gray images whose nuclei are shown twice, the second time turned."""
     as_dye: Share = 0.0
     """Share of the color images that are shown as the gray of their nuclear dye."""
+    uneven: Share = 0.0
+    """Share of the gray images whose nuclei get a contrast each of its own, down to a tenth of what
+    it was: dim nuclei next to bright ones, as other fluorescence experiments have them."""
+    veiled: Share = 0.0
+    """Share of the images that are shown below a smooth veil: uneven background, less contrast."""
+    coarse: Share = 0.0
+    """Share of the images that are shown as if taken at a coarser resolution, down to 0.4 of it."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

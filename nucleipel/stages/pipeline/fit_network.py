@@ -63,6 +63,9 @@ def build_augment(config: AugmentConfig) -> Augment:
         gray_stained=config.gray_stained,
         crowded=config.crowded,
         as_dye=config.as_dye,
+        uneven=config.uneven,
+        veiled=config.veiled,
+        coarse=config.coarse,
     )
 
 
