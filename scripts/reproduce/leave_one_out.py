@@ -31,7 +31,7 @@ from nucleipel.errors import NucleipelError
 from nucleipel.figures.ablation import draw_differences
 from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest, Row, read_manifest
-from nucleipel.io.slides.slide_reader import SlideReader
+from nucleipel.io.slides.slide import open_slide
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.metrics.bootstrap import Interval, source_bootstrap
 from nucleipel.metrics.scores import ImageScore, pool
@@ -89,7 +89,7 @@ def _groups(manifest: Manifest) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = {}
     for row in manifest:
         if row.split in ("train", "val"):
-            with row.open(SlideReader()) as slide:
+            with open_slide(row.image, mpp=row.mpp, series=row.series) as slide:
                 height, width = slide.resolution.source_shape
             kind = row.columns.get("modality", "")
             groups.setdefault(f"{kind}-{height}x{width}".strip("-"), []).append(row)
