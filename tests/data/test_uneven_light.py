@@ -91,7 +91,7 @@ def test_whatever_they_show_lies_in_the_range(
 @pytest.mark.parametrize("bright", [True, False], ids=["fluorescence", "bright field"])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_veil_is_smooth_and_keeps_the_contrast_of_neighbors(bright: bool, seed: int) -> None:
-    image, ids = _scene(bright=bright)
+    image, _ = _scene(bright=bright)
     shown = veiled(image, np.random.default_rng(seed))
     moved = (shown - image)[..., 0]
     assert (moved >= 0).all() if bright else (moved <= 0).all()
