@@ -7,7 +7,7 @@ hidden layers in neural networks", 2024, https://kellerjordan.github.io/posts/mu
 `torch.optim.Muon` takes matrices only; here kernels are flattened to
 (first axis, all others), as the post says, and what is no kernel - biases,
 norms - is stepped by Adam with decoupled weight decay. Scores on DSB2018 with and
-without it: docs/accuracy.md.
+without it: docs/choices.md.
 """
 
 from collections.abc import Callable, Iterable

@@ -11,7 +11,7 @@ that overlap, the most probable one stays. Nuclei that hardly absorb more than
 the ring around them, or have a ragged outline, are dropped.
 
 Writes DIR/image.png, label.tif and manifest.csv, for `nucleipel train --manifest`.
-The labels are guesses: docs/accuracy.md compares them with annotations of 13 H&E
+The labels are guesses: docs/choices.md compares them with annotations of 13 H&E
 tiles. The whole slide is held in memory.
 """
 

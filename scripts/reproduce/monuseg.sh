@@ -25,7 +25,7 @@ start=(--checkpoint default)
 tta=(--set "tta=${TTA:-false}")
 nucleipel train "${start[@]}" "${rows[@]}" --config "$here/configs/recipes/train_monuseg.yaml" \
     --set "precision=${PRECISION:-auto}" --out "$out/train"
-# not fine-tuned on patches: after training with Muon it gained nothing on val (docs/accuracy.md)
+# not fine-tuned on patches: after training with Muon it gained nothing on val (docs/choices.md)
 nucleipel calibrate --checkpoint "$out/train" --config "$here/configs/recipes/calibrate_monuseg.yaml" \
     "${tta[@]}" "${rows[@]}" --split val --out "$out/calibrated"
 nucleipel predict --checkpoint "$out/calibrated" "${tta[@]}" "${rows[@]}" --split test \

@@ -19,7 +19,7 @@ from support import ROOT
 from nucleipel.cli import cli
 from nucleipel.model.checkpoint import read_checkpoint
 
-README = ROOT / "README.md"
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 TINY = [
     "device=cpu",
     "workers=0",
@@ -65,7 +65,7 @@ def _refused(message: str, *arguments: object) -> None:
 
 @pytest.fixture(scope="module")
 def ran(tiny_set, tmp_path_factory) -> Path:
-    """A folder in which the commands ran one after another, as the README has them."""
+    """A folder in which the commands ran one after another, in the order of work."""
     folder = tmp_path_factory.mktemp("cli")
     manifest = ["--manifest", tiny_set.manifest]
     _ok("train", *manifest, "--out", folder / "run", *_sets(*TINY))
@@ -147,14 +147,14 @@ def test_export_writes_an_onnx_file_and_a_package(ran: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))
-def test_help_and_readme_know_every_command(command: str) -> None:
+def test_help_and_pages_know_every_command(command: str) -> None:
     result = _ok(command, "--help")
     # a profile holds the settings of all stages; average and verify have nothing to set
     special = {"submit": ("--profile",), "verify": ("--repair",), "average": ("--overwrite",)}
     wanted = special.get(command, ("--config", "--set"))
     lacking = [option for option in wanted if option not in result.stdout]
     assert not lacking, f"{command} lacks {lacking}"
-    assert f"nucleipel {command}" in README.read_text(encoding="utf-8")
+    assert any(f"nucleipel {command}" in page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def test_the_old_spelling_of_stained_as_is_taken(ran: Path, tiny_set, tmp_path: Path) -> None:

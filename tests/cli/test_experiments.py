@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from support import ROOT
 from support.untrained import small_network, write_untrained
 
 from nucleipel.cli import cli
@@ -71,9 +70,3 @@ def test_ablate_names_what_is_missing(run: Path, tiny_set, tmp_path: Path) -> No
     if not torch.cuda.is_available():
         _refused("no usable GPU was found", "ablate", *inputs, "--device", "cuda", *out)
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("command", ["deviation", "ablate"])
-def test_the_readme_names_them(command: str) -> None:
-    readme = ROOT / "README.md"
-    assert f"nucleipel {command}" in readme.read_text(encoding="utf-8")

@@ -134,7 +134,7 @@ class TrainConfig(FitConfig, ReadConfig):
     """At most this many windows are scored in a validation."""
     epochs: Positive = 80
     optimizer: Optimizer = "muon"
-    """On DSB2018 muon was after 6 epochs where adamw was after 44 (docs/accuracy.md)."""
+    """On DSB2018 muon was after 6 epochs where adamw was after 44 (docs/choices.md)."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     warmup_steps: NotNegative = 100
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
