@@ -13,6 +13,11 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = ROOT / "scripts" / "checks" / "fault_harness.py"
 STAGES = {"train", "tile", "finetune-patches", "predict", "stitch"}
+SLIDES = {"train": (96, 128), "val": (64, 64), "test": (96, 128)}
+FEWER = {
+    "TRAIN": {"epochs=6": "epochs=3", "windows_per_epoch=32": "windows_per_epoch=16"},
+    "FINETUNE": {"epochs=3": "epochs=2", "patches_per_epoch=32": "patches_per_epoch=16"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +38,17 @@ def _run(work: Path, *arguments: object) -> list[dict]:
 
 
 def _harness(arguments: list[str]) -> None:
+    """Be the script, on smaller slides and with fewer epochs."""
     sys.path.insert(0, str(SCRIPT.parent))
-    sys.exit(runpy.run_path(str(SCRIPT))["main"](arguments))
+    main = runpy.run_path(str(SCRIPT))["main"]
+    from faults import stages
+
+    stages.SLIDES = SLIDES
+    for name, fewer in FEWER.items():
+        settings = getattr(stages, name)
+        assert fewer.keys() <= set(settings)
+        setattr(stages, name, tuple(fewer.get(one, one) for one in settings))
+    sys.exit(main(arguments))
 
 
 def test_killed_runs_end_as_the_undisturbed_one_and_do_nothing_twice(work: Path) -> None:
@@ -46,9 +60,9 @@ def test_killed_runs_end_as_the_undisturbed_one_and_do_nothing_twice(work: Path)
 
 
 def test_no_flipped_bit_is_silent(work: Path) -> None:
-    rows = _run(work, "flips", "--flips", 10)
+    rows = _run(work, "flips", "--flips", 6)
     assert {row["stage"] for row in rows} == STAGES
-    assert len(rows) == 10 * len(STAGES)
+    assert len(rows) == 6 * len(STAGES)
     assert all(row["right"] for row in rows)
     assert sum(row["verify"] for row in rows) > 0.95 * len(rows)
 

@@ -3,11 +3,15 @@
 import hashlib
 import multiprocessing
 import os
+import runpy
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 TRAIN = [
     "device=cpu",
@@ -26,26 +30,33 @@ TILE = ["patch_px=32", "overlap_px=8", "mpp=0.5", "shard_patches=2"]
 SECONDS = 600
 """A command that takes longer hangs."""
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["nucleipel.cli.main", "nucleipel.stages.demo", "nucleipel.stages.pipeline.segment"]
-)
+SERVER.set_forkserver_preload(["support.preloaded"])
 
 
 class Process:
     """A function in a process, forked by a server that has imported torch once for all of them.
 
     With `command` it differs from `python -m nucleipel` in the start of Python only, which takes
-    seconds of CPU.
+    seconds of CPU. With an `output`, a file, both streams are written there.
     """
 
     def __init__(
-        self, work: Callable[[list[str]], None], *arguments: object, start_new_session: bool = False
+        self,
+        work: Callable[[list[str]], None],
+        *arguments: object,
+        start_new_session: bool = False,
+        output: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        descriptor, name = tempfile.mkstemp(prefix="stderr-")
-        os.close(descriptor)
-        self._stderr = Path(name)
+        streams = (1, 2) if output else (2,)
+        if output is None:
+            descriptor, name = tempfile.mkstemp(prefix="stderr-")
+            os.close(descriptor)
+            output = Path(name)
+        self._output = output
+        state = _State(str(output), streams, start_new_session, environment)
         words = [str(argument) for argument in arguments]
-        self._process = SERVER.Process(target=_run, args=(work, words, name, start_new_session))
+        self._process = SERVER.Process(target=_run, args=(work, words, state))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -60,23 +71,42 @@ class Process:
     def kill(self) -> None:
         self._process.kill()
 
+    def wait(self, timeout: float = SECONDS) -> int:
+        """Wait for the end; the exit code. Raises as that of `subprocess` does."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("a forked process", timeout)
+        return self._process.exitcode
+
     def finish(self, *, seconds: float = SECONDS) -> str:
         """Wait for the end and return what it wrote to stderr."""
-        self._process.join(seconds)
-        assert self._process.exitcode is not None, f"not done after {seconds} s"
-        message = self._stderr.read_text()
-        self._stderr.unlink()
+        self.wait(seconds)
+        message = self._output.read_text()
+        self._output.unlink()
         return message
 
 
-def _run(
-    work: Callable[[list[str]], None], words: list[str], stderr: str, start_new_session: bool
-) -> None:
+@dataclass(frozen=True)
+class _State:
+    """What a forked process changes in itself before it works."""
+
+    output: str
+    streams: tuple[int, ...]
+    start_new_session: bool
+    environment: Mapping[str, str] | None
+
+
+def _run(work: Callable[[list[str]], None], words: list[str], state: _State) -> None:
     """Do the work in the forked process."""
-    if start_new_session:
+    if state.start_new_session:
         os.setsid()
-    os.dup2(os.open(stderr, os.O_WRONLY), 2)
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    if state.environment is not None:
+        os.environ.clear()
+        os.environ.update(state.environment)
+    for stream in state.streams:
+        os.dup2(os.open(state.output, os.O_WRONLY | os.O_APPEND), stream)
+        name = {1: "stdout", 2: "stderr"}[stream]
+        setattr(sys, name, open(stream, "w", buffering=1, closefd=False))  # noqa: SIM115
     work(words)
 
 
@@ -85,6 +115,34 @@ def command(words: list[str]) -> None:
     from nucleipel.cli.main import cli
 
     cli(words, prog_name="nucleipel")
+
+
+def python(words: list[str]) -> None:
+    """Be Python, called with `-m MODULE` or `-c CODE` and arguments."""
+    kind, program, *arguments = words
+    sys.argv = [kind if kind == "-c" else program, *arguments]
+    if kind == "-c":
+        exec(program, {"__name__": "__main__"})  # noqa: S102
+    else:
+        assert kind == "-m"
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+def popen(
+    command: Sequence[object],
+    *,
+    stdout: IO[str],
+    stderr: IO[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    start_new_session: bool = False,
+) -> Process:
+    """Stand in for `subprocess.Popen` in scripts that start Python: its processes are forked."""
+    assert command[0] == sys.executable
+    assert stderr in (None, stdout)
+    output = Path(f"/proc/{os.getpid()}/fd/{stdout.fileno()}")
+    return Process(
+        python, *command[1:], output=output, environment=env, start_new_session=start_new_session
+    )
 
 
 def start(*arguments: object, start_new_session: bool = False) -> Process:

@@ -7,8 +7,12 @@ import time
 import traceback
 from collections.abc import Callable
 
-import nucleipel.stages.demo  # noqa: F401  (all that commands import late, before any fork)
+# all that commands import late, before any fork
+import nucleipel.stages.demo  # noqa: F401
 from nucleipel.cli.main import cli
+from nucleipel.instances.precompile import compile_all
+
+compile_all()  # each child would load the compiled code of its own
 
 
 class Child:
