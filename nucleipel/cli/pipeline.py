@@ -54,6 +54,41 @@ def train(
 @click.command()
 @options.manifest
 @options.data_root
+@options.checkpoint_or_default
+@options.out("Folder for the checkpoint and the report.")
+@options.settings
+@options.reading
+@options.device
+def finetune(
+    manifest: Path,
+    data_root: Path | None,
+    checkpoint: Path,
+    out: Path,
+    overwrite: bool,
+    **values: Any,
+) -> None:
+    """Fine-tune on few images of your own; never worse.
+
+    For 1 to 20 annotated images or regions. Trains on each half, scores on the
+    other, and keeps the start where that is not better. Rows whose split is
+    test are not used.
+    """
+    from nucleipel.config import FinetuneConfig
+
+    config = options.load(FinetuneConfig, values)
+    from nucleipel.stages.pipeline.finetune import finetune as run
+
+    click.echo(
+        run(
+            manifest, out, config,
+            checkpoint=checkpoint, data_root=data_root, overwrite=overwrite,
+        )
+    )  # fmt: skip
+
+
+@click.command()
+@options.manifest
+@options.data_root
 @options.out("Zarr store for the patches.")
 @options.settings
 @options.reading

@@ -13,6 +13,7 @@ from nucleipel.config.files import (
 from nucleipel.config.load import load_config, settings_from
 from nucleipel.config.pipeline.calibrate import CalibrateConfig
 from nucleipel.config.pipeline.evaluate import EvaluateConfig
+from nucleipel.config.pipeline.finetune import FinetuneConfig
 from nucleipel.config.pipeline.finetune_patches import FinetunePatchesConfig, PELConfig
 from nucleipel.config.pipeline.instances import InstanceConfig
 from nucleipel.config.pipeline.predict import PredictConfig
@@ -35,6 +36,7 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "ExportNucleiConfig",
+    "FinetuneConfig",
     "FinetunePatchesConfig",
     "ImportConfig",
     "InfoConfig",

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    manifest: Path,
+    manifest: Path | Manifest,
     out: Path,
     config: TrainConfig,
     *,
@@ -58,8 +58,12 @@ def train(
     Writes the checkpoint, `metrics.csv`, `curves.png`, TensorBoard events and
     the resolved config into `out`, and returns it.
     """
-    rows = read_manifest(
-        manifest, data_root=data_root, needed=("train", "val"), series=config.series
+    rows = (
+        manifest
+        if isinstance(manifest, Manifest)
+        else read_manifest(
+            manifest, data_root=data_root, needed=("train", "val"), series=config.series
+        )
     )
     train_rows, val_rows = rows.of_split("train").annotated(), rows.of_split("val").annotated()
     start = read_checkpoint(checkpoint) if checkpoint else None

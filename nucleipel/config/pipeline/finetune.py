@@ -1,0 +1,37 @@
+"""Settings of `nucleipel finetune`: few, as it is for users who do not wish to choose."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nucleipel.config.pipeline.calibrate import CalibratedNumber
+from nucleipel.config.pipeline.read_images import ReadConfig
+from nucleipel.config.pipeline.train import AugmentConfig
+from nucleipel.config.settings import NotNegative, Positive, Precision
+from nucleipel.core.choices import Device
+
+
+class FinetuneConfig(ReadConfig):
+    """Settings of `nucleipel finetune`."""
+
+    device: Device = "auto"
+    precision: Precision = "auto"
+    """As of `train`; bfloat16 is faster on CPUs that were made for it (AMX, AVX512-BF16)."""
+    workers: NotNegative = 0
+    """Processes that prepare samples; 0 for none."""
+    seed: NotNegative = 0
+    windows: Positive = 512
+    """Windows that are shown in the training of each half."""
+    window_px: Positive = 256
+    batch_size: Positive = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.25, 0.5, 0.75, 1.0)
+    """Shares of the trained weights in their mean with the start that are tried; 0, the start
+    itself, always is."""
+    calibrate: tuple[CalibratedNumber, ...] = (
+        "foreground_percent",
+        "min_probability_percent",
+        "min_area_px",
+    )
+    """Numbers of the instance rule that are chosen anew; the others stay as they are."""
+    augment: AugmentConfig = AugmentConfig(scale_range=(0.75, 1.35), stain=1.5)

@@ -1,0 +1,181 @@
+"""Scores of fine-tuned networks on the half of the images that they were not trained on.
+
+What is chosen (how much of the fine-tuned weights, which numbers of the instance
+rule) is chosen on one half and scored on the other, both ways: no image is scored
+by a choice that it took part in.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.config import FinetuneConfig, PredictConfig
+from nucleipel.config.pipeline.calibrate import CalibrateConfig
+from nucleipel.config.pipeline.read_images import ReadConfig
+from nucleipel.core.progress import track
+from nucleipel.io.stores.predictions import Prediction, open_predictions
+from nucleipel.metrics.bootstrap import Interval, source_bootstrap
+from nucleipel.metrics.scores import ImageScore, pool
+from nucleipel.model.checkpoint import Checkpoint
+from nucleipel.stages.pipeline.halves import Halves
+from nucleipel.stages.pipeline.predict import predict, slide_reader_for
+from nucleipel.stages.pipeline.rule_scores import RuleScores
+from nucleipel.training.coordinate_ascent import Numbers, coordinate_ascent
+
+SOUGHT = ("pq", "aji")
+"""Their mean is maximized: PQ alone drops doubtful nuclei."""
+REPORTED = ("pq", "aji", "dice", "ap@0.50", "ap@0.75")
+ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A share of the fine-tuned weights, numbers of the instance rule, and the score of both."""
+
+    share: float
+    numbers: Numbers
+    score: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of each image under the start and under what was chosen on the other half.
+
+    `gains` are what the pooled scores gain, with intervals by draws of the sources.
+    """
+
+    start: list[ImageScore]
+    tuned: list[ImageScore]
+    sources: tuple[str, ...]
+    gains: dict[str, Interval]
+
+    @property
+    def is_better(self) -> bool:
+        """Return whether the whole interval of the score that is sought lies above 0."""
+        return self.gains["sought"].low > 0
+
+    def describe(self) -> str:
+        """Describe the outcome in one line."""
+        gain, before = self.gains["sought"], sought(pool(self.start))
+        kept = "the fine-tuned weights are kept" if self.is_better else "the start is kept"
+        return (
+            f"{kept}: mean of PQ and AJI {before:.3f} with the start, {before + gain.mean:.3f}"
+            f" fine-tuned, held apart ({gain.mean:+.3f}, 95 % interval {gain.low:+.3f} to"
+            f" {gain.high:+.3f}, {len(set(self.sources))} parts)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        of_each = {"start": pool(self.start), "fine_tuned": pool(self.tuned)}
+        return {
+            "pooled_over_nuclei": {
+                name: {measure: scores[measure] for measure in REPORTED}
+                for name, scores in of_each.items()
+            },
+            "gains": {
+                name: {"gain": gain.mean, "from": gain.low, "to": gain.high}
+                for name, gain in self.gains.items()
+            },
+            "parts": len(set(self.sources)),
+            "annotated_nuclei": sum(score.annotated_count for score in self.start),
+        }
+
+    def table(self, halves: Halves) -> list[dict[str, Any]]:
+        """Rows of the CSV, one an image or part."""
+        rows = zip(halves.rows, self.sources, halves.half_of, self.start, self.tuned, strict=True)
+        return [
+            {
+                "id": row.id,
+                "source": source,
+                "half": half,
+                "annotated_nuclei": start.annotated_count,
+                **{f"start_{name}": start.to_scores()[name] for name in REPORTED},
+                **{f"fine_tuned_{name}": tuned.to_scores()[name] for name in REPORTED},
+            }
+            for row, source, half, start, tuned in rows
+        ]
+
+
+def sought(scores: Mapping[str, float]) -> float:
+    """The score that is maximized, of pooled scores."""
+    return float(np.mean([scores[name] for name in SOUGHT]))
+
+
+class CrossScores:
+    """Scores of all means of the start with fine-tuned networks, each half by the other's.
+
+    `means` has for each share of the fine-tuned weights the checkpoints of half 0 and 1; the
+    share 0 is the start itself, twice.
+    """
+
+    def __init__(
+        self,
+        start: Checkpoint,
+        halves: Halves,
+        means: Mapping[float, Sequence[Path]],
+        config: FinetuneConfig,
+        work: Path,
+    ) -> None:
+        self._numbers, self._halves = start.description.instances, halves
+        self._candidates = {
+            name: values
+            for name, values in CalibrateConfig().candidates().items()
+            if name in config.calibrate
+        }
+        predicted = PredictConfig(
+            **config.part(ReadConfig).model_dump(), device=config.device, tissue="off"
+        )
+        reader = slide_reader_for(start, predicted)
+        self._scores: dict[float, RuleScores] = {}
+        for share, checkpoints in track(means.items(), "predicting the other half"):
+            maps: dict[str, Prediction] = {}
+            for half in (0, 1):
+                rows, store = halves.of(half), work / f"maps-{share:g}-{half}.zarr"
+                predict(checkpoints[1 - half], rows, store, predicted, within_regions=True)
+                maps |= {image.id: image for image in open_predictions(store).images}
+            self._scores[share] = RuleScores(
+                [maps[row.id] for row in halves.rows], list(halves.rows), reader
+            )
+
+    def choose(self, of_halves: Iterable[int]) -> Choice:
+        """The share and numbers of best pooled score over the images of some halves."""
+        places = [place for half in of_halves for place in self._halves.places(half)]
+        best = Choice(0.0, self._numbers, -1.0)
+        for share, scores in track(self._scores.items(), "choosing"):
+            score = scores.pooled(*SOUGHT, groups=[places])
+            for numbers, reached in coordinate_ascent(
+                self._numbers, self._candidates, score, rounds=ROUNDS
+            ):
+                if reached > best.score:
+                    best = Choice(share, numbers, reached)
+        return best
+
+    def compare(self) -> Comparison:
+        """Compare the start with what is chosen on either half, on the other half."""
+        start = self._scores[0.0].scores(self._numbers)
+        tuned = list(start)
+        for half in (0, 1):
+            choice = self.choose([1 - half])
+            of_choice = self._scores[choice.share].scores(choice.numbers)
+            for place in self._halves.places(half):
+                tuned[place] = of_choice[place]
+        sources = self._halves.sources
+        return Comparison(start, tuned, sources, _gains(start, tuned, sources))
+
+
+def _gains(
+    start: Sequence[ImageScore], tuned: Sequence[ImageScore], sources: Sequence[str]
+) -> dict[str, Interval]:
+    def gains(places: Sequence[int]) -> npt.NDArray[np.float64]:
+        before, after = (pool([scores[at] for at in places]) for scores in (start, tuned))
+        parts = [after[name] - before[name] for name in REPORTED]
+        return np.array([sought(after) - sought(before), *parts])
+
+    names, whole = ("sought", *REPORTED), gains(range(len(sources)))
+    low, high = source_bootstrap(sources, gains)
+    values = zip(whole.tolist(), low.tolist(), high.tolist(), strict=True)
+    return {name: Interval(*ends) for name, ends in zip(names, values, strict=True)}

@@ -1,0 +1,157 @@
+"""Two halves of some annotated images: each is scored by what was trained on the other."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nucleipel.core.geometry import Box
+from nucleipel.errors import ManifestError
+from nucleipel.io.annotations.annotation import Annotation
+from nucleipel.io.annotations.cut_region import cut_region
+from nucleipel.io.annotations.region import write_region
+from nucleipel.io.manifest import Manifest, Row
+from nucleipel.io.slides.slide_reader import SlideReader
+
+LEAST_NUCLEI = 4
+"""So many in one image, a nucleus for each quarter; in several images, two that hold some."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Rows of a manifest, the half (0 or 1) of each, and the source that it comes from.
+
+    `cut` says in words what was kept apart.
+    """
+
+    rows: Manifest
+    half_of: tuple[int, ...]
+    sources: tuple[str, ...]
+    cut: str
+
+    def places(self, half: int) -> list[int]:
+        """Places of the rows of a half."""
+        return [place for place, own in enumerate(self.half_of) if own == half]
+
+    def of(self, half: int) -> Manifest:
+        """The rows of a half."""
+        return Manifest(self.rows.path, tuple(self.rows.rows[at] for at in self.places(half)))
+
+    def to_train(self, half: int) -> Manifest:
+        """The rows of a half as `train` takes them; its `val` is the same half, and is not used."""
+        rows = [
+            dataclasses.replace(row, split=split)
+            for split in ("train", "val")
+            for row in self.of(half)
+        ]
+        return Manifest(self.rows.path, tuple(rows))
+
+
+def split_in_halves(rows: Manifest, reader: SlideReader, folder: Path) -> Halves:
+    """Split images into two halves of about as many nuclei each, by source.
+
+    A source (patient, slide, field of view) is an image where none is named. All
+    images of one source are split image by image. One image alone is cut into
+    quarters with as many nuclei each, and two of them make up a half; `folder` gets
+    their regions.
+
+    Raises
+    ------
+    ManifestError
+        If there are too few nuclei to have some in each half.
+    """
+    centers = [_centers(row, reader) for row in rows]
+    if len(rows) == 1:
+        return _quartered(rows, centers[0], reader, folder)
+    sources = [row.source_id or row.id for row in rows]
+    cut = "sources"
+    if len(set(sources)) == 1:
+        sources, cut = [row.id for row in rows], "images of one source"
+    counts: dict[str, int] = {}
+    for source, of_image in zip(sources, centers, strict=True):
+        counts[source] = counts.get(source, 0) + len(of_image)
+    if sum(count > 0 for count in counts.values()) < 2:
+        raise ManifestError(
+            f"{rows.path}: {sum(counts.values())} annotated nuclei, all of one image;"
+            " annotate some in two images, or list that image alone"
+        )
+    held, half_of_source = [0, 0], {}
+    for source in sorted(counts, key=lambda name: (-counts[name], name)):
+        half = int(held[1] < held[0])
+        half_of_source[source] = half
+        held[half] += counts[source]
+    halves = tuple(half_of_source[source] for source in sources)
+    return Halves(rows, halves, tuple(sources), cut)
+
+
+def _quartered(
+    rows: Manifest, centers: npt.NDArray[np.float64], reader: SlideReader, folder: Path
+) -> Halves:
+    row = rows.rows[0]
+    if len(centers) < LEAST_NUCLEI:
+        raise ManifestError(
+            f"{row.image}: {len(centers)} annotated nuclei; annotate at least {LEAST_NUCLEI},"
+            " better 20, to train on some and to score on others"
+        )
+    annotation, shape = _annotation(row, reader)
+    regions = [cut_region(annotation.region, box) for box in quarters(centers, shape)]
+    parts = []
+    for place, region in enumerate(regions, 1):
+        name = f"{row.id}-part-{place}"
+        path = folder / f"{name}.geojson"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_region(path, region)
+        parts.append(dataclasses.replace(row, id=name, source_id=name, region=path))
+    names = tuple(part.id for part in parts)
+    # opposite quarters: both halves reach across the image
+    return Halves(Manifest(rows.path, tuple(parts)), (0, 1, 1, 0), names, "quarters of one image")
+
+
+def quarters(centers: npt.NDArray[np.float64], shape: tuple[int, int]) -> list[Box]:
+    """Cut an image of shape (height, width) into four boxes with as many centers (n, 2) each.
+
+    First across the axis along which the centers reach farther, then each half
+    across the other one. Boxes share no pixel and together are the image.
+    """
+    whole = Box.of_shape(shape)
+    axis = int(np.argmax(np.ptp(centers, axis=0)))
+    boxes = []
+    for part in _cut(whole, centers, axis):
+        boxes += _cut(part, centers, 1 - axis)
+    return boxes
+
+
+def _cut(box: Box, centers: npt.NDArray[np.float64], axis: int) -> list[Box]:
+    low, high = np.array([box.y0, box.x0]), np.array([box.y1, box.x1])
+    inside = centers[((centers >= low) & (centers < high)).all(axis=1)]
+    middle = (low[axis] + high[axis]) / 2 if not len(inside) else np.median(inside[:, axis])
+    at = int(np.clip(round(float(middle)), low[axis] + 1, high[axis] - 1))
+    if axis == 0:
+        return [dataclasses.replace(box, y1=at), dataclasses.replace(box, y0=at)]
+    return [dataclasses.replace(box, x1=at), dataclasses.replace(box, x0=at)]
+
+
+def _annotation(row: Row, reader: SlideReader) -> tuple[Annotation, tuple[int, int]]:
+    with row.open(reader) as slide:
+        shape = slide.resolution.source_shape
+    return row.load_annotation(shape), shape
+
+
+def _centers(row: Row, reader: SlideReader) -> npt.NDArray[np.float64]:
+    """(n, 2) centers (y, x) of the annotated nuclei of an image, in pixels of level 0."""
+    with row.open(reader) as slide:
+        frame = slide.resolution.at_level_0()
+    annotation = row.load_annotation(frame.shape)
+    centers = [np.empty((0, 2))]
+    with annotation.open(frame) as read_ids:
+        for box in annotation.pieces(frame):
+            ids, counted = read_ids(box), annotation.counted(box, frame)
+            if counted is not None:
+                ids = np.where(counted, ids, 0)
+            y, x = np.nonzero(ids)
+            _, place, count = np.unique(ids[y, x], return_inverse=True, return_counts=True)
+            sums = [np.bincount(place, values, len(count)) for values in (y, x)]
+            centers.append(np.stack(sums, axis=1) / count[:, None] + (box.y0, box.x0))
+    return np.concatenate(centers)
