@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nucleipel.api import datasets
     from nucleipel.api.merge import stitch_instances
     from nucleipel.api.model import Model, load
-    from nucleipel.api.pipeline import evaluate, finetune_patches, tile, train
+    from nucleipel.api.pipeline import evaluate, finetune, finetune_patches, tile, train
     from nucleipel.api.results import ArrayResult, LabelsResult, Report, SlideResult
     from nucleipel.api.segment import segment, segment_slide
     from nucleipel.api.stitch import stitch_probabilities
@@ -32,6 +32,7 @@ _HOMES = {
     "datasets": "api.datasets",
     "errors": "errors",
     "evaluate": "api.pipeline",
+    "finetune": "api.pipeline",
     "finetune_patches": "api.pipeline",
     "load": "api.model",
     "losses": "losses",
@@ -58,6 +59,7 @@ __all__ = [
     "datasets",
     "errors",
     "evaluate",
+    "finetune",
     "finetune_patches",
     "load",
     "losses",

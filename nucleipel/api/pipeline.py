@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucleipel.api.arguments import require_labels, settings_of
-from nucleipel.config import FinetunePatchesConfig, TileConfig, TrainConfig
+from nucleipel.config import FinetuneConfig, FinetunePatchesConfig, TileConfig, TrainConfig
 from nucleipel.core.run_options import RunOptions
 from nucleipel.errors import ArgumentError
 from nucleipel.metrics.scores import AP_THRESHOLDS, ImageScore
@@ -63,6 +63,55 @@ def train(
             Path(out),
             chosen,
             checkpoint=_path(checkpoint),
+            data_root=_path(data_root),
+            overwrite=overwrite,
+        )
+    )
+
+
+def finetune(
+    manifest: Path | str,
+    *,
+    out: Path | str,
+    checkpoint: Path | str = "default",
+    data_root: Path | str | None = None,
+    overwrite: bool = False,
+    config: Path | str | None = None,
+    **settings: Any,
+) -> "Model":
+    """Fine-tune on few annotated images, and keep the start if it is better: `nucleipel finetune`.
+
+    Parameters
+    ----------
+    manifest : Path or str
+        CSV with the columns `image` and `label`; the images of a `source_id` stay together, rows
+        whose `split` is test are not used.
+    out : Path or str
+        Folder for the checkpoint and `report.json`, which says what was kept and why.
+    checkpoint : Path or str
+        The start: "default", or the folder of a run.
+    data_root, overwrite, config, **settings
+        As of `train`: `windows=1024`, ...
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    NucleipelError
+        As the command.
+    """
+    from nucleipel.api.model import load
+    from nucleipel.stages.pipeline.finetune import finetune as run
+
+    chosen = settings_of(FinetuneConfig, settings, function="finetune", config=config, shorts={})
+    return load(
+        run(
+            Path(manifest),
+            Path(out),
+            chosen,
+            checkpoint=Path(checkpoint),
             data_root=_path(data_root),
             overwrite=overwrite,
         )

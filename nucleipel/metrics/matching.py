@@ -21,6 +21,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 Ids = npt.NDArray[np.int64]
+LOOKED_UP = 2**22
+"""Up to this number ids and pairs of ids are counted in a table, beyond it they are sorted."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,11 @@ class OverlapCounter:
         """
         if annotation.shape != prediction.shape:
             raise ValueError(f"shapes differ: {annotation.shape} and {prediction.shape}")
-        annotated_ids, annotated = np.unique(annotation, return_inverse=True)
-        predicted_ids, predicted = np.unique(prediction, return_inverse=True)
+        annotated_ids, annotated = _places(annotation)
+        predicted_ids, predicted = _places(prediction)
         keys = annotated.ravel() * np.int64(len(predicted_ids)) + predicted.ravel()
         inside = np.int64(1) if counted is None else counted.ravel().astype(np.int64)
-        keys, counts = np.unique(2 * keys + inside, return_counts=True)
+        keys, counts = _counts(2 * keys + inside, 2 * len(annotated_ids) * len(predicted_ids))
         pairs, inside = keys // 2, keys % 2
         annotated, predicted = (
             annotated_ids[pairs // len(predicted_ids)],
@@ -184,6 +186,29 @@ class OverlapCounter:
         matched = overlap.matched(0.5)
         predicted_counts[second[matched]] = annotated_counts[first[matched]]
         return overlap.of_nuclei(annotated_counts, predicted_counts)
+
+
+def _places(ids: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.integer], Ids]:
+    """The ids of a map in order, each once, and the place among them of each pixel's id.
+
+    As `np.unique` gives them, without a sort where ids are small numbers.
+    """
+    if not ids.size or ids.min() < 0 or ids.max() >= LOOKED_UP:
+        unique, place = np.unique(ids, return_inverse=True)
+        return unique, place.astype(np.int64)
+    present = np.zeros(int(ids.max()) + 1, bool)
+    present[ids] = True
+    return np.flatnonzero(present), (np.cumsum(present, dtype=np.int64) - 1)[ids]
+
+
+def _counts(keys: Ids, limit: int) -> tuple[Ids, Ids]:
+    """The keys in order, each once, and how often each comes; all are below `limit`."""
+    if limit > LOOKED_UP:
+        keys, counts = np.unique(keys, return_counts=True)
+        return keys, counts
+    counts = np.bincount(keys, minlength=1)
+    present = np.flatnonzero(counts)
+    return present, counts[present]
 
 
 def _sums(ids: Ids, counts: Ids, wanted: Ids) -> Ids:

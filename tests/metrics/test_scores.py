@@ -308,6 +308,16 @@ def test_scores_lie_between_0_and_1_and_ap_falls(
     assert found["pq"] == pytest.approx(found["dq"] * found["sq"])
 
 
+@PATIENT
+@given(SMALL_MAPS, SMALL_MAPS)
+def test_small_ids_are_counted_as_large_ones(
+    annotation: np.ndarray, prediction: np.ndarray
+) -> None:
+    shift = np.uint32(2**30)
+    large = np.where(annotation > 0, annotation.astype(np.uint32) + shift, 0)
+    assert ImageScore.of(large, prediction) == ImageScore.of(annotation, prediction)
+
+
 def test_dtypes_mix() -> None:
     annotation, prediction = read("1111.2222"), read("111..2222")
     expected = ImageScore.of(annotation, prediction)

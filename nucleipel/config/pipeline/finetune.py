@@ -25,7 +25,7 @@ class FinetuneConfig(ReadConfig):
     window_px: Positive = 256
     batch_size: Positive = 8
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.25, 0.5, 0.75, 1.0)
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.5, 0.75, 1.0)
     """Shares of the trained weights in their mean with the start that are tried; 0, the start
     itself, always is."""
     calibrate: tuple[CalibratedNumber, ...] = (
