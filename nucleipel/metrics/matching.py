@@ -188,14 +188,14 @@ class OverlapCounter:
         return overlap.of_nuclei(annotated_counts, predicted_counts)
 
 
-def _places(ids: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.integer], Ids]:
+def _places(ids: npt.NDArray[np.integer]) -> tuple[Ids, Ids]:
     """The ids of a map in order, each once, and the place among them of each pixel's id.
 
     As `np.unique` gives them, without a sort where ids are small numbers.
     """
     if not ids.size or ids.min() < 0 or ids.max() >= LOOKED_UP:
         unique, place = np.unique(ids, return_inverse=True)
-        return unique, place.astype(np.int64)
+        return unique.astype(np.int64), place.astype(np.int64)
     present = np.zeros(int(ids.max()) + 1, bool)
     present[ids] = True
     return np.flatnonzero(present), (np.cumsum(present, dtype=np.int64) - 1)[ids]
