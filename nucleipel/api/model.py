@@ -10,16 +10,18 @@ from torch import nn
 
 from nucleipel.api.arguments import require_image, require_mpp, settings_of
 from nucleipel.api.results import ArrayResult
-from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
+from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig, StitchModelConfig
 from nucleipel.errors import ArgumentError, CheckpointError
 from nucleipel.instances.channel_maps import ChannelMaps
 from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
+from nucleipel.model.foreign_model import ModelUse, is_foreign, read_model
 from nucleipel.model.own_network import checkpoint_of_module
 from nucleipel.stages.arrays.predict_array import open_array, predict_array
 from nucleipel.stages.arrays.stitch_array import stitch_array
+from nucleipel.stages.pipeline.stitch_model import MODEL_USE
 
 CORE_PX = 256
 
@@ -191,37 +193,45 @@ class Model:
 def load(
     model: "Model | nn.Module | Path | str" = "default",
     *,
-    channels: int | None = None,
+    channels: int | Mapping[str, int] | None = None,
     stride: int | None = None,
     mpp: float | None = None,
-    core_px: int = CORE_PX,
+    core_px: int | None = None,
     receptive_radius_px: int | None = None,
     accept_seams: bool = False,
     instances: Mapping[str, Any] | None = None,
+    **use: Any,
 ) -> Model:
-    """Load a model: the packaged weights, a run folder, or a torch module of your own.
+    """Load a model: packaged weights, a run folder, a torch module, ONNX, a bioimage.io package.
 
     Parameters
     ----------
     model : str, Path, torch.nn.Module or Model
         "default" for the packaged weights; the folder of a run, or a file in it; a
         network from (B, `channels`, H, W) float32 in 0..1 to the logits (B, 3 or 4, H, W) of
-        background, interior, boundary and perhaps distance. A copy of it is made.
-    channels, stride : int
-        Of a module only, and needed there: channels of its input; sides of its windows are
-        multiples of `stride` (16 for a U-Net that halves its grid four times).
+        background, interior, boundary and perhaps distance, of which a copy is made; an ONNX
+        model (.onnx) or a bioimage.io package (.zip) of any program, which needs
+        `nucleipel[onnx]`. What follows is for modules and for models of other programs.
+    channels : int, or dict of str to int
+        Of a module, and needed there: channels of its input. Of an ONNX model: the index of
+        each output, {"foreground": 0, "boundary": 1}, as in `stitch_probabilities`.
+    stride : int
+        Sides of windows are multiples of it (16 for a U-Net that halves its grid four times);
+        needed for a module; of an ONNX model 32, or as the package says.
     mpp : float, optional
-        Of a module only: um per pixel that it works at; without it images are used pixel for
-        pixel.
-    core_px : int
-        Of a module only: the side of its windows without their halo.
+        Um per pixel that it works at; without it images are used pixel for pixel.
+    core_px : int, optional
+        The side of its windows without their halo; 256.
     receptive_radius_px : int, optional
-        Of a module only: how far it sees, and so the halo; measured if None.
+        How far it sees, and so the halo; measured if None.
     accept_seams : bool
-        Of a module only: whether one that sees the whole window is taken (InstanceNorm,
-        attention). Certificates then say that the map depends on the cut.
+        Whether one that sees the whole window is taken (InstanceNorm, attention).
+        Certificates then say that the map depends on the cut.
     instances : dict, optional
-        Of a module only: numbers of the `InstanceRule` that suits its maps.
+        Numbers of the `InstanceRule` that suits its maps.
+    **use
+        Of an ONNX model: `output` (a name), `activation` ("none", "sigmoid", "softmax"),
+        `mean` and `std`: the model takes (image - mean) / std, the image in 0..1.
 
     Returns
     -------
@@ -233,6 +243,8 @@ def load(
         If a file is missing, damaged or no checkpoint, or a module does not fit.
     ArgumentError
         If arguments of a module are missing, or given for something else.
+    ConfigError
+        If one for an ONNX model is not known or does not fit.
 
     Examples
     --------
@@ -240,31 +252,35 @@ def load(
     >>> npl.load("default").maps
     ('background', 'interior', 'boundary', 'distance')
     """
-    of_module = {
-        "channels": channels, "stride": stride, "mpp": mpp,
-        "receptive_radius_px": receptive_radius_px, "instances": instances,
+    given = {
+        "channels": channels, "stride": stride, "mpp": mpp, "core_px": core_px,
+        "receptive_radius_px": receptive_radius_px, "accept_seams": accept_seams or None,
+        "instances": instances, **use,
     }  # fmt: skip
     if isinstance(model, nn.Module):
-        if channels is None or stride is None:
+        if not isinstance(channels, int) or stride is None:
             raise ArgumentError("load: a torch module needs channels= and stride=")
+        if use:
+            raise ArgumentError(f"load: {next(iter(use))} is for ONNX models")
         require_mpp(mpp)
         checkpoint = checkpoint_of_module(
             model,
             channels=channels,
             stride=stride,
             mpp=mpp,
-            core_px=core_px,
+            core_px=CORE_PX if core_px is None else core_px,
             receptive_radius_px=receptive_radius_px,
             accept_seams=accept_seams,
             instances=dict(instances or {}),
         )
         return Model(checkpoint, type(model).__name__)
-    given = [name for name, value in of_module.items() if value is not None]
-    if given or accept_seams:
-        raise ArgumentError(
-            f"load: {(given or ['accept_seams'])[0]} is for a torch module; a checkpoint has its"
-            " own"
-        )
+    if isinstance(model, str | Path) and is_foreign(Path(model)):
+        return Model(read_model(Path(model), _use_of(given)), str(model))
+    for name, value in given.items():
+        if value is not None:
+            raise ArgumentError(
+                f"load: {name} is for a torch module or an ONNX model; a checkpoint has its own"
+            )
     if isinstance(model, Model):
         return model
     if not isinstance(model, str | Path):
@@ -272,3 +288,11 @@ def load(
             f"load: {type(model).__name__}; expected 'default', a run folder or a torch module"
         )
     return Model(read_checkpoint(Path(model)), str(model))
+
+
+def _use_of(given: Mapping[str, Any]) -> ModelUse:
+    """What is said of a model of another program, checked as the settings of `stitch`."""
+    renamed = {"stride": "stride_px", "mpp": "at_mpp"}
+    config = settings_of(StitchModelConfig, given, function="load", shorts=renamed)
+    use = {name: getattr(config, name) for name in MODEL_USE}
+    return ModelUse(**use, mpp=config.at_mpp, instances=config.instances.over({}) or None)

@@ -71,9 +71,10 @@ rows = _stack(
     data_root,
 )
 CHECKPOINT_HELP = "A run folder, or the checkpoint file in it; 'default' comes with the package."
+MODEL_HELP = f"{CHECKPOINT_HELP} Or an ONNX model, or a bioimage.io package."
 checkpoint = click.option("--checkpoint", type=PATH, required=True, help=CHECKPOINT_HELP)
 checkpoint_or_default = click.option(
-    "--checkpoint", type=PATH, default="default", show_default=True, help=CHECKPOINT_HELP
+    "--checkpoint", type=PATH, default="default", show_default=True, help=MODEL_HELP
 )
 device = click.option(
     "--device", type=click.Choice(get_args(Device)), help="Short for --set device=..."

@@ -8,6 +8,7 @@ import click
 
 from nucleipel.cli import options
 from nucleipel.core.run_options import RunOptions
+from nucleipel.core.shard import WHOLE
 
 if TYPE_CHECKING:
     from nucleipel.stages.cluster.dask_workers import Cluster
@@ -217,10 +218,17 @@ def predict(checkpoint: Path, out: Path, **values: Any) -> None:
 @click.option(
     "--channels",
     metavar="NAME=I,...",
-    help="What is in --maps: foreground=0; interior=0,boundary=1; ...,distance=2.",
+    help="What is in them: foreground=0; interior=0,boundary=1; ...,distance=2.",
 )
-@click.option("--image", type=options.PATH, help="The image of --maps, to measure intensities in.")
-@click.option("--mpp", "map_mpp", type=float, metavar="UM", help="Pixel size of --maps.")
+@click.option(
+    "--checkpoint",
+    type=options.PATH,
+    help="Or any other network itself, for --image: ONNX, or a bioimage.io package.",
+)
+@click.option(
+    "--image", type=options.PATH, help="The image of --checkpoint; of --maps, to measure in."
+)
+@click.option("--mpp", "map_mpp", type=float, metavar="UM", help="Pixel size of --maps or --image.")
 @options.out("Folder for the instances, one folder an image.")
 @options.settings
 @options.outputs
@@ -228,21 +236,33 @@ def predict(checkpoint: Path, out: Path, **values: Any) -> None:
 @options.shard("part (an image, or a part of a large slide)")
 @options.complete_anyway
 @options.cluster
-def stitch(predictions: Path | None, maps: Path | None, out: Path, **values: Any) -> None:
+def stitch(
+    predictions: Path | None,
+    maps: Path | None,
+    checkpoint: Path | None,
+    out: Path,
+    **values: Any,
+) -> None:
     """Turn probability maps into instance maps and tables.
 
-    Of predictions, or of --maps that another program made.
+    Of predictions; of --maps that another program made; or of an --image, which a
+    --checkpoint of another program predicts first.
     """
-    if (predictions is None) == (maps is None):
-        raise click.UsageError("give --predictions or --maps: one of the two")
+    if sum(given is not None for given in (predictions, maps, checkpoint)) != 1:
+        raise click.UsageError("give --predictions, --maps or --checkpoint: one of the three")
     run_options = options.read_run_options(values)
     cluster = options.read_cluster(values)
+    if cluster is not None and predictions is None:
+        raise click.UsageError("--maps and --checkpoint are stitched in this process")
     if maps is not None:
-        click.echo(_stitch_maps(maps, out, cluster, run_options, values))
+        click.echo(_stitch_maps(maps, out, run_options, values))
+        return
+    if checkpoint is not None:
+        click.echo(_stitch_model(checkpoint, out, run_options, values))
         return
     for option in ("channels", "image", "map_mpp"):
         if values[option] is not None:
-            raise click.UsageError("--channels, --image and --mpp go with --maps")
+            raise click.UsageError("--channels, --image and --mpp go with --maps or --checkpoint")
     from nucleipel.config import StitchConfig
 
     config = options.load(StitchConfig, values)
@@ -253,15 +273,7 @@ def stitch(predictions: Path | None, maps: Path | None, out: Path, **values: Any
     click.echo(stage(predictions, out, config, options=run_options))
 
 
-def _stitch_maps(
-    maps: Path,
-    out: Path,
-    cluster: "Cluster | None",
-    run_options: RunOptions,
-    values: dict[str, Any],
-) -> Path:
-    if cluster is not None:
-        raise click.UsageError("--maps are stitched here, or in --shard K/N")
+def _stitch_maps(maps: Path, out: Path, run_options: RunOptions, values: dict[str, Any]) -> Path:
     from nucleipel.config import StitchMapsConfig
 
     channels = options.read_channels(values["channels"])
@@ -273,6 +285,28 @@ def _stitch_maps(
     from nucleipel.stages.pipeline.stitch_maps import stitch_maps as run
 
     return run(maps, out, config, image=values["image"], options=run_options)
+
+
+def _stitch_model(
+    checkpoint: Path, out: Path, run_options: RunOptions, values: dict[str, Any]
+) -> Path:
+    if values["image"] is None:
+        raise click.UsageError("--checkpoint needs an --image")
+    if run_options.shard != WHOLE:
+        raise click.UsageError("--checkpoint is not shared in shards; predict takes the model, too")
+    from nucleipel.config import StitchModelConfig
+    from nucleipel.io.manifest import manifest_of_images
+
+    channels = options.read_channels(values["channels"])
+    config = options.load(
+        StitchModelConfig,
+        {**values, "channels": channels},
+        shorts={"channels": "channels", "map_mpp": "source_mpp"},
+    )
+    rows = manifest_of_images([values["image"]], series=config.series)
+    from nucleipel.stages.pipeline.stitch_model import stitch_model as run
+
+    return run(checkpoint, rows, out, config, options=run_options)
 
 
 @click.command()

@@ -20,6 +20,7 @@ from nucleipel.config.pipeline.predict import PredictConfig
 from nucleipel.config.pipeline.segment import SegmentConfig
 from nucleipel.config.pipeline.stitch import StitchConfig
 from nucleipel.config.pipeline.stitch_maps import StitchMapsConfig
+from nucleipel.config.pipeline.stitch_model import StitchModelConfig
 from nucleipel.config.pipeline.tile import TileConfig
 from nucleipel.config.pipeline.train import AugmentConfig, NetworkConfig, TrainConfig
 from nucleipel.config.plan import PlanConfig
@@ -49,6 +50,7 @@ __all__ = [
     "SegmentConfig",
     "StitchConfig",
     "StitchMapsConfig",
+    "StitchModelConfig",
     "SubmitConfig",
     "TileConfig",
     "TrainConfig",

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+Activation = Literal["none", "sigmoid", "softmax"]
+"""What makes probabilities of the values of another program's model."""
 Device = Literal["auto", "cpu", "cuda"]
 GeoJson = Literal["plain", "gz", "none"]
 """Formats of nuclei.geojson: plain, gzipped, or no such file."""

@@ -6,16 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nucleipel.core.channel_names import NAMES, name_channels
 from nucleipel.instances.quantize import quantize
-
-NAMES = ("foreground", "background", "interior", "boundary", "distance")
-OWN = ("background", "interior", "boundary", "distance")
-"""The channels of this package's own maps, in their order."""
-SUMS = [
-    {"foreground"}, {"foreground", "boundary"}, {"interior", "boundary"},
-    {"background", "interior", "boundary"},
-]  # fmt: skip
-"""Channels that a map follows from; a distance may come with each."""
 
 
 class ChannelMaps:
@@ -56,7 +48,7 @@ class ChannelMaps:
             raise ValueError(f"{kind}; expected uint8, uint16, bool, or float in 0..1")
         count = 1 if len(shape) == 2 else shape[0]
         self._values, self._kind = values, kind
-        self.channels = _named(channels, count)
+        self.channels = name_channels(channels, count)
         self.shape = (4 if "distance" in self.channels else 3, *shape[-2:])
 
     def __getitem__(self, index: tuple[slice, slice, slice]) -> npt.NDArray[np.uint8]:
@@ -83,21 +75,3 @@ class ChannelMaps:
             found = f"{values.min():g}..{values.max():g}" if np.isfinite(values).all() else "NaN"
             raise ValueError(f"channel {place} holds {found}; expected probabilities in 0..1")
         return quantize(values.astype(np.float32))
-
-
-def _named(channels: Mapping[str, int] | None, count: int) -> dict[str, int]:
-    if channels is None:
-        if count == 2 or count > len(OWN):
-            raise ValueError(f"{count} channels; name them: channels={{'interior': 0, ...}}")
-        return {"foreground": 0} if count == 1 else dict(zip(OWN, range(count), strict=False))
-    for name, place in channels.items():
-        if name not in NAMES:
-            raise ValueError(f"channel '{name}'; expected {', '.join(NAMES)}")
-        if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < count:
-            raise ValueError(f"{name}={place}; expected the index of one of {count} channels")
-    if {*channels} - {"distance"} not in SUMS:
-        raise ValueError(
-            f"channels {', '.join(channels) or 'none'}; expected foreground alone, interior and"
-            " boundary, or foreground and boundary; and with any of these the distance"
-        )
-    return dict(channels)

@@ -81,7 +81,8 @@ class Description:
     instances : dict
         Numbers of the `InstanceRule` that suits its maps.
     normalization : dict
-        `low_percentile` and `high_percentile`, which become 0 and 1.
+        `low_percentile` and `high_percentile`, which become 0 and 1; of another program's
+        model perhaps an `intensity_range` of stored values instead.
     versions, config : dict
         Versions and settings that it was trained with.
     parent_sha256 : str, optional
@@ -95,7 +96,7 @@ class Description:
     boundary_px: int
     maps: tuple[str, ...]
     instances: dict[str, Any]
-    normalization: dict[str, float]
+    normalization: dict[str, Any]
     versions: dict[str, str]
     config: dict[str, Any]
     parent_sha256: str | None
@@ -257,6 +258,8 @@ def _folder_of(path: Path) -> Path:
             if head[:2] == b"PK" or head[:1] == b"\x80"
             else "no checkpoint of nucleipel"
         )
+        if path.suffix.lower() in (".onnx", ".zip"):
+            kind = "a model that can predict and not be trained"
         raise CheckpointError(f"{path}: is {kind}; expected a run folder or its {WEIGHTS}")
     folder = path if path.is_dir() else path.parent
     for name in (DESCRIPTION, WEIGHTS):

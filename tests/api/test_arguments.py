@@ -108,7 +108,7 @@ def test_models():
         npl.load(3)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         npl.load("no/such/run")
-    with pytest.raises(ArgumentError, match="stride is for a torch module"):
+    with pytest.raises(ArgumentError, match="stride is for a torch module or an ONNX model"):
         npl.load("default", stride=16)
 
 

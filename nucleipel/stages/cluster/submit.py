@@ -17,7 +17,7 @@ from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.sbatch import cancel_jobs, submit_script
 from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.stored_map import most_parts
-from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.model.foreign_model import read_model
 from nucleipel.stages.pipeline.predict import slide_reader_for
 from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.stages.pipeline.stitch import choose_block_px, parts_of_shape
@@ -254,7 +254,7 @@ def _reader(chain: _Chain, checkpoint: Path | None) -> SlideReader:
     """Build the reader of `predict`, with a checkpoint that is there or one that is trained."""
     config = chain.settings("predict", PredictConfig)
     if checkpoint is not None:
-        return slide_reader_for(read_checkpoint(checkpoint), config)
+        return slide_reader_for(read_model(checkpoint), config)
     trained = chain.settings("train", TrainConfig)
     return build_slide_reader(
         config,

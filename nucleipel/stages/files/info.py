@@ -68,9 +68,9 @@ def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> di
     at_mpp, channels, whole_px = config.at_mpp, 3, None
     if checkpoint is not None:
         # late: it brings torch, and most files are looked at without a checkpoint
-        from nucleipel.model.checkpoint import read_checkpoint
+        from nucleipel.model.foreign_model import read_model
 
-        description = read_checkpoint(checkpoint).description
+        description = read_model(checkpoint).description
         at_mpp = description.mpp if at_mpp is None else at_mpp
         channels = description.network.in_channels
         whole_px = description.grid.whole_image_px

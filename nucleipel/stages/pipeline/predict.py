@@ -29,7 +29,8 @@ from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.stored_map import MapLayout
 from nucleipel.io.stores.write_predictions import MapWriter, PredictedImage, is_predicted
 from nucleipel.io.tissue_mask import mask_of_region, require_tissue_files, tissue_of
-from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
+from nucleipel.model.checkpoint import Checkpoint
+from nucleipel.model.foreign_model import read_model
 from nucleipel.stages.pipeline.image_by_image import ImageWork, alone_on, finish_images, killer
 from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
@@ -66,7 +67,7 @@ def predict(
     image that was annotated in a region, nothing is predicted that lies far from it.
     """
     clock = Stopwatch()
-    model = read_checkpoint(checkpoint)
+    model = read_model(checkpoint)
     reader = slide_reader_for(model, config)
     if options.shard.closes and not options.allow_missing:
         rows.require_readable(reader)
@@ -149,7 +150,7 @@ def share_predict(
     inputs: dict[str, str] | None = None,
 ) -> SharedRun:
     """Take the store `out` for workers that each `predict` parts of the manifest's images."""
-    model = read_checkpoint(checkpoint)
+    model = read_model(checkpoint)
     reader = slide_reader_for(model, config)
     inputs = inputs or inputs_of(model, rows, reader, config)
     output = _claim(model, rows, out, config, inputs, options)
@@ -188,6 +189,9 @@ def slide_reader_for(model: Checkpoint, config: PredictConfig) -> SlideReader:
     """Build the reader of images for a checkpoint: at its mpp, or at `config.at_mpp` if set."""
     description = model.description
     at_mpp = description.mpp if config.at_mpp is None else config.at_mpp
+    fixed = description.normalization.get("intensity_range")
+    if fixed is not None and config.intensity_range is None and config.percentiles is None:
+        config = config.model_copy(update={"intensity_range": (tuple(fixed),)})
     return build_slide_reader(
         config,
         at_mpp=at_mpp,

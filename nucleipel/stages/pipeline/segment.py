@@ -14,7 +14,8 @@ from nucleipel.core.shard import Part
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
+from nucleipel.model.checkpoint import Checkpoint
+from nucleipel.model.foreign_model import read_model
 from nucleipel.stages.pipeline.predict import (
     inputs_of,
     predict_images,
@@ -48,7 +49,7 @@ def segment(
     """
     clock = clock or Stopwatch()
     block_px = choose_block_px(config)
-    model = read_checkpoint(checkpoint)
+    model = read_model(checkpoint)
     reader = slide_reader_for(model, config)
     if not options.allow_missing:
         rows.require_readable(reader)
@@ -81,7 +82,7 @@ def share_segment(
     options: RunOptions = WHOLE_RUN,
 ) -> SharedRun:
     """Take the folder `out` for workers that each predict, then stitch, parts of the images."""
-    model = read_checkpoint(checkpoint)
+    model = read_model(checkpoint)
     block_px = choose_block_px(config)
     inputs = inputs_of(model, rows, slide_reader_for(model, config), config)
     output = claim("segment", out, config, inputs, options)

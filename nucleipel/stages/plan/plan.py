@@ -26,7 +26,7 @@ from nucleipel.instances.segment_map import BLOCK_PX
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.slides.intensity_range import MOST_READ_PX
 from nucleipel.io.tissue_mask import require_tissue_files
-from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.model.foreign_model import read_model
 from nucleipel.stages.pipeline.predict import THUMBNAIL_PX, slide_reader_for
 from nucleipel.stages.pipeline.stitch import choose_block_px
 from nucleipel.stages.pipeline.stitch_process import is_worth_it
@@ -136,7 +136,7 @@ def plan(
         As the stages themselves, if an image cannot be used or memory is too small for any block.
     """
     block_px = choose_block_px(config)
-    model = read_checkpoint(checkpoint)
+    model = read_model(checkpoint)
     reader = slide_reader_for(model, config)
     rows.require_readable(reader)
     require_tissue_files(config.tissue, [row.id for row in rows])

@@ -104,7 +104,7 @@ def test_what_is_refused(tmp_path, maps):
     }.items():  # fmt: skip
         assert message in refusal("stitch", "--maps", tmp_path / arguments[0], *arguments[1:], *out)
     for arguments, message in {
-        ("stitch",): "give --predictions or --maps",
+        ("stitch",): "give --predictions, --maps or --checkpoint",
         ("stitch", "--predictions", "p.zarr", "--mpp", "1"): "go with --maps",
         ("stitch", "--maps", "m.npy", "--channels", "interior:0"): "expected interior=0,boundary=1",
     }.items():
