@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from nucleipel.core.freed_memory import freed_memory_kept
 from nucleipel.core.geometry import Box, Tile, core_tiles
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.resize import resize
@@ -196,7 +197,7 @@ def _cores(
             )  # fmt: skip
 
     batches = (batch for tiles in cut for batch in _batches(tiles, grid.batch))
-    with threads(1) as reader:
+    with threads(1) as reader, freed_memory_kept():
         for batch, windows in in_order(reader, read, batches, ahead=BATCHES_AHEAD):
             with clock.phase("predict"):
                 outputs = _forward(network, windows, device=device, flips=flips)

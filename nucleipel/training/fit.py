@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
+from nucleipel.core.freed_memory import freed_memory_kept
 from nucleipel.core.progress import track
 from nucleipel.core.stop_signals import Stopped, begun, ignore_in_worker, step
 from nucleipel.data.sample import Sample
@@ -262,13 +263,14 @@ class _Training:
         saved = time.monotonic()
         label = f"epoch {state.epoch + 1}/{options.epochs}"
         batches = begun(self._rest_of_epoch(samples))
-        for batch in track(batches, label, total=options.steps_per_epoch, done=state.batches):
-            with step():
-                self._step(batch)
-                if self.ranks.first and time.monotonic() - saved > SAVE_SECONDS:
-                    state.save(self.out)
-                    saved = time.monotonic()
-            self.ranks.stop_together()
+        with freed_memory_kept():
+            for batch in track(batches, label, total=options.steps_per_epoch, done=state.batches):
+                with step():
+                    self._step(batch)
+                    if self.ranks.first and time.monotonic() - saved > SAVE_SECONDS:
+                        state.save(self.out)
+                        saved = time.monotonic()
+                self.ranks.stop_together()
 
     def _step(self, batch: Sample) -> None:
         """Take one optimizer step."""

@@ -1,0 +1,52 @@
+"""Inside the block, memory that is taken anew takes no new pages from the system."""
+
+import ctypes
+import sys
+
+import pytest
+
+from nucleipel.core import freed_memory
+from nucleipel.core.freed_memory import freed_memory_kept
+
+resource = pytest.importorskip("resource")
+BYTES = 100 * 2**20
+PAGES = BYTES // 4096
+HAS_GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+
+
+def _new_pages() -> int:
+    """Take, fill and free memory as a network does (NumPy asks for huge pages)."""
+    library = ctypes.CDLL(None)
+    library.malloc.restype = ctypes.c_void_p
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    address = ctypes.c_void_p(library.malloc(ctypes.c_size_t(BYTES)))
+    library.memset(address, 1, ctypes.c_size_t(BYTES))
+    library.free(address)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def _held_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not HAS_GLIBC, reason="needs glibc")
+def test_freed_memory_is_used_again_inside_the_block_and_given_back_after_it() -> None:
+    with freed_memory_kept():
+        assert _new_pages() > PAGES / 2
+        assert _new_pages() < PAGES / 10
+        held = _held_bytes()
+    assert _held_bytes() < held - BYTES / 2
+    assert _new_pages() > PAGES / 2
+    assert _new_pages() > PAGES / 2, "as without the block"
+
+
+def test_without_glibc_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freed_memory, "_glibc", lambda: None)
+    with freed_memory_kept():
+        pass
+
+
+def test_an_error_passes() -> None:
+    with pytest.raises(ValueError, match="mine"), freed_memory_kept():
+        raise ValueError("mine")
