@@ -24,6 +24,7 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python scripts/checks/check_prose.py
 
 # the site, into site_out; a warning is an error
 docs: $(VENV)/ready

@@ -21,12 +21,14 @@ extensions = [
     "sphinx_click",
     "sphinx_copybutton",
     "repository_links",
-    "settings_tables",
+    "settings_list",
 ]
 exclude_patterns = ["site"]
 suppress_warnings = ["ref.python"]  # several results have an attribute `labels`
 myst_heading_anchors = 4
 highlight_language = "none"
+default_role = "literal"  # one backtick, in docstrings
+smartquotes = False  # it would make one dash of the two before an option
 nitpicky = False
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"

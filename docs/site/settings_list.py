@@ -1,9 +1,9 @@
-"""The directive `settings`: a table of a command's settings, made from its class.
+"""The directive `settings`: a list of a command's settings, made from its class.
 
     ```{settings} TileConfig
     ```
 
-One row a setting: its name as `--set` takes it, its type, default and meaning.
+One entry a setting: its name as `--set` takes it, its type, default and meaning.
 """
 
 import ast
@@ -21,53 +21,33 @@ from sphinx.util.docutils import SphinxDirective
 from nucleipel import config
 from nucleipel.instances.instance_rule import InstanceRule
 
-COLUMNS = ("setting", "type", "default", "meaning")
-
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive."""
-    app.add_directive("settings", SettingsTable)
+    app.add_directive("settings", SettingsList)
     return {"parallel_read_safe": True}
 
 
-class SettingsTable(SphinxDirective):
-    """A table of the fields of a class of `nucleipel.config`."""
+class SettingsList(SphinxDirective):
+    """A list of the fields of a class of `nucleipel.config`."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Build the table; groups of settings become rows with a dot in their names."""
-        table = nodes.table(classes=["settings"])
-        group = nodes.tgroup(cols=len(COLUMNS))
-        table += group
-        for width in (20, 20, 15, 45):
-            group += nodes.colspec(colwidth=width)
-        head, body = nodes.thead(), nodes.tbody()
-        head += _row([[nodes.Text(column)] for column in COLUMNS])
+        """Build the list; groups of settings become entries with a dot in their names."""
+        listed = nodes.definition_list(classes=["settings"])
         for name, field in _fields(getattr(config, self.arguments[0])):
-            body += self._setting(name, field)
-        group += head
-        group += body
-        return [table]
+            listed += self._setting(name, field)
+        return [listed]
 
-    def _setting(self, name: str, field: FieldInfo) -> nodes.row:
+    def _setting(self, name: str, field: FieldInfo) -> nodes.definition_list_item:
+        kind, default = _with_bounds(_type(field.annotation), field), _default(field)
+        facts = [kind, "required" if field.is_required() else f"default {default}"]
+        term = nodes.term("", "", nodes.strong(text=name))
+        term += nodes.inline(text="  " + "; ".join(facts if default else facts[:1]))
         meaning, _ = self.state.inline_text(_meaning(name, field), self.lineno)
-        kind, default = _type(field.annotation), _default(field)
-        return _row(
-            [
-                [nodes.literal(text=name)],
-                [nodes.Text(_with_bounds(kind, field))],
-                [nodes.literal(text=default)] if default else [],
-                meaning,
-            ]
-        )
-
-
-def _row(cells: list[list[nodes.Node]]) -> nodes.row:
-    row = nodes.row()
-    for cell in cells:
-        row += nodes.entry("", nodes.paragraph("", "", *cell))
-    return row
+        body = nodes.definition("", nodes.paragraph("", "", *meaning))
+        return nodes.definition_list_item("", term, body)
 
 
 def _fields(kind: type[BaseModel], prefix: str = "") -> list[tuple[str, FieldInfo]]:
@@ -117,7 +97,7 @@ def _with_bounds(kind: str, field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
-        return "must be set"
+        return "none"
     value = field.get_default(call_default_factory=True)
     if value is None:
         return ""
