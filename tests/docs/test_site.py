@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
+import nucleipel as npl
+from nucleipel import config
 from nucleipel.cli import cli
 from nucleipel.config import InstanceConfig, TrainConfig
 
@@ -56,6 +58,22 @@ def test_commands_settings_and_names_come_from_the_code(site: Path) -> None:
     assert "network.norm" in settings
     assert "Largest hole (area) that is filled" in settings  # from the class, not from a page
     assert "nucleipel.segment_slide" in (site / "api.html").read_text(encoding="utf-8")
+
+
+def test_every_class_of_settings_and_public_name_is_listed() -> None:
+    listed = re.findall(r"{settings} (\w+)", (ROOT / "docs/settings.md").read_text("utf-8"))
+    parts = {
+        "ArmConfig",
+        "AugmentConfig",
+        "CitationConfig",
+        "JobConfig",
+        "NetworkConfig",
+        "PELConfig",
+    }
+    assert {name for name in config.__all__ if name.endswith("Config")} - parts == set(listed)
+    page = (ROOT / "docs/api.md").read_text("utf-8")
+    names = {name for name in npl.__all__ if name != "__version__"}
+    assert [name for name in names if f"nucleipel.{name}\n" not in page] == []
 
 
 def test_pictures_are_small() -> None:
