@@ -19,12 +19,9 @@ import argparse
 import csv
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from nucleipel.config import CalibrateConfig, PredictConfig, TrainConfig, load_config
 from nucleipel.errors import NucleipelError
@@ -33,7 +30,8 @@ from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.slides.slide import open_slide
 from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.metrics.bootstrap import Interval, source_bootstrap
+from nucleipel.metrics.bootstrap import Interval
+from nucleipel.metrics.gains import pooled_gains
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.calibrate import calibrate
@@ -169,8 +167,11 @@ def _write_fold(folder: Path, left_out: dict[str, list[Row]], scores: dict[str, 
             }
             lines.append({**known, **{name: f"{pooled[name]:.4f}" for name in MEASURES}})
         for arm in others:
-            intervals = _difference(
-                scores[arm][group], scores[first][group], [row.source_id for row in rows]
+            intervals = pooled_gains(
+                scores[first][group],
+                scores[arm][group],
+                [row.source_id for row in rows],
+                _measures,
             )
             known = {"fold": folder.name, "group": group, "arm": f"{arm} - {first}"}
             differences += [
@@ -184,16 +185,8 @@ def _write_fold(folder: Path, left_out: dict[str, list[Row]], scores: dict[str, 
 DIFFERENCE_COLUMNS = ("fold", "group", "arm", "measure", "points", "from", "to")
 
 
-def _difference(
-    scores: list[ImageScore], reference: list[ImageScore], sources: list[str]
-) -> dict[str, Interval]:
-    def leads(places: Sequence[int]) -> npt.NDArray[np.float64]:
-        own, other = (pool([of_set[at] for at in places]) for of_set in (scores, reference))
-        return np.array([own[name] - other[name] for name in MEASURES])
-
-    found, (low, high) = leads(range(len(sources))), source_bootstrap(sources, leads)
-    values = zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: Interval(*ends) for name, ends in zip(MEASURES, values, strict=True)}
+def _measures(pooled: Mapping[str, float]) -> dict[str, float]:
+    return {name: pooled[name] for name in MEASURES}
 
 
 def _points(interval: Interval) -> dict[str, str]:

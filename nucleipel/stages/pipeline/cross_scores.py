@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nucleipel.config import FinetuneConfig, PredictConfig
 from nucleipel.config.pipeline.calibrate import CalibrateConfig
 from nucleipel.config.pipeline.read_images import ReadConfig
 from nucleipel.core.progress import track
 from nucleipel.io.stores.predictions import Prediction, open_predictions
-from nucleipel.metrics.bootstrap import Interval, source_bootstrap
+from nucleipel.metrics.bootstrap import Interval
+from nucleipel.metrics.gains import pooled_gains
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.model.checkpoint import Checkpoint
 from nucleipel.stages.pipeline.halves import Halves
@@ -164,18 +164,8 @@ class CrossScores:
             for place in self._halves.places(half):
                 tuned[place] = of_choice[place]
         sources = self._halves.sources
-        return Comparison(start, tuned, sources, _gains(start, tuned, sources))
+        return Comparison(start, tuned, sources, pooled_gains(start, tuned, sources, _values))
 
 
-def _gains(
-    start: Sequence[ImageScore], tuned: Sequence[ImageScore], sources: Sequence[str]
-) -> dict[str, Interval]:
-    def gains(places: Sequence[int]) -> npt.NDArray[np.float64]:
-        before, after = (pool([scores[at] for at in places]) for scores in (start, tuned))
-        parts = [after[name] - before[name] for name in REPORTED]
-        return np.array([sought(after) - sought(before), *parts])
-
-    names, whole = ("sought", *REPORTED), gains(range(len(sources)))
-    low, high = source_bootstrap(sources, gains)
-    values = zip(whole.tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: Interval(*ends) for name, ends in zip(names, values, strict=True)}
+def _values(pooled: Mapping[str, float]) -> dict[str, float]:
+    return {"sought": sought(pooled), **{name: pooled[name] for name in REPORTED}}

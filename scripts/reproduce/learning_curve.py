@@ -1,0 +1,209 @@
+r"""How much annotation helps: `nucleipel finetune` on more and more images, against the start.
+
+    python scripts/reproduce/learning_curve.py --manifest data_manifests/monuseg.csv \
+        --data-root DATA_ROOT --out DIR --images 1 2 4 8 16 26 --nuclei 20 50 200 --seed 0 1 2
+
+Images are taken from the rows of the split `train` in a random order of each seed: more images
+hold the fewer ones. `--nuclei` takes one square region in the first image of the order, grown
+around its middle until it holds so many. Each result is scored on all rows of `test`, which has
+no part in any choice, and so is the start. `--region-folders NAME=FOLDER` takes regions that are
+there, as `nucleipel suggest` writes them: one GeoJSON an image, named by its id. After a kill the
+same command continues.
+
+Writes `curve.csv` (a line a result, with its gain over the start and 95 % intervals by draws of
+the sources) and `curve.png`.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from nucleipel.config import FinetuneConfig, PredictConfig, load_config
+from nucleipel.core.geometry import Box
+from nucleipel.errors import NucleipelError
+from nucleipel.io.annotations.cut_region import cut_region
+from nucleipel.io.annotations.region import write_region
+from nucleipel.io.csv_table import write_table
+from nucleipel.io.manifest import Manifest, Row, read_manifest
+from nucleipel.io.slides.slide import read_annotation
+from nucleipel.io.stores.predictions import open_predictions
+from nucleipel.metrics.gains import pooled_gains
+from nucleipel.metrics.scores import ImageScore, pool
+from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.stages.pipeline.finetune import REPORT, finetune
+from nucleipel.stages.pipeline.predict import predict, slide_reader_for
+from nucleipel.stages.pipeline.rule_scores import RuleScores
+
+MEASURES = ("pq", "aji", "dice", "ap@0.50", "ap@0.75")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fine-tune and score what is missing; write the table and the picture."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        _run(options)
+    except NucleipelError as error:
+        sys.exit(f"error: {error}")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, default=Path("default"), help="the start")
+    parser.add_argument("--images", type=int, nargs="*", default=[])
+    parser.add_argument("--nuclei", type=int, nargs="*", default=[])
+    parser.add_argument("--region-folders", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0])
+    parser.add_argument("--config", type=Path, help="settings of nucleipel finetune")
+    parser.add_argument("--set", dest="assignments", action="append", default=[])
+    return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace) -> None:
+    manifest = read_manifest(options.manifest, data_root=options.data_root)
+    pool_rows, test = manifest.of_split("train").annotated(), manifest.of_split("test").annotated()
+    start = _scores(options.checkpoint, test, options.out / "start.zarr")
+    lines = [_line("start", 0, 0, "", start, start, test)]
+    for seed in options.seed:
+        for name, rows in _sets(options, pool_rows, seed):
+            out = options.out / f"{name}-seed-{seed}"
+            data = _write_manifest(options.out / f"{out.name}.csv", rows)
+            config = load_config(
+                FinetuneConfig,
+                file=options.config,
+                assignments=[*options.assignments, f"seed={seed}"],
+            )
+            finetune(data, out, config, checkpoint=options.checkpoint)
+            scores = _scores(out, test, options.out / f"{out.name}.zarr")
+            report = json.loads((out / REPORT).read_text(encoding="utf-8"))
+            annotated = report["annotated_nuclei"]
+            lines.append(_line(name, seed, annotated, report["kept"], scores, start, test))
+            write_table(options.out / "curve.csv", lines)
+            _draw(lines).savefig(options.out / "curve.png", dpi=150)
+
+
+def _sets(
+    options: argparse.Namespace, rows: Manifest, seed: int
+) -> list[tuple[str, Sequence[Row]]]:
+    """Annotations to fine-tune on, by name, the smallest first."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    images = [rows.rows[place] for place in order]
+    regions = options.out / "regions"
+    sets: list[tuple[str, Sequence[Row]]] = [
+        (f"{count}-nuclei", [_around_the_middle(images[0], count, regions)])
+        for count in sorted(options.nuclei)
+    ]
+    for count in sorted(options.images):
+        if count > len(images):
+            sys.exit(f"error: --images {count}: train has {len(images)} images")
+        sets.append((f"{count}-images", images[:count]))
+    for named in options.region_folders:
+        name, _, folder = named.partition("=")
+        files = {path.name.removesuffix(".geojson"): path for path in Path(folder).iterdir()}
+        chosen = [row for row in rows if row.id in files]
+        sets.append((name, [dataclasses.replace(row, region=files[row.id]) for row in chosen]))
+    return sets
+
+
+def _around_the_middle(row: Row, count: int, folder: Path) -> Row:
+    """The image, annotated in the smallest centered square that holds the centers of so many."""
+    ids = read_annotation(row.require_label())
+    y, x = np.nonzero(ids)
+    area = np.bincount(ids[y, x])
+    known = np.flatnonzero(area)
+    centers = [np.bincount(ids[y, x], values)[known] / area[known] for values in (y, x)]
+    middle = [length // 2 for length in ids.shape]
+    far = np.sort(np.max([np.abs(c - m) for c, m in zip(centers, middle, strict=True)], axis=0))
+    half = int(far[min(count, len(far)) - 1]) + 1
+    box = Box(middle[0] - half, middle[1] - half, middle[0] + half, middle[1] + half)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{row.id}-{count}.geojson"
+    write_region(path, cut_region(None, box.clip(ids.shape)))
+    return dataclasses.replace(row, region=path)
+
+
+def _write_manifest(path: Path, rows: Sequence[Row]) -> Path:
+    """Write rows without a split; the images of one source stay together."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {
+            "id": row.id,
+            "image": row.image.resolve(),
+            "label": row.require_label().resolve(),
+            "region": row.region.resolve() if row.region else "",
+            "split": "",
+            "source_id": row.source_id,
+            "mpp": row.mpp or "",
+        }
+        for row in rows
+    ]
+    write_table(path, lines)
+    return path
+
+
+def _scores(checkpoint: Path, test: Manifest, maps: Path) -> list[ImageScore]:
+    model, config = read_checkpoint(checkpoint), PredictConfig()
+    predict(checkpoint, test, maps, config)
+    reader = slide_reader_for(model, config)
+    scores = RuleScores(open_predictions(maps).images, list(test), reader)
+    return scores.scores(model.description.instances)
+
+
+def _line(
+    name: str,
+    seed: int,
+    annotated: int,
+    kept: str,
+    scores: list[ImageScore],
+    start: list[ImageScore],
+    test: Manifest,
+) -> dict[str, Any]:
+    pooled = pool(scores)
+    line: dict[str, Any] = {"annotated": name, "seed": seed, "nuclei": annotated, "kept": kept}
+    line |= {measure: f"{pooled[measure]:.4f}" for measure in MEASURES}
+    gains = pooled_gains(start, scores, [row.source_id for row in test], _measures)
+    for measure in ("pq", "aji"):
+        gain = gains[measure]
+        ends = {"gain": gain.mean, "from": gain.low, "to": gain.high}
+        line |= {f"{measure}_{end}": f"{value:.4f}" for end, value in ends.items()}
+    return line
+
+
+def _measures(pooled: Mapping[str, float]) -> dict[str, float]:
+    return {name: pooled[name] for name in MEASURES}
+
+
+def _draw(lines: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw PQ on test by annotated nuclei; the interval is that of the gain over the start."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    start, *results = lines
+    base = float(start["pq"])
+    axes.axhline(base, color="black", lw=0.8)
+    axes.annotate("the start", (1, base), (-4, 4), xycoords=("axes fraction", "data"),
+                  textcoords="offset points", ha="right", fontsize=8)  # fmt: skip
+    for line in results:
+        low, high = (base + float(line[f"pq_{end}"]) for end in ("from", "to"))
+        color = "tab:blue" if line["kept"] == "fine-tuned" else "tab:orange"
+        axes.plot([line["nuclei"]] * 2, [low, high], color=color, lw=1.5, alpha=0.5)
+        axes.plot(line["nuclei"], float(line["pq"]), "o", color=color)
+        axes.annotate(line["annotated"], (line["nuclei"], float(line["pq"])), (5, 3),
+                      textcoords="offset points", fontsize=7)  # fmt: skip
+    axes.set(xscale="log", xlabel="annotated nuclei", ylabel="PQ on test, pooled")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
