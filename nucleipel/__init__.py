@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nucleipel.api import datasets
     from nucleipel.api.merge import stitch_instances
     from nucleipel.api.model import Model, load
-    from nucleipel.api.pipeline import evaluate, finetune, finetune_patches, tile, train
+    from nucleipel.api.pipeline import evaluate, finetune, finetune_patches, suggest, tile, train
     from nucleipel.api.results import ArrayResult, LabelsResult, Report, SlideResult
     from nucleipel.api.segment import segment, segment_slide
     from nucleipel.api.stitch import stitch_probabilities
@@ -41,6 +41,7 @@ _HOMES = {
     "segment_slide": "api.segment",
     "stitch_instances": "api.merge",
     "stitch_probabilities": "api.stitch",
+    "suggest": "api.pipeline",
     "tile": "api.pipeline",
     "train": "api.pipeline",
 }
@@ -68,6 +69,7 @@ __all__ = [
     "segment_slide",
     "stitch_instances",
     "stitch_probabilities",
+    "suggest",
     "tile",
     "train",
 ]

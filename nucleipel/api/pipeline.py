@@ -4,7 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nucleipel.api.arguments import require_labels, settings_of
-from nucleipel.config import FinetuneConfig, FinetunePatchesConfig, TileConfig, TrainConfig
+from nucleipel.config import (
+    FinetuneConfig,
+    FinetunePatchesConfig,
+    SuggestConfig,
+    TileConfig,
+    TrainConfig,
+)
 from nucleipel.core.run_options import RunOptions
 from nucleipel.errors import ArgumentError
 from nucleipel.metrics.scores import AP_THRESHOLDS, ImageScore
@@ -116,6 +122,53 @@ def finetune(
             overwrite=overwrite,
         )
     )
+
+
+def suggest(
+    images: "Path | str | Sequence[Path | str]",
+    *,
+    out: Path | str,
+    checkpoint: Path | str = "default",
+    overwrite: bool = False,
+    config: Path | str | None = None,
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Suggest regions to annotate: `nucleipel suggest`.
+
+    Parameters
+    ----------
+    images : Path, str or sequence of them
+        Images and slides.
+    out : Path or str
+        Folder for the regions, a GeoJSON for QuPath an image.
+    checkpoint : Path or str
+        The network that is unsure: "default", or the folder of a run.
+    overwrite, config, **settings
+        As of `train`: `regions=10`, `size_um=50`, `mpp=0.5`, ...
+
+    Returns
+    -------
+    list of dict
+        `id`, `doubt` (0 to 1), and `y0`, `x0`, `y1`, `x1` in pixels of the image; the region
+        to annotate first comes first.
+
+    Raises
+    ------
+    NucleipelError
+        As the command.
+    """
+    from nucleipel.io.csv_table import read_table
+    from nucleipel.io.manifest import manifest_of_images
+    from nucleipel.stages.pipeline.suggest import TABLE
+    from nucleipel.stages.pipeline.suggest import suggest as run
+
+    chosen = settings_of(SuggestConfig, settings, function="suggest", config=config)
+    paths = [images] if isinstance(images, Path | str) else images
+    rows = manifest_of_images([Path(path) for path in paths], series=chosen.series)
+    folder = run(Path(checkpoint), rows, Path(out), chosen, overwrite=overwrite)
+    numbers = ("y0", "x0", "y1", "x1", "doubt")
+    table = read_table(folder / TABLE)
+    return [{"id": row["id"], **{name: float(row[name]) for name in numbers}} for row in table]
 
 
 def tile(

@@ -19,6 +19,7 @@ from nucleipel.cli.pipeline import (
     predict,
     segment,
     stitch,
+    suggest,
     tile,
     train,
 )
@@ -36,7 +37,7 @@ COMMANDS: dict[str, tuple[click.Command, ...]] = {
         segment,
         evaluate,
     ),
-    "On your own images": (finetune,),
+    "On your own images": (suggest, finetune),
     "Before a run": (plan,),
     "On a cluster": (submit,),
     "Files": (info, import_annotations, verify, export),

@@ -53,6 +53,27 @@ def train(
 
 
 @click.command()
+@options.rows
+@options.checkpoint_or_default
+@options.out("Folder for the regions, one GeoJSON an image.")
+@options.settings
+@options.prediction
+def suggest(checkpoint: Path, out: Path, overwrite: bool, **values: Any) -> None:
+    """Suggest regions to annotate, for QuPath.
+
+    Those in which the network is least sure. Give IMAGES one by one, or a
+    --manifest. --set regions=N and --set size_um=UM choose how many and how large.
+    """
+    from nucleipel.config import SuggestConfig
+
+    config = options.load(SuggestConfig, values)
+    rows = options.read_rows(values, series=config.series)
+    from nucleipel.stages.pipeline.suggest import suggest as run
+
+    click.echo(run(checkpoint, rows, out, config, overwrite=overwrite))
+
+
+@click.command()
 @options.manifest
 @options.data_root
 @options.checkpoint_or_default

@@ -21,6 +21,7 @@ from nucleipel.config.pipeline.segment import SegmentConfig
 from nucleipel.config.pipeline.stitch import StitchConfig
 from nucleipel.config.pipeline.stitch_maps import StitchMapsConfig
 from nucleipel.config.pipeline.stitch_model import StitchModelConfig
+from nucleipel.config.pipeline.suggest import SuggestConfig
 from nucleipel.config.pipeline.tile import TileConfig
 from nucleipel.config.pipeline.train import AugmentConfig, NetworkConfig, TrainConfig
 from nucleipel.config.plan import PlanConfig
@@ -52,6 +53,7 @@ __all__ = [
     "StitchMapsConfig",
     "StitchModelConfig",
     "SubmitConfig",
+    "SuggestConfig",
     "TileConfig",
     "TrainConfig",
     "load_config",

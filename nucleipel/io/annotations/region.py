@@ -8,6 +8,7 @@ becomes polygons too: one rectangle a run of pixels, equal runs joined.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -81,19 +82,26 @@ def require_on_image(
             )
 
 
-def write_region(path: Path, areas: Polygons) -> None:
-    """Write regions as GeoJSON that QuPath opens: one annotation an area, one a line."""
+def write_region(path: Path, areas: Polygons, *, names: Sequence[str] = ()) -> None:
+    """Write regions as GeoJSON that QuPath opens: one annotation an area, one a line.
+
+    With `names`, one an area, they have QuPath's class for regions.
+    """
     lines = []
     for place in range(len(areas)):
         rings = [[closed_xy(ring).tolist() for ring in part] for part in areas.outline(place)]
         feature = {
             "type": "Feature",
-            "properties": {"objectType": "annotation"},
+            "properties": {"objectType": "annotation", **_named(names, place)},
             "geometry": {"type": "MultiPolygon", "coordinates": rings},
         }
         lines.append(json.dumps(feature, separators=(",", ":")))
     body = ",\n".join(lines)
     write_text(path, f'{{"type":"FeatureCollection","features":[\n{body}\n]}}\n')
+
+
+def _named(names: Sequence[str], place: int) -> dict[str, Any]:
+    return {"name": names[place], "classification": {"name": "Region*"}} if names else {}
 
 
 def piece_boxes(areas: Polygons, shape: tuple[int, int]) -> list[Box]:
