@@ -161,7 +161,9 @@ class Model:
             canonical_map=predicted.canonical_map,
             facts={"tissue": predicted.tissue, "intensity": predicted.intensity},
         )
-        return ArrayResult(stitched, slide, intensities=config.intensities)
+        return ArrayResult(
+            stitched, slide, intensities=config.intensities, expand_um=config.expand_um
+        )
 
     def __call__(
         self, image: Any, *, mpp: float | None = None, **settings: Any

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from nucleipel.core.geometry import Box
 from nucleipel.io.nuclei.geo_table import geo_table, read_geo_table
 from nucleipel.io.nuclei.read_output import (
+    CELLS,
     NUCLEI,
     image_folder,
     image_mpp,
@@ -59,14 +60,22 @@ class ArrayResult:
         Ids 1..n in raster order of their first pixels, 0 for background.
     certificate : dict
         Hashes of the map and the instances, and whether any cut shaped a nucleus.
+    cells : LabelsResult or None
+        Where `expand_um` was set, the cells around nuclei, as of `expand`.
     """
 
     def __init__(
-        self, stitched: StitchedArray, slide: Slide | None, *, intensities: bool = True
+        self,
+        stitched: StitchedArray,
+        slide: Slide | None,
+        *,
+        intensities: bool = True,
+        expand_um: float | None = None,
     ) -> None:
         self._stitched, self._slide, self._intensities = stitched, slide, intensities
         self.labels: npt.NDArray[np.uint32] = stitched.labels
         self.certificate: dict[str, Any] = stitched.certificate
+        self.cells = None if expand_um is None else self.expand(expand_um)
 
     @cached_property
     def nuclei(self) -> Any:
@@ -197,6 +206,11 @@ class SlideResult:
         return read_geo_table(self.folder / NUCLEI)
 
     @cached_property
+    def cells(self) -> "StoredCells | None":
+        """The cells around nuclei, with `.labels` and `.nuclei`; None without `expand_um`."""
+        return StoredCells(self.folder) if (self.folder / CELLS).is_file() else None
+
+    @cached_property
     def certificate(self) -> dict[str, Any]:
         """Hashes of the map and the instances, and whether any cut shaped a nucleus."""
         return read_certificate(self.folder)
@@ -237,6 +251,29 @@ class SlideResult:
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
+
+
+class StoredCells:
+    """Cells around nuclei in the folder of an image, read when they are used."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @cached_property
+    def labels(self) -> Any:
+        """The (H, W) uint32 map of cells, a zarr array, with the ids of their nuclei."""
+        return open_labels(self._folder, of="cells")
+
+    @cached_property
+    def nuclei(self) -> Any:
+        """The table of cells, a GeoDataFrame.
+
+        Raises
+        ------
+        MissingPackageError
+            If geopandas is not installed.
+        """
+        return read_geo_table(self._folder / CELLS)
 
 
 def _line(result: object, nuclei: int, shape: tuple[int, ...]) -> str:

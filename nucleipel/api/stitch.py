@@ -10,7 +10,7 @@ from nucleipel.api.arguments import settings_of
 from nucleipel.api.results import ArrayResult, SlideResult
 from nucleipel.config import StitchMapsConfig
 from nucleipel.core.run_options import RunOptions
-from nucleipel.errors import ArgumentError
+from nucleipel.errors import ArgumentError, ConfigError
 from nucleipel.instances.channel_maps import ChannelMaps
 from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.io.slides.resolution import Resolution
@@ -99,6 +99,9 @@ def stitch_probabilities(
         frame = Resolution.pixel_for_pixel((seen.shape[1], seen.shape[2]), mpp)
         rule = InstanceRule(**config.instances.over({}))
         facts = {"map_of": "another program", "channels": seen.channels}
-        return ArrayResult(stitch_array(seen, frame, rule, config, facts=facts), None)
+        stitched = stitch_array(seen, frame, rule, config, facts=facts)
+        return ArrayResult(stitched, None, expand_um=config.expand_um)
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ArgumentError(f"maps: {error}") from error

@@ -106,13 +106,7 @@ def verify(path: Path, repair: bool) -> None:
     "--to", type=click.Choice(EXPORT_TARGETS), help="Program that nuclei are written for."
 )
 @click.option("--out", type=options.PATH, help="Folder for --to, one folder an image.")
-@click.option(
-    "--geojson-kind",
-    type=click.Choice(["detection", "annotation", "cell"]),
-    help="Kind of QuPath's objects, --to geojson; --set geojson_kind=...",
-)
-@click.option("--simplify-px", type=float, metavar="PX", help="Leave out corners of outlines.")
-@click.option("--expand-um", type=float, metavar="UM", help="Write cells of this width, too.")
+@options.outlines
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @options.settings
 def export(
@@ -151,8 +145,7 @@ def _export_nuclei(
 ) -> None:
     from nucleipel.config import ExportNucleiConfig
 
-    shorts = {name: name for name in ("geojson_kind", "simplify_px", "expand_um")}
-    config = options.load(ExportNucleiConfig, values, shorts=shorts)
+    config = options.load(ExportNucleiConfig, values)
     from nucleipel.stages.files.export_nuclei import export_nuclei as run
 
     for line in run(instances, out, config, to=to, overwrite=overwrite):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from nucleipel.core.choices import OLD_WORDS, Device, GeoJson, MapFrame, StainedAs
+from nucleipel.core.choices import OLD_WORDS, Device, GeoJson, GeoJsonKind, MapFrame, StainedAs
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import WHOLE, Shard
 from nucleipel.errors import ManifestError
@@ -37,6 +37,9 @@ SHORT_FOR = {
     "map_frame": "map_frame",
     "csv": "csv",
     "geojson": "geojson",
+    "geojson_kind": "geojson_kind",
+    "simplify_px": "simplify_px",
+    "expand_um": "expand_um",
     "label_mpp": "mpp",
     "all_split": "split",
     "region_class": "region_class",
@@ -85,6 +88,20 @@ resources = _stack(
 )
 
 
+outlines = _stack(
+    click.option(
+        "--geojson-kind",
+        type=click.Choice(get_args(GeoJsonKind)),
+        help="Kind of QuPath's objects; --set geojson_kind=...",
+    ),
+    click.option(
+        "--simplify-px",
+        type=float,
+        metavar="PX",
+        help="Leave out corners of outlines in GeoJSON, moved by at most this.",
+    ),
+    click.option("--expand-um", type=float, metavar="UM", help="Write cells of this width, too."),
+)
 outputs = _stack(
     click.option(
         "--map-frame",
@@ -97,6 +114,7 @@ outputs = _stack(
         type=click.Choice(get_args(GeoJson)),
         help="Write nuclei.geojson for QuPath plain, gzipped or not; --set geojson=...",
     ),
+    outlines,
 )
 series = click.option(
     "--series",

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from nucleipel.config.pipeline.outlines import OutlineConfig
 from nucleipel.config.pipeline.read_images import ReadAtMppConfig
 from nucleipel.config.settings import Mpp, NotNegative, Settings
 from nucleipel.core.choices import Split
@@ -68,13 +69,5 @@ class ExportConfig(Settings):
     """Tags besides the usual ones: the tissue, the stain, the microscope."""
 
 
-class ExportNucleiConfig(Settings):
+class ExportNucleiConfig(OutlineConfig):
     """Settings of `nucleipel export OUT --to ...`."""
-
-    geojson_kind: Literal["detection", "annotation", "cell"] = "detection"
-    """Kind of QuPath's objects, --to geojson. Cells around nuclei are always cells, and so is all
-    that the programs of 10x read."""
-    simplify_px: Annotated[float, Field(ge=0)] = 0
-    """How far an outline in GeoJSON may move, in px, by leaving out corners; 0 for none."""
-    expand_um: Annotated[float, Field(gt=0)] | None = None
-    """Micrometers that cells reach beyond their nuclei, without overlap; no cells by default."""

@@ -7,6 +7,8 @@ Activation = Literal["none", "sigmoid", "softmax"]
 Device = Literal["auto", "cpu", "cuda"]
 GeoJson = Literal["plain", "gz", "none"]
 """Formats of nuclei.geojson: plain, gzipped, or no such file."""
+GeoJsonKind = Literal["detection", "annotation", "cell"]
+"""Kinds of QuPath's objects."""
 MapFrame = Literal["level0", "working"]
 """Pixels that nuclei are written in: those of level 0 of the image, or of the working mpp."""
 Split = Literal["train", "val", "test"]

@@ -24,10 +24,13 @@ class MeasuredNuclei:
         In pixels of the instance map's frame: pixel (y, x) spans y to y + 1 and
         x to x + 1. Outer rings run counterclockwise in (x, y): their shoelace
         sum is positive; holes run the other way.
+    nuclei : sequence of n Outline, optional
+        Of cells, the nuclei inside.
     """
 
     columns: dict[str, npt.NDArray[np.generic]]
     outlines: Sequence[Outline]
+    nuclei: Sequence[Outline] | None = None
 
 
 def closed_xy(ring: Ring) -> npt.NDArray[np.float64]:

@@ -5,11 +5,12 @@ from typing import Annotated
 from pydantic import Field
 
 from nucleipel.config.pipeline.instances import InstanceOverrides
-from nucleipel.config.settings import Positive, Settings
+from nucleipel.config.pipeline.outlines import OutlineConfig
+from nucleipel.config.settings import Positive
 from nucleipel.core.choices import GeoJson, MapFrame
 
 
-class StitchConfig(Settings):
+class StitchConfig(OutlineConfig):
     """Settings of `nucleipel stitch`."""
 
     map_frame: MapFrame = "level0"
@@ -35,5 +36,13 @@ class StitchConfig(Settings):
         return ("parquet", *(("csv",) if self.csv else ()), *geojson)
 
     def identity(self) -> dict[str, object]:
-        """Settings that shape the result: the threads do not."""
-        return {key: value for key, value in super().identity().items() if key != "threads"}
+        """Settings that shape the result: the threads do not.
+
+        Those of `OutlineConfig` only where they are set: without them outputs are as they were.
+        """
+        without = {"threads"} | {
+            name
+            for name, field in OutlineConfig.model_fields.items()
+            if getattr(self, name) == field.default
+        }
+        return {key: value for key, value in super().identity().items() if key not in without}

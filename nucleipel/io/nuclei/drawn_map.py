@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.scratch import Scratch
-from nucleipel.io.nuclei.label_pyramid import LABELS, LabelPyramid, ReadPart
+from nucleipel.io.nuclei.label_pyramid import LabelPyramid, ReadPart
 from nucleipel.io.slides.resolution import Resolution
 
 INSTANCE_MAP = "instances.ome.tif"
@@ -38,6 +38,8 @@ class DrawnMap:
         Of the image.
     frame : Resolution
         Of the map.
+    kind : {"instances", "cells"}
+        What is drawn: the name of the files.
     """
 
     def __init__(
@@ -48,9 +50,11 @@ class DrawnMap:
         *,
         name: str,
         frame: Resolution,
+        kind: str = "instances",
     ) -> None:
-        self._folder, self._scratch, self._mpp = folder, scratch, frame.mpp
-        self._pyramid = LabelPyramid(folder / LABELS, shape, name=name, world=frame.world())
+        self._folder, self._scratch, self._mpp, self._kind = folder, scratch, frame.mpp, kind
+        labels = folder / f"{kind}.zarr"
+        self._pyramid = LabelPyramid(labels, shape, name=name, world=frame.world())
         self.levels = len(self._pyramid.shapes)
 
     def bands(self, level: int) -> int:
@@ -59,7 +63,7 @@ class DrawnMap:
 
     def is_drawn(self, level: int, band: int) -> bool:
         """Return whether `draw` has done a band."""
-        return _name(level, band) in self._scratch
+        return self._name(level, band) in self._scratch
 
     def draw(self, level: int, band: int, read: ReadPart | None = None) -> None:
         """Draw a band of a level, from what `read` gives, or from the level before.
@@ -83,7 +87,7 @@ class DrawnMap:
                         sizes[place] = len(tiles[place])
         content = b"".join(tiles[place] for place in sorted(tiles))
         self._scratch.put(
-            _name(level, band),
+            self._name(level, band),
             {"tiles": np.frombuffer(content, np.uint8), "sizes": sizes, "filled": filled},
         )
 
@@ -92,7 +96,7 @@ class DrawnMap:
         import tifffile
 
         self._pyramid.finish()
-        named = {"axes": "YX", "Name": "instances", "UUID": f"urn:uuid:{unique}"}
+        named = {"axes": "YX", "Name": self._kind, "UUID": f"urn:uuid:{unique}"}
         metadata: dict[str, object] = dict(named)
         resolution: dict[str, object] = {}
         if self._mpp is not None:
@@ -102,7 +106,7 @@ class DrawnMap:
             resolution = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
         shapes = self._pyramid.shapes
         size = sum(4 * height * width for height, width in shapes)
-        path = self._folder / INSTANCE_MAP
+        path = self._folder / f"{self._kind}.ome.tif"
         with tifffile.TiffWriter(path, ome=True, bigtiff=size > BIGTIFF_FROM_BYTES) as writer:
             for level, shape in enumerate(shapes):
                 more = {"subfiletype": 1} if level else {"subifds": len(shapes) - 1, **resolution}
@@ -126,7 +130,8 @@ class DrawnMap:
             rows = range(box.y0 // side[0], -(-box.y1 // side[0]))
             columns = slice(box.x0 // side[1], -(-box.x1 // side[1]))
             filled = (
-                self._scratch.get(_name(level, row), "filled")["filled"][columns] for row in rows
+                self._scratch.get(self._name(level, row), "filled")["filled"][columns]
+                for row in rows
             )
             return read(box) if any(part.any() for part in filled) else None
 
@@ -135,19 +140,18 @@ class DrawnMap:
     def _tiles(self, level: int) -> Iterator[bytes]:
         """The compressed tiles of a level in raster order."""
         for band in range(self.bands(level)):
-            kept = self._scratch.get(_name(level, band), "tiles", "sizes")
+            kept = self._scratch.get(self._name(level, band), "tiles", "sizes")
             content, at = kept["tiles"].tobytes(), 0
             for size in kept["sizes"].ravel().tolist():
                 yield content[at : at + size] if size else self._empty
                 at += size
 
+    def _name(self, level: int, band: int) -> str:
+        return f"{self._kind}-level-{level}-{band}"
+
     @cached_property
     def _empty(self) -> bytes:
         return _encode(np.zeros((TILE_PX, TILE_PX), np.uint32))
-
-
-def _name(level: int, band: int) -> str:
-    return f"level-{level}-{band}"
 
 
 def _encode(tile: npt.NDArray[np.uint32]) -> bytes:

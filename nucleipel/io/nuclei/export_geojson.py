@@ -1,23 +1,13 @@
-"""Nuclei and cells as GeoJSON for other programs: objects of any kind of QuPath's.
+"""Nuclei and cells as one GeoJSON file for other programs. Xenium Ranger reads `cell` only."""
 
-QuPath's `detection` has an outline, its `annotation` can be edited, its `cell`
-has a nucleus inside (`nucleusGeometry`). Xenium Ranger reads `cell` only.
-"""
-
-import json
 import uuid
 from collections.abc import Iterable, Iterator
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
 
+from nucleipel.core.choices import GeoJsonKind
 from nucleipel.core.measured_nuclei import MeasuredNuclei, Outline
-from nucleipel.core.wkb import to_wkb
-from nucleipel.errors import MissingPackageError
 from nucleipel.io.nuclei.table_format import TableHeader
-from nucleipel.io.nuclei.write_geojson import geometry_of, open_geojson, records_of
-
-Kind = Literal["detection", "annotation", "cell"]
+from nucleipel.io.nuclei.write_geojson import encode_geojson, open_geojson
 
 
 def export_geojson(
@@ -25,8 +15,8 @@ def export_geojson(
     rows: Iterable[MeasuredNuclei],
     unique: uuid.UUID,
     *,
-    kind: Kind,
-    nuclei: Iterable[MeasuredNuclei] = (),
+    kind: GeoJsonKind,
+    nuclei: Iterable[MeasuredNuclei] | None = None,
     simplify_px: float = 0,
 ) -> None:
     """Write rows as one FeatureCollection, a feature a line.
@@ -42,40 +32,15 @@ def export_geojson(
         The nucleus of each cell, in the same order.
     simplify_px : float
         Corners are left out as long as no outline moves by more than this; 0 for none.
-
-    Raises
-    ------
-    MissingPackageError
-        If outlines are simplified and shapely is not installed.
     """
-    with open_geojson(path, TableHeader({}, unique)) as write:
-        for cell, nucleus in zip_longest(_each(rows), _each(nuclei)):
-            record, outline = cell
-            feature = {
-                "type": "Feature",
-                "id": str(uuid.uuid5(unique, str(record["id"]))),
-                "properties": {"objectType": kind, "measurements": record},
-            }
-            text = json.dumps(feature, separators=(",", ":"))[:-1]
-            text += f',"geometry":{_geometry(outline, simplify_px)}'
-            if nucleus is not None:
-                text += f',"nucleusGeometry":{_geometry(nucleus[1], simplify_px)}'
-            write(f"{text}}}".encode("ascii"))
+    header = TableHeader({}, unique, kind, simplify_px)
+    inside = None if nuclei is None else (line for some in nuclei for line in some.outlines)
+    with open_geojson(path, header) as write:
+        for some in rows:
+            write(encode_geojson(_with_nuclei(some, inside), header))
 
 
-def _each(rows: Iterable[MeasuredNuclei]) -> Iterator[tuple[dict[str, Any], Outline]]:
-    for some in rows:
-        yield from zip(records_of(some.columns), some.outlines, strict=True)
-
-
-def _geometry(outline: Outline, simplify_px: float) -> str:
-    if not simplify_px:
-        return geometry_of(outline)
-    try:
-        import shapely
-    except ImportError as error:
-        raise MissingPackageError(
-            "simplify_px needs shapely: pip install 'nucleipel[geopandas]'"
-        ) from error
-    simple = shapely.simplify(shapely.from_wkb(to_wkb(outline)), simplify_px)
-    return json.dumps(shapely.geometry.mapping(simple), separators=(",", ":"))
+def _with_nuclei(rows: MeasuredNuclei, inside: Iterator[Outline] | None) -> MeasuredNuclei:
+    if inside is None:
+        return rows
+    return MeasuredNuclei(rows.columns, rows.outlines, [next(inside) for _ in rows.outlines])

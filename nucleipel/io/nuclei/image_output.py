@@ -5,6 +5,7 @@
     OUT/<id>/nuclei.parquet      one row a nucleus, with its outline
     OUT/<id>/nuclei.geojson      the same as QuPath's detections, plain or gzipped
     OUT/<id>/nuclei.csv          the same without outlines, if wanted
+    OUT/<id>/cells.*             cells around nuclei in the same formats, if wanted
     OUT/<id>/overlay.png         contours on the image
     OUT/<id>/report.html         the report of the image, on one page
     OUT/<id>/certificate.json    what the nuclei were made of, and that no seam shaped them
@@ -21,6 +22,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.atomic import sync, sync_tree, write_json
+from nucleipel.core.choices import GeoJsonKind
 from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.core.scratch import Scratch
 from nucleipel.errors import StoreError
@@ -56,6 +59,84 @@ def work_folder(out: Path, image_id: str) -> Path:
     return out / WORK / image_id
 
 
+class MapFiles:
+    """The map and the tables of an image's nuclei, or of the cells around them, made in parts.
+
+    Several processes may make them; each part is done once it is in the scratch.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files are made.
+    image_id : str
+    scratch : Scratch
+        Where parts wait.
+    shape : (height, width)
+        Of the map.
+    frame : Resolution
+        Of the map.
+    header : TableHeader
+        Of the tables, without what is known of the map: see `build_header`.
+    tables : sequence of str
+        Their formats.
+    of : {"nuclei", "cells"}
+        What they are of.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        image_id: str,
+        scratch: Scratch,
+        *,
+        shape: tuple[int, int],
+        frame: Resolution,
+        header: TableHeader,
+        tables: Sequence[str] = (ROWS,),
+        of: str = "nuclei",
+    ) -> None:
+        self._folder, self._scratch, self._of = folder, scratch, of
+        self._header, self._tables = header, tuple(tables)
+        kind = "instances" if of == "nuclei" else of
+        self.map = DrawnMap(folder, scratch, shape, name=image_id, frame=frame, kind=kind)
+
+    def has_rows(self, part: int) -> bool:
+        """Return whether `put_rows` has kept a part."""
+        return f"{self._of}-{part}" in self._scratch
+
+    def put_rows(self, part: int, rows: Iterable[MeasuredNuclei], **more: npt.NDArray[Any]) -> None:
+        """Encode and keep a part of the table; parts follow each other in order of ids.
+
+        `more` is kept with it. The first part has `rows`, if only to name columns.
+        """
+        encoded = [encode_tables(some, self._header, self._formats) for some in rows]
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for name in self._formats:
+            pieces = [some[name] for some in encoded]
+            arrays[name] = np.frombuffer(b"".join(pieces), np.uint8)
+            arrays[f"{name} sizes"] = np.array([len(piece) for piece in pieces], np.int64)
+        self._scratch.put(f"{self._of}-{part}", {**arrays, **more})
+
+    def rows(self, parts: Iterable[int]) -> Iterator[dict[str, bytes]]:
+        """Read the kept rows of some parts, by format."""
+        for part in parts:
+            kept = self._scratch.get(f"{self._of}-{part}")
+            pieces = {name: _cut(kept[name], kept[f"{name} sizes"]) for name in self._formats}
+            for index in range(len(pieces[ROWS])):
+                yield {name: pieces[name][index] for name in self._formats}
+
+    def write(self, rows: Iterable[Mapping[str, bytes]]) -> None:
+        """Put the files together; `rows` are those of all parts."""
+        self.map.finish(self._header.unique)
+        with open_tables(self._folder, self._header, self._tables, of=self._of) as write:
+            for some in rows:
+                write(some)
+
+    @property
+    def _formats(self) -> tuple[str, ...]:
+        return (ROWS, *(name for name in self._tables if name != ROWS))
+
+
 class ImageOutput:
     """The files of one image, made in parts by several processes at will.
 
@@ -66,17 +147,15 @@ class ImageOutput:
     ----------
     out : Path
         The output of the stage.
-    image_id : str
-    scratch : Scratch
-        Where parts wait.
-    shape : (height, width)
-        Of the instance map.
-    frame : Resolution
-        Of the instance map.
-    header : TableHeader
-        Of its tables, without what is known of the map: see `build_header`.
-    tables : sequence of str
-        Their formats.
+    image_id, scratch, shape, frame, header, tables
+        As of `MapFiles`.
+    cells_um : float, optional
+        How far cells reach beyond nuclei; without it there are none.
+
+    Attributes
+    ----------
+    nuclei : MapFiles
+    cells : MapFiles or None
     """
 
     def __init__(
@@ -89,57 +168,37 @@ class ImageOutput:
         frame: Resolution,
         header: TableHeader,
         tables: Sequence[str] = (ROWS,),
+        cells_um: float | None = None,
     ) -> None:
-        self._out, self._id, self._scratch = out, image_id, scratch
+        self._out, self._id = out, image_id
         self._folder = out / f".{image_id}.partial"
-        self._header, self._tables = header, tuple(tables)
-        self.map = DrawnMap(self._folder, scratch, shape, name=image_id, frame=frame)
-
-    def has_nuclei(self, part: int) -> bool:
-        """Return whether `put_nuclei` has kept a part."""
-        return f"nuclei-{part}" in self._scratch
-
-    def put_nuclei(
-        self, part: int, nuclei: Iterable[MeasuredNuclei], **more: npt.NDArray[Any]
-    ) -> None:
-        """Encode and keep a part of the table; parts follow each other in order of ids.
-
-        `more` is kept with it. The first part has `nuclei`, if only to name columns.
-        """
-        encoded = [encode_tables(rows, self._header, self._formats) for rows in nuclei]
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        for name in self._formats:
-            pieces = [rows[name] for rows in encoded]
-            arrays[name] = np.frombuffer(b"".join(pieces), np.uint8)
-            arrays[f"{name} sizes"] = np.array([len(piece) for piece in pieces], np.int64)
-        self._scratch.put(f"nuclei-{part}", {**arrays, **more})
-
-    def nuclei(self, parts: Iterable[int]) -> Iterator[dict[str, bytes]]:
-        """Read the kept rows of some parts, by format."""
-        for part in parts:
-            kept = self._scratch.get(f"nuclei-{part}")
-            pieces = {name: _cut(kept[name], kept[f"{name} sizes"]) for name in self._formats}
-            for index in range(len(pieces[ROWS])):
-                yield {name: pieces[name][index] for name in self._formats}
+        build = partial(MapFiles, self._folder, image_id, scratch, shape=shape, frame=frame)
+        self.nuclei = build(header=header, tables=tables)
+        self.cells = None
+        if cells_um is not None:
+            about = {**header.about, "expand_um": cells_um}
+            unique = uuid.uuid5(header.unique, f"cells {cells_um}")
+            of_cells = TableHeader(about, unique, "cell", header.simplify_px)
+            self.cells = build(header=of_cells, tables=tables, of="cells")
 
     def finish(
         self,
         nuclei: Iterable[Mapping[str, bytes]],
         *,
+        cells: Iterable[Mapping[str, bytes]] = (),
         overlay: npt.NDArray[np.uint8],
         certificate: dict[str, Any],
         build_report: Callable[[], str] | None = None,
     ) -> None:
         """Put the files together, and remove what was kept.
 
-        `nuclei` are those of all parts, `overlay` is (h, w, 3) uint8, `certificate` plain JSON
-        types. `build_report` gives the HTML page, and is asked once all `nuclei` are written.
+        `nuclei` and `cells` are those of all parts, `overlay` is (h, w, 3) uint8, `certificate`
+        plain JSON types. `build_report` gives the HTML page once all `nuclei` are written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.map.finish(self._header.unique)
-        with open_tables(self._folder, self._header, self._tables) as write:
-            for rows in nuclei:
-                write(rows)
+        self.nuclei.write(nuclei)
+        if self.cells is not None:
+            self.cells.write(cells)
         write_picture(self._folder / OVERLAY, overlay)
         write_json(self._folder / CERTIFICATE, certificate)
         if build_report is not None:
@@ -153,20 +212,22 @@ class ImageOutput:
         with suppress(OSError):  # another image is at work there
             work.parent.rmdir()
 
-    @property
-    def _formats(self) -> tuple[str, ...]:
-        return (ROWS, *(name for name in self._tables if name != ROWS))
-
 
 def build_header(
-    image_id: str, certificate: Mapping[str, Any], *, shape: tuple[int, int], frame: Resolution
+    image_id: str,
+    certificate: Mapping[str, Any],
+    *,
+    shape: tuple[int, int],
+    frame: Resolution,
+    kind: GeoJsonKind = "detection",
+    simplify_px: float = 0,
 ) -> TableHeader:
     """Build the head that the tables of an image have before their first row.
 
     The unique number is the same for the same nuclei, a random one is what tifffile would invent.
     It is known before the map is drawn: the map follows from the rest of the `certificate`.
     """
-    after = ("cut", "instances_digest")
+    after = ("cut", "instances_digest", "cells")
     made_of = {key: value for key, value in certificate.items() if key not in after}
     content = json.dumps(made_of, sort_keys=True).encode()
     about = {
@@ -176,7 +237,8 @@ def build_header(
         "series": frame.source.series,
         "offset_px": list(frame.source.offset_px),
     }
-    return TableHeader(about, uuid.UUID(bytes=hashlib.sha256(content).digest()[:16]))
+    unique = uuid.UUID(bytes=hashlib.sha256(content).digest()[:16])
+    return TableHeader(about, unique, kind, simplify_px)
 
 
 def _cut(content: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int64]) -> list[bytes]:

@@ -6,10 +6,9 @@ from typing import Any
 
 from nucleipel.errors import StoreError
 from nucleipel.io.nuclei.image_output import CERTIFICATE, REPORT
-from nucleipel.io.nuclei.label_pyramid import LABELS
 from nucleipel.io.records.output import read_record
 
-NUCLEI = "nuclei.parquet"
+NUCLEI, CELLS = "nuclei.parquet", "cells.parquet"
 
 
 def image_folder(out: Path, image_id: str) -> Path:
@@ -51,13 +50,13 @@ def image_mpp(folder: Path) -> float | None:
     return None if about["mpp"] is None else float(about["mpp"])
 
 
-def open_labels(folder: Path) -> Any:
-    """The (H, W) uint32 instance map, a zarr array; errors as `open_label_levels`."""
-    return open_label_levels(folder)[0]
+def open_labels(folder: Path, *, of: str = "instances") -> Any:
+    """The (H, W) uint32 map of nuclei or "cells", zarr; errors as `open_label_levels`."""
+    return open_label_levels(folder, of=of)[0]
 
 
-def open_label_levels(folder: Path) -> list[Any]:
-    """The instance map at full size and at each coarser level, zarr arrays.
+def open_label_levels(folder: Path, *, of: str = "instances") -> list[Any]:
+    """The map of nuclei or "cells" at full size and at each coarser level, zarr arrays.
 
     Raises
     ------
@@ -67,12 +66,12 @@ def open_label_levels(folder: Path) -> list[Any]:
     import zarr
 
     try:
-        group = zarr.open_group(folder / LABELS, mode="r")
+        group = zarr.open_group(folder / f"{of}.zarr", mode="r")
         attributes: Any = group.attrs["ome"]
         (ome,) = attributes["multiscales"]
         return [group[level["path"]] for level in ome["datasets"]]
     except Exception as error:
-        raise StoreError(f"{folder / LABELS}: cannot be read: {error}; stitch again") from error
+        raise StoreError(f"{folder / of}.zarr: cannot be read: {error}; stitch again") from error
 
 
 def images_of_output(path: Path) -> list[tuple[Path, str]]:

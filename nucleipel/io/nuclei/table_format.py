@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nucleipel.core.choices import GeoJsonKind
 from nucleipel.core.measured_nuclei import MeasuredNuclei
 
 
@@ -20,10 +21,16 @@ class TableHeader:
         The image, plain JSON types.
     unique : UUID
         The same for the same nuclei, another one for others.
+    kind : {"detection", "annotation", "cell"}
+        Of QuPath's objects.
+    simplify_px : float
+        Corners of outlines in GeoJSON are left out as long as none moves by more; 0 for none.
     """
 
     about: Mapping[str, Any]
     unique: uuid.UUID
+    kind: GeoJsonKind = "detection"
+    simplify_px: float = 0
 
 
 Write = Callable[[bytes], None]
@@ -40,14 +47,14 @@ class TableFormat:
 
     Parameters
     ----------
-    file : str
-        Its name in the folder of an image.
+    suffix : str
+        The end of its name, after the dot.
     encode : callable
         Encodes some rows; of none, still their columns.
     open : callable
         Opens the file and gives a function that writes encoded rows, in order.
     """
 
-    file: str
+    suffix: str
     encode: Callable[[MeasuredNuclei, TableHeader], bytes]
     open: Callable[[Path, TableHeader], AbstractContextManager[Write]]

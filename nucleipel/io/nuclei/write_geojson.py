@@ -1,8 +1,10 @@
-"""The nuclei of one image as QuPath's detection objects, in GeoJSON, plain or gzipped.
+"""The nuclei of one image as QuPath's objects, in GeoJSON, plain or gzipped.
 
 A FeatureCollection with one feature a line. A feature has QuPath's own
 members: `id` (a UUID, the same for the same nuclei), `objectType` and
 `measurements`, which are the table's columns; one that is not known is left out.
+QuPath's `detection` has an outline, its `annotation` can be edited, its `cell` has a nucleus
+inside (`nucleusGeometry`).
 """
 
 import gzip
@@ -11,6 +13,7 @@ import math
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.measured_nuclei import MeasuredNuclei, Outline, closed_xy
+from nucleipel.core.wkb import to_wkb
 from nucleipel.io.nuclei.table_format import TableHeader, Write
 
 DECIMALS = 4
@@ -25,8 +29,9 @@ DECIMALS = 4
 
 def encode_geojson(rows: MeasuredNuclei, header: TableHeader) -> bytes:
     """The features of some rows, one a line."""
-    records = zip(records_of(rows.columns), rows.outlines, strict=True)
-    return ",\n".join(_feature(row, line, header.unique) for row, line in records).encode("ascii")
+    nuclei = rows.nuclei or repeat(None, len(rows.outlines))
+    records = zip(records_of(rows.columns), rows.outlines, nuclei, strict=True)
+    return ",\n".join(_feature(*record, header) for record in records).encode("ascii")
 
 
 @contextmanager
@@ -70,18 +75,28 @@ def records_of(columns: dict[str, npt.NDArray[np.generic]]) -> Iterator[dict[str
         yield {name: value for name, value in zip(columns, row, strict=True) if value is not None}
 
 
-def _feature(row: dict[str, Any], outline: Outline, unique: uuid.UUID) -> str:
+def _feature(
+    row: dict[str, Any], outline: Outline, nucleus: Outline | None, header: TableHeader
+) -> str:
     feature = {
         "type": "Feature",
-        "id": str(uuid.uuid5(unique, str(row["id"]))),
-        "properties": {"objectType": "detection", "measurements": row},
+        "id": str(uuid.uuid5(header.unique, str(row["id"]))),
+        "properties": {"objectType": header.kind, "measurements": row},
     }
-    text = json.dumps(feature, separators=(",", ":"))
-    return f'{text[:-1]},"geometry":{geometry_of(outline)}}}'
+    text = json.dumps(feature, separators=(",", ":"))[:-1]
+    text += f',"geometry":{_geometry(outline, header.simplify_px)}'
+    if nucleus is not None:
+        text += f',"nucleusGeometry":{_geometry(nucleus, header.simplify_px)}'
+    return text + "}"
 
 
-def geometry_of(outline: Outline) -> str:
+def _geometry(outline: Outline, simplify_px: float) -> str:
     """An outline as the text of a GeoJSON geometry, (x, y) in pixels."""
+    if simplify_px:
+        import shapely
+
+        simple = shapely.simplify(shapely.from_wkb(to_wkb(outline)), simplify_px)
+        return json.dumps(shapely.geometry.mapping(simple), separators=(",", ":"))
     polygons = [[closed_xy(ring).tolist() for ring in rings] for rings in outline]
     kind, shown = ("Polygon", polygons[0]) if len(polygons) == 1 else ("MultiPolygon", polygons)
     # corners lie on halves: a whole number needs no ".0"

@@ -14,10 +14,10 @@ from nucleipel.io.nuclei.write_geojson import encode_geojson, open_geojson
 from nucleipel.io.nuclei.write_geoparquet import encode_geoparquet, open_geoparquet
 
 TABLES: dict[str, TableFormat] = {
-    "parquet": TableFormat("nuclei.parquet", encode_geoparquet, open_geoparquet),
-    "csv": TableFormat("nuclei.csv", encode_csv, open_csv),
-    "geojson": TableFormat("nuclei.geojson", encode_geojson, open_geojson),
-    "geojson.gz": TableFormat("nuclei.geojson.gz", encode_geojson, open_geojson),
+    "parquet": TableFormat("parquet", encode_geoparquet, open_geoparquet),
+    "csv": TableFormat("csv", encode_csv, open_csv),
+    "geojson": TableFormat("geojson", encode_geojson, open_geojson),
+    "geojson.gz": TableFormat("geojson.gz", encode_geojson, open_geojson),
 }
 
 
@@ -30,12 +30,17 @@ def encode_tables(
 
 @contextmanager
 def open_tables(
-    folder: Path, header: TableHeader, tables: Sequence[str]
+    folder: Path, header: TableHeader, tables: Sequence[str], *, of: str = "nuclei"
 ) -> Iterator[Callable[[Mapping[str, bytes]], None]]:
-    """Open the files of some formats; gives a function that writes what `encode_tables` gave."""
+    """Open the files of some formats; gives a function that writes what `encode_tables` gave.
+
+    The files are named by what they are `of`.
+    """
     with ExitStack() as stack:
         writes = {
-            name: stack.enter_context(TABLES[name].open(folder / TABLES[name].file, header))
+            name: stack.enter_context(
+                TABLES[name].open(folder / f"{of}.{TABLES[name].suffix}", header)
+            )
             for name in tables
         }
 

@@ -6,11 +6,9 @@ import numpy as np
 
 from nucleipel.core.measured_nuclei import MeasuredNuclei
 from nucleipel.errors import ConfigError
+from nucleipel.instances.cells import SIDES, facts_of_cells, table_of_cells
 from nucleipel.instances.expand import ExpandedMap
-from nucleipel.instances.table_of_map import table_of_boxes
 from nucleipel.stages.arrays.merge_labels import LabeledArray
-
-SIDES = ("y0_px", "x0_px", "y1_px", "x1_px")
 
 
 def expand_nuclei(
@@ -31,19 +29,9 @@ def expand_nuclei(
     if mpp is None:
         raise ConfigError("expand_um: the pixel size is not known; segment again with the mpp")
     cells = ExpandedMap(labels, um / mpp)
-    boxes = np.concatenate(
-        [np.stack([rows.columns[side] for side in SIDES], axis=1) for rows in nuclei]
-    ).astype(np.int64)
-    reach = int(cells.distance_px)
-    height, width = cells.shape
-    boxes = np.clip(
-        boxes + np.array([-reach, -reach, reach, reach]), 0, [height, width, height, width]
-    )
-    area = np.concatenate([np.asarray(rows.columns["area_px"]) for rows in nuclei])
-    certificate = {
-        "cells_of": "nuclei, each pixel that of the nearest one",
-        "expand_um": um,
-        "expand_px": cells.distance_px,
-        "nuclei": len(boxes),
+    columns = {
+        name: np.concatenate([np.asarray(rows.columns[name]) for rows in nuclei])
+        for name in (*SIDES, "area_px")
     }
-    return LabeledArray(cells, mpp, certificate, table_of_boxes(boxes, area.astype(np.int64)))
+    table = table_of_cells(MeasuredNuclei(columns, []), cells)
+    return LabeledArray(cells, mpp, facts_of_cells(um, cells, len(table)), table)

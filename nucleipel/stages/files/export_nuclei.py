@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nucleipel.config import ExportNucleiConfig
+from nucleipel.core.choices import GeoJsonKind
 from nucleipel.errors import OutputError
-from nucleipel.io.nuclei.export_geojson import Kind, export_geojson
+from nucleipel.io.nuclei.export_geojson import export_geojson
 from nucleipel.io.nuclei.export_masks import export_sparse, export_tiff
 from nucleipel.io.nuclei.geo_table import geo_table
 from nucleipel.io.nuclei.read_output import (
@@ -37,7 +38,7 @@ class _Exported:
     unique: uuid.UUID
     config: ExportNucleiConfig
 
-    def geojson(self, kind: Kind) -> str:
+    def geojson(self, kind: GeoJsonKind) -> str:
         """Write the nuclei, or the cells around them with their nuclei; gives the file's name."""
         name, rows, more = "nuclei.geojson", read_rows(self.source / NUCLEI), {}
         if self.cells is not None:

@@ -18,14 +18,17 @@ from nucleipel.core.geometry import Box
 from nucleipel.core.progress import track
 from nucleipel.core.stop_signals import in_steps
 from nucleipel.core.stopwatch import Stopwatch
+from nucleipel.errors import ConfigError
 from nucleipel.figures.image_report import EXAMPLES
 from nucleipel.instances.blocks import BlockPlan
+from nucleipel.instances.cells import Cells
 from nucleipel.instances.instance_rule import InstanceRule, IntegerRule
 from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
 from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.overlay import draw_overlay
 from nucleipel.instances.segment_steps import MAX_COMPONENT_PX, Segmentation
 from nucleipel.instances.statistics import ImageStatistics
+from nucleipel.io.nuclei.drawn_map import DrawnMap
 from nucleipel.io.nuclei.image_output import (
     ROWS,
     ImageOutput,
@@ -33,6 +36,7 @@ from nucleipel.io.nuclei.image_output import (
     is_written,
     work_folder,
 )
+from nucleipel.io.nuclei.label_pyramid import ReadPart
 from nucleipel.io.nuclei.write_geoparquet import decode_geoparquet
 from nucleipel.io.records.output import Output
 from nucleipel.io.slides.resolution import Resolution
@@ -41,6 +45,7 @@ from nucleipel.io.stores.predictions import Prediction
 from nucleipel.stages.pipeline.report_contents import report_of_image
 
 KEPT, WRITING = "kept", "writing"
+NO_MPP = "expand_um: the pixel size is not known; give the mpp of the image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,8 @@ class ImageStitch:
         self._prediction, self._slide, self._output = prediction, slide, output
         self._config, self._clock, self._build_report = config, clock, build_report
         self._frame = frame_of(prediction.resolution, config)
+        if config.expand_um is not None and self._frame.mpp is None:
+            raise ConfigError(f"{prediction.id}: {NO_MPP}")
         plan = BlockPlan(
             prediction.resolution.shape, IntegerRule.of(rule), block_px, MAX_COMPONENT_PX
         )
@@ -129,14 +136,11 @@ class ImageStitch:
             "numbering", 1, lambda _: nuclei.is_numbered, timed(lambda _: self._number())
         )
         files = self._files
-        yield StitchStep("measuring", rows, files.has_nuclei, self._measure)
-        for level in range(files.map.levels):
-            yield StitchStep(
-                "drawing the map",
-                files.map.bands(level),
-                partial(files.map.is_drawn, level),
-                partial(self._draw, level),
-            )
+        yield StitchStep("measuring", rows, files.nuclei.has_rows, self._measure)
+        yield from self._drawing("drawing the map", files.nuclei.map, self._read_drawn)
+        if files.cells is not None:
+            yield StitchStep("measuring cells", rows, files.cells.has_rows, self._measure_cells)
+            yield from self._drawing("drawing cells", files.cells.map, self._cells.read)
         yield StitchStep(
             WRITING,
             1,
@@ -167,6 +171,14 @@ class ImageStitch:
             kept=scratch.get(KEPT)[KEPT] if KEPT in scratch else None,
         )
 
+    @cached_property
+    def _cells(self) -> Cells:
+        """The cells around the nuclei of the result."""
+        um, mpp = self._config.expand_um, self._frame.mpp
+        if um is None or mpp is None:
+            raise AssertionError("only where cells are wanted")
+        return Cells(self._drawn, um=um, mpp=mpp, count=self.nuclei)
+
     def _number(self) -> None:
         self._segmentation.number()
         if self._drawn.lost:  # found once, and not by each process
@@ -182,6 +194,7 @@ class ImageStitch:
             "tissue": dict(prediction.tissue),
             "intensity": dict(prediction.intensity),
             **prediction.origin,
+            **({} if self._config.expand_um is None else {"cells": self._cells.to_json()}),
         }
 
     @cached_property
@@ -193,8 +206,16 @@ class ImageStitch:
             self._segmentation.scratch,
             shape=shape,
             frame=self._frame,
-            header=build_header(name, self._certificate(), shape=shape, frame=self._frame),
+            header=build_header(
+                name,
+                self._certificate(),
+                shape=shape,
+                frame=self._frame,
+                kind=self._config.geojson_kind,
+                simplify_px=self._config.simplify_px,
+            ),
             tables=self._config.tables,
+            cells_um=self._config.expand_um,
         )
 
     def _measure(self, rows: Sequence[int]) -> None:
@@ -209,7 +230,9 @@ class ImageStitch:
             )
             nuclei = measured if len(table) or row == 0 else ()
             with self._clock.phase("write"):
-                self._files.put_nuclei(row, self._clock.making("stitch", nuclei), digest=digest)
+                self._files.nuclei.put_rows(
+                    row, self._clock.making("stitch", nuclei), digest=digest
+                )
 
     @cached_property
     def _measured_image(self) -> MeasuredImage | None:
@@ -224,10 +247,28 @@ class ImageStitch:
         white = slide.white() if slide.is_stained() else None
         return MeasuredImage(read, slide.image.channels, white=white)
 
-    def _draw(self, level: int, bands: Sequence[int]) -> None:
-        for band in in_steps(track(bands, f"drawing level {level}")):
+    def _measure_cells(self, rows: Sequence[int]) -> None:
+        """Measure the cells of the nuclei that begin in some rows of blocks."""
+        files = self._files
+        for row in in_steps(track(rows, "measuring cells")):
+            kept = [decode_geoparquet(some[ROWS]) for some in files.nuclei.rows([row])]
+            measured = (self._cells.measure(some, self._measured_image) for some in kept)
             with self._clock.phase("write"):
-                self._files.map.draw(level, band, self._read_drawn if level == 0 else None)
+                if files.cells is not None:
+                    files.cells.put_rows(row, self._clock.making("stitch", measured))
+
+    def _drawing(self, name: str, files: DrawnMap, read: ReadPart) -> Iterator[StitchStep]:
+        """The steps that draw a map, a level each."""
+
+        def draw(level: int, bands: Sequence[int]) -> None:
+            for band in in_steps(track(bands, f"{name}, level {level}")):
+                with self._clock.phase("write"):
+                    files.draw(level, band, read if level == 0 else None)
+
+        for level in range(files.levels):
+            yield StitchStep(
+                name, files.bands(level), partial(files.is_drawn, level), partial(draw, level)
+            )
 
     def _read_drawn(self, box: Box) -> npt.NDArray[np.uint32] | None:
         return None if self._drawn.is_empty(box) else self._drawn[box.slices]
@@ -241,7 +282,8 @@ class ImageStitch:
             overlay = draw_overlay(self._prediction.read_thumbnail(), self._drawn.at_working_size())
             summary = ImageStatistics(self._drawn.shape, examples=EXAMPLES)
             self._files.finish(
-                _summed(self._files.nuclei(rows), summary),
+                _summed(self._files.nuclei.rows(rows), summary),
+                cells=() if self._files.cells is None else self._files.cells.rows(rows),
                 overlay=overlay,
                 certificate=certificate,
                 build_report=partial(

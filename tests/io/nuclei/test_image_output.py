@@ -28,15 +28,15 @@ def _write(
 ) -> Path:
     """Write a map and an empty table, in an order of bands that the seed draws."""
     files = _open(out, values.shape, certificate)
-    files.put_nuclei(0, [MeasuredNuclei({"id": np.arange(1, 1)}, [])])
-    for level in range(files.map.levels):
-        for band in np.random.default_rng(seed).permutation(files.map.bands(level)).tolist():
-            assert not files.map.is_drawn(level, band)
-            again = _open(out, values.shape, certificate).map  # as another process
+    files.nuclei.put_rows(0, [MeasuredNuclei({"id": np.arange(1, 1)}, [])])
+    for level in range(files.nuclei.map.levels):
+        for band in np.random.default_rng(seed).permutation(files.nuclei.map.bands(level)).tolist():
+            assert not files.nuclei.map.is_drawn(level, band)
+            again = _open(out, values.shape, certificate).nuclei.map  # as another process
             again.draw(level, band, None if level else lambda box: values[box.slices])
-            assert files.map.is_drawn(level, band)
+            assert files.nuclei.map.is_drawn(level, band)
     picture = np.zeros((4, 5, 3), np.uint8)
-    files.finish(files.nuclei([0]), overlay=picture, certificate=certificate)
+    files.finish(files.nuclei.rows([0]), overlay=picture, certificate=certificate)
     return out / "a"
 
 
@@ -82,11 +82,11 @@ def test_what_holds_no_nucleus_is_neither_read_nor_stored(tmp_path: Path) -> Non
         return values[box.slices]
 
     files = _open(tmp_path, values.shape, CERTIFICATE)
-    files.put_nuclei(0, [MeasuredNuclei({"id": np.arange(1, 1)}, [])])
-    for level in range(files.map.levels):
-        for band in range(files.map.bands(level)):
-            files.map.draw(level, band, None if level else read_part)
-    files.finish(files.nuclei([0]), overlay=np.zeros((4, 5, 3), np.uint8), certificate={})
+    files.nuclei.put_rows(0, [MeasuredNuclei({"id": np.arange(1, 1)}, [])])
+    for level in range(files.nuclei.map.levels):
+        for band in range(files.nuclei.map.bands(level)):
+            files.nuclei.map.draw(level, band, None if level else read_part)
+    files.finish(files.nuclei.rows([0]), overlay=np.zeros((4, 5, 3), np.uint8), certificate={})
     assert read == [Box(4096, 4096, 5000, 6000)]
     folder = tmp_path / "a"
     assert [path.parts[-2:] for path in folder.glob("instances.zarr/0/c/*/*")] == [("2", "2")]

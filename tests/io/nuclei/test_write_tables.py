@@ -122,4 +122,6 @@ def test_every_table_that_settings_name_is_there_under_its_file_name(tmp_path: P
     }
     assert named == TABLES.keys()
     write_nuclei(tmp_path, [_rows(1, 3, [[SQUARE]])], HEADER, tables=list(TABLES))
-    assert {path.name for path in tmp_path.iterdir()} == {kind.file for kind in TABLES.values()}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"nuclei.{kind.suffix}" for kind in TABLES.values()
+    }
