@@ -51,7 +51,7 @@ def _facts(prediction: Prediction) -> dict[str, str]:
     facts = {"file": prediction.image.name, "size": f"{width:,} x {height:,} px"}
     if working.source_mpp is not None:
         facts["pixel"] = f"{working.source_mpp:.4g} µm"
-    facts["found"] = (
+    facts["segmented"] = (
         f"at {working.mpp:.4g} µm per pixel" if working.mpp is not None else "pixel for pixel"
     )
     return facts
