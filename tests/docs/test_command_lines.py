@@ -32,37 +32,39 @@ class Line(NamedTuple):
 
     place: str
     text: str
+    whole: bool
+    """Whether it names all that it needs: a mention in a sentence may not."""
 
 
 def _lines(page: Path) -> list[Line]:
     """Command lines in blocks of code, comments and `inline code` of a page."""
     text = re.sub(r" *\\\n[ #]*", " ", page.read_text(encoding="utf-8"))
     name = page.relative_to(ROOT).as_posix()
-    if page.suffix == ".md":
-        blocks = re.findall(r"^```(?!python)\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        found = [call for block in blocks for line in block.splitlines() for call in _calls(line)]
-        prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-        found += [call for code in INLINE.findall(prose) for call in _calls(" ".join(code.split()))]
-    else:
-        found = [call for line in text.splitlines() for call in _calls(line)]
-    return [Line(name, call) for call in found]
+    if page.suffix != ".md":
+        return [Line(name, call, True) for call in _calls(text.splitlines())]
+    blocks = re.findall(r"^ *```(?!python)\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+    mentions = [" ".join(code.split()) for code in INLINE.findall(prose)]
+    return [
+        *(Line(name, call, True) for call in _calls("".join(blocks).splitlines())),
+        *(Line(name, call, "--" in call) for call in _calls(mentions)),
+    ]
 
 
-def _calls(line: str) -> list[str]:
-    match = CALL.search(line)
-    return [match[1]] if match and not re.match("in Python|import FORMAT", match[1]) else []
+def _calls(lines: list[str]) -> list[str]:
+    calls = [match[1] for match in map(CALL.search, lines) if match]
+    return [call for call in calls if not re.match("in Python|import FORMAT", call)]
 
 
-def _is_whole(text: str) -> bool:
-    """Whether a line names what it needs, and is no mention of a command or of one option."""
-    return not re.search(r"\.\.\.|\$|COMMAND", text) and " " in text.removeprefix("-q ").strip()
+def _is_whole(line: Line) -> bool:
+    return line.whole and not re.search(r"\.\.\.|\$|COMMAND", line.text)
 
 
 LINES = [line for page in PAGES for line in _lines(page)]
 
 
 def test_there_are_lines() -> None:
-    shown = {shlex.split(line.text, comments=True)[0] for line in LINES if _is_whole(line.text)}
+    shown = {shlex.split(line.text, comments=True)[0] for line in LINES if _is_whole(line)}
     assert set(cli.commands) <= shown
 
 
@@ -72,7 +74,7 @@ def test_the_command_line_takes_it(line: Line) -> None:
     words = words[1:] if words[0] in ("-q", "-v") else words
     assert words[0] in cli.commands, line
     command = cli.commands[words[0]]
-    if _is_whole(line.text):
+    if _is_whole(line):
         command.make_context(words[0], words[1:])
     else:
         known = {name for option in command.params for name in option.opts}
