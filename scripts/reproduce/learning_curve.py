@@ -5,10 +5,10 @@ r"""How much annotation helps: `nucleipel finetune` on more and more images, aga
 
 Images are taken from the rows of the split `train` in a random order of each seed: more images
 hold the fewer ones. `--nuclei` takes one square region in the first image of the order, grown
-around its middle until it holds so many. Each result is scored on all rows of `test`, which has
-no part in any choice, and so is the start. `--region-folders NAME=FOLDER` takes regions that are
-there, as `nucleipel suggest` writes them: one GeoJSON an image, named by its id. After a kill the
-same command continues.
+around its middle until it holds so many. `--regions` takes so many squares of --region-px twice:
+those that `nucleipel suggest` finds in the images, and as many at random. Each result is scored on
+all rows of `test`, which has no part in any choice, and so is the start. After a kill the same
+command continues.
 
 Writes `curve.csv` (a line a result, with its gain over the start and 95 % intervals by draws of
 the sources) and `curve.png`.
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from nucleipel.config import FinetuneConfig, PredictConfig, load_config
+from nucleipel.config import FinetuneConfig, PredictConfig, SuggestConfig, load_config
 from nucleipel.core.geometry import Box
 from nucleipel.errors import NucleipelError
 from nucleipel.io.annotations.cut_region import cut_region
@@ -41,6 +41,7 @@ from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.finetune import REPORT, finetune
 from nucleipel.stages.pipeline.predict import predict, slide_reader_for
 from nucleipel.stages.pipeline.rule_scores import RuleScores
+from nucleipel.stages.pipeline.suggest import suggest
 
 MEASURES = ("pq", "aji", "dice", "ap@0.50", "ap@0.75")
 
@@ -63,7 +64,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, default=Path("default"), help="the start")
     parser.add_argument("--images", type=int, nargs="*", default=[])
     parser.add_argument("--nuclei", type=int, nargs="*", default=[])
-    parser.add_argument("--region-folders", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--regions", type=int, nargs="*", default=[])
+    parser.add_argument("--region-px", type=int, default=256)
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--config", type=Path, help="settings of nucleipel finetune")
     parser.add_argument("--set", dest="assignments", action="append", default=[])
@@ -108,12 +110,35 @@ def _sets(
         if count > len(images):
             sys.exit(f"error: --images {count}: train has {len(images)} images")
         sets.append((f"{count}-images", images[:count]))
-    for named in options.region_folders:
-        name, _, folder = named.partition("=")
-        files = {path.name.removesuffix(".geojson"): path for path in Path(folder).iterdir()}
-        chosen = [row for row in rows if row.id in files]
-        sets.append((name, [dataclasses.replace(row, region=files[row.id]) for row in chosen]))
+    for count in sorted(options.regions):
+        sets.append((f"{count}-suggested", _suggested(options, rows, count)))
+        sets.append((f"{count}-random", _random(options, rows, count, seed)))
     return sets
+
+
+def _suggested(options: argparse.Namespace, rows: Manifest, count: int) -> list[Row]:
+    """The images with the regions that the start is least sure of."""
+    config = SuggestConfig(regions=count, size_px=options.region_px)
+    folder = suggest(options.checkpoint, rows, options.out / f"{count}-suggested-regions", config)
+    files = {path.name.removesuffix(".geojson"): path for path in folder.glob("*.geojson")}
+    return [dataclasses.replace(row, region=files[row.id]) for row in rows if row.id in files]
+
+
+def _random(options: argparse.Namespace, rows: Manifest, count: int, seed: int) -> list[Row]:
+    """As many images, as far as there are, with a square at random."""
+    draw = np.random.default_rng([seed, count])
+    chosen = []
+    for place in sorted(draw.permutation(len(rows))[:count].tolist()):
+        row = rows.rows[place]
+        height, width = read_annotation(row.require_label()).shape
+        y, x = (int(draw.integers(max(length - options.region_px, 0) + 1))
+                for length in (height, width))  # fmt: skip
+        box = Box(y, x, y + options.region_px, x + options.region_px).clip((height, width))
+        path = options.out / "regions" / f"{row.id}-random-{count}-seed-{seed}.geojson"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_region(path, cut_region(None, box))
+        chosen.append(dataclasses.replace(row, region=path))
+    return chosen
 
 
 def _around_the_middle(row: Row, count: int, folder: Path) -> Row:

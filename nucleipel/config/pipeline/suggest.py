@@ -15,5 +15,6 @@ class SuggestConfig(PredictConfig):
     """Regions of all images together; no image gets a second one before each has its first."""
     size_um: Annotated[float, Field(gt=0)] = 100.0
     """Side of a region, um, where the pixel size of the image is known."""
-    size_px: Positive = 256
-    """Side of a region, pixels, where no pixel size is known."""
+    size_px: Positive | None = None
+    """Side of a region in pixels of the working mpp, in place of size_um; without it 256 px where
+    no pixel size is known."""

@@ -26,6 +26,8 @@ from nucleipel.stages.pipeline.predict import predict, slide_reader_for
 
 log = logging.getLogger(__name__)
 
+PLAIN_PX = 256
+"""Side of a region where neither a pixel size nor a side in pixels is known."""
 WORK, TABLE = ".work", "regions.csv"
 COLUMNS = ("rank", "id", "y0", "x0", "y1", "x1", "doubt")
 
@@ -80,7 +82,8 @@ def _of_image(
     """The least sure regions of one image, the least sure one first."""
     with row.open(reader) as slide:
         frame, tissue = slide.resolution, tissue_of(slide, config.tissue, image_id=row.id)
-    side_px = config.size_px if frame.mpp is None else config.size_um / frame.mpp
+    of_known = PLAIN_PX if frame.mpp is None else config.size_um / frame.mpp
+    side_px = config.size_px or of_known
     cell_px = max(1, round(side_px / CELLS))
     if min(frame.shape) < cell_px:
         raise ImageError(
