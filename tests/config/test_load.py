@@ -38,15 +38,17 @@ def _kind_of(file: Path) -> type:
         DemoConfig,
         DeviationConfig,
         ExportConfig,
+        FinetuneConfig,
         PredictConfig,
         SegmentConfig,
         SubmitConfig,
+        SuggestConfig,
     )
 
     kinds = KINDS | {"predict": PredictConfig, "segment": SegmentConfig, "demo": DemoConfig}
     kinds |= {"slurm": SubmitConfig, "cluster": ClusterConfig, "plan": PlanConfig}
     kinds |= {"ablation": AblateConfig, "deviation": DeviationConfig, "export": ExportConfig}
-    kinds |= {"calibrate": CalibrateConfig}
+    kinds |= {"calibrate": CalibrateConfig, "finetune": FinetuneConfig, "suggest": SuggestConfig}
     return next(kind for name, kind in kinds.items() if file.stem.startswith(name))
 
 

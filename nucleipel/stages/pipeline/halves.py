@@ -1,6 +1,7 @@
 """Two halves of some annotated images: each is scored by what was trained on the other."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from nucleipel.io.annotations.region import write_region
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.slides.slide_reader import SlideReader
 
+WINDOW_PX = 4096
+"""Labels are read in windows of this side, to count nuclei."""
+OPPOSITE = (0, 1, 1, 0)
+"""Halves of the quarters: opposite ones, so that both halves reach across the image."""
 LEAST_NUCLEI = 4
 """So many in one image, a nucleus for each quarter; in several images, two that hold some."""
 
@@ -97,16 +102,18 @@ def _quartered(
         )
     annotation, shape = _annotation(row, reader)
     regions = [cut_region(annotation.region, box) for box in quarters(centers, shape)]
-    parts = []
+    parts, half_of = [], []
     for place, region in enumerate(regions, 1):
+        if not len(region):  # nuclei in one line, at the edge of a region
+            continue
         name = f"{row.id}-part-{place}"
+        half_of.append(OPPOSITE[place - 1])
         path = folder / f"{name}.geojson"
         folder.mkdir(parents=True, exist_ok=True)
         write_region(path, region)
         parts.append(dataclasses.replace(row, id=name, source_id=name, region=path))
     names = tuple(part.id for part in parts)
-    # opposite quarters: both halves reach across the image
-    return Halves(Manifest(rows.path, tuple(parts)), (0, 1, 1, 0), names, "quarters of one image")
+    return Halves(Manifest(rows.path, tuple(parts)), tuple(half_of), names, "quarters of one image")
 
 
 def quarters(centers: npt.NDArray[np.float64], shape: tuple[int, int]) -> list[Box]:
@@ -144,14 +151,26 @@ def _centers(row: Row, reader: SlideReader) -> npt.NDArray[np.float64]:
     with row.open(reader) as slide:
         frame = slide.resolution.at_level_0()
     annotation = row.load_annotation(frame.shape)
-    centers = [np.empty((0, 2))]
+    sums = [np.empty((4, 0))]
     with annotation.open(frame) as read_ids:
-        for box in annotation.pieces(frame):
+        for box in _windows(annotation.pieces(frame)):
             ids, counted = read_ids(box), annotation.counted(box, frame)
             if counted is not None:
                 ids = np.where(counted, ids, 0)
             y, x = np.nonzero(ids)
-            _, place, count = np.unique(ids[y, x], return_inverse=True, return_counts=True)
-            sums = [np.bincount(place, values, len(count)) for values in (y, x)]
-            centers.append(np.stack(sums, axis=1) / count[:, None] + (box.y0, box.x0))
-    return np.concatenate(centers)
+            known, place, count = np.unique(ids[y, x], return_inverse=True, return_counts=True)
+            of_axes = [np.bincount(place, values, len(count)) for values in (y, x)]
+            origin = count * np.array([[box.y0], [box.x0]])
+            sums.append(np.concatenate([[known, count], of_axes + origin]))
+    ids, count, *of_axes = np.concatenate(sums, axis=1)
+    known, place = np.unique(ids, return_inverse=True)
+    total = [np.bincount(place, values, len(known)) for values in (*of_axes, count)]
+    return np.stack(total[:2], axis=1) / total[2][:, None]
+
+
+def _windows(pieces: Sequence[Box]) -> Iterator[Box]:
+    for piece in pieces:
+        for y in range(piece.y0, piece.y1, WINDOW_PX):
+            for x in range(piece.x0, piece.x1, WINDOW_PX):
+                end = min(y + WINDOW_PX, piece.y1), min(x + WINDOW_PX, piece.x1)
+                yield Box(y, x, *end)

@@ -8,6 +8,7 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
+import nucleipel.stages.pipeline.halves as module
 from nucleipel.errors import ManifestError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.resolution import Resolution
@@ -90,3 +91,15 @@ def test_too_few_nuclei_are_refused_in_one_line(tmp_path: Path) -> None:
         _images(tmp_path, {"a": 3}, {})
     with pytest.raises(ManifestError, match="5 annotated nuclei, all of one image"):
         _images(tmp_path, {"a": 5, "b": 0}, {})
+
+
+@pytest.mark.parametrize("window_px", [7, 64])
+def test_centers_do_not_depend_on_how_labels_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window_px: int
+) -> None:
+    monkeypatch.setattr(module, "WINDOW_PX", window_px)
+    halves = _images(tmp_path, {"a": 7}, {})
+    regions = [row.region.read_text() for row in halves.rows if row.region]
+    monkeypatch.setattr(module, "WINDOW_PX", 1000)
+    again = _images(tmp_path, {"a": 7}, {})
+    assert [row.region.read_text() for row in again.rows if row.region] == regions
