@@ -58,6 +58,11 @@ class Comparison:
         """Return whether the whole interval of the score that is sought lies above 0."""
         return self.gains["sought"].low > 0
 
+    @property
+    def kept(self) -> str:
+        """Return which weights are kept: "fine-tuned" or "start"."""
+        return "fine-tuned" if self.is_better else "start"
+
     def describe(self) -> str:
         """Describe the outcome in one line."""
         gain, before = self.gains["sought"], sought(pool(self.start))

@@ -70,8 +70,10 @@ def finetune(
         comparison, chosen = scores.compare(), scores.choose((0, 1))
         kept = _kept(start, checkpoint, tuned, comparison, chosen, work)
         _write(kept, comparison, chosen, halves, out)
-        output.commit(kept="fine-tuned" if comparison.is_better else "start")
+        output.commit(kept=comparison.kept)
         log.info("%s: %s", out, comparison.describe())
+    else:
+        log.info("%s: this fine-tuning is finished: kept is %s", out, output.record["kept"])
     shutil.rmtree(out / WORK, ignore_errors=True)
     return out
 
@@ -179,7 +181,7 @@ def _write(
 ) -> None:
     sha256 = write_checkpoint(out, kept.description, kept.network.state_dict())
     report = {
-        "kept": "fine-tuned" if comparison.is_better else "start",
+        "kept": comparison.kept,
         "checkpoint_sha256": sha256,
         "held_apart": halves.cut,
         "share_of_fine_tuned": chosen.share if comparison.is_better else 0.0,
