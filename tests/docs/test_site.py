@@ -76,6 +76,13 @@ def test_every_class_of_settings_and_public_name_is_listed() -> None:
     assert [name for name in names if f"nucleipel.{name}\n" not in page] == []
 
 
+def test_the_index_links_every_page_where_github_shows_it() -> None:
+    shown = (ROOT / "docs/index.md").read_text("utf-8").partition("```{toctree}")[0]
+    included = {"index", "manifest", "contributing", "changelog"}
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - included
+    assert {page for page in pages if f"({page}.md)" not in shown} == set()
+
+
 def test_pictures_are_small() -> None:
     sizes = {path.name: path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()}
     assert {name: size for name, size in sizes.items() if size > 150_000} == {}
