@@ -55,7 +55,7 @@ def main(data_root: Path, folder: Path) -> None:
 
 def _median(images: list[Segmented]) -> Segmented:
     ordered = sorted(images, key=lambda image: image.pq)
-    return ordered[len(ordered) // 2]
+    return ordered[(len(ordered) - 1) // 2]  # of two the one with the lower score
 
 
 def _draw(image: Segmented, color: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
