@@ -1,10 +1,10 @@
 """Probability maps of whole slides: core + halo windows, cropped, never blended.
 
-The grid is anchored at (0, 0) and every window has one shape; with a halo that
-covers the receptive field, a core's values do not depend on where windows
-were cut. Windows go through the network in batches of one size, formed in
-raster order inside each part, because a GPU may round another way in a batch
-of another size. A network that was trained on whole images sees them whole.
+The grid is anchored at (0, 0), and windows end where the mirrored frame of the image
+does; with a halo that covers the receptive field, a core's values do not depend on
+where windows were cut. Windows of one shape go through the network in batches of one
+size, formed in raster order inside each part, because a GPU may round another way in
+a batch of another size. A network that was trained on whole images sees them whole.
 
 A thread reads the next batches while the network is at work on one. On a GPU
 the network computes in mixed precision, as it does in training.
@@ -12,7 +12,7 @@ the network computes in mixed precision, as it does in training.
 
 from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from nucleipel.core.freed_memory import freed_memory_kept
-from nucleipel.core.geometry import Box, Tile, core_tiles
+from nucleipel.core.geometry import Box, Tile, core_tiles, mirrored_frame
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.resize import resize
 from nucleipel.core.stopwatch import Stopwatch
@@ -103,7 +103,8 @@ def predict_parts(
         If a probability is not finite.
     """
     cut = [
-        [tile for tile in _tiles(slide, part, grid) if tile.core not in skipped] for part in parts
+        [tile for tile in grid_tiles(slide.shape, grid, within=part) if tile.core not in skipped]
+        for part in parts
     ]
     cores = _cores(
         network, slide, cut,
@@ -146,7 +147,7 @@ def predict_probabilities(
         If a probability is not finite.
     """
     values = np.empty((maps, *slide.shape), np.float32)
-    tiles = _tiles(slide, Box.of_shape(slide.shape), grid)
+    tiles = list(grid_tiles(slide.shape, grid))
     cores = _cores(
         network, slide, [tiles],
         intensity=intensity, grid=grid, channels=channels, device=device, flips=False,
@@ -158,9 +159,14 @@ def predict_probabilities(
     return values
 
 
-def _tiles(slide: Slide, part: Box, grid: WindowGrid) -> list[Tile]:
-    cut = core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part)
-    return list(cut)
+def grid_tiles(
+    shape: tuple[int, int], grid: WindowGrid, *, within: Box | None = None
+) -> Iterator[Tile]:
+    """The tiles of an image of shape (height, width), or those that start inside a box."""
+    frame = mirrored_frame(shape, edge_px=grid.edge_px)
+    return core_tiles(
+        shape, core_px=grid.core_px, halo_px=grid.halo_px, frame=frame, within=within
+    )
 
 
 def _cores(
@@ -285,5 +291,7 @@ def _probabilities(network: nn.Module, windows: torch.Tensor, *, flips: bool) ->
 
 
 def _batches(tiles: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:
-    for start in range(0, len(tiles), size):
-        yield tiles[start : start + size]
+    """Tiles that follow each other and have windows of one shape, at most `size` together."""
+    for _, alike in groupby(tiles, key=lambda tile: tile.window.shape):
+        while batch := list(islice(alike, size)):
+            yield batch
