@@ -59,7 +59,6 @@ class Box:
         """The part of the box that lies on an image of shape (height, width)."""
         return self.within(Box.of_shape(shape))
 
-
     def within(self, other: "Box") -> "Box":
         """The part of the box that lies in another one, which it touches."""
         return Box(
@@ -76,15 +75,15 @@ class Tile:
     window: Box
 
 
-def mirrored_frame(shape: tuple[int, int], *, edge_px: int) -> Box:
+def mirrored_frame(shape: tuple[int, int], *, edge_px: int, multiple_px: int) -> Box:
     """An image of shape (height, width) and what is read of its mirror image beyond the edges.
 
-    At least `edge_px` on each side, and to the right and below up to a multiple of it.
+    At least `edge_px` on each side, to the right and below up to a multiple of `multiple_px`.
 
-    >>> mirrored_frame((20, 32), edge_px=16)
-    Box(y0=-16, x0=-16, y1=48, x1=48)
+    >>> mirrored_frame((20, 32), edge_px=16, multiple_px=8)
+    Box(y0=-16, x0=-16, y1=40, x1=48)
     """
-    height, width = (-(-(length + edge_px) // edge_px) * edge_px for length in shape)
+    height, width = (-(-(length + edge_px) // multiple_px) * multiple_px for length in shape)
     return Box(-edge_px, -edge_px, height, width)
 
 

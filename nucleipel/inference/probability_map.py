@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from nucleipel.core.freed_memory import freed_memory_kept
-from nucleipel.core.geometry import Box, Tile, core_tiles, mirrored_frame
+from nucleipel.core.geometry import Box, Tile, core_tiles
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.resize import resize
 from nucleipel.core.stopwatch import Stopwatch
@@ -163,10 +163,8 @@ def grid_tiles(
     shape: tuple[int, int], grid: WindowGrid, *, within: Box | None = None
 ) -> Iterator[Tile]:
     """The tiles of an image of shape (height, width), or those that start inside a box."""
-    frame = mirrored_frame(shape, edge_px=grid.edge_px)
-    return core_tiles(
-        shape, core_px=grid.core_px, halo_px=grid.halo_px, frame=frame, within=within
-    )
+    frame = grid.frame_of(shape)
+    return core_tiles(shape, core_px=grid.core_px, halo_px=grid.halo_px, frame=frame, within=within)
 
 
 def _cores(

@@ -21,7 +21,7 @@ from torch import nn
 
 from nucleipel import __version__
 from nucleipel.core.atomic import SEAL, read_sealed_json, replacing, write_sealed_json
-from nucleipel.core.geometry import mirrored_frame
+from nucleipel.core.geometry import Box, mirrored_frame
 from nucleipel.core.intensity import HIGH_PERCENTILE, LOW_PERCENTILE
 from nucleipel.errors import CheckpointError
 from nucleipel.model.network import NetworkSpec, build_network
@@ -33,8 +33,10 @@ FORMAT = 4
 DEFAULT = "default"
 """Names the weights that come with the package, wherever a checkpoint is expected."""
 GIT_LFS = b"version https://git-lfs"
-EDGE_PX = 16
-"""Default of `WindowGrid.edge_px`, also of checkpoints older than the field."""
+EDGE_PX = 64
+"""Default of `WindowGrid.edge_px`, also of checkpoints older than the field. With the packaged
+weights, on small images, 16 px changed nuclei at the edges (PQ .98 to those with all of
+the halo mirrored), 64 px hardly any (PQ .998)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class WindowGrid:
     Cores of `core_px` on a grid anchored at (0, 0), a halo of `halo_px` around
     each, `batch` windows a forward pass (the last batch filled up with zeros).
     Beyond its edges the image is mirrored, at least `edge_px` of it
-    (`mirrored_frame`). There windows end, and the network's convolutions see zeros, as
+    (`frame_of`). There windows end, and the network's convolutions see zeros, as
     they did at the edges of each training window.
 
     With `whole_image_px` there are no windows: the whole image is resized to a
@@ -64,10 +66,18 @@ class WindowGrid:
         grid. Still a function of checkpoint and image alone.
         """
         side = -(-max(shape) // stride) * stride
-        edge_px = -(-self.edge_px // stride) * stride
-        window = mirrored_frame(shape, edge_px=edge_px).shape
+        edge_px = min(-(-self.edge_px // stride) * stride, self.halo_px)
+        window = mirrored_frame(shape, edge_px=edge_px, multiple_px=stride).shape
         whole = side <= self.core_px or math.prod(window) <= (self.core_px + 2 * self.halo_px) ** 2
         return dataclasses.replace(self, core_px=side if whole else self.core_px, edge_px=edge_px)
+
+    def frame_of(self, shape: tuple[int, int]) -> Box:
+        """What windows end at, of an image of shape (height, width).
+
+        Cores, halo and edge are multiples of the network's stride, and so are its sides.
+        """
+        multiple_px = math.gcd(self.core_px, self.halo_px, self.edge_px)
+        return mirrored_frame(shape, edge_px=self.edge_px, multiple_px=multiple_px)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def test_core_tiles_drawn_by_hand() -> None:
 
 
 def test_windows_end_at_the_frame() -> None:
-    frame = mirrored_frame((5, 7), edge_px=2)
+    frame = mirrored_frame((5, 7), edge_px=2, multiple_px=2)
     assert frame == Box(-2, -2, 8, 10)
     tiles = list(core_tiles((5, 7), core_px=4, halo_px=3, frame=frame))
     assert [tile.window for tile in tiles] == [
