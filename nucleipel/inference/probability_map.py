@@ -44,21 +44,24 @@ BATCHES_AHEAD = 2
 
 
 def choose_device(device: str) -> torch.device:
-    """The torch device of "auto", "cpu" or "cuda".
+    """The torch device of "auto", "cpu", "cuda" or "mps".
 
     Raises
     ------
     PredictionError
-        If "cuda" is asked for and there is none.
+        If "cuda" or "mps" is asked for and there is none.
     """
-    return torch.device("cuda" if uses_gpu(device, error=PredictionError) else "cpu")
+    if not uses_gpu(device, error=PredictionError):
+        return torch.device("cpu")
+    return torch.device("mps" if device == "mps" else "cuda")
 
 
 def place_network(network: nn.Module, device: torch.device) -> None:
     """Move a network to where it will predict, with the memory layout that is fastest there.
 
     It is for prediction only from then on (`fold_batch_norm`). A network with a
-    stage of fewer than `NARROWEST_CHANNELS_LAST` channels stays contiguous on CPUs.
+    stage of fewer than `NARROWEST_CHANNELS_LAST` channels stays contiguous on CPUs, and
+    any does on Apple's GPU.
     """
     network.to(device)
     if device.type != "cuda":
@@ -69,7 +72,7 @@ def place_network(network: nn.Module, device: torch.device) -> None:
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
         ]
         # the last layer's outputs, a few channels, are read and not convolved
-        if min(widths[:-1], default=0) < NARROWEST_CHANNELS_LAST:
+        if device.type == "mps" or min(widths[:-1], default=0) < NARROWEST_CHANNELS_LAST:
             return
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
