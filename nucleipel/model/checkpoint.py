@@ -47,7 +47,8 @@ class WindowGrid:
     each, `batch` windows a forward pass (the last batch filled up with zeros).
     Beyond its edges the image is mirrored, at least `edge_px` of it
     (`frame_of`). There windows end, and the network's convolutions see zeros, as
-    they did at the edges of each training window.
+    they did at the edges of each training window. With None all windows have the full
+    size, as models of other programs may want it.
 
     With `whole_image_px` there are no windows: the whole image is resized to a
     square of that side, as the network was trained, and its map back.
@@ -57,7 +58,7 @@ class WindowGrid:
     halo_px: int
     batch: int
     whole_image_px: int | None = None
-    edge_px: int = EDGE_PX
+    edge_px: int | None = EDGE_PX
 
     def fitted(self, shape: tuple[int, int], *, stride: int) -> "WindowGrid":
         """Fit the grid to an image of shape (height, width).
@@ -66,16 +67,20 @@ class WindowGrid:
         grid. Still a function of checkpoint and image alone.
         """
         side = -(-max(shape) // stride) * stride
+        if self.edge_px is None:
+            return dataclasses.replace(self, core_px=min(self.core_px, side))
         edge_px = min(-(-self.edge_px // stride) * stride, self.halo_px)
         window = mirrored_frame(shape, edge_px=edge_px, multiple_px=stride).shape
         whole = side <= self.core_px or math.prod(window) <= (self.core_px + 2 * self.halo_px) ** 2
         return dataclasses.replace(self, core_px=side if whole else self.core_px, edge_px=edge_px)
 
-    def frame_of(self, shape: tuple[int, int]) -> Box:
-        """What windows end at, of an image of shape (height, width).
+    def frame_of(self, shape: tuple[int, int]) -> Box | None:
+        """What windows end at, of an image of shape (height, width); None without `edge_px`.
 
         Cores, halo and edge are multiples of the network's stride, and so are its sides.
         """
+        if self.edge_px is None:
+            return None
         multiple_px = math.gcd(self.core_px, self.halo_px, self.edge_px)
         return mirrored_frame(shape, edge_px=self.edge_px, multiple_px=multiple_px)
 

@@ -73,6 +73,13 @@ def test_an_image_is_one_core_where_its_window_is_no_larger_than_others(
     assert grid == WindowGrid(core_px=core_px, halo_px=32, batch=1, edge_px=32)
 
 
+def test_without_an_edge_all_windows_are_full() -> None:
+    grid = WindowGrid(core_px=64, halo_px=32, batch=1, edge_px=None)
+    assert grid.fitted((16, 9), stride=16) == WindowGrid(16, 32, batch=1, edge_px=None)
+    assert grid.fitted((16, 900), stride=16) == grid
+    assert grid.frame_of((16, 900)) is None
+
+
 def _truncated(folder: Path) -> None:
     file = folder / WEIGHTS
     file.write_bytes(file.read_bytes()[:-100])
