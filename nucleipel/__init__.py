@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nucleipel import errors, losses, metrics
-    from nucleipel.api import datasets
+    from nucleipel.api import datasets, guests
     from nucleipel.api.merge import stitch_instances
     from nucleipel.api.model import Model, load
     from nucleipel.api.pipeline import evaluate, finetune, finetune_patches, suggest, tile, train
@@ -34,6 +34,7 @@ _HOMES = {
     "evaluate": "api.pipeline",
     "finetune": "api.pipeline",
     "finetune_patches": "api.pipeline",
+    "guests": "api.guests",
     "load": "api.model",
     "losses": "losses",
     "metrics": "metrics",
@@ -46,7 +47,7 @@ _HOMES = {
     "train": "api.pipeline",
 }
 """The public names, and the module that each comes from."""
-_MODULES = ("datasets", "errors", "losses", "metrics")
+_MODULES = ("datasets", "errors", "guests", "losses", "metrics")
 """Names that are modules themselves."""
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "finetune_patches",
+    "guests",
     "load",
     "losses",
     "metrics",

@@ -13,7 +13,7 @@ import nucleipel as npl
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS_MORE = re.compile(
-    r"OUT|PATCHES|RUN|\"[^\"]*\.(?:svs|zarr|csv|tif|png|parquet)\"|\.\.\.|spatialdata|result\.expand"
+    r"OUT|PATCHES|RUN|\"[^\"]*\.(?:svs|zarr|csv|tif|png|parquet|onnx|zip)\"|\.\.\.|spatialdata|sopa|result\.expand"
 )
 """Marks of a block that reads or writes files, leaves something out, or needs an extra."""
 SIDE_PX = 96
