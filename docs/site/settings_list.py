@@ -10,6 +10,7 @@ import ast
 import inspect
 import re
 import textwrap
+from copy import copy
 from typing import Any, Literal, Union, get_args, get_origin
 
 from docutils import nodes
@@ -55,11 +56,20 @@ def _fields(kind: type[BaseModel], prefix: str = "") -> list[tuple[str, FieldInf
     for name, field in kind.model_fields.items():
         inner = _group(field.annotation)
         if inner is None:
-            found.append((f"{prefix}{name}", field))
+            described = copy(field)
+            described.description = field.description or _inherited(kind, name)
+            found.append((f"{prefix}{name}", described))
         else:
             each = "NAME." if get_origin(field.annotation) is dict else ""
             found += _fields(inner, f"{prefix}{name}.{each}")
     return found
+
+
+def _inherited(kind: type[BaseModel], name: str) -> str | None:
+    """The meaning of a setting whose class only changes its default."""
+    bases = [base for base in kind.__mro__[1:] if hasattr(base, "model_fields")]
+    fields = [base.model_fields[name] for base in bases if name in base.model_fields]
+    return next((field.description for field in fields if field.description), None)
 
 
 def _group(annotation: Any) -> type[BaseModel] | None:

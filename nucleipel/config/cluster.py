@@ -13,9 +13,11 @@ class JobConfig(Settings):
     """Resources of the jobs of one stage, and its settings."""
 
     partition: str | None = None
+    """Partition of the jobs."""
     time: str | None = None
     """Time limit as sbatch takes it, 12:00:00 or 2-00:00:00; a job that needs more is requeued."""
     cpus: Positive | None = None
+    """Cores of a task."""
     memory: str | None = None
     """Memory as sbatch takes it, 16G say."""
     gpus: NotNegative | None = None

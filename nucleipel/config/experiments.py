@@ -27,8 +27,11 @@ class GridConfig(Settings):
     forms: tuple[Literal["jaccard", "dice", "deviation"], ...] = ("jaccard", "dice", "deviation")
     """Forms of PEL; `original` is `dice` with sums over the batch, which an arm can set."""
     n: tuple[Annotated[float, Field(gt=0, le=4)], ...] = (1.0, 2.0, 3.0)
+    """Exponents."""
     alpha: tuple[Annotated[float, Field(gt=0)], ...] = (0.25, 1.0, 4.0, 20.0)
+    """Factors."""
     seeds: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (0,)
+    """Seeds of each arm of the grid."""
 
 
 class FinalistsConfig(Settings):
@@ -58,9 +61,11 @@ class AblateConfig(Settings):
     base: str | None = None
     """Run folder of the saturated checkpoint that every arm starts from."""
     manifest: str | None = None
+    """CSV of images; the option --manifest replaces it."""
     data_root: str | None = None
     """Folder that the manifest's paths start from; without it, the manifest's own."""
     device: Device = "auto"
+    """Where the network runs; auto takes a GPU where there is one."""
     workers: NotNegative = 2
     """Processes that prepare samples, for each run; 0 for none."""
     jobs: Positive = 1
@@ -68,7 +73,9 @@ class AblateConfig(Settings):
     threads: Positive = 1
     """CPU threads of each run; another number rounds another way."""
     patch_px: Positive = 256
+    """Side of a patch."""
     overlap_px: NotNegative = 64
+    """Pixels that neighboring patches share, at least."""
     finetune: FinetunePatchesConfig = FinetunePatchesConfig()
     """Settings that the arms share: steps, learning rate, augmentation; not loss or sampling."""
     instances: InstanceOverrides = InstanceOverrides()
@@ -135,6 +142,7 @@ class DeviationConfig(Settings):
     """Settings of `nucleipel deviation`."""
 
     device: Device = "auto"
+    """Where the network runs; auto takes a GPU where there is one."""
     n: Annotated[float, Field(gt=0, le=4)] = 3.0
     """Exponent of the forms that are drawn; alpha would scale all pixels alike."""
     patch_px: Positive = 256

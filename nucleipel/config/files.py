@@ -39,8 +39,11 @@ class CitationConfig(Settings):
     """A work to cite: give its DOI or its address."""
 
     text: Annotated[str, Field(min_length=1)]
+    """Authors, title, year."""
     doi: str | None = None
+    """DOI of the work, without https://doi.org/."""
     url: str | None = None
+    """Address of the work, if it has no DOI."""
 
     @model_validator(mode="after")
     def _can_be_found(self) -> Self:
@@ -55,10 +58,12 @@ class ExportConfig(Settings):
     name: Annotated[str, Field(min_length=5, max_length=128, pattern=r"^[A-Za-z0-9_+ ()-]+$")] = (
         "nucleipel nuclei"
     )
+    """Name of the model."""
     description: Annotated[str, Field(min_length=1, max_length=1024)] = (
         "Segments nuclei: probabilities of background, interior and boundary, and the distance"
         " to the nucleus' edge."
     )
+    """What the model does, in a sentence or two."""
     authors: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Names; those of the packaged weights are known."""
     license: str | None = None

@@ -56,6 +56,7 @@ def test_commands_settings_and_names_come_from_the_code(site: Path) -> None:
     groups = {"network", "augment"}
     assert [name for name in fields if name not in settings and name not in groups] == []
     assert "network.norm" in settings
+    assert re.search(r"<dd>\s*(?:<p></p>)?\s*</dd>", settings) is None  # each says what it means
     assert "Largest hole (area) that is filled" in settings  # from the class, not from a page
     assert "nucleipel.segment_slide" in (site / "api.html").read_text(encoding="utf-8")
 

@@ -15,16 +15,21 @@ class FinetuneConfig(ReadConfig):
     """Settings of `nucleipel finetune`."""
 
     device: Device = "auto"
+    """Where the network runs; auto takes a GPU where there is one."""
     precision: Precision = "auto"
     """As of `train`; bfloat16 is faster on CPUs that were made for it (AMX, AVX512-BF16)."""
     workers: NotNegative = 0
     """Processes that prepare samples; 0 for none."""
     seed: NotNegative = 0
+    """Seed of all that is drawn at random."""
     windows: Positive = 512
     """Windows that are shown in the training of each half."""
     window_px: Positive = 256
+    """Side of a training window."""
     batch_size: Positive = 8
+    """Windows of a step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Highest learning rate."""
     shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.5, 0.75, 1.0)
     """Shares of the trained weights in their mean with the start that are tried; 0, the start
     itself, always is."""

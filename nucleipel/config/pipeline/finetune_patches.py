@@ -19,7 +19,9 @@ class PELConfig(Settings):
     """This one with alpha = 1 and n = 1, soft Dice at half its weight, was the best of all forms on
     val; n = 3 had the least PQ in each form (docs/pel.md)."""
     alpha: Annotated[float, Field(gt=0)] = 1.0
+    """Factor of PEL: its weight in the sum of losses."""
     n: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Exponent of PEL."""
     n_ramp: Share = 0.0
     """Share of the fine-tuning over which n goes from 1 to its value; 0 for none."""
     classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] = CLASS_NAMES
@@ -65,6 +67,7 @@ class LossConfig(Settings):
     """The loss of a fine-tuning besides that of the distance: cross-entropy and a region loss."""
 
     cross_entropy_weight: Weight = 1.0
+    """Weight of cross-entropy in the sum of losses."""
     region_loss: Literal["pel", "dice", "dice_focal", "focal_tversky", "none"] = "pel"
     """The loss besides cross-entropy; `train` uses dice."""
     region_weight: Weight = 1.0

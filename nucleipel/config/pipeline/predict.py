@@ -17,6 +17,7 @@ class PredictConfig(ReadAtMppConfig):
     """Settings of `nucleipel predict`."""
 
     device: Device = "auto"
+    """Where the network runs; auto takes a GPU where there is one."""
     tta: bool = False
     """Whether the eight flips and quarter turns of each window are averaged: better, 8 x slower."""
     stained_as: Annotated[StainedAs, BeforeValidator(_word_of_today)] = "color"

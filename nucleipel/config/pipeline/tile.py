@@ -16,6 +16,7 @@ class TileConfig(ReadConfig):
     channels: Literal[1, 3] = 3
     """Channels of the stored patches; with 3, gray images are repeated."""
     patch_px: Positive = 256
+    """Side of a patch."""
     overlap_px: NotNegative = 64
     """Pixels that neighboring patches share, at least."""
     splits: tuple[str, ...] = ("train", "val")

@@ -85,6 +85,7 @@ class FitConfig(Settings):
     """Settings that `train` and `finetune-patches` share."""
 
     device: Device = "auto"
+    """Where the network runs; auto takes a GPU where there is one."""
     precision: Precision = "auto"
     """Numbers that training multiplies: float32, or bfloat16, which processors made for it (AMX,
     AVX512-BF16, GPUs) do faster; auto is float32 on CPUs and float16 on GPUs. Sums, losses and
@@ -92,17 +93,23 @@ class FitConfig(Settings):
     workers: NotNegative = 2
     """Processes that prepare samples; 0 for none."""
     seed: NotNegative = 0
+    """Seed of all that is drawn at random."""
     epochs: Positive
+    """Epochs of the training."""
     batch_size: Positive = 8
     """Samples of a step; processes that train together share them out."""
     optimizer: Optimizer = "adamw"
     """adamw, or muon, whose steps are as large and move all directions of a kernel alike."""
     learning_rate: Annotated[float, Field(gt=0)]
+    """Highest learning rate."""
     weight_decay: Weight = 1e-4
+    """Weight decay of the optimizer."""
     warmup_steps: NotNegative
+    """Steps in which the learning rate rises from 0; it then falls as a cosine."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     """Decay of the running mean of weights, which is what is validated and kept."""
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient; a larger one is scaled down to it."""
     validate_every: Positive = 1
     """Epochs between validations."""
     patience: Positive = 15
@@ -111,6 +118,7 @@ class FitConfig(Settings):
     """The weights with the best PQ on val (a checkpoint that training starts from counts, too); or
     the last, with no early stop."""
     cross_entropy_weight: Weight = 1.0
+    """Weight of cross-entropy in the sum of losses."""
     distance_weight: Weight = 1.0
     """Weight of the distance to the nucleus' edge, which separates touching nuclei."""
 
@@ -123,10 +131,12 @@ class TrainConfig(FitConfig, ReadConfig):
     channels: Literal[1, 3] = 3
     """Channels of the network's input; with 3, gray images are repeated."""
     window_px: Positive = 512
+    """Side of a training window."""
     whole_images: bool = False
     """Whether each image is shown whole, resized to a square of window_px, in training and in
     prediction, instead of windows at the working mpp. `finetune-patches` goes on with patches."""
     windows_per_epoch: Positive = 512
+    """Windows that are seen in an epoch."""
     balance_by: str = ""
     """Column of the manifest, a modality say, whose values share the windows by the square roots
     of their areas, so that rare ones are seen more often; without it by area."""
@@ -139,6 +149,7 @@ class TrainConfig(FitConfig, ReadConfig):
     warmup_steps: NotNegative = 100
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     dice_weight: Weight = 1.0
+    """Weight of soft Dice in the sum of losses."""
     boundary_px: Positive = 2
     """Width of the boundary class, inside each nucleus."""
     instances: InstanceConfig = InstanceConfig()
