@@ -63,7 +63,7 @@ def segment(
         Whether stained tissue is seen in color, or as the gray of its nuclear dye.
     channel : int or str, optional
         The only channel that is used.
-    device : {"auto", "cpu", "cuda"}, optional
+    device : {"auto", "cpu", "cuda", "mps"}, optional
     **settings
         Any other setting of `nucleipel segment`: `tissue`, `tta`, `threads`, `max_ram`,
         `instances={"min_area_px": 30}`, ...

@@ -4,7 +4,9 @@ from typing import Literal
 
 Activation = Literal["none", "sigmoid", "softmax"]
 """What makes probabilities of the values of another program's model."""
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+"""Where networks compute. "auto": an NVIDIA GPU, or the CPU. "mps": Apple's GPU, for prediction
+alone, which was never tried."""
 GeoJson = Literal["plain", "gz", "none"]
 """Formats of nuclei.geojson: plain, gzipped, or no such file."""
 GeoJsonKind = Literal["detection", "annotation", "cell"]

@@ -57,31 +57,57 @@ class Box:
 
     def clip(self, shape: tuple[int, int]) -> "Box":
         """The part of the box that lies on an image of shape (height, width)."""
-        return Box(max(self.y0, 0), max(self.x0, 0), min(self.y1, shape[0]), min(self.x1, shape[1]))
+        return self.within(Box.of_shape(shape))
+
+    def within(self, other: "Box") -> "Box":
+        """The part of the box that lies in another one, which it touches."""
+        return Box(
+            max(self.y0, other.y0), max(self.x0, other.x0),
+            min(self.y1, other.y1), min(self.x1, other.x1),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A core, which this tile alone owns, and the fixed-size window read around it."""
+    """A core, which this tile alone owns, and the window read around it."""
 
     core: Box
     window: Box
 
 
+def mirrored_frame(shape: tuple[int, int], *, edge_px: int, multiple_px: int) -> Box:
+    """An image of shape (height, width) and what is read of its mirror image beyond the edges.
+
+    At least `edge_px` on each side, to the right and below up to a multiple of `multiple_px`.
+
+    >>> mirrored_frame((20, 32), edge_px=16, multiple_px=8)
+    Box(y0=-16, x0=-16, y1=40, x1=48)
+    """
+    height, width = (-(-(length + edge_px) // multiple_px) * multiple_px for length in shape)
+    return Box(-edge_px, -edge_px, height, width)
+
+
 def core_tiles(
-    shape: tuple[int, int], *, core_px: int, halo_px: int, within: Box | None = None
+    shape: tuple[int, int],
+    *,
+    core_px: int,
+    halo_px: int,
+    frame: Box | None = None,
+    within: Box | None = None,
 ) -> Iterator[Tile]:
     """Tiles whose cores partition an image of shape (height, width), in raster order.
 
-    Every window has the side `core_px + 2 * halo_px`, also at the edges, where
-    it overhangs the image and the core is clipped. `within` restricts the tiles
-    to those whose core starts inside that box; it never moves the grid.
+    A window has the side `core_px + 2 * halo_px`, also at the edges, where it overhangs
+    the image and the core is clipped; but it ends where the `frame` does, if there is one.
+    `within` restricts the tiles to those whose core starts inside that box; it never
+    moves the grid.
     """
     area = (within or Box.of_shape(shape)).clip(shape)
     for y in range(-(-area.y0 // core_px) * core_px, area.y1, core_px):
         for x in range(-(-area.x0 // core_px) * core_px, area.x1, core_px):
             full = Box(y, x, y + core_px, x + core_px)
-            yield Tile(core=full.clip(shape), window=full.grow(halo_px))
+            window = full.grow(halo_px)
+            yield Tile(full.clip(shape), window if frame is None else window.within(frame))
 
 
 def overlapping_tiles(

@@ -22,6 +22,8 @@ from nucleipel.core.compiled import compiled
 
 ONE = 2**16
 """The sum of an output pixel's weights along one axis: 16 + 16 + 16 bits of pixel fit in 63."""
+SUMMED_BY_NUMPY = 2**20
+"""Up to so many values NumPy has the same sums before numba is imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ def resample(pixels: npt.NDArray[np.generic], rows: Taps, columns: Taps) -> npt.
     `pixels` starts at (`rows.start`, `columns.start`) of the input image and
     holds at least what the taps use.
     """
+    if pixels.size <= SUMMED_BY_NUMPY:
+        return _small_weighted_means(pixels, rows, columns)
     out = np.empty((len(rows.first), len(columns.first), pixels.shape[2]), pixels.dtype)
     _weighted_means(
         np.ascontiguousarray(pixels),
@@ -84,6 +88,24 @@ def resample(pixels: npt.NDArray[np.generic], rows: Taps, columns: Taps) -> npt.
         out,
     )
     return out
+
+
+def _small_weighted_means(
+    pixels: npt.NDArray[np.generic], rows: Taps, columns: Taps
+) -> npt.NDArray[np.generic]:
+    """See `resample`; the integers of `_weighted_means`, added up in another order."""
+    lines = _weighted_sums(pixels.astype(np.int64), rows)
+    sums = _weighted_sums(lines.swapaxes(0, 1), columns).swapaxes(0, 1)
+    return np.ascontiguousarray((sums + 2**31) >> 32).astype(pixels.dtype)
+
+
+def _weighted_sums(values: npt.NDArray[np.int64], taps: Taps) -> npt.NDArray[np.int64]:
+    """Weighted sums (n, ...) along the first axis of (L, ...) values."""
+    first, last = taps.first - taps.start, len(values) - 1
+    sums = np.zeros((len(first), *values.shape[1:]), np.int64)
+    for index, weights in enumerate(taps.weights.T):
+        sums += weights[:, None, None] * values[np.minimum(first + index, last)]
+    return sums
 
 
 def centers(start: int, stop: int, *, ratio: float, length: int) -> npt.NDArray[np.int64]:

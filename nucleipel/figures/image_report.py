@@ -7,6 +7,7 @@ template is `image_report.html` in this folder; the numbers are computed here.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -90,14 +91,7 @@ def build_report(
     fields = _fields(summary, instance_map, read, mpp)
     field_bar_px, field_bar = _scale_bar(CELL_PX, mpp)
     groups = [] if read is None else _groups(summary, read, mpp)
-    page = jinja2.Environment(
-        loader=jinja2.PackageLoader("nucleipel", "figures"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    ).get_template("image_report.html")
-    return page.render(
+    return _template().render(
         id=image_id,
         numbers=_numbers(summary, mpp, certificate.get("tissue", {}).get("tissue_percent")),
         facts=facts,
@@ -117,6 +111,18 @@ def build_report(
         vouched=_certificate_rows(certificate),
         settings=_rows(settings),
     )
+
+
+@cache
+def _template() -> jinja2.Template:
+    """The template, compiled once a process: that takes longer than the rest of a small page."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("nucleipel", "figures"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    ).get_template("image_report.html")
 
 
 def data_uri_within(picture: npt.NDArray[np.uint8], limit: int) -> str:

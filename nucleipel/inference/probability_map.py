@@ -1,10 +1,10 @@
 """Probability maps of whole slides: core + halo windows, cropped, never blended.
 
-The grid is anchored at (0, 0) and every window has one shape; with a halo that
-covers the receptive field, a core's values do not depend on where windows
-were cut. Windows go through the network in batches of one size, formed in
-raster order inside each part, because a GPU may round another way in a batch
-of another size. A network that was trained on whole images sees them whole.
+The grid is anchored at (0, 0), and windows end where the mirrored frame of the image
+does; with a halo that covers the receptive field, a core's values do not depend on
+where windows were cut. Windows of one shape go through the network in batches of one
+size, formed in raster order inside each part, because a GPU may round another way in
+a batch of another size. A network that was trained on whole images sees them whole.
 
 A thread reads the next batches while the network is at work on one. On a GPU
 the network computes in mixed precision, as it does in training.
@@ -12,7 +12,7 @@ the network computes in mixed precision, as it does in training.
 
 from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -44,21 +44,24 @@ BATCHES_AHEAD = 2
 
 
 def choose_device(device: str) -> torch.device:
-    """The torch device of "auto", "cpu" or "cuda".
+    """The torch device of "auto", "cpu", "cuda" or "mps".
 
     Raises
     ------
     PredictionError
-        If "cuda" is asked for and there is none.
+        If "cuda" or "mps" is asked for and there is none.
     """
-    return torch.device("cuda" if uses_gpu(device, error=PredictionError) else "cpu")
+    if not uses_gpu(device, error=PredictionError):
+        return torch.device("cpu")
+    return torch.device("mps" if device == "mps" else "cuda")
 
 
 def place_network(network: nn.Module, device: torch.device) -> None:
     """Move a network to where it will predict, with the memory layout that is fastest there.
 
     It is for prediction only from then on (`fold_batch_norm`). A network with a
-    stage of fewer than `NARROWEST_CHANNELS_LAST` channels stays contiguous on CPUs.
+    stage of fewer than `NARROWEST_CHANNELS_LAST` channels stays contiguous on CPUs, and
+    any does on Apple's GPU.
     """
     network.to(device)
     if device.type != "cuda":
@@ -69,7 +72,7 @@ def place_network(network: nn.Module, device: torch.device) -> None:
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
         ]
         # the last layer's outputs, a few channels, are read and not convolved
-        if min(widths[:-1], default=0) < NARROWEST_CHANNELS_LAST:
+        if device.type == "mps" or min(widths[:-1], default=0) < NARROWEST_CHANNELS_LAST:
             return
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -103,7 +106,8 @@ def predict_parts(
         If a probability is not finite.
     """
     cut = [
-        [tile for tile in _tiles(slide, part, grid) if tile.core not in skipped] for part in parts
+        [tile for tile in grid_tiles(slide.shape, grid, within=part) if tile.core not in skipped]
+        for part in parts
     ]
     cores = _cores(
         network, slide, cut,
@@ -146,7 +150,7 @@ def predict_probabilities(
         If a probability is not finite.
     """
     values = np.empty((maps, *slide.shape), np.float32)
-    tiles = _tiles(slide, Box.of_shape(slide.shape), grid)
+    tiles = list(grid_tiles(slide.shape, grid))
     cores = _cores(
         network, slide, [tiles],
         intensity=intensity, grid=grid, channels=channels, device=device, flips=False,
@@ -158,9 +162,12 @@ def predict_probabilities(
     return values
 
 
-def _tiles(slide: Slide, part: Box, grid: WindowGrid) -> list[Tile]:
-    cut = core_tiles(slide.shape, core_px=grid.core_px, halo_px=grid.halo_px, within=part)
-    return list(cut)
+def grid_tiles(
+    shape: tuple[int, int], grid: WindowGrid, *, within: Box | None = None
+) -> Iterator[Tile]:
+    """The tiles of an image of shape (height, width), or those that start inside a box."""
+    frame = grid.frame_of(shape)
+    return core_tiles(shape, core_px=grid.core_px, halo_px=grid.halo_px, frame=frame, within=within)
 
 
 def _cores(
@@ -285,5 +292,7 @@ def _probabilities(network: nn.Module, windows: torch.Tensor, *, flips: bool) ->
 
 
 def _batches(tiles: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:
-    for start in range(0, len(tiles), size):
-        yield tiles[start : start + size]
+    """Tiles that follow each other and have windows of one shape, at most `size` together."""
+    for _, alike in groupby(tiles, key=lambda tile: tile.window.shape):
+        while batch := list(islice(alike, size)):
+            yield batch

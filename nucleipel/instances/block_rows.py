@@ -9,8 +9,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components as graph_components
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.scratch import Arrays, Scratch
@@ -156,6 +154,10 @@ def _join_touching(
 ) -> list[CrossingComponent]:
     if len(fragments) == 0:
         return []
+    # late: an image of one block needs neither
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components as graph_components
+
     graph = coo_array(
         (np.ones(len(pairs), bool), (pairs[:, 0] - 1, pairs[:, 1] - 1)), shape=(len(fragments),) * 2
     )

@@ -12,7 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from nucleipel.core.geometry import Box
+from nucleipel.instances.instance_rule import InstanceRule
+from nucleipel.instances.measurements import MeasuredImage, measure_nuclei
+from nucleipel.instances.output_frame import OutputMap
 from nucleipel.instances.segment_map import segment_instances
 from nucleipel.instances.watershed import solve_components
 
@@ -20,7 +25,8 @@ from nucleipel.instances.watershed import solve_components
 @contextmanager
 def precompiling() -> Iterator[None]:
     """Compile in another process during the block; at its end all is compiled."""
-    if _is_compiled() or not solve_components.stats.cache_path:  # no folder to share it by
+    # without a cache there is nothing to share it by
+    if _is_compiled() or not solve_components.dispatcher.stats.cache_path:
         yield
         return
     compiler = subprocess.Popen(  # noqa: S603
@@ -36,13 +42,24 @@ def precompiling() -> Iterator[None]:
 
 
 def compile_all() -> None:
-    """Compile all that segmentation calls, or load it from the cache."""
-    segment_instances(np.full((3, 8, 8), 85, np.uint8))
+    """Compile all that segmentation and measuring call, or load it from the cache."""
+    nucleus = np.zeros((4, 32, 32), np.uint8)
+    nucleus[0] = 255
+    nucleus[:, 8:24, 8:24] = np.array([0, 255, 0, 255])[:, None, None]
+    found = segment_instances(nucleus, rule=InstanceRule(min_probability_percent=0))
+    drawn = OutputMap(found.map, nuclei=len(found.table))
+
+    def read(box: Box) -> npt.NDArray[np.uint8]:
+        return np.full((*box.shape, 3), 99, np.uint8)
+
+    stained = MeasuredImage(read, ("red", "green", "blue"), white=255)
+    for rows in measure_nuclei(found.table, drawn, mpp=None, image=stained):
+        assert len(rows.outlines) == 1  # noqa: S101
 
 
 def _is_compiled() -> bool:
-    kernel = f"watershed.{solve_components.__name__}-*.nbi"
-    folder = solve_components.stats.cache_path  # None: nothing can be written anywhere
+    kernel = "watershed.solve_components-*.nbi"
+    folder = solve_components.dispatcher.stats.cache_path  # None: nothing can be written anywhere
     return folder is not None and any(Path(folder).glob(kernel))
 
 

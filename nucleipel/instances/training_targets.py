@@ -13,7 +13,6 @@ them. StarDist (Schmidt et al. 2018, "object probability") learns the same.
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects
 
 BACKGROUND, INTERIOR, BOUNDARY, DISTANCE = 0, 1, 2, 3
 CLASSES = ("background", "interior", "boundary")
@@ -60,6 +59,8 @@ def distance_target(
     >>> distance_target(np.array([[0, 1, 1, 1, 0, 2, 2, 2]])).tolist()
     [[0.0, 0.5, 1.0, 0.5, 0.0, 0.3333333432674408, 0.6666666865348816, 1.0]]
     """
+    from scipy.ndimage import find_objects  # late: prediction does without it
+
     ids = np.unique(instance_map, return_inverse=True)[1].reshape(instance_map.shape)
     if instance_map.min() > 0:
         ids = ids + 1  # no background in this map: 0 must stay free

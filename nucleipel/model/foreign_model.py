@@ -154,7 +154,10 @@ def _exported(payload: bytes, ports: Ports, own: Mapping[str, str]) -> Checkpoin
             "maps", "mpp_um", "stride_px", "receptive_radius_px", "windows", "instances",
             "preprocessing",
         )}  # fmt: skip
-        grid = WindowGrid(facts["windows"]["core_px"], facts["windows"]["halo_px"], batch=1)
+        windows = facts["windows"]
+        grid = WindowGrid(
+            windows["core_px"], windows["halo_px"], batch=1, edge_px=windows.get("edge_px")
+        )
         percentiles = {
             end: float(facts["preprocessing"][end]) for end in ("low_percentile", "high_percentile")
         }
@@ -209,8 +212,9 @@ def _described(payload: bytes, ports: Ports, use: ModelUse) -> Checkpoint:
     }  # fmt: skip
     log.info("outputs: %s; sees %s px", channels, "all" if use.accept_seams else radius)
     maps = OWN if "distance" in channels else OWN[:3]
+    grid = WindowGrid(core, halo, batch=1, edge_px=None)
     description = _description(
-        ports, WindowGrid(core, halo, batch=1), stride, None if use.accept_seams else radius,
+        ports, grid, stride, None if use.accept_seams else radius,
         use.mpp, maps, use.instances or {}, shown, facts,
     )  # fmt: skip
     return Checkpoint(description, network, hashlib.sha256(payload).hexdigest())

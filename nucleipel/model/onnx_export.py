@@ -135,7 +135,12 @@ def describe_use(checkpoint: Checkpoint) -> dict[str, str]:
         "stride_px": spec.stride,
         "receptive_radius_px": description.receptive_radius_px,
         "canonical_map": description.canonical_map,
-        "windows": {"core_px": grid.core_px, "halo_px": grid.halo_px, "edges": "mirrored"},
+        "windows": {
+            "core_px": grid.core_px,
+            "halo_px": grid.halo_px,
+            "edges": "mirrored",
+            "edge_px": grid.edge_px,
+        },
         "instances": description.instances,
         "checkpoint_sha256": checkpoint.sha256,
         "nucleipel_version": __version__,

@@ -76,7 +76,7 @@ def checkpoint_of_module(
     description = Description(
         network=cast(NetworkSpec, OwnNetwork(channels, stride)),  # all that prediction reads
         mpp=mpp,
-        grid=WindowGrid(core_px=core_px, halo_px=-(-halo // stride) * stride, batch=1),
+        grid=WindowGrid(core_px, -(-halo // stride) * stride, batch=1, edge_px=None),
         receptive_radius_px=None if accept_seams else radius,
         boundary_px=0,
         maps=MAPS[:maps],

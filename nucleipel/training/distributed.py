@@ -45,8 +45,10 @@ def build_fabric(device: str, seed: int, precision: str = "auto") -> Fabric:
     Raises
     ------
     TrainingError
-        If `device` is "cuda" and there is none.
+        If `device` is "cuda" and there is none, or "mps", on which nothing is trained.
     """
+    if device == "mps":
+        raise TrainingError("device mps: for prediction alone; train with --device cpu or cuda")
     on_gpu = uses_gpu(device, error=TrainingError)
     environment, processes, nodes = _environment()
     together = processes * nodes > 1

@@ -23,8 +23,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from nucleipel.core.geometry import Box, core_tiles, reflected_indices
-from nucleipel.inference.probability_map import predict_part
+from nucleipel.core.geometry import Box, reflected_indices
+from nucleipel.inference.probability_map import grid_tiles, predict_part
 from nucleipel.instances import InstanceRule, segment_instances
 from nucleipel.instances.quantize import quantize
 from nucleipel.io.slides.slide import open_slide
@@ -106,7 +106,8 @@ def float64_map(
     """(4, H, W) probabilities of a normalized (H, W, C) image, in float64."""
     height, width = image.shape[:2]
     values = np.empty((4, height, width))
-    for tile in core_tiles((height, width), core_px=core_px, halo_px=halo_px):
+    grid = WindowGrid(core_px=core_px, halo_px=halo_px, batch=1)
+    for tile in grid_tiles((height, width), grid):
         window = image[
             np.ix_(
                 reflected_indices(tile.window.y0, tile.window.y1, height),
@@ -125,13 +126,15 @@ def stored_map(checkpoint: Checkpoint, image: Path, core_px: int) -> npt.NDArray
     """The (4, H, W) uint8 map that `predict` would store with cores of another size."""
     description = checkpoint.description
     with open_slide(image) as slide:
-        grid = WindowGrid(core_px=core_px, halo_px=description.grid.halo_px, batch=1)
+        stride = description.network.stride
+        side = -(-max(slide.shape) // stride) * stride
+        grid = WindowGrid(min(core_px, side), description.grid.halo_px, batch=1)
         return predict_part(
             checkpoint.network.float(),
             slide,
             Box.of_shape(slide.shape),
             intensity=slide.intensity_range(),
-            grid=grid.fitted(slide.shape, stride=description.network.stride),
+            grid=grid,
             channels=description.network.in_channels,
             maps=4,
             device=torch.device("cpu"),

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,24 @@ from nucleipel.stages.pipeline.segment import segment
 pytestmark = pytest.mark.slow
 
 
-def _second(process: Process, out: Path) -> int | None:
-    """The process that holds an image of `out`, if `process` itself does not."""
-    for lock in out.glob(".lock-image-*"):
-        try:
-            holder: int = json.loads(lock.read_text())["pid"]
-        except (OSError, ValueError):  # taken or released just now
-            continue
-        if holder != process.pid and _is_there(holder):
-            return holder
+def _child(process: Process) -> int | None:
+    """The process that `process` started, if there is one by now."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):  # it ended just now
+            lines = dict(line.split(":\t") for line in status.read_text().splitlines())
+            if lines["PPid"] == str(process.pid) and b"serve()" in (
+                status.with_name("cmdline").read_bytes()
+            ):
+                return int(lines["Pid"])
     return None
+
+
+def _holds_an_image(pid: int, out: Path) -> bool:
+    for lock in out.glob(".lock-image-*"):
+        with suppress(OSError, ValueError):  # taken or released by another one just now
+            if json.loads(lock.read_text())["pid"] == pid:
+                return True
+    return False
 
 
 def _is_there(pid: int) -> bool:
@@ -40,16 +49,28 @@ def _is_there(pid: int) -> bool:
 
 
 def _started(out: Path, command: list[object]) -> tuple[Process, int]:
-    """It and its second process, which is at work."""
+    """It and its second process, which is stopped while it holds an image.
+
+    It is let run in steps that are shorter than its work on an image, so that no load of the
+    machine can make this miss the work.
+    """
     process, seen = start(*command, start_new_session=True), []
 
     def at_work() -> bool:
-        seen.append(_second(process, out))
-        return seen[-1] is not None
+        seen[:] = seen or [pid for pid in [_child(process)] if pid]
+        if not seen:
+            return False
+        os.kill(seen[0], signal.SIGSTOP)
+        if _holds_an_image(seen[0], out):
+            return True
+        os.kill(seen[0], signal.SIGCONT)
+        time.sleep(0.01)
+        return False
 
     wait_until(at_work, process)
-    assert seen[-1] is not None, "it never had a second process"
-    return process, seen[-1]
+    assert process.poll() is None, process.finish()
+    assert seen, "it never had a second process"
+    return process, seen[0]
 
 
 def _require_gone(pid: int) -> None:
@@ -75,6 +96,7 @@ def test_nothing_is_left_running(
     process, second = _started(tmp_path / "killed", [*command, tmp_path / "killed"])
     process.kill()
     process.finish()
+    os.kill(second, signal.SIGCONT)
     _require_gone(second)
     # the same run, without another start of Python; and one that never had a second process
     monkeypatch.setattr("nucleipel.stages.pipeline.stitch_process.core_count", lambda: 1)

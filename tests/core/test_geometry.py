@@ -7,7 +7,13 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from nucleipel.core.geometry import Box, core_tiles, overlapping_tiles, reflected_indices
+from nucleipel.core.geometry import (
+    Box,
+    core_tiles,
+    mirrored_frame,
+    overlapping_tiles,
+    reflected_indices,
+)
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SHAPES = st.tuples(st.integers(1, 60), st.integers(1, 60))
@@ -44,6 +50,18 @@ def test_core_tiles_drawn_by_hand() -> None:
         Box(-1, 3, 5, 9),
         Box(3, -1, 9, 5),
         Box(3, 3, 9, 9),
+    ]
+
+
+def test_windows_end_at_the_frame() -> None:
+    frame = mirrored_frame((5, 7), edge_px=2, multiple_px=2)
+    assert frame == Box(-2, -2, 8, 10)
+    tiles = list(core_tiles((5, 7), core_px=4, halo_px=3, frame=frame))
+    assert [tile.window for tile in tiles] == [
+        Box(-2, -2, 7, 7),
+        Box(-2, 1, 7, 10),
+        Box(1, -2, 8, 7),
+        Box(1, 1, 8, 10),
     ]
 
 

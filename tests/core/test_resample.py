@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nucleipel.core import resample as resampling
 from nucleipel.core.resample import ONE, centers, resample, taps
 
 
@@ -85,3 +86,23 @@ def test_centers() -> None:
     assert centers(0, 4, ratio=1.0, length=4).tolist() == [0, 1, 2, 3]
     assert centers(0, 2, ratio=3.0, length=6).tolist() == [1, 4]
     assert centers(0, 4, ratio=0.5, length=2).tolist() == [0, 0, 1, 1]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    length=st.integers(1, 60),
+    ratio=st.floats(0.5, 12.0),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+    seed=st.integers(0, 99),
+)
+def test_numpy_and_compiled_code_have_the_same_sums(
+    length: int, ratio: float, dtype: type, seed: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (length, 40, 3), dtype)
+    shape = max(1, int(length / ratio)), max(1, int(40 / ratio))
+    made = []
+    for most in (0, 2**30):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(resampling, "SUMMED_BY_NUMPY", most)
+            made.append(_whole(pixels, ratio, shape))
+    assert np.array_equal(*made)

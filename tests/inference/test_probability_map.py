@@ -12,7 +12,12 @@ from nucleipel.core.geometry import Box, core_tiles, reflected_indices
 from nucleipel.core.intensity import IntensityRange
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import PredictionError
-from nucleipel.inference.probability_map import BATCHES_AHEAD, place_network, predict_parts
+from nucleipel.inference.probability_map import (
+    BATCHES_AHEAD,
+    choose_device,
+    place_network,
+    predict_parts,
+)
 from nucleipel.instances.quantize import quantize
 from nucleipel.model.checkpoint import WindowGrid
 from nucleipel.model.network import NetworkSpec, build_network, to_probabilities
@@ -179,3 +184,11 @@ def test_on_cpus_wide_networks_alone_compute_in_channels_last(features, block_px
         weight.is_contiguous(memory_format=torch.channels_last) == last for weight in kernels
     )
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+def test_apples_gpu_is_used_where_there_is_one() -> None:
+    if torch.backends.mps.is_available():
+        assert choose_device("mps").type == "mps"
+    else:
+        with pytest.raises(PredictionError, match="device mps: this torch has no Apple GPU"):
+            choose_device("mps")

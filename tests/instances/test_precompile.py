@@ -22,8 +22,8 @@ assert _is_compiled()
 generated = np.random.default_rng(0).integers(0, 256, (4, 40, 50), np.uint8)
 assert len(segment_instances(generated).table) >= 0
 for kernel in (solve_components, foreground_and_digest, connected_components):
-    assert sum(kernel.stats.cache_hits.values()) == 1, kernel
-    assert not kernel.stats.cache_misses, kernel
+    assert sum(kernel.dispatcher.stats.cache_hits.values()) == 1, kernel
+    assert not kernel.dispatcher.stats.cache_misses, kernel
 """
 
 

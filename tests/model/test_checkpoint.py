@@ -63,11 +63,21 @@ def test_the_same_weights_have_the_same_hash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "core_px"), [((16, 16), 16), ((17, 3), 32), ((900, 40), 64), ((9000, 9000), 64)]
+    ("shape", "core_px"),
+    [((16, 16), 16), ((17, 3), 32), ((100, 16), 112), ((200, 16), 64), ((9000, 9000), 64)],
 )
-def test_no_core_is_larger_than_its_image(shape: tuple[int, int], core_px: int) -> None:
-    grid = WindowGrid(core_px=64, halo_px=32, batch=1).fitted(shape, stride=16)
-    assert grid == WindowGrid(core_px=core_px, halo_px=32, batch=1)
+def test_an_image_is_one_core_where_its_window_is_no_larger_than_others(
+    shape: tuple[int, int], core_px: int
+) -> None:
+    grid = WindowGrid(core_px=64, halo_px=32, batch=1, edge_px=40).fitted(shape, stride=16)
+    assert grid == WindowGrid(core_px=core_px, halo_px=32, batch=1, edge_px=32)
+
+
+def test_without_an_edge_all_windows_are_full() -> None:
+    grid = WindowGrid(core_px=64, halo_px=32, batch=1, edge_px=None)
+    assert grid.fitted((16, 9), stride=16) == WindowGrid(16, 32, batch=1, edge_px=None)
+    assert grid.fitted((16, 900), stride=16) == grid
+    assert grid.frame_of((16, 900)) is None
 
 
 def _truncated(folder: Path) -> None:
@@ -133,7 +143,7 @@ def _of_an_unknown_network(folder: Path) -> None:
         (_no_weights, r"has no checkpoint\.safetensors; expected the folder of a finished run"),
         (_no_description, r"has no checkpoint\.json"),
         (_description_cut_off, r"checkpoint\.json: cannot be understood"),
-        (_from_the_future, r"checkpoint\.json: format 99; this version reads up to 3; upgrade"),
+        (_from_the_future, r"checkpoint\.json: format 99; this version reads up to 4; upgrade"),
         (_of_another_network, r"does not fit the network in checkpoint\.json"),
         (_of_an_unknown_network, r"network family 'transformer'; expected unet or basic_unet"),
     ],

@@ -24,12 +24,13 @@ class Darkness(nn.Module):
 
 
 def in_place_of_any(monkeypatch: pytest.MonkeyPatch, *stages: str) -> Darkness:
-    """The network that these stages find in whatever checkpoint they read."""
+    """The network that these stages, and `segment`, find in whatever checkpoint they read."""
     dark = Darkness()
 
     def read(path: Path) -> object:
         return dataclasses.replace(read_checkpoint(path), network=dark)
 
+    monkeypatch.setattr("nucleipel.model.foreign_model.read_model", read)  # for late imports
     for stage in stages:
-        monkeypatch.setattr(f"nucleipel.stages.{stage}.read_checkpoint", read)
+        monkeypatch.setattr(f"nucleipel.stages.{stage}.read_model", read)
     return dark

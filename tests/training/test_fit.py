@@ -270,6 +270,11 @@ def test_no_gpu_is_reported() -> None:
         build_fabric("cuda", seed=0)
 
 
+def test_nothing_is_trained_on_apples_gpu() -> None:
+    with pytest.raises(TrainingError, match="device mps: for prediction alone; train with"):
+        build_fabric("mps", seed=0)
+
+
 def test_schedule_warms_up_and_decays_to_zero() -> None:
     factors = [OPTIONS.factor(step) for step in range(12)]
     assert factors[:2] == [0.5, 1.0]

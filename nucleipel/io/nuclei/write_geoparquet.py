@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from nucleipel.core.measured_nuclei import MeasuredNuclei, Outline
 from nucleipel.core.wkb import kind_of_wkb, outline_of_wkb, to_wkb
 from nucleipel.io.nuclei.table_format import TableHeader, Write
@@ -29,8 +32,28 @@ def arrow_table(rows: MeasuredNuclei) -> Any:
     """Some rows as an Arrow table, outlines as WKB."""
     import pyarrow as pa
 
-    columns = {name: pa.array(values, from_pandas=True) for name, values in rows.columns.items()}
-    return pa.table({**columns, GEOMETRY: pa.array(map(to_wkb, rows.outlines), pa.binary())})
+    columns = {name: _column(values) for name, values in rows.columns.items()}
+    return pa.table({**columns, GEOMETRY: _binary([to_wkb(line) for line in rows.outlines])})
+
+
+def _column(values: npt.NDArray[Any]) -> Any:
+    """An Arrow array of numbers, NaN as null; not by `pa.array`, which imports pandas."""
+    import pyarrow as pa
+
+    known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(len(values), bool)
+    bits = None if known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    content = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [bits, content])
+
+
+def _binary(pieces: list[bytes]) -> Any:
+    """An Arrow array of bytes."""
+    import pyarrow as pa
+
+    ends = pa.py_buffer(np.cumsum([0, *map(len, pieces)], dtype=np.int32))
+    return pa.Array.from_buffers(
+        pa.binary(), len(pieces), [None, ends, pa.py_buffer(b"".join(pieces))]
+    )
 
 
 def decode_geoparquet(encoded: bytes) -> MeasuredNuclei:

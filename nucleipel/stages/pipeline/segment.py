@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from subprocess import Popen
+from typing import TYPE_CHECKING, Any
 
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
@@ -14,17 +15,12 @@ from nucleipel.core.shard import Part
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.model.checkpoint import Checkpoint
-from nucleipel.model.foreign_model import read_model
-from nucleipel.stages.pipeline.predict import (
-    inputs_of,
-    predict_images,
-    share_predict,
-    slide_reader_for,
-)
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 from nucleipel.stages.pipeline.stitch import choose_block_px, parts_of_images, stitch_images
-from nucleipel.stages.pipeline.stitch_process import stitching_in_process
+from nucleipel.stages.pipeline.stitch_process import second_process, stitching_in_process
+
+if TYPE_CHECKING:
+    from nucleipel.model.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +28,7 @@ MAPS = "predictions.zarr"
 
 
 def segment(
-    checkpoint: Path | Checkpoint,
+    checkpoint: "Path | Checkpoint",
     rows: Manifest,
     out: Path,
     config: SegmentConfig,
@@ -48,6 +44,25 @@ def segment(
     has them. A `clock` that is given knows afterwards where the time went.
     """
     clock = clock or Stopwatch()
+    with second_process(shows_progress=len(rows) == 1) as process:
+        _segment(checkpoint, rows, out, config, process, options, inputs, clock)
+    return out
+
+
+def _segment(
+    checkpoint: "Path | Checkpoint",
+    rows: Manifest,
+    out: Path,
+    config: SegmentConfig,
+    process: "Popen[str] | None",
+    options: RunOptions,
+    inputs: dict[str, str] | None,
+    clock: Stopwatch,
+) -> None:
+    # they import torch, while the second process prepares itself
+    from nucleipel.model.foreign_model import read_model
+    from nucleipel.stages.pipeline.predict import inputs_of, predict_images, slide_reader_for
+
     block_px = choose_block_px(config)
     model = read_model(checkpoint)
     reader = slide_reader_for(model, config)
@@ -57,12 +72,12 @@ def segment(
     output = claim("segment", out, config, inputs, options)
     if output.complete:
         log.info("%s: these instances are finished", out)
-        return out
+        return
     part = replace(options, overwrite=False)
     named: dict[str, Any] = {"block_px": block_px, "clock": clock}
     maps, predicting, stitching = out / MAPS, config.part(PredictConfig), config.part(StitchConfig)
     mine = options.shard.of([row.id for row in rows])
-    with stitching_in_process(maps, mine, output, stitching, **named) as predicted:
+    with stitching_in_process(process, maps, mine, output, stitching, **named) as predicted:
         predict_images(
             model, rows, maps, predicting, inputs, options=part, then=predicted, clock=clock
         )
@@ -71,7 +86,6 @@ def segment(
     if output.complete and not config.keep_predictions:
         shutil.rmtree(out / MAPS)
     clock.log_summary(log)
-    return out
 
 
 def share_segment(
@@ -82,6 +96,9 @@ def share_segment(
     options: RunOptions = WHOLE_RUN,
 ) -> SharedRun:
     """Take the folder `out` for workers that each predict, then stitch, parts of the images."""
+    from nucleipel.model.foreign_model import read_model
+    from nucleipel.stages.pipeline.predict import inputs_of, share_predict, slide_reader_for
+
     model = read_model(checkpoint)
     block_px = choose_block_px(config)
     inputs = inputs_of(model, rows, slide_reader_for(model, config), config)

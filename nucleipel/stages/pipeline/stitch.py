@@ -23,7 +23,6 @@ from nucleipel.io.stores.predictions import Prediction, Predictions, open_predic
 from nucleipel.stages.pipeline.image_by_image import ImageWork, finish_images
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 from nucleipel.stages.pipeline.share_parts import work_together
-from nucleipel.stages.pipeline.stitch_steps import ImageStitch, do_all, frame_of
 
 SHARED_FROM_PX, MOST_PARTS = 2 * 4096**2, 64
 """From so many pixels on, an image is stitched by several processes, if there are; at most so many.
@@ -148,6 +147,9 @@ def stitch_image(
     NucleipelError
         If it is not predicted, or its map, or the image, cannot be read.
     """
+    # late: `segment` has a second process for it
+    from nucleipel.stages.pipeline.stitch_steps import ImageStitch, do_all, frame_of
+
     prediction = store.image(work.image)
     with _opened(prediction, frame_of(prediction.resolution, config), config) as slide:
         image = ImageStitch(

@@ -1,6 +1,8 @@
 """Stitching beside the network: one image is stitched while the next ones are predicted.
 
-A process of its own does it, for three reasons. A thread would hold Python's
+A process of its own does it, for four reasons. It imports and compiles what stitching
+needs while the other one imports torch, so that a single small image is done sooner. A
+thread would hold Python's
 lock while it writes tables and reports, and the network waits for that lock
 between any two of its layers: a forward pass of the packaged one, a window of
 256 px, took 75 ms alone, 115 beside such a thread, 90 beside such a process
@@ -34,7 +36,6 @@ from nucleipel.core.progress import track
 from nucleipel.core.stop_signals import ignore_in_worker
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import NucleipelError, StoreError
-from nucleipel.instances.precompile import compile_all, precompiling
 from nucleipel.io.nuclei.image_output import is_written
 from nucleipel.io.records.output import Output, holding, read_record
 from nucleipel.io.stores.predictions import open_predictions
@@ -47,13 +48,35 @@ log = logging.getLogger(__name__)
 _COMMAND = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve()"
 
 
-def is_worth_it(images: int) -> bool:
-    """Return whether so many images are stitched beside the network."""
-    return images > 1 and core_count() > 1
+def is_worth_it() -> bool:
+    """Return whether images are stitched beside the network."""
+    return core_count() > 1
+
+
+@contextmanager
+def second_process(*, shows_progress: bool) -> "Iterator[Popen[str] | None]":
+    """Start the process; it prepares itself until there is something to do for it.
+
+    Where it `shows_progress`, on stderr, the parent does not. Without a second core, or
+    memory for it, there is none. At the end of the block it is ended.
+    """
+    process = _start(shows_progress=shows_progress) if is_worth_it() else None
+    if process is None:
+        yield None
+        return
+    try:
+        yield process
+    finally:  # whatever it is at can be done again
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with suppress(BrokenPipeError):
+                _pipe(pipe).close()
 
 
 @contextmanager
 def stitching_in_process(
+    process: "Popen[str] | None",
     maps: Path,
     ids: Sequence[str],
     output: Output,
@@ -69,8 +92,9 @@ def stitching_in_process(
     memory as `stitch` does.
     """
     left = [image_id for image_id in ids if not is_written(output.folder, image_id)]
-    process = _start() if is_worth_it(len(left)) and not _is_closed(maps) else None
-    if process is None:
+    if process is None or not left or _is_closed(maps):
+        from nucleipel.instances.precompile import precompiling
+
         with precompiling():
             yield lambda _: None
         return
@@ -103,12 +127,13 @@ def _is_closed(maps: Path) -> bool:
     return True
 
 
-def _start() -> "Popen[str] | None":
+def _start(*, shows_progress: bool = False) -> "Popen[str] | None":
     command = _COMMAND.format(path=sys.path, module=__name__)
     try:
         return Popen(  # noqa: S603
-            [sys.executable, "-c", command], stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True
-        )
+            [sys.executable, "-c", command],
+            stdin=PIPE, stdout=PIPE, stderr=None if shows_progress else DEVNULL, text=True,
+        )  # fmt: skip
     except OSError as error:  # no memory or no more processes for it
         log.debug("no process to stitch beside the network: %s", error)
         return None
@@ -137,7 +162,9 @@ class _StitchProcess:
     def wait(self) -> None:
         """Until all that was given is done, or the process has ended."""
         done = islice(iter(self._done.get, None), self._given)
-        count = sum(1 for _ in track(done, "stitching", total=self._given))
+        # the process shows the progress of a single image
+        bar = track(done, "stitching", total=self._given) if self._given > 1 else done
+        count = sum(1 for _ in bar)
         if count < self._given:
             log.warning(
                 "the process that stitched beside the network ended early (exit code %d):"
@@ -148,11 +175,7 @@ class _StitchProcess:
     def end(self) -> None:
         """End it on the spot: whatever it is at can be done again."""
         self._process.kill()
-        self._process.wait()
         self._listener.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(BrokenPipeError):
-                _pipe(pipe).close()
 
     def _listen(self) -> None:
         for line in _pipe(self._process.stdout):
@@ -184,13 +207,14 @@ def _write(pipe: IO[str], message: Any) -> None:
 def serve() -> None:
     """Stitch what the lines of stdin name, one image after another, until stdin ends."""
     ignore_in_worker()  # the parent is asked to stop, and ends this process
-    job = json.loads(sys.stdin.readline())
-    logger = logging.getLogger("nucleipel")
-    logger.setLevel(job["level"])
-    logger.handlers, logger.propagate = [_ToParent()], False
-    lines: SimpleQueue[str] = SimpleQueue()
+    answers, sys.stdout = sys.stdout, sys.stderr  # nothing else may be printed among them
+    lines: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
-    compile_all()
+    logger = logging.getLogger("nucleipel")
+    logger.handlers, logger.propagate = [_ToParent(answers)], False
+    _prepare()
+    job = lines.get()
+    logger.setLevel(job["level"])
     config = StitchConfig.model_validate(job["config"])
     output = Output(
         Path(job["out"]), read_record(Path(job["out"]), stage="segment", unfinished=True)
@@ -209,10 +233,21 @@ def serve() -> None:
                     block_px=job["block_px"],
                     clock=clock,
                 )
-        _write(sys.stdout, {"image": image_id, "clock": clock.to_json()})
+        _write(answers, {"image": image_id, "clock": clock.to_json()})
 
 
-def _read(lines: "SimpleQueue[str]") -> None:
+def _prepare() -> None:
+    """Import and compile what the first image would wait for."""
+    import pyarrow.parquet  # noqa: F401
+    import tifffile  # noqa: F401
+
+    import nucleipel.stages.pipeline.stitch_steps  # noqa: F401
+    from nucleipel.instances.precompile import compile_all
+
+    compile_all()
+
+
+def _read(lines: "SimpleQueue[Any]") -> None:
     for line in sys.stdin:
         lines.put(json.loads(line))
     # at once: the same command may have started again, and would write the same files
@@ -222,6 +257,10 @@ def _read(lines: "SimpleQueue[str]") -> None:
 class _ToParent(logging.Handler):
     """Has the parent log what is logged here."""
 
+    def __init__(self, answers: IO[str]) -> None:
+        super().__init__()
+        self._answers = answers
+
     def emit(self, record: logging.LogRecord) -> None:
         message = {"logger": record.name, "level": record.levelno, "message": record.getMessage()}
-        _write(sys.stdout, message)
+        _write(self._answers, message)

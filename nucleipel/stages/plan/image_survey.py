@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def survey_image(
         tissue = tissue_of(slide, config.tissue, image_id=row.id)
         seconds = time.perf_counter() - start
         _, grid = show(model, slide, stained_as=config.stained_as)
-        cut = {"core_px": grid.core_px, "halo_px": grid.halo_px}
+        cut: dict[str, Any] = {"core_px": grid.core_px, "halo_px": grid.halo_px}
         skipped = glass_cores(tissue, slide.shape, **cut)
         parts = [
             [tile.core for tile in core_tiles(slide.shape, **cut, within=part)]

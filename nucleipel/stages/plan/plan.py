@@ -310,7 +310,7 @@ def _sum_up(
         predict.patches,
         predict.disk_bytes + stitch.disk_bytes,
         max(segment_peak, predict.memory_bytes)
-        + (stitch.memory_bytes if is_worth_it(len(images)) else larger_blocks),
+        + (stitch.memory_bytes if is_worth_it() else larger_blocks),
         predict.seconds + stitch.seconds,
     )
     total = StageEstimate(

@@ -105,7 +105,7 @@ class Command:
             process = subprocess.Popen(  # noqa: S603
                 command, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-            peak = _peak_mb(process)
+            peak = peak_mb(process)
             seconds = time.perf_counter() - started
             log.seek(0)
             lines = log.read()
@@ -130,7 +130,7 @@ class Command:
         return self.segment(small).seconds
 
 
-def _peak_mb(process: subprocess.Popen[bytes]) -> float:
+def peak_mb(process: subprocess.Popen[bytes]) -> float:
     """Until it ends: the greatest memory (PSS; Linux) of the process and all that it started."""
     peak = 0
     while True:

@@ -36,7 +36,7 @@ NUCLEI += [(90, 796), (250, 812), (160, 1503), (300, 1510)]
 def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Darkness:
     """In place of that of the checkpoint `tmp_path / "run"`."""
     write_untrained(tmp_path / "run", small_network(block_px=2), mpp=None, core_px=64)
-    return in_place_of_any(monkeypatch, "pipeline.predict", "pipeline.segment")
+    return in_place_of_any(monkeypatch, "pipeline.predict")
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def network(monkeypatch: pytest.MonkeyPatch) -> Darkness:
     """In place of that of any checkpoint."""
-    return in_place_of_any(monkeypatch, "plan.plan", "pipeline.predict", "pipeline.segment")
+    return in_place_of_any(monkeypatch, "plan.plan", "pipeline.predict")
 
 
 @pytest.fixture(scope="module")
