@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 Labels = npt.NDArray[np.uint32]
-TILE_SETTINGS = {"tissue": "off"}
-"""Of tiles: which of their pixels are glass, the program that cut them has decided."""
+# which pixels are glass, the program that cut the tiles has decided
+_OF_TILES = {"tissue": "off"}
 
 
 def sopa_method(
@@ -61,7 +61,7 @@ def sopa_method(
     (64, 64)
     """
     require_mpp(mpp)
-    loaded, words = load(model), {**TILE_SETTINGS, **settings}
+    loaded, words = load(model), {**_OF_TILES, **settings}
 
     def method(image: npt.NDArray[Any]) -> Labels:
         if image.ndim != 3 or image.shape[0] not in (1, 3):
@@ -109,7 +109,7 @@ class LazySlideModel:
     ) -> None:
         require_mpp(mpp)
         self._loaded, self._mpp = load(model), mpp
-        self._settings = {**TILE_SETTINGS, **settings}
+        self._settings = {**_OF_TILES, **settings}
         self.model = self._loaded.checkpoint.network
 
     def get_transform(self) -> None:
