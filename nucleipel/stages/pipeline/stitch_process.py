@@ -1,12 +1,11 @@
-"""Stitching beside the network: one image is stitched while the next ones are predicted.
+"""Stitching in a second process: one image is stitched while the next ones are predicted.
 
 A process of its own does it, for four reasons. It imports and compiles what stitching
 needs while the other one imports torch, so that a single small image is done sooner. A
-thread would hold Python's
-lock while it writes tables and reports, and the network waits for that lock
-between any two of its layers: a forward pass of the packaged one, a window of
-256 px, took 75 ms alone, 115 beside such a thread, 90 beside such a process
-(medians; two cores, one thread of the network, other work beside it). A thread
+thread would hold Python's lock while it writes tables and reports, and the network
+waits for that lock between any two of its layers: a forward pass of the packaged
+one, a window of 256 px, took 75 ms alone, 115 beside such a thread, 90 beside such a
+process (medians; two cores, one thread of the network, other work beside it). A thread
 cannot be stopped in the middle of a slide; a process can, since whatever is
 killed here is continued later. And what crashes in a process costs only time.
 
