@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
     "repository_links",
     "settings_list",
+    "notebook_page",
 ]
 exclude_patterns = ["site"]
 suppress_warnings = ["ref.python"]  # several results have an attribute `labels`

@@ -6,6 +6,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 REPOSITORY = "https://github.com/nucleipel/nucleipel"
+PAGES = (".md", ".ipynb")
 LINK = re.compile(r"(?<!!)(\[[^\]]*\])\(([^)#\s:]+)(#[^)\s]*)?\)")
 
 
@@ -22,7 +23,7 @@ def _rewrite(app: Sphinx, docname: str, source: list[str]) -> None:
     def lead(match: re.Match[str]) -> str:
         text, target, anchor = match[1], match[2], match[3] or ""
         there = (folder / target).resolve()
-        if not there.exists() or (there.suffix == ".md" and there.is_relative_to(docs)):
+        if not there.exists() or (there.suffix in PAGES and there.is_relative_to(docs)):
             return match[0]
         kind = "tree" if there.is_dir() else "blob"
         path = there.relative_to(docs.parent).as_posix()
