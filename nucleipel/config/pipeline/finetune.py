@@ -32,7 +32,10 @@ class FinetuneConfig(ReadConfig):
     """Highest learning rate."""
     shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.5, 0.75, 1.0)
     """Shares of the trained weights in their mean with the start that are tried; 0, the start
-    itself, always is."""
+    itself, always is. Where all images are of one source, at most `share_of_one_source` is."""
+    share_of_one_source: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Largest share where all images are of one source: what is best for it, even held apart, is
+    too much for others."""
     calibrate: tuple[CalibratedNumber, ...] = (
         "foreground_percent",
         "min_probability_percent",

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 WORK, REPORT, PICTURE = ".work", "report.json", "gain.png"
 EPOCHS = 4
+ONLY_HERE = {"windows", "shares", "share_of_one_source", "calibrate"}
+"""Settings that are not those of `train`."""
 
 
 def finetune(
@@ -66,7 +68,8 @@ def finetune(
         work = out / WORK
         halves = split_in_halves(rows, _reader(start, config), work)
         tuned = _train_halves(halves, start, checkpoint, config, work)
-        scores = CrossScores(start, halves, _means(checkpoint, tuned, config, work), config, work)
+        means = _means(checkpoint, tuned, _shares(halves, config), work)
+        scores = CrossScores(start, halves, means, config, work)
         comparison, chosen = scores.compare(), scores.choose((0, 1))
         kept = _kept(start, checkpoint, tuned, comparison, chosen, work)
         _write(kept, comparison, chosen, halves, out)
@@ -134,16 +137,23 @@ def _train_config(start: Checkpoint, config: FinetuneConfig) -> TrainConfig:
         "ema_decay": 0.98,
         "keep": "last",
     }
-    chosen = config.model_dump(exclude={"windows", "shares", "calibrate"})
+    chosen = config.model_dump(exclude=ONLY_HERE)
     return TrainConfig.model_validate({**chosen, **of_start, **of_length})
 
 
+def _shares(halves: Halves, config: FinetuneConfig) -> list[float]:
+    """Shares of the trained weights that are tried; one source knows nothing of others."""
+    if not halves.are_of_one_source:
+        return list(config.shares)
+    return sorted({min(share, config.share_of_one_source) for share in config.shares})
+
+
 def _means(
-    checkpoint: Path, tuned: Sequence[Path], config: FinetuneConfig, work: Path
+    checkpoint: Path, tuned: Sequence[Path], shares: Sequence[float], work: Path
 ) -> dict[float, list[Path]]:
     """For each share: the mean of the start with the network of either half."""
     means = {0.0: [checkpoint, checkpoint]}
-    for share in config.shares:
+    for share in shares:
         means[share] = [
             _mean(checkpoint, [network], share, work / f"half-{half}-share-{share:g}")
             for half, network in enumerate(tuned)

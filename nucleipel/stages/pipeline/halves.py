@@ -16,6 +16,7 @@ from nucleipel.io.annotations.region import write_region
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.slides.slide_reader import SlideReader
 
+SOURCES = "sources"
 WINDOW_PX = 4096
 """Labels are read in windows of this side, to count nuclei."""
 OPPOSITE = (0, 1, 1, 0)
@@ -35,6 +36,11 @@ class Halves:
     half_of: tuple[int, ...]
     sources: tuple[str, ...]
     cut: str
+
+    @property
+    def are_of_one_source(self) -> bool:
+        """Return whether one source had to be split."""
+        return self.cut != SOURCES
 
     def places(self, half: int) -> list[int]:
         """Places of the rows of a half."""
@@ -71,7 +77,7 @@ def split_in_halves(rows: Manifest, reader: SlideReader, folder: Path) -> Halves
     if len(rows) == 1:
         return _quartered(rows, centers[0], reader, folder)
     sources = [row.source_id or row.id for row in rows]
-    cut = "sources"
+    cut = SOURCES
     if len(set(sources)) == 1:
         sources, cut = [row.id for row in rows], "images of one source"
     counts: dict[str, int] = {}

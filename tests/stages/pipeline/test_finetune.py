@@ -94,10 +94,13 @@ def test_one_image_is_enough(start: Path, two_images: Path, tmp_path: Path) -> N
     header, row, *_ = two_images.read_text().splitlines()
     alone = two_images.with_name("alone.csv")
     alone.write_text(f"{header}\n{row}\n")
-    out = finetune(alone, tmp_path / "out", SHORT, checkpoint=start)
+    bold = SHORT.model_copy(update={"shares": (0.75, 1.0)})
+    out = finetune(alone, tmp_path / "out", bold, checkpoint=start)
     table = read_table(out / "report.csv")
     assert [line["id"] for line in table] == [f"train-part-{place}" for place in (1, 2, 3, 4)]
-    assert json.loads((out / stage.REPORT).read_text())["held_apart"] == "quarters of one image"
+    report = json.loads((out / stage.REPORT).read_text())
+    assert report["held_apart"] == "quarters of one image"
+    assert report["share_of_fine_tuned"] <= 0.5, "one source says little of others"
 
 
 def test_a_network_of_whole_images_is_refused(
