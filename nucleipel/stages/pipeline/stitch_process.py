@@ -32,7 +32,6 @@ from typing import IO, Any
 from nucleipel.config import StitchConfig
 from nucleipel.core.machine import core_count
 from nucleipel.core.progress import track
-from nucleipel.core.stop_signals import ignore_in_worker
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import NucleipelError, StoreError
 from nucleipel.io.nuclei.image_output import is_written
@@ -43,8 +42,16 @@ from nucleipel.stages.pipeline.stitch import stitch_image
 
 log = logging.getLogger(__name__)
 
-# the modules that the parent would find, wherever it found them, and not its `__main__` again
-_COMMAND = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve()"
+# The modules that the parent would find, wherever it found them, and not its `__main__` again.
+# A signal is for the parent, which ends the process, from the first import on.
+_COMMAND = """
+import sys
+sys.path[:] = {path!r}
+from nucleipel.core.stop_signals import ignore_in_worker
+ignore_in_worker()
+from {module} import serve
+serve()
+"""
 
 
 def is_worth_it() -> bool:
@@ -205,7 +212,6 @@ def _write(pipe: IO[str], message: Any) -> None:
 
 def serve() -> None:
     """Stitch what the lines of stdin name, one image after another, until stdin ends."""
-    ignore_in_worker()  # the parent is asked to stop, and ends this process
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing else may be printed among them
     lines: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
