@@ -26,7 +26,7 @@ def require_image(image: Any, *, channel: int | str | None = None) -> Any:
     ArgumentError
         If the shape, the dtype or the number of channels is another.
     """
-    image = _array(image, "image")
+    image = require_array(image, "image")
     shape = tuple(int(length) for length in image.shape)
     if len(shape) not in (2, 3) or 0 in shape:
         raise ArgumentError(f"image: shape {shape}; expected (H, W) or (H, W, C)")
@@ -53,7 +53,7 @@ def require_labels(labels: Any, name: str) -> npt.NDArray[np.integer]:
     ArgumentError
         If the shape or the dtype is another, or an id is negative or too large.
     """
-    labels = np.asarray(_array(labels, name))
+    labels = np.asarray(require_array(labels, name))
     if labels.ndim != 2 or labels.size == 0:
         raise ArgumentError(f"{name}: shape {labels.shape}; expected an instance map (H, W)")
     if labels.dtype.kind not in "ui":
@@ -68,6 +68,35 @@ def require_labels(labels: Any, name: str) -> npt.NDArray[np.integer]:
             " below 2^32 for nuclei"
         )
     return labels
+
+
+def as_path(value: Any, name: str) -> Path:
+    """A path.
+
+    Raises
+    ------
+    ArgumentError
+        If it is something else, an array say.
+    """
+    if not isinstance(value, str | Path):
+        raise ArgumentError(f"{name}: {type(value).__name__}; expected a path")
+    return Path(value)
+
+
+def require_array(values: Any, name: str) -> Any:
+    """An array as it was given, or as NumPy has it.
+
+    Raises
+    ------
+    ArgumentError
+        If NumPy makes none of it.
+    """
+    if hasattr(values, "shape") and hasattr(values, "dtype"):
+        return values
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ArgumentError(f"{name}: no array: {error}") from error
 
 
 def require_mpp(mpp: float | None, name: str = "mpp") -> None:
@@ -105,17 +134,8 @@ def settings_of(
     named = {
         shorts.get(name, name): _plain(value) for name, value in values.items() if value is not None
     }
-    file = None if config is None else Path(config)
+    file = None if config is None else as_path(config, "config")
     return settings_from(kind, named, where=f"{function}()", file=file)
-
-
-def _array(values: Any, name: str) -> Any:
-    if hasattr(values, "shape") and hasattr(values, "dtype"):
-        return values
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise ArgumentError(f"{name}: no array: {error}") from error
 
 
 def _require_pixels(image: Any, dtype: np.dtype[Any]) -> None:

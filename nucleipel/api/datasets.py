@@ -43,7 +43,7 @@ def sample(side_px: int = 512, *, seed: int = 0) -> Sample:
     Raises
     ------
     ArgumentError
-        If `side_px` is below 32.
+        If `side_px` is below 32, or one is no whole number.
 
     Examples
     --------
@@ -52,7 +52,8 @@ def sample(side_px: int = 512, *, seed: int = 0) -> Sample:
     >>> sample.image.shape, sample.labels.shape, sample.mpp
     ((64, 64, 3), (64, 64), 0.5)
     """
-    if side_px < 32:
-        raise ArgumentError(f"side_px: {side_px}; expected at least 32")
+    for name, value, least in (("side_px", side_px, 32), ("seed", seed, 0)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ArgumentError(f"{name}: {value}; expected a whole number, at least {least}")
     scene = build_scene((side_px, side_px), seed=seed, glass=False)
     return Sample(scene.image, scene.instance_map, 0.5)

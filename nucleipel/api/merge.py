@@ -60,6 +60,10 @@ def stitch_instances(
     require_mpp(mpp)
     if not 0 < min_iou <= 1:
         raise ArgumentError(f"min_iou: {min_iou}; expected above 0 and up to 1")
+    if not isinstance(tiles, Iterable):
+        raise ArgumentError(f"tiles: {type(tiles).__name__}; expected (labels, (y0, x0)) of each")
+    if shape is not None and not (isinstance(shape, tuple | list) and len(shape) == 2):
+        raise ArgumentError(f"shape: {shape}; expected (height, width)")
     placed = [_tile(number, given) for number, given in enumerate(tiles)]
     if not placed and shape is None:
         raise ArgumentError("tiles: none; expected at least one, or shape=")

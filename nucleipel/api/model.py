@@ -11,6 +11,7 @@ from torch import nn
 from nucleipel.api.arguments import require_image, require_mpp, settings_of
 from nucleipel.api.results import ArrayResult
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig, StitchModelConfig
+from nucleipel.config.pipeline.instances import InstanceOverrides
 from nucleipel.errors import ArgumentError, CheckpointError
 from nucleipel.instances.channel_maps import ChannelMaps
 from nucleipel.instances.instance_rule import InstanceRule
@@ -264,6 +265,10 @@ def load(
             raise ArgumentError("load: a torch module needs channels= and stride=")
         if use:
             raise ArgumentError(f"load: {next(iter(use))} is for ONNX models")
+        for name, value in (("channels", channels), ("stride", stride), ("core_px", core_px or 1)):
+            if not isinstance(value, int) or value < 1:
+                raise ArgumentError(f"load: {name} {value}; expected a whole number, at least 1")
+        instances = settings_of(InstanceOverrides, instances or {}, function="load").over({})
         require_mpp(mpp)
         checkpoint = checkpoint_of_module(
             model,
@@ -273,7 +278,7 @@ def load(
             core_px=CORE_PX if core_px is None else core_px,
             receptive_radius_px=receptive_radius_px,
             accept_seams=accept_seams,
-            instances=dict(instances or {}),
+            instances=dict(instances),
         )
         return Model(checkpoint, type(model).__name__)
     if isinstance(model, str | Path) and is_foreign(Path(model)):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nucleipel.api.arguments import require_labels, settings_of
+from nucleipel.api.arguments import as_path, require_labels, settings_of
 from nucleipel.config import (
     FinetuneConfig,
     FinetunePatchesConfig,
@@ -65,11 +65,11 @@ def train(
     chosen = settings_of(TrainConfig, settings, function="train", config=config, shorts={})
     return load(
         run(
-            Path(manifest),
-            Path(out),
+            as_path(manifest, "manifest"),
+            as_path(out, "out"),
             chosen,
-            checkpoint=_path(checkpoint),
-            data_root=_path(data_root),
+            checkpoint=_path(checkpoint, "checkpoint"),
+            data_root=_path(data_root, "data_root"),
             overwrite=overwrite,
         )
     )
@@ -114,11 +114,11 @@ def finetune(
     chosen = settings_of(FinetuneConfig, settings, function="finetune", config=config, shorts={})
     return load(
         run(
-            Path(manifest),
-            Path(out),
+            as_path(manifest, "manifest"),
+            as_path(out, "out"),
             chosen,
-            checkpoint=Path(checkpoint),
-            data_root=_path(data_root),
+            checkpoint=as_path(checkpoint, "checkpoint"),
+            data_root=_path(data_root, "data_root"),
             overwrite=overwrite,
         )
     )
@@ -163,9 +163,10 @@ def suggest(
     from nucleipel.stages.pipeline.suggest import suggest as run
 
     chosen = settings_of(SuggestConfig, settings, function="suggest", config=config)
-    paths = [images] if isinstance(images, Path | str) else images
-    rows = manifest_of_images([Path(path) for path in paths], series=chosen.series)
-    folder = run(Path(checkpoint), rows, Path(out), chosen, overwrite=overwrite)
+    paths = images if isinstance(images, list | tuple) else [images]
+    rows = manifest_of_images([as_path(path, "images") for path in paths], series=chosen.series)
+    start, folder = as_path(checkpoint, "checkpoint"), as_path(out, "out")
+    folder = run(start, rows, folder, chosen, overwrite=overwrite)
     numbers = ("y0", "x0", "y1", "x1", "doubt")
     table = read_table(folder / TABLE)
     return [{"id": row["id"], **{name: float(row[name]) for name in numbers}} for row in table]
@@ -193,7 +194,9 @@ def tile(
 
     chosen = settings_of(TileConfig, settings, function="tile", config=config, shorts={})
     options = RunOptions(overwrite=overwrite)
-    return run(Path(manifest), Path(out), chosen, data_root=_path(data_root), options=options)
+    store = as_path(out, "out")
+    root = _path(data_root, "data_root")
+    return run(as_path(manifest, "manifest"), store, chosen, data_root=root, options=options)
 
 
 def finetune_patches(
@@ -231,7 +234,8 @@ def finetune_patches(
     chosen = settings_of(
         FinetunePatchesConfig, settings, function="finetune_patches", config=config, shorts={}
     )
-    return load(run(Path(checkpoint), Path(patches), Path(out), chosen, overwrite=overwrite))
+    start, store = as_path(checkpoint, "checkpoint"), as_path(patches, "patches")
+    return load(run(start, store, as_path(out, "out"), chosen, overwrite=overwrite))
 
 
 def evaluate(
@@ -271,8 +275,10 @@ def evaluate(
             f"predicted: shape {prediction.shape}, true has {annotation.shape}; they must be the"
             " same"
         )
+    if not all(0 < threshold <= 1 for threshold in ap_thresholds):
+        raise ArgumentError(f"ap_thresholds: {list(ap_thresholds)}; expected IoU above 0, up to 1")
     return ImageScore.of(annotation, prediction, ap_thresholds=ap_thresholds).to_scores()
 
 
-def _path(path: Path | str | None) -> Path | None:
-    return None if path is None else Path(path)
+def _path(path: Path | str | None, name: str) -> Path | None:
+    return None if path is None else as_path(path, name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.api.arguments import settings_of
+from nucleipel.api.arguments import as_path, settings_of
 from nucleipel.api.model import Model, load
 from nucleipel.api.results import SlideResult
 from nucleipel.config import SegmentConfig
@@ -149,7 +149,9 @@ def segment_slide(
         "series": series, "device": device, **settings,
     }  # fmt: skip
     chosen = settings_of(SegmentConfig, words, function="segment_slide", config=config)
-    rows = manifest_of_images([Path(path)], series=chosen.series)
+    rows = manifest_of_images([as_path(path, "path")], series=chosen.series)
     options = RunOptions(overwrite=overwrite)
-    folder = segment_files(load(model).checkpoint, rows, Path(out), chosen, options=options)
+    folder = segment_files(
+        load(model).checkpoint, rows, as_path(out, "out"), chosen, options=options
+    )
     return SlideResult(folder, rows.rows[0].id)

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from nucleipel.api.arguments import settings_of
+from nucleipel.api.arguments import as_path, require_array, settings_of
 from nucleipel.api.results import ArrayResult, SlideResult
 from nucleipel.config import StitchMapsConfig
 from nucleipel.core.run_options import RunOptions
@@ -87,13 +85,13 @@ def stitch_probabilities(
     config = settings_of(StitchMapsConfig, words, function="stitch_probabilities", shorts=SHORTS)
     if out is not None:
         given = Path(maps) if isinstance(maps, str) else maps
-        source = None if image is None else Path(image)
+        source = None if image is None else as_path(image, "image")
         options = RunOptions(overwrite=overwrite)
-        folder = stitch_maps(given, Path(out), config, image=source, options=options)
+        folder = stitch_maps(given, as_path(out, "out"), config, image=source, options=options)
         return SlideResult(folder, name_of(given, source))
     if image is not None or isinstance(maps, str | Path):
         raise ArgumentError("stitch_probabilities: files need out=, the folder for the results")
-    maps = maps if hasattr(maps, "shape") and hasattr(maps, "dtype") else np.asarray(maps)
+    maps = require_array(maps, "maps")
     try:
         seen = ChannelMaps(maps, config.channels)
         frame = Resolution.pixel_for_pixel((seen.shape[1], seen.shape[2]), mpp)

@@ -24,8 +24,9 @@ def expand_nuclei(
     ConfigError
         If `um` is not above 0, or the mpp is not known.
     """
-    if not (np.isfinite(um) and um > 0):
-        raise ConfigError(f"expand_um: {um}; expected micrometers above 0")
+    number = isinstance(um, int | float | np.number)
+    if not (number and np.isfinite(um) and um > 0):
+        raise ConfigError(f"expand_um: {um!r}; expected micrometers above 0")
     if mpp is None:
         raise ConfigError("expand_um: the pixel size is not known; segment again with the mpp")
     cells = ExpandedMap(labels, um / mpp)
