@@ -5,18 +5,22 @@ BIN := $(VENV)/bin
 # three processes keep two cores busy: one of them mostly waits for Slurm
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3
 
-.PHONY: setup demo test test-fast lint docs clean
+.PHONY: setup demo test test-fast compiled lint docs clean
 
 setup: $(VENV)/ready
 
 demo: $(VENV)/ready
 	$(BIN)/nucleipel demo --out demo_out
 
-test: lint
+test: lint compiled
 	$(PYTEST) --durations=60
 
-test-fast: lint
+test-fast: lint compiled
 	$(PYTEST) -m "not slow and not slurm and not browser and not data"
+
+# once, and not in each of the processes that test
+compiled: $(VENV)/ready
+	$(BIN)/python -m nucleipel.instances.precompile
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from click.testing import CliRunner
 from support import ROOT
+
+from nucleipel.cli import cli
 
 HIDE = """
 import builtins, fcntl, os, signal, sys, types
@@ -74,20 +77,25 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_run_without_them_gives_the_same_bytes(tmp_path: Path, random_checkpoint: Path) -> None:
+def test_a_run_without_them_gives_the_same_bytes(
+    tmp_path: Path, random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = tmp_path / "image.tif"
     pixels = np.random.default_rng(0).integers(0, 255, (96, 80), dtype=np.uint8)
     tifffile.imwrite(image, pixels)
     command = ["segment", str(image), "--checkpoint", str(random_checkpoint), "--device", "cpu"]
     command += ["--mpp", "0.5", "--out", "out"]
-    for where, program in (("here", ["-m", "nucleipel"]), ("there", ["-c", RUN])):
+    for where in ("here", "there"):
         (tmp_path / where).mkdir()
-        subprocess.run(
-            [sys.executable, *program, *command],
-            check=True,
-            cwd=tmp_path / where,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+    subprocess.run(
+        [sys.executable, "-c", RUN, *command],
+        check=True,
+        cwd=tmp_path / "there",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    monkeypatch.chdir(tmp_path / "here")
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output
     assert _contents(tmp_path / "there") == _contents(tmp_path / "here")
 
 

@@ -440,16 +440,16 @@ def test_blocks_out_of_range_are_refused(side: int) -> None:
 
 @pytest.mark.slow
 def test_nuclei_are_as_dense_at_seams_as_elsewhere() -> None:
-    """Chi-square over the distance from a nucleus' center to the nearest seam, on 67 Mpx."""
-    length, block_px = 8192, 512
+    """Chi-square over the distance from a nucleus' center to the nearest seam, on 17 Mpx."""
+    length, block_px = 4096, 512
     probabilities = build_probability_map(Box(0, 0, length, length), seed=9)
     found = segment_instances(probabilities, block_px=block_px, workers=2)
-    assert len(found.table) > 40_000
+    assert len(found.table) > 10_000
     assert min(_flatness(found.table.centroid_px, block_px, length)) > 1e-3
     # what cuts nuclei at seams does not pass
     centers = []
     for y in range(0, length, block_px):
-        for x in range(0, length // 4, block_px):
+        for x in range(0, length, block_px):
             part = probabilities[:, y : y + block_px, x : x + block_px]
             alone = segment_instances(np.ascontiguousarray(part))
             centers.append(alone.table.centroid_px + np.array([y, x]))

@@ -107,10 +107,9 @@ def test_nothing_of_the_machine_is_in_the_file(payload: bytes) -> None:
     assert str(ROOT).encode() not in payload
 
 
-@pytest.mark.slow
-def test_the_same_checkpoint_gives_the_same_bytes() -> None:
-    checkpoint = _checkpoint(SPECS["unet of single pixels, gray"])
-    assert build_onnx(checkpoint) == build_onnx(checkpoint)
+@pytest.mark.parametrize("checkpoint", ["unet of single pixels, gray"], indirect=True)
+def test_the_same_checkpoint_gives_the_same_bytes(checkpoint: Checkpoint, payload: bytes) -> None:
+    assert build_onnx(checkpoint) == payload
 
 
 def test_a_network_that_comes_out_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

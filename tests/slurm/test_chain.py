@@ -1,17 +1,17 @@
 """The submitted chain on a real Slurm ends like a local run, whatever happens to its jobs."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from support import ROOT, dying_workers
 from support.slurm_jobs import wait_for_end
+from support.small_parts import share_small_slides
 from support.two_islands import (
     DEADLY_SHARD,
     NAMED,
@@ -21,6 +21,7 @@ from support.two_islands import (
     write_two_slides,
 )
 
+from nucleipel.cli import cli
 from nucleipel.config import (
     FinetunePatchesConfig,
     PredictConfig,
@@ -68,6 +69,11 @@ def _contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def _submit(*arguments: object) -> None:
+    result = CliRunner().invoke(cli, ["submit", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+
+
 def test_five_right_results_and_the_sixth_named(
     slurm: Callable[..., str], random_checkpoint: Path, six: Path, tmp_path: Path
 ) -> None:
@@ -94,10 +100,10 @@ def test_five_right_results_and_the_sixth_named(
                     'at="$SLURM_JOB_NAME-${SLURM_ARRAY_TASK_ID:-}-${SLURM_RESTART_COUNT:-0}"',
                     # a task is warned in its first go, as before its time limit; another is killed
                     '[ "$at" = nucleipel-predict-1-0 ] && (sleep 2; kill -USR1 $$) &',
-                    '[ "$at" = nucleipel-predict-3-0 ] && (sleep 2; pkill -9 -P $$ python) &',
+                    '[ "$at" = nucleipel-predict-2-0 ] && (sleep 2; pkill -9 -P $$ python) &',
                     '[ "$at" = nucleipel-tile-2-0 ] && (sleep 1; pkill -9 -P $$ python) &',
                 ],
-                "shards": 3,
+                "shards": 2,
                 "default": {"time": "00:10:00", "cpus": 1},
                 "stages": {
                     "tile": {"set": TILE},
@@ -108,14 +114,9 @@ def test_five_right_results_and_the_sixth_named(
             }
         )
     )
-    subprocess.run(
-        [
-            sys.executable, "-m", "nucleipel", "submit", "--profile", profile,
-            "--manifest", tmp_path / "slides" / "manifest.csv", "--out", out,
-            "--checkpoint", random_checkpoint,
-        ],
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    _submit(
+        "--profile", profile, "--manifest", tmp_path / "slides" / "manifest.csv", "--out", out,
+        "--checkpoint", random_checkpoint,
     )  # fmt: skip
     ids = json.loads((out / "jobs" / "jobs.json").read_text())
     chain = ["tile", "tile-close", "finetune-patches", "predict", "stitch", "evaluate"]
@@ -148,8 +149,9 @@ def test_five_right_results_and_the_sixth_named(
 
 
 def test_tasks_share_a_slide_of_which_one_dies_and_name_a_deadly_shard(
-    slurm: Callable[..., str], tmp_path: Path
+    slurm: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    share_small_slides(monkeypatch.setattr)
     manifest, checkpoint = write_two_slides(tmp_path), write_network(tmp_path / "network")
     rows = read_manifest(manifest, needed=()).of_ids(["train"])
     predict(checkpoint, rows, tmp_path / "maps.zarr", PredictConfig(device="cpu"))
@@ -159,7 +161,7 @@ def test_tasks_share_a_slide_of_which_one_dies_and_name_a_deadly_shard(
     settings = {
         "command": f"{sys.executable} {dying_workers.__file__}",
         "setup": [
-            f"export PYTHONPATH={ROOT} OMP_NUM_THREADS=1",
+            f"export PYTHONPATH={ROOT}:{ROOT / 'tests'} OMP_NUM_THREADS=1 {dying_workers.SMALL}=1",
             f"export {dying_workers.ONCE}={left} {dying_workers.SHARD}={DEADLY_SHARD}",
         ],
         "shards": 2,
@@ -167,13 +169,9 @@ def test_tasks_share_a_slide_of_which_one_dies_and_name_a_deadly_shard(
         "stages": {"predict": {"set": ["device=cpu"]}, "stitch": {"set": ["threads=1"]}},
     }
     profile.write_text(yaml.safe_dump(settings))
-    subprocess.run(
-        [
-            sys.executable, "-m", "nucleipel", "submit", "--profile", profile, "--no-finetune",
-            "--manifest", manifest, "--out", out, "--checkpoint", checkpoint,
-        ],
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    _submit(
+        "--profile", profile, "--no-finetune", "--manifest", manifest, "--out", out,
+        "--checkpoint", checkpoint,
     )  # fmt: skip
     ids = json.loads((out / "jobs" / "jobs.json").read_text())
     assert list(ids) == ["predict", "stitch", "evaluate"]

@@ -15,6 +15,8 @@ ONCE = "NUCLEIPEL_TEST_KILLED_ONCE"
 part if there are several."""
 SHARD = "NUCLEIPEL_TEST_DEADLY_SHARD"
 """Names a file of an image, "slide/map/c/0/1/0" say, that kills who has written it."""
+SMALL = "NUCLEIPEL_TEST_SMALL_SLIDES"
+"""Set: slides are shared out as `two_islands` needs it."""
 
 
 def _die() -> None:
@@ -25,6 +27,10 @@ def dask_setup(_: Any) -> None:
     from nucleipel.io.records.checksums import Written
     from nucleipel.io.slides.slide_reader import SlideReader
 
+    if os.environ.get(SMALL):
+        from support.small_parts import share_small_slides
+
+        share_small_slides()
     opened, added = SlideReader.open, Written.add
 
     def open_image(self: SlideReader, path: Path, **named: Any) -> Any:

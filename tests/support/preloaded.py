@@ -1,6 +1,8 @@
-"""What the server of forked processes has ready: the imports of all commands, compiled code."""
+"""What the server of forked processes has ready: what commands import late, and compiled code."""
 
-import pandas  # noqa: F401  (pyarrow imports it late)
+import matplotlib.backends.backend_agg
+import matplotlib.figure  # noqa: F401
+import pandas  # noqa: F401
 
 import nucleipel.cli.main
 import nucleipel.stages.demo

@@ -1,11 +1,7 @@
-"""Slides of any size of which only some regions hold anything: written and read in no time.
-
-Run as a program, tiles, trains' windows and scores such a slide, and prints the peak of its memory.
-"""
+"""Slides of any size of which only some regions hold anything: written and read in no time."""
 
 import json
 import resource
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +108,3 @@ def use_sparse_slide(manifest: Path) -> dict[str, float]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"peak_mb": peak, "percent": report["scored_percent"],
             "nuclei": report["annotated_nuclei"]}  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(use_sparse_slide(Path(sys.argv[1]))) + "\n")

@@ -1,20 +1,19 @@
-"""Trains on discs, as one of several processes or alone: `torchrun train_discs.py OUT BATCH DIE`.
+"""Trains on discs, as one of several processes or alone.
 
 BatchNorm stays in eval mode, so that its statistics cannot depend on how a batch is shared out.
 """
 
 import os
-import sys
 from pathlib import Path
 
 import torch
-from discs import SPEC, Discs
 
 from nucleipel.core.stop_signals import listening
 from nucleipel.losses import ClassesAndDistance, CrossEntropyDice
 from nucleipel.model.network import build_network
 from nucleipel.training.distributed import build_fabric
 from nucleipel.training.fit import FitOptions, fit
+from support.discs import SPEC, Discs
 
 
 class _Frozen(torch.nn.Module):
@@ -34,20 +33,20 @@ class _Frozen(torch.nn.Module):
 class _Deadly(Discs):
     """Samples; when this process comes to a certain one, it is gone."""
 
-    def __init__(self, deadly: int) -> None:
-        self.deadly = deadly
+    def __init__(self, deadly: int, out: Path) -> None:
+        self.deadly, self.out = deadly, out
 
     def __getitem__(self, number: int):
         if number == self.deadly:
             os.kill(os.getpid(), 9)
-        with (Path(sys.argv[1]) / f"seen-{os.environ.get('RANK', 'alone')}").open("a") as stream:
+        with (self.out / f"seen-{os.environ.get('RANK', 'alone')}").open("a") as stream:
             stream.write(f"{number}\n")
         return super().__getitem__(number)
 
 
-def main() -> None:
-    """Train as the command line says."""
-    out, batch_size, deadly = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+def train_discs(arguments: list[str]) -> None:
+    """Train; the arguments are the output, the size of a batch, and the sample that kills."""
+    out, batch_size, deadly = Path(arguments[0]), int(arguments[1]), int(arguments[2])
     torch.set_num_threads(1)
     options = FitOptions(
         epochs=3, steps_per_epoch=4, batch_size=batch_size, optimizer="muon", learning_rate=1e-2,
@@ -59,7 +58,7 @@ def main() -> None:
             build_fabric("cpu", seed=0),
             _Frozen(build_network(SPEC)),
             ClassesAndDistance(CrossEntropyDice(1, 1), distance_weight=1),
-            _Deadly(deadly),
+            _Deadly(deadly, out),
             lambda network: {
                 "pq": 0.5,
                 "dice": 0.5,
@@ -68,7 +67,3 @@ def main() -> None:
             options=options,
             out=out,
         )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,8 @@
-"""A slide that several processes share: large, but with little to predict."""
+"""A slide that several processes share: with little to predict, and small.
+
+Slides are shared out from a size on that takes long to read and to write, so all processes that
+use this one lower the thresholds first, with `small_parts.share_small_slides`.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,15 +14,15 @@ from nucleipel.instances.instance_rule import InstanceRule
 from support.sparse_slide import write_image
 from support.untrained import small_network, write_untrained
 
-SIZE_PX = 5800
+SIZE_PX = 1450
 """So large that `predict` and `stitch` share it out; `predict` in two parts."""
-ISLANDS = ((900, 900), (3960, 3960))
+ISLANDS = ((225, 225), (990, 990))
 """Corners of the islands, one a part; each lies on four shards of cores of `CORE_PX`."""
-ISLAND_PX, CORE_PX = 260, 256
+ISLAND_PX, CORE_PX = 65, 64
 POISON = "poison"
 DEADLY_SHARD = f"{POISON}/map/c/0/4/4"
 """A shard of the second island of one of two slides."""
-NAMED = f"{POISON}, pixels 4096:5120, 4096:5120: killed its process 2 times in a row"
+NAMED = f"{POISON}, pixels 1024:1280, 1024:1280: killed its process 2 times in a row"
 
 
 def write_two_islands(path: Path, *, seed: int) -> None:

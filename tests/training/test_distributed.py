@@ -1,20 +1,19 @@
 """Several processes that train together: the steps of one, and no harm if one is killed."""
 
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
 import torch
-from support import ROOT
+from support.processes import Process
+from support.torchrun import run_together
+from support.train_discs import train_discs
 
 from nucleipel.errors import TrainingError
 from nucleipel.training.distributed import Ranks
 from nucleipel.training.training_log import read_training_log
 
-SCRIPT = ROOT / "tests" / "support" / "train_discs.py"
 NEVER = -1
-SECONDS = 240
 
 
 class _Fabric:
@@ -42,18 +41,6 @@ def test_a_batch_must_be_shared_out_evenly() -> None:
         Ranks(_Fabric(0, 3)).share_size(8)
 
 
-def _torchrun(*arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-    launcher += ["--master-addr", "127.0.0.1", "--master-port", "0", "--standalone"]
-    return subprocess.run(
-        [*launcher, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-
-
 def _losses(out: Path) -> list[float]:
     return [row["loss"] for row in read_training_log(out)]
 
@@ -62,9 +49,11 @@ def _losses(out: Path) -> list[float]:
 def test_two_processes_learn_what_one_does_and_continue_when_one_was_killed(tmp_path: Path) -> None:
     for name in ("alone", "two", "killed"):
         (tmp_path / name).mkdir()
-    subprocess.run([sys.executable, SCRIPT, tmp_path / "alone", "8", str(NEVER)], check=True)
-    done = _torchrun(SCRIPT, tmp_path / "two", 8, NEVER)
-    assert done.returncode == 0, done.stderr
+    single = Process(train_discs, tmp_path / "alone", 8, NEVER)
+    message = single.finish()
+    assert single.returncode == 0, message
+    ends, message = run_together(train_discs, tmp_path / "two", 8, NEVER)
+    assert ends == [0, 0], message
     alone, two = _losses(tmp_path / "alone"), _losses(tmp_path / "two")
     assert alone[0] > 1.2 * alone[-1], "it learned"
     assert two == pytest.approx(alone, rel=1e-4)
@@ -74,11 +63,13 @@ def test_two_processes_learn_what_one_does_and_continue_when_one_was_killed(tmp_
 
     killed = tmp_path / "killed"
     third_epoch = 2 * 4 * 8 + 11  # an odd number: the second process's
-    assert _torchrun(SCRIPT, killed, 8, third_epoch).returncode != 0
+    ends, message = run_together(train_discs, killed, 8, third_epoch)
+    assert ends[1] == -signal.SIGKILL, message
+    assert ends[0] != 0, "it cannot go on alone"
     assert len(_losses(killed)) == 2, "what the first two epochs gave is kept"
     (killed / "seen-0").unlink()
-    done = _torchrun(SCRIPT, killed, 8, NEVER)
-    assert done.returncode == 0, done.stderr
+    ends, message = run_together(train_discs, killed, 8, NEVER)
+    assert ends == [0, 0], message
     assert _losses(killed) == two, "bit for bit"
     first = min(int(number) for number in (killed / "seen-0").read_text().split())
     assert first == 2 * 4 * 8, "the first two epochs are not done again"

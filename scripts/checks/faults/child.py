@@ -8,6 +8,10 @@ import traceback
 from collections.abc import Callable
 
 # all that commands import late, before any fork
+import matplotlib.backends.backend_agg  # noqa: F401
+import matplotlib.figure  # noqa: F401
+import pandas  # noqa: F401
+
 import nucleipel.stages.demo  # noqa: F401
 from nucleipel.cli.main import cli
 from nucleipel.instances.precompile import compile_all

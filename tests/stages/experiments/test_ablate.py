@@ -3,14 +3,12 @@
 import csv
 import json
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from support.processes import finish, start, wait_until
 
 from nucleipel.config import (
     AblateConfig,
@@ -30,6 +28,8 @@ from nucleipel.stages.pipeline.train import train
 pytestmark = pytest.mark.slow
 
 STEPS = FinetunePatchesConfig(epochs=1, patches_per_epoch=4, batch_size=4, warmup_steps=1)
+ALONE = ("none", "control", "deviation-n1-a1", "deviation-n2-a1")
+"""The arms of `settings`, each with one seed."""
 MEASURES = ("dice", "aji", "pq", "ap@0.50", "ap@0.75")
 
 
@@ -83,6 +83,7 @@ def settings(base: Path, manifest: Path, **changed: object) -> AblateConfig:
         "patch_px": 64,
         "overlap_px": 16,
         "finetune": STEPS,
+        "calibrate": ("foreground_percent",),
         "arms": {"control": ArmConfig(region_loss="dice")},
         "grid": GridConfig(forms=("deviation",), n=(1, 2), alpha=(1,)),
         "finalists": FinalistsConfig(seeds=()),
@@ -96,11 +97,11 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 ALL = {
+    "calibrate": ("foreground_percent", "min_probability_percent"),
     "arms": {
         "control": ArmConfig(region_loss="dice"),
         "cross-entropy": ArmConfig(region_loss="none"),
         "original": ArmConfig(pel=PELConfig(form="original", alpha=20, n=3, batch_sums=True)),
-        "focal-tversky": ArmConfig(region_loss="focal_tversky"),
         "dice-focal": ArmConfig(region_loss="dice_focal", cross_entropy_weight=0),
         "dice-twice": ArmConfig(pel=PELConfig(form="dice", alpha=2, n=1)),
     },
@@ -403,27 +404,27 @@ def test_finalists_by_name_need_no_grid(base, tiny_set, tmp_path) -> None:
 
 
 def test_killed_with_several_jobs_ends_with_the_same_tables(base, tiny_set, tmp_path) -> None:
-    changed = {"finalists": FinalistsConfig(seeds=(0, 1))}
+    changed = {"finalists": FinalistsConfig(seeds=(0,))}
     whole = tmp_path / "whole"
     ablate(whole, settings(base, tiny_set.manifest, **changed))
     out = tmp_path / "out"
     config = tmp_path / "config.yaml"
-    fields = settings(base, tiny_set.manifest, **changed, jobs=2).model_dump(mode="json")
+    fields = settings(base, tiny_set.manifest, jobs=2).model_dump(mode="json")
     keys = ("epochs", "patches_per_epoch", "batch_size", "warmup_steps")
     fields["finetune"] = {key: fields["finetune"][key] for key in keys}
     config.write_text(json.dumps(fields))  # JSON is YAML
-    command = [sys.executable, "-m", "nucleipel", "-q", "ablate", "--config", config, "--out", out]
-    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 300
-    while not _ended_runs(out) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    words = ["ablate", "--config", config, "--out", out]
+    process = start(*words)
+    wait_until(lambda: _ended_runs(out) > 0, process)
     process.kill()
-    _, message = process.communicate()
-    assert process.returncode == -signal.SIGKILL, message.decode()
-    assert 0 < _ended_runs(out) < len(table(whole / "results.csv"))
+    message = process.finish()
+    assert process.returncode == -signal.SIGKILL, message
+    assert 0 < _ended_runs(out) < len(ALONE)
     before = {file: file.stat().st_mtime_ns for file in (out / "runs").rglob("val.json")}
-    done = subprocess.run([*map(str, command)], stderr=subprocess.PIPE, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    finish(*words)
+    assert len(table(out / "results.csv")) == len(ALONE)
+    # the finalists, one job at a time
+    ablate(out, settings(base, tiny_set.manifest, **changed))
     assert before.items() <= _times(out).items()
     for name in ("results.csv", "images.csv", "differences.csv", "report.md", "selection.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name

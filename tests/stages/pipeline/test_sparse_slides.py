@@ -1,13 +1,11 @@
 """What a slide with annotated regions takes follows its regions, not its size."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.sparse_slide import SIDE_PX, write_sparse_slide
+from support.processes import Process
+from support.sparse_slide import SIDE_PX, use_sparse_slide, write_sparse_slide
 
 REGIONS = 3
 
@@ -15,15 +13,18 @@ REGIONS = 3
 def _peak(folder: Path, size_px: int) -> float:
     folder.mkdir()
     manifest = write_sparse_slide(folder, size_px, regions=REGIONS)
-    command = [sys.executable, "-m", "support.sparse_slide", str(manifest)]
-    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, check=True, text=True
-    )
-    report = json.loads(done.stdout.splitlines()[-1])
+    process = Process(_use, manifest, folder / "used.json")
+    message = process.finish()
+    assert process.returncode == 0, message
+    report = json.loads((folder / "used.json").read_text())
     assert report["percent"] == pytest.approx(100 * REGIONS * SIDE_PX**2 / size_px**2, rel=1e-2)
     assert report["nuclei"] > 100
     return float(report["peak_mb"])
+
+
+def _use(arguments: list[str]) -> None:
+    manifest, out = map(Path, arguments)
+    out.write_text(json.dumps(use_sparse_slide(manifest)))
 
 
 @pytest.mark.slow
