@@ -8,6 +8,11 @@ from pathlib import Path
 from nucleipel.errors import SubmitError
 
 
+def stage_function() -> str:
+    """The shell function `stage`, which runs a command in a job and decides on another go."""
+    return Path(__file__).with_name("stage.sh").read_text(encoding="utf-8")
+
+
 def submit_script(script: Path, *, dependency: str | None) -> str:
     """Submit a batch script; returns its job id.
 

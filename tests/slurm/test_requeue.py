@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.slurm_jobs import wait_for_end
 
-from nucleipel.stages.cluster.submit import STAGE_FUNCTION
+from nucleipel.io.sbatch import stage_function
 
 SECONDS = 60
 
@@ -16,7 +16,7 @@ def _submit(slurm: Callable[..., str], folder: Path, command: str) -> str:
     script = folder / "job.sbatch"
     script.write_text(
         f"#!/bin/bash\n#SBATCH --requeue\n#SBATCH --output={folder}/log\n"
-        f"#SBATCH --open-mode=append\nRESTARTS=3\nRETRIES=1\n{STAGE_FUNCTION}\n"
+        f"#SBATCH --open-mode=append\nRESTARTS=3\nRETRIES=1\n{stage_function()}\n"
         f"{command} || exit\necho end\n"
     )
     return slurm("sbatch", "--parsable", str(script)).strip()

@@ -11,10 +11,9 @@ from nucleipel.config import PredictConfig, StitchConfig, TileConfig, TrainConfi
 from nucleipel.config.cluster import JobConfig, Stage, SubmitConfig
 from nucleipel.config.settings import Settings
 from nucleipel.core.atomic import write_json, write_text
-from nucleipel.core.stop_signals import REQUEUE
 from nucleipel.errors import ImageError, OutputError, SubmitError
 from nucleipel.io.manifest import Manifest, read_manifest
-from nucleipel.io.sbatch import cancel_jobs, submit_script
+from nucleipel.io.sbatch import cancel_jobs, stage_function, submit_script
 from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.stored_map import most_parts
 from nucleipel.model.foreign_model import read_model
@@ -26,37 +25,6 @@ from nucleipel.stages.pipeline.tile import lay_tiles
 log = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=Settings)
-
-STAGE_FUNCTION = f"""\
-# Runs a command; passes the scheduler's warning on to it. It saves and exits with {REQUEUE}, which
-# means: the same again (138: the warning came before it could listen). What fails otherwise, or
-# is killed, gets another go, in case the machine was to blame; a mistake (2) does not.
-stage() {{
-    local child= warned=$warned code goes
-    trap 'warned=USR1; [ -z "$child" ] || kill -USR1 "$child" 2>/dev/null' USR1
-    trap 'warned=TERM; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM
-    "$@" &
-    child=$!
-    # warned before there was a child, which has nothing to lose: until it listens
-    while [ -n "$warned" ] && kill "-$warned" "$child" 2>/dev/null; do sleep 1; done
-    while :; do
-        wait "$child"
-        code=$?
-        [ "$code" -gt 128 ] && kill -0 "$child" 2>/dev/null || break
-    done
-    case "$code" in
-        0 | 2) goes=0 ;;
-        {REQUEUE} | 138) goes=$RESTARTS ;;
-        *) goes=$RETRIES ;;
-    esac
-    if [ "${{SLURM_RESTART_COUNT:-0}}" -lt "$goes" ]; then
-        scontrol requeue "${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}\\
-${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}"
-        sleep 300 # until Slurm takes the job back
-    fi
-    return "$code"
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -319,7 +287,7 @@ def _job(
         "",
         f"RESTARTS={config.restarts}",
         f"RETRIES={config.retries}",
-        STAGE_FUNCTION,
+        stage_function(),
         *config.setup,
         *(f"{command} || exit" for command in commands),
     ]

@@ -13,11 +13,12 @@ from support import ROOT
 from support.sparse_slide import write_image
 
 from nucleipel.config import SubmitConfig, TileConfig, load_config
+from nucleipel.core.stop_signals import REQUEUE
 from nucleipel.errors import ConfigError, ImageError, ManifestError, SubmitError
 from nucleipel.io.manifest import read_manifest
 from nucleipel.io.records.output import read_record
-from nucleipel.io.sbatch import most_array_tasks
-from nucleipel.stages.cluster.submit import STAGE_FUNCTION, build_jobs, submit
+from nucleipel.io.sbatch import most_array_tasks, stage_function
+from nucleipel.stages.cluster.submit import build_jobs, submit
 from nucleipel.stages.pipeline.tile import tile
 
 PLAIN = ROOT / "scripts" / "slurm"
@@ -215,8 +216,11 @@ def test_no_slurm_is_reported(tiny_set, tmp_path: Path, monkeypatch) -> None:
         submit(jobs, tmp_path / "out")
 
 
-def test_plain_scripts_share_the_function_of_submit() -> None:
-    assert STAGE_FUNCTION in (PLAIN / "stage.sh").read_text()
+def test_the_function_knows_the_code_of_a_run_to_be_requeued() -> None:
+    assert f"{REQUEUE} | 138) goes=$RESTARTS" in stage_function()
+
+
+def test_plain_scripts_are_bash() -> None:
     for script in PLAIN.iterdir():
         subprocess.run(["bash", "-n", str(script)], check=True)
     assert len(list(PLAIN.glob("*.sbatch"))) == 6
@@ -261,6 +265,6 @@ def test_a_plain_script_without_the_function_runs_nothing(tmp_path: Path) -> Non
 
 def test_a_warning_between_two_commands_reaches_the_next() -> None:
     commands = "stage true; kill -USR1 $$; stage sleep 600; exit $?"
-    script = f"RESTARTS=0\nRETRIES=0\n{STAGE_FUNCTION}\n{commands}"
+    script = f"RESTARTS=0\nRETRIES=0\n{stage_function()}\n{commands}"
     ended = subprocess.run(["bash", "-c", script], timeout=60, capture_output=True, check=False)
     assert ended.returncode == 128 + signal.SIGUSR1
