@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.processes import Process, digests, start, wait_until
+from support.processes import SECONDS, Process, digests, start, wait_until
 
 from nucleipel.config import SegmentConfig
 from nucleipel.core.machine import core_count
@@ -74,7 +74,7 @@ def _started(out: Path, command: list[object]) -> tuple[Process, int]:
 
 
 def _require_gone(pid: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + SECONDS
     while _is_there(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not _is_there(pid)

@@ -1,8 +1,10 @@
 """Commands that get a signal save, exit with its code, and continue to the same bytes."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,15 @@ def _stop_when(
     reached: Callable[[], bool], number: signal.Signals, out: Path, *command: object
 ) -> None:
     """Start a command, send its process group a signal, and check how it ends."""
-    process = start(*command, start_new_session=True)
-    wait_until(lambda: out.exists() and reached(), process)
-    assert process.poll() is None, "it ended before the signal"
-    os.killpg(process.pid, number)
-    message = process.finish()
+    for _ in range(5):  # on a busy machine the end may outrun the signal: then once more
+        process = start(*command, start_new_session=True)
+        wait_until(lambda: out.exists() and reached(), process)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        message = process.finish()
+        if process.returncode != 0:
+            break
+        shutil.rmtree(out)
     assert process.returncode == CODES[number], message
     assert message == f"stopped by {number.name}: the same command continues\n"
 

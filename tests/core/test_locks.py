@@ -20,7 +20,7 @@ if os.fork() == 0:  # a helper that outlives its parent, as a loader's worker ma
     time.sleep(float(sys.argv[2]))
     os._exit(0)
 print("held", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -266,5 +266,5 @@ def test_a_plain_script_without_the_function_runs_nothing(tmp_path: Path) -> Non
 def test_a_warning_between_two_commands_reaches_the_next() -> None:
     commands = "stage true; kill -USR1 $$; stage sleep 600; exit $?"
     script = f"RESTARTS=0\nRETRIES=0\n{stage_function()}\n{commands}"
-    ended = subprocess.run(["bash", "-c", script], timeout=60, capture_output=True, check=False)
+    ended = subprocess.run(["bash", "-c", script], timeout=600, capture_output=True, check=False)
     assert ended.returncode == 128 + signal.SIGUSR1
