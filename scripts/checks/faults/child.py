@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 
 # all that commands import late, before any fork
-import matplotlib.backends.backend_agg  # noqa: F401
+import matplotlib.backends.backend_agg
 import matplotlib.figure  # noqa: F401
 import pandas  # noqa: F401
 
