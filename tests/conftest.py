@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+# no test depends on the time that something takes: a first call compiles, a machine is busy
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 NEEDS = {"real_data": "data", "slurm": "slurm", "chromium": "browser"}
 """The marker of every test that uses a fixture, directly or through another fixture."""
