@@ -3,23 +3,27 @@
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import ROOT
+from support.processes import popen
+from support.untrained import small_network, write_untrained
 
 pytestmark = pytest.mark.slow
 
 SCRIPT = ROOT / "scripts" / "benchmarks" / "bench_plan.py"
 
 
-def test_every_figure_of_every_stage(
-    tiny_set, random_checkpoint: Path, tmp_path: Path, capsys, monkeypatch
-) -> None:
-    arguments = ["--manifest", tiny_set.manifest, "--checkpoint", random_checkpoint]
-    arguments += ["--scratch", tmp_path]
+def test_every_figure_of_every_stage(tiny_set, tmp_path: Path, capsys, monkeypatch) -> None:
+    network, scratch = small_network(block_px=1), tmp_path / "scratch"
+    run = write_untrained(tmp_path / "run", network, core_px=64, instances={"min_area_px": 1})
+    scratch.mkdir()
+    arguments = ["--manifest", tiny_set.manifest, "--checkpoint", run, "--scratch", scratch]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    main = runpy.run_path(str(SCRIPT))["main"]
+    monkeypatch.setitem(main.__globals__, "subprocess", SimpleNamespace(Popen=popen))
+    main()
     first, names, *rows = capsys.readouterr().out.splitlines()
     assert first.startswith("plan: ")
     assert names.split() == ["stage", "figure", "estimate", "measured", "ratio"]
@@ -31,7 +35,7 @@ def test_every_figure_of_every_stage(
         estimate, measured, ratio = table[stage, "patches"]
         assert estimate == measured
         assert ratio == "1.00"
-    assert not list(tmp_path.iterdir()), "nothing is left behind"
+    assert not list(scratch.iterdir()), "nothing is left behind"
 
 
 def test_images_are_required(monkeypatch, capsys) -> None:

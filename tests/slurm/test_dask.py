@@ -30,8 +30,6 @@ def test_jobs_of_slurm_give_the_bytes_of_a_local_run(
     cut = ["--set", "mpp=0.5", "--set", "patch_px=32", "--set", "overlap_px=0"]
     commands = {
         "patches": ["tile", *images, *cut],
-        "maps": ["predict", *images, *network],
-        "instances": ["stitch", "--predictions", "maps"],
         "segmented": ["segment", *images, *network],
     }
     (tmp_path / "local").mkdir()

@@ -13,11 +13,11 @@ from nucleipel.stages.cluster.submit import build_jobs
 from nucleipel.training.training_log import read_training_log
 
 SECONDS = 240
-EPOCHS = 30
+EPOCHS = 20
 SETTINGS = (
-    "device=cpu", "workers=0", "mpp=0.5", "window_px=32", "core_px=16", "windows_per_epoch=16",
+    "device=cpu", "workers=0", "mpp=0.5", "window_px=32", "core_px=16", "windows_per_epoch=8",
     f"epochs={EPOCHS}", "patience=100", "batch_size=4", "network.features=[16,24]",
-    "network.residual_units=1",
+    "network.residual_units=1", "validation_windows=2",
 )  # fmt: skip
 
 

@@ -1,13 +1,14 @@
 """Calibration on slides that were annotated in regions: predicted, read and scored there alone."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
+from support.untrained import small_network, write_untrained
 
 from nucleipel.config import CalibrateConfig, PredictConfig
 from nucleipel.core.geometry import Box
@@ -61,6 +62,14 @@ def _prediction(annotation: np.ndarray, folder: Path, *, moved_px: int = 2) -> S
     return SimpleNamespace(read_map=lambda: values, open_map=lambda: values, folder=folder)
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that was never trained, with cores that are few on this slide."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    rule = asdict(InstanceRule(min_area_px=1))
+    return write_untrained(folder, small_network(block_px=1), core_px=64, instances=rule)
+
+
 @pytest.mark.parametrize(
     ("held_px", "largest_px", "block_px"), [(2**26, 4096, 1024), (0, 4096, 1024), (0, 0, 64)]
 )
@@ -105,12 +114,12 @@ def test_a_nucleus_on_a_cut_counts_once(slide, tmp_path: Path, monkeypatch) -> N
     assert score.matched_iou == 1
 
 
-def test_nothing_is_predicted_far_from_regions(slide, random_checkpoint, tmp_path: Path) -> None:
+def test_nothing_is_predicted_far_from_regions(slide, checkpoint, tmp_path: Path) -> None:
     config = PredictConfig(device="cpu", tissue="off")
     maps = {}
     for within in (False, True):
         out = predict(
-            random_checkpoint, slide.manifest, tmp_path / str(within), config, within_regions=within
+            checkpoint, slide.manifest, tmp_path / str(within), config, within_regions=within
         )
         (maps[within],) = open_predictions(out).images
     assert maps[True].tissue["mask"] == "region"
@@ -123,9 +132,9 @@ def test_nothing_is_predicted_far_from_regions(slide, random_checkpoint, tmp_pat
     assert (other[0, -100:, :100] == 255).all()
 
 
-def test_calibrate_scores_regions(slide, random_checkpoint, tmp_path: Path) -> None:
+def test_calibrate_scores_regions(slide, checkpoint, tmp_path: Path) -> None:
     nothing = dict.fromkeys(CalibrateConfig().candidates(), ())
     config = CalibrateConfig(**nothing | {"foreground_percent": (30, 50)}, device="cpu", rounds=1)
-    out = calibrate(random_checkpoint, slide.manifest, tmp_path / "out", config)
+    out = calibrate(checkpoint, slide.manifest, tmp_path / "out", config)
     assert read_checkpoint(out).description.instances["foreground_percent"] in (30, 50)
     assert len((out / "calibration.csv").read_text().splitlines()) >= 2
