@@ -122,6 +122,7 @@ def test_what_is_refused(tmp_path, result):
         assert CliRunner().invoke(cli, ["export", *arguments]).exit_code == 2
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_spatialdata(tmp_path, result):
     spatialdata = pytest.importorskip("spatialdata")
     accepted("export", result.out, "--to", "spatialdata", "--expand-um", 3, "--out", tmp_path)
@@ -140,6 +141,7 @@ def test_spatialdata(tmp_path, result):
     assert set(in_memory.shapes) == {"nuclei_outlines", "cells_outlines"}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_spatialdata_of_an_array_has_its_image():
     pytest.importorskip("spatialdata")
     sample = npl.datasets.sample(96)
