@@ -32,7 +32,7 @@ def get_slide_reader(path: Any) -> Reader | None:
 
 
 def read_output(path: str) -> list[Layer]:
-    """Labels and outlines of all images of an output, each with the nuclei's measurements."""
+    """Labels, outlines and cells of all images of an output, with the nuclei's measurements."""
     return [layer for result in images_of_output(Path(path)) for layer in _of_image(*result)]
 
 
@@ -60,6 +60,10 @@ def _of_image(out: Path, image_id: str) -> list[Layer]:
     ]
     if 0 < len(nuclei) <= MOST_OUTLINES:
         layers.append((_outlines(nuclei), {**_outline_look(image_id, measured, mpp)}, "shapes"))
+    if result.cells is not None:
+        cells = open_label_levels(result.folder, of="cells")
+        look = {"name": f"{image_id} cells", "visible": False, "multiscale": True, **_scale(mpp)}
+        layers.append((cells, look, "labels"))
     return layers
 
 

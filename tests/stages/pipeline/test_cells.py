@@ -118,3 +118,11 @@ def test_without_a_pixel_size_there_are_no_cells(result, tmp_path, maps):
         npl.stitch_probabilities(maps, expand_um=3)
     with pytest.raises(npl.errors.ConfigError, match="expand_um is -1"):
         npl.stitch_probabilities(maps, expand_um=-1, mpp=0.5)
+
+
+def test_napari_shows_the_cells(result):
+    from nucleipel.napari.readers import read_output
+
+    levels, look, kind = read_output(str(result.out))[-1]
+    assert (look["name"], look["visible"], kind) == ("maps cells", False, "labels")
+    assert (levels[0][:] == result.cells.labels[:]).all()
