@@ -252,3 +252,8 @@ def test_our_own_export_is_the_checkpoint(tmp_path: Path) -> None:
     ours, their = (m.segment(image, mpp=0.5) for m in (own, theirs))
     assert ours.labels.max() > 20
     np.testing.assert_array_equal(their.labels, ours.labels)
+    with zipfile.ZipFile(tmp_path / "own.zip", "w") as files:
+        files.writestr("rdf.yaml", yaml.safe_dump(RDF))
+        files.write(path, "weights.onnx")
+    packaged = npl.load(tmp_path / "own.zip")
+    assert packaged.checkpoint.description == theirs.checkpoint.description
