@@ -64,6 +64,8 @@ def distance_target(
     ids = np.unique(instance_map, return_inverse=True)[1].reshape(instance_map.shape)
     if instance_map.min() > 0:
         ids = ids + 1  # no background in this map: 0 must stay free
+    if counted is not None:
+        ids = np.where(counted, ids, 0)  # what a nucleus covers elsewhere is not known
     distance = np.zeros(instance_map.shape, np.float32)
     height, width = instance_map.shape
     for index, place in enumerate(find_objects(ids), start=1):

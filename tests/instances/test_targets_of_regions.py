@@ -34,6 +34,17 @@ def test_what_lies_outside_changes_nothing_inside(ids, counted) -> None:
         assert np.array_equal(one[counted], two[counted])
 
 
+def test_what_a_nucleus_covers_outside_makes_no_difference() -> None:
+    """Its id reaches outside of the region in one map, and not in the other."""
+    counted = np.zeros((12, 14), bool)
+    counted[0, [0, 2, 3]] = True
+    ids = np.ones((12, 14), np.uint32)
+    ids[0, :6] = [3, 1, 4, 4, 0, 0]
+    other = np.where(counted, ids, 5 - ids)
+    one, two = (distance_target(each, counted=counted) for each in (ids, other))
+    assert np.array_equal(one[counted], two[counted])
+
+
 @settings(deadline=None)
 @given(maps)
 def test_a_region_of_everything_changes_nothing(ids) -> None:
