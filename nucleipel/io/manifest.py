@@ -144,10 +144,12 @@ def read_manifest(
     data_root: Path | None = None,
     needed: Collection[str] | None = None,
     series: int | str | None = None,
+    optional: Collection[str] = (),
 ) -> Manifest:
     """Read and check a manifest; relative paths start at `data_root` or the CSV's folder.
 
-    `series` is that of images whose row names none.
+    `series` is that of images whose row names none. Columns that are `optional` may
+    be missing, as if all their cells were empty.
     Of splits that are not `needed` (None: all are), a file that is there but
     cannot be read is only warned of: whoever needs its pixels will fail, and
     nobody else.
@@ -160,7 +162,7 @@ def read_manifest(
         unknown split, a bad mpp, two rows of one image or id, a source or an
         image in two splits.
     """
-    records = read_records(path)
+    records = read_records(path, optional=optional)
     root = data_root or path.parent
     faults: list[str] = []
     rows = {}

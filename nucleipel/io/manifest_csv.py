@@ -2,7 +2,7 @@
 
 import csv
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 REQUIRED = ("image", "label", "split", "source_id")
 
 
-def read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
+def read_records(path: Path, *, optional: Collection[str] = ()) -> list[tuple[int, dict[str, str]]]:
     """Each row as (line, cells by column); no cell is checked.
+
+    Cells of `optional` columns that are missing are empty, unless another column
+    has nearly the same name.
 
     Raises
     ------
@@ -46,12 +49,14 @@ def read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
             f"{path}: line 1: cells are separated by {mark}; expected commas: save it as CSV with"
             " commas"
         )
-    if missing:
-        near = difflib.get_close_matches(missing[0], columns, n=1)
-        raise ManifestError(
-            f"{path}: column '{missing[0]}' is missing; found {', '.join(columns) or 'none'};"
-            + (f" is '{near[0]}' meant?" if near else f" a manifest needs {', '.join(REQUIRED)}")
-        )
+    for column in missing:
+        near = difflib.get_close_matches(column, columns, n=1)
+        if near or column not in optional:
+            needs = ", ".join(name for name in REQUIRED if name not in optional)
+            raise ManifestError(
+                f"{path}: column '{column}' is missing; found {', '.join(columns) or 'none'};"
+                + (f" is '{near[0]}' meant?" if near else f" a manifest needs {needs}")
+            )
     if not records:
         raise ManifestError(f"{path}: no rows; name at least one image")
     for line, record in records:
@@ -62,7 +67,7 @@ def read_records(path: Path) -> list[tuple[int, dict[str, str]]]:
             raise ManifestError(f"{path}: line {line}: not {len(columns)} cells; {fix}")
         if any("\0" in cell for cell in record.values()):
             raise ManifestError(f"{path}: line {line}: holds a NUL byte; save it as CSV UTF-8")
-    return records
+    return [(line, dict.fromkeys(missing, "") | record) for line, record in records]
 
 
 def _is_blank(record: Mapping[str | None, Any]) -> bool:

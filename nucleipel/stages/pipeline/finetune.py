@@ -49,8 +49,9 @@ def finetune(
     start. If the mean of PQ and AJI is better beyond its 95 % interval, the result is the
     mean of the start and both networks; if not, it is the start.
 
-    Rows whose split is `test` are not used, other splits make no difference. There is no stage
-    of PEL: on networks such as these it gains nothing (docs/pel.md).
+    The manifest needs the columns `image` and `label` only. Rows whose split is `test` are
+    not used, other splits make no difference. There is no stage of PEL: on networks such
+    as these it gains nothing (docs/pel.md).
 
     Writes a checkpoint, `report.json`, `report.csv` (a row an image) and `gain.png` into `out`,
     and returns it.
@@ -82,7 +83,9 @@ def finetune(
 
 
 def _rows(manifest: Path, config: FinetuneConfig, data_root: Path | None) -> Manifest:
-    read = read_manifest(manifest, data_root=data_root, series=config.series)
+    read = read_manifest(
+        manifest, data_root=data_root, series=config.series, optional=("split", "source_id")
+    )
     return Manifest(read.path, tuple(row for row in read if row.split != "test")).annotated()
 
 

@@ -10,8 +10,9 @@ from support.untrained import small_network, write_untrained
 
 import nucleipel.stages.pipeline.finetune as stage
 from nucleipel.config import FinetuneConfig
-from nucleipel.errors import CheckpointError
+from nucleipel.errors import CheckpointError, ManifestError
 from nucleipel.io.csv_table import read_table
+from nucleipel.io.manifest import read_manifest
 from nucleipel.metrics.bootstrap import Interval
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import read_checkpoint
@@ -90,10 +91,12 @@ def test_what_gains_nothing_leaves_the_start(start: Path, two_images: Path, tmp_
     assert (report["kept"], report["share_of_fine_tuned"]) == ("start", 0)
 
 
-def test_one_image_is_enough(start: Path, two_images: Path, tmp_path: Path) -> None:
-    header, row, *_ = two_images.read_text().splitlines()
+def test_one_image_and_two_columns_are_enough(
+    start: Path, two_images: Path, tmp_path: Path
+) -> None:
+    row = read_manifest(two_images).rows[0]
     alone = two_images.with_name("alone.csv")
-    alone.write_text(f"{header}\n{row}\n")
+    alone.write_text(f"image,label,id\n{row.image},{row.label},{row.id}\n")
     bold = SHORT.model_copy(update={"shares": (0.75, 1.0)})
     out = finetune(alone, tmp_path / "out", bold, checkpoint=start)
     table = read_table(out / "report.csv")
@@ -101,6 +104,17 @@ def test_one_image_is_enough(start: Path, two_images: Path, tmp_path: Path) -> N
     report = json.loads((out / stage.REPORT).read_text())
     assert report["held_apart"] == "quarters of one image"
     assert report["share_of_fine_tuned"] <= 0.5, "one source says little of others"
+
+
+def test_a_column_that_is_misspelled_is_named(
+    start: Path, two_images: Path, tmp_path: Path
+) -> None:
+    """Its test images would be trained on otherwise."""
+    misspelled = two_images.with_name("misspelled.csv")
+    misspelled.write_text("image,label,spilt\na.png,b.png,test\n")
+    with pytest.raises(ManifestError, match=r"'split' is missing; .* is 'spilt' meant"):
+        finetune(misspelled, tmp_path / "out", SHORT, checkpoint=start)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_network_of_whole_images_is_refused(
