@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DPI = 110
 COMPRESSION = 3
-"""Of 1 to 9: an overlay takes a fifth more bytes than with 6, and half the time."""
+"""Level of PNG, 1 to 9: an overlay takes a fifth more bytes than with 6, and half the time."""
 
 
 def encode_png(picture: npt.NDArray[np.uint8]) -> bytes:

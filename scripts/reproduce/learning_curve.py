@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from nucleipel.config import FinetuneConfig, PredictConfig, SuggestConfig, load_config
+from nucleipel.config import FinetuneConfig, SuggestConfig, load_config
 from nucleipel.core.geometry import Box
 from nucleipel.errors import NucleipelError
 from nucleipel.io.annotations.cut_region import cut_region
@@ -34,14 +34,14 @@ from nucleipel.io.annotations.region import write_region
 from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.slides.slide import read_annotation
-from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.metrics.gains import pooled_gains
 from nucleipel.metrics.scores import ImageScore, pool
-from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.finetune import REPORT, finetune
-from nucleipel.stages.pipeline.predict import predict, slide_reader_for
-from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.stages.pipeline.suggest import suggest
+
+sys.path.insert(0, str(Path(__file__).parent))  # also where another script runs this one
+
+from checkpoint_scores import score_checkpoint
 
 MEASURES = ("pq", "aji", "dice", "ap@0.50", "ap@0.75")
 
@@ -75,7 +75,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     manifest = read_manifest(options.manifest, data_root=options.data_root)
     pool_rows, test = manifest.of_split("train").annotated(), manifest.of_split("test").annotated()
-    start = _scores(options.checkpoint, test, options.out / "start.zarr")
+    start = score_checkpoint(options.checkpoint, test, options.out / "start.zarr")
     lines = [_line("start", 0, 0, "", start, start, test)]
     for seed in options.seed:
         for name, rows in _sets(options, pool_rows, seed):
@@ -87,7 +87,7 @@ def _run(options: argparse.Namespace) -> None:
                 assignments=[*options.assignments, f"seed={seed}"],
             )
             finetune(data, out, config, checkpoint=options.checkpoint)
-            scores = _scores(out, test, options.out / f"{out.name}.zarr")
+            scores = score_checkpoint(out, test, options.out / f"{out.name}.zarr")
             report = json.loads((out / REPORT).read_text(encoding="utf-8"))
             annotated = report["annotated_nuclei"]
             lines.append(_line(name, seed, annotated, report["kept"], scores, start, test))
@@ -175,14 +175,6 @@ def _write_manifest(path: Path, rows: Sequence[Row]) -> Path:
     ]
     write_table(path, lines)
     return path
-
-
-def _scores(checkpoint: Path, test: Manifest, maps: Path) -> list[ImageScore]:
-    model, config = read_checkpoint(checkpoint), PredictConfig()
-    predict(checkpoint, test, maps, config)
-    reader = slide_reader_for(model, config)
-    scores = RuleScores(open_predictions(maps).images, list(test), reader)
-    return scores.scores(model.description.instances)
 
 
 def _line(

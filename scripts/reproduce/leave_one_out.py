@@ -23,21 +23,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nucleipel.config import CalibrateConfig, PredictConfig, TrainConfig, load_config
+from nucleipel.config import CalibrateConfig, TrainConfig, load_config
 from nucleipel.errors import NucleipelError
 from nucleipel.figures.ablation import draw_differences
 from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.slides.slide import open_slide
-from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.metrics.bootstrap import Interval
 from nucleipel.metrics.gains import pooled_gains
 from nucleipel.metrics.scores import ImageScore, pool
-from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.calibrate import calibrate
-from nucleipel.stages.pipeline.predict import predict, slide_reader_for
-from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.stages.pipeline.train import train
+
+sys.path.insert(0, str(Path(__file__).parent))  # also where another script runs this one
+
+from checkpoint_scores import score_checkpoint
 
 MEASURES = ("dice", "aji", "pq", "ap@0.50", "ap@0.75")
 SHOWN = ("pq", "ap@0.50", "ap@0.75")
@@ -138,17 +138,9 @@ def _run_arm(
     run = train(data, folder / "train", config, checkpoint=options.checkpoint)
     val = read_manifest(data, needed=("val",)).of_split("val")
     run = calibrate(run, val, folder / "calibrated", CalibrateConfig())
-    model, test = read_checkpoint(run), read_manifest(data, needed=("test",)).of_split("test")
-    maps = predict(run, test, folder / "predictions.zarr", PredictConfig())
-    reader = slide_reader_for(model, PredictConfig())
-    rule_scores = RuleScores(open_predictions(maps).images, list(test), reader)
-    scores = dict(
-        zip(
-            (row.id for row in test),
-            rule_scores.scores(model.description.instances),
-            strict=True,
-        )
-    )
+    test = read_manifest(data, needed=("test",)).of_split("test")
+    of_images = score_checkpoint(run, test, folder / "predictions.zarr")
+    scores = dict(zip((row.id for row in test), of_images, strict=True))
     return {group: [scores[row.id] for row in rows] for group, rows in left_out.items()}
 
 

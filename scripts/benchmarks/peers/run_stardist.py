@@ -19,7 +19,7 @@ import numpy as np
 TILE_PX = 1024
 RAYS, GRID = 32, (2, 2)
 THRESHOLDS = {"prob_thresh": 0.692478, "nms_thresh": 0.3}
-"""Those of 2D_versatile_he."""
+"""The thresholds that 2D_versatile_he comes with."""
 
 
 def prepare(maps: Path, nuclei: list[Path]) -> None:
