@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nucleipel.cli import options
+from nucleipel.core.garbage import collector_paused
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import WHOLE
 
@@ -345,14 +346,15 @@ def segment(checkpoint: Path, out: Path, **values: Any) -> None:
 
     Give IMAGES one by one, or a --manifest.
     """
-    from nucleipel.config import SegmentConfig
+    with collector_paused():
+        from nucleipel.config import SegmentConfig
 
-    config = options.load(SegmentConfig, values)
-    run_options = options.read_run_options(values)
-    cluster = options.read_cluster(values)
-    rows = options.read_rows(values, series=config.series)
-    from nucleipel.stages.pipeline.segment import segment as run
-    from nucleipel.stages.pipeline.segment import share_segment as share
+        config = options.load(SegmentConfig, values)
+        run_options = options.read_run_options(values)
+        cluster = options.read_cluster(values)
+        rows = options.read_rows(values, series=config.series)
+        from nucleipel.stages.pipeline.segment import segment as run
+        from nucleipel.stages.pipeline.segment import share_segment as share
 
     stage = _here_or_on(cluster, run, share)
     click.echo(stage(checkpoint, rows, out, config, options=run_options))

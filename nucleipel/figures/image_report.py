@@ -91,7 +91,7 @@ def build_report(
     fields = _fields(summary, instance_map, read, mpp)
     field_bar_px, field_bar = _scale_bar(CELL_PX, mpp)
     groups = [] if read is None else _groups(summary, read, mpp)
-    return _template().render(
+    return page_template().render(
         id=image_id,
         numbers=_numbers(summary, mpp, certificate.get("tissue", {}).get("tissue_percent")),
         facts=facts,
@@ -114,8 +114,8 @@ def build_report(
 
 
 @cache
-def _template() -> jinja2.Template:
-    """The template, compiled once a process: that takes longer than the rest of a small page."""
+def page_template() -> jinja2.Template:
+    """The page's template, compiled once a process: that takes longer than the rest of a page."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("nucleipel", "figures"),
         autoescape=True,

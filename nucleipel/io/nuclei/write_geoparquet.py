@@ -46,6 +46,17 @@ def _column(values: npt.NDArray[Any]) -> Any:
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [bits, content])
 
 
+def _numbers(column: Any) -> npt.NDArray[Any]:
+    """The numbers of an Arrow column, null as NaN; not by `to_numpy`, which imports pandas."""
+    array = column.combine_chunks()
+    bits, content = array.buffers()
+    part = slice(array.offset, array.offset + len(array))
+    values = np.frombuffer(content or b"", array.type.to_pandas_dtype())[part].copy()
+    if array.null_count:
+        values[np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")[part] == 0] = np.nan
+    return values
+
+
 def _binary(pieces: list[bytes]) -> Any:
     """An Arrow array of bytes."""
     import pyarrow as pa
@@ -63,7 +74,7 @@ def decode_geoparquet(encoded: bytes) -> MeasuredNuclei:
 
 def rows_of_table(table: Any) -> MeasuredNuclei:
     """The rows of an Arrow table that `arrow_table` made."""
-    columns = {name: table[name].to_numpy() for name in table.column_names if name != GEOMETRY}
+    columns = {name: _numbers(table[name]) for name in table.column_names if name != GEOMETRY}
     return MeasuredNuclei(columns, _Outlines(table[GEOMETRY].to_pylist()))
 
 

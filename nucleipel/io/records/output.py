@@ -320,6 +320,14 @@ def read_record(
     return record
 
 
+def is_finished(folder: Path, *, stage: str) -> bool:
+    """Return whether a run of a stage finished there, no image missing."""
+    try:
+        return not read_record(folder, stage=stage).get("missing")
+    except StoreError:
+        return False
+
+
 def identity(record: dict[str, Any]) -> str:
     """Hash of what made an output: stage, version, config, inputs. Equal hashes, equal results.
 

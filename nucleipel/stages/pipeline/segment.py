@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,12 @@ from subprocess import Popen
 from typing import TYPE_CHECKING, Any
 
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig
+from nucleipel.core.garbage import collector_paused
 from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.shard import Part
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.io.manifest import Manifest
+from nucleipel.io.records.output import is_finished
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 from nucleipel.stages.pipeline.stitch import choose_block_px, parts_of_images, stitch_images
@@ -44,7 +47,9 @@ def segment(
     has them. A `clock` that is given knows afterwards where the time went.
     """
     clock = clock or Stopwatch()
-    with second_process(shows_progress=len(rows) == 1) as process:
+    # in a folder that is finished there is nothing to do, if it is the same run's
+    there = is_finished(out, stage="segment") and not options.overwrite
+    with nullcontext() if there else second_process(shows_progress=len(rows) == 1) as process:
         _segment(checkpoint, rows, out, config, process, options, inputs, clock)
     return out
 
@@ -60,8 +65,9 @@ def _segment(
     clock: Stopwatch,
 ) -> None:
     # they import torch, while the second process prepares itself
-    from nucleipel.model.foreign_model import read_model
-    from nucleipel.stages.pipeline.predict import inputs_of, predict_images, slide_reader_for
+    with collector_paused():
+        from nucleipel.model.foreign_model import read_model
+        from nucleipel.stages.pipeline.predict import inputs_of, predict_images, slide_reader_for
 
     block_px = choose_block_px(config)
     model = read_model(checkpoint)

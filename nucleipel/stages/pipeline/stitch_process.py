@@ -30,12 +30,13 @@ from subprocess import DEVNULL, PIPE, Popen
 from typing import IO, Any
 
 from nucleipel.config import StitchConfig
+from nucleipel.core.garbage import collector_paused
 from nucleipel.core.machine import core_count
 from nucleipel.core.progress import track
 from nucleipel.core.stopwatch import Stopwatch
-from nucleipel.errors import NucleipelError, StoreError
+from nucleipel.errors import NucleipelError
 from nucleipel.io.nuclei.image_output import is_written
-from nucleipel.io.records.output import Output, holding, read_record
+from nucleipel.io.records.output import Output, holding, is_finished, read_record
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.stages.pipeline.image_by_image import ImageWork
 from nucleipel.stages.pipeline.stitch import stitch_image
@@ -49,7 +50,9 @@ import sys
 sys.path[:] = {path!r}
 from nucleipel.core.stop_signals import ignore_in_worker
 ignore_in_worker()
-from {module} import serve
+from nucleipel.core.garbage import collector_paused
+with collector_paused():
+    from {module} import serve
 serve()
 """
 
@@ -98,7 +101,8 @@ def stitching_in_process(
     memory as `stitch` does.
     """
     left = [image_id for image_id in ids if not is_written(output.folder, image_id)]
-    if process is None or not left or _is_closed(maps):
+    # where all is predicted, the network has nothing to do
+    if process is None or not left or is_finished(maps, stage="predict"):
         from nucleipel.instances.precompile import precompiling
 
         with precompiling():
@@ -122,15 +126,6 @@ def stitching_in_process(
 
 
 # --- in the parent -------------------------------------------------------------------
-
-
-def _is_closed(maps: Path) -> bool:
-    """Return whether an earlier go predicted all images: then the network has nothing to do."""
-    try:
-        read_record(maps, stage="predict")
-    except StoreError:
-        return False
-    return True
 
 
 def _start(*, shows_progress: bool = False) -> "Popen[str] | None":
@@ -217,7 +212,8 @@ def serve() -> None:
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     logger = logging.getLogger("nucleipel")
     logger.handlers, logger.propagate = [_ToParent(answers)], False
-    _prepare()
+    with collector_paused():
+        _prepare()
     job = lines.get()
     logger.setLevel(job["level"])
     config = StitchConfig.model_validate(job["config"])
@@ -245,10 +241,14 @@ def _prepare() -> None:
     """Import and compile what the first image would wait for."""
     import pyarrow.parquet  # noqa: F401
     import tifffile  # noqa: F401
+    from PIL import Image
 
     import nucleipel.stages.pipeline.stitch_steps  # noqa: F401
+    from nucleipel.figures.image_report import page_template
     from nucleipel.instances.precompile import compile_all
 
+    Image.preinit()
+    page_template()
     compile_all()
 
 

@@ -14,7 +14,7 @@ from support.whole_outputs import write_nuclei
 from nucleipel.core.measured_nuclei import MeasuredNuclei, Outline
 from nucleipel.core.wkb import to_wkb
 from nucleipel.io.nuclei.table_format import TableHeader
-from nucleipel.io.nuclei.write_geoparquet import ROWS_PER_GROUP
+from nucleipel.io.nuclei.write_geoparquet import ROWS_PER_GROUP, arrow_table, rows_of_table
 from nucleipel.io.nuclei.write_tables import TABLES
 
 SQUARE = np.array([[0.0, 0.5], [0.0, 8.5], [8.0, 8.5], [8.0, 0.5]])
@@ -125,3 +125,14 @@ def test_every_table_that_settings_name_is_there_under_its_file_name(tmp_path: P
     assert {path.name for path in tmp_path.iterdir()} == {
         f"nuclei.{kind.suffix}" for kind in TABLES.values()
     }
+
+
+@pytest.mark.parametrize("parts", [[], [range(5)], [range(5), range(3, 30)]])
+def test_rows_of_a_table_come_back_from_any_pieces_of_it(parts: list[range]) -> None:
+    tables = [arrow_table(_rows(0, 40, [[SQUARE]]))[part.start : part.stop] for part in parts]
+    table = pa.concat_tables([*tables, arrow_table(_rows(0, 0, [[SQUARE]]))])
+    ids = [number for part in parts for number in part]
+    columns = rows_of_table(table).columns
+    assert columns["id"].tolist() == ids
+    expected = [np.nan if number % 2 == 0 else number / 4 for number in ids]
+    np.testing.assert_array_equal(columns["area_um2"], expected)

@@ -132,3 +132,15 @@ def test_a_process_that_is_lost_costs_time_only(
 def test_where_no_process_can_be_had_there_is_none(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
     assert stitch_process._start() is None
+
+
+def test_none_is_started_where_all_is_done(
+    rows, alone, random_checkpoint: Path, tmp_path: Path, monkeypatch
+) -> None:
+    for name, content in alone.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    _cores(monkeypatch, 2)
+    monkeypatch.setattr(stitch_process, "Popen", None)
+    segment(random_checkpoint, rows, tmp_path, CONFIG)
+    assert _contents(tmp_path) == alone
