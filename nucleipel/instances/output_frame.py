@@ -1,11 +1,10 @@
 """The frame of the outputs: nuclei of the working resolution, drawn at another one.
 
-Each pixel of the drawn map has the id of the working pixel under its center.
-So ids, their order and their number are those of the working map as long as
-every working pixel lies under some center, as it does whenever the drawn map
-is the finer one. In a coarser one (an image that was enlarged for the network)
-a nucleus may be left without a pixel. Such a nucleus is dropped from every
-output, the others are numbered anew without gaps, in the same order.
+In a finer frame contours are smooth (`smooth_contours.py`). Ids, their order and
+their number are those of the working map. In a coarser one (an image that was
+enlarged for the network) each pixel has the id of the working pixel under its
+center, and a nucleus may be left without a pixel. Such a nucleus is dropped from
+every output, the others are numbered anew without gaps, in the same order.
 """
 
 from collections import OrderedDict
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from nucleipel.core.geometry import Box
 from nucleipel.core.resample import centers
+from nucleipel.instances.smooth_contours import REACH_PX, SmoothContours
 
 BLOCK_PX = 1024
 BLOCKS_HELD = 8
@@ -62,6 +62,10 @@ class OutputMap:
             centers(0, drawn, ratio=1 / ratio, length=length)
             for drawn, length in zip(self.shape, working.shape, strict=True)
         )
+        self._contours: SmoothContours | None = None
+        if ratio > 1:
+            lengths = int(working.shape[0]), int(working.shape[1])
+            self._contours = SmoothContours(self.shape, lengths, ratio=ratio)
         self._side = int((getattr(working, "chunks", None) or (BLOCK_PX,))[0])
         self._held: OrderedDict[tuple[int, int], npt.NDArray[np.uint32]] = OrderedDict()
         self._holds: Callable[[int, int], bool] = getattr(working, "holds", lambda *_: True)
@@ -79,7 +83,15 @@ class OutputMap:
         return int(np.count_nonzero(~self.kept))
 
     def __getitem__(self, index: tuple[slice, slice]) -> npt.NDArray[np.uint32]:
-        rows, columns = (places[part] for places, part in zip(self._places, index, strict=True))
+        if self._contours is None:
+            rows, columns = (places[part] for places, part in zip(self._places, index, strict=True))
+            ids = self._read(rows, columns)
+        else:
+            ids = self._contours.draw(index, self._read)
+        return ids if self._new_ids is None else self._new_ids[ids]
+
+    def _read(self, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Any:
+        """Read the (h, w) uint32 ids of the working map at some rows and columns."""
         ids = np.zeros((len(rows), len(columns)), np.uint32)
         for row, ys in _runs(rows, self._side):
             for column, xs in _runs(columns, self._side):
@@ -88,13 +100,18 @@ class OutputMap:
                 block = self._block(row, column)
                 picked = block[_index(rows[ys] - row * self._side)]
                 ids[ys, xs] = picked[:, _index(columns[xs] - column * self._side)]
-        return ids if self._new_ids is None else self._new_ids[ids]
+        return ids
 
     def is_empty(self, box: Box) -> bool:
         """Return whether a box is known to hold no nucleus, without being read."""
         rows, columns = (
-            range(places[part][0] // self._side, places[part][-1] // self._side + 1)
-            for places, part in zip(self._places, box.slices, strict=True)
+            range(
+                max(0, places[part][0] - self._reach) // self._side,
+                min(length - 1, places[part][-1] + self._reach) // self._side + 1,
+            )
+            for places, part, length in zip(
+                self._places, box.slices, self._working.shape, strict=True
+            )
         )
         return not any(self._holds(row, column) for row in rows for column in columns)
 
@@ -118,10 +135,19 @@ class OutputMap:
         return self._new_ids[start + 1 : stop + 1].astype(np.int64)
 
     def boxes(self, boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Convert half-open boxes (n, 4), (y0, x0, y1, x1), of the working map to the drawn one."""
+        """Boxes in the drawn map that hold the nuclei of boxes (n, 4) of the working map.
+
+        Boxes are half-open, (y0, x0, y1, x1).
+        """
         places = [self._places[axis] for axis in (0, 1, 0, 1)]
-        sides = [np.searchsorted(at, boxes[:, i]) for i, at in enumerate(places)]
+        grown = boxes + self._reach * np.array([-1, -1, 1, 1])
+        sides = [np.searchsorted(at, grown[:, i]) for i, at in enumerate(places)]
         return np.stack(sides, axis=1).astype(np.int64)
+
+    @property
+    def _reach(self) -> int:
+        """Working pixels beyond its own that a drawn pixel may depend on."""
+        return REACH_PX if self._contours else 0
 
     def _block(self, row: int, column: int) -> npt.NDArray[np.uint32]:
         place = (row, column)

@@ -47,7 +47,7 @@ def compile_all() -> None:
     nucleus[0] = 255
     nucleus[:, 8:24, 8:24] = np.array([0, 255, 0, 255])[:, None, None]
     found = segment_instances(nucleus, rule=InstanceRule(min_probability_percent=0))
-    drawn = OutputMap(found.map, nuclei=len(found.table))
+    drawn = OutputMap(found.map, nuclei=len(found.table), shape=(64, 64), ratio=2.0)
 
     def read(box: Box) -> npt.NDArray[np.uint8]:
         return np.full((*box.shape, 3), 99, np.uint8)
