@@ -22,8 +22,10 @@ from nucleipel.core.compiled import compiled
 
 ONE = 2**16
 """The sum of an output pixel's weights along one axis: 16 + 16 + 16 bits of pixel fit in 63."""
-SUMMED_BY_NUMPY = 2**20
-"""Up to so many values NumPy has the same sums before numba is imported."""
+SUMMED_BY_NUMPY = 2**26
+"""So many values a process sums by NumPy, in .3 to 2 s, before it imports numba, in 1 s."""
+AT_A_TIME = 2**20
+"""Values of which NumPy makes integers of 64 bits at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ def resample(pixels: npt.NDArray[np.generic], rows: Taps, columns: Taps) -> npt.
     `pixels` starts at (`rows.start`, `columns.start`) of the input image and
     holds at least what the taps use.
     """
-    if pixels.size <= SUMMED_BY_NUMPY:
-        return _small_weighted_means(pixels, rows, columns)
+    if _means_by_numpy.values + pixels.size <= SUMMED_BY_NUMPY:
+        return _means_by_numpy(pixels, rows, columns)
     out = np.empty((len(rows.first), len(columns.first), pixels.shape[2]), pixels.dtype)
     _weighted_means(
         np.ascontiguousarray(pixels),
@@ -90,13 +92,29 @@ def resample(pixels: npt.NDArray[np.generic], rows: Taps, columns: Taps) -> npt.
     return out
 
 
-def _small_weighted_means(
-    pixels: npt.NDArray[np.generic], rows: Taps, columns: Taps
-) -> npt.NDArray[np.generic]:
-    """See `resample`; the integers of `_weighted_means`, added up in another order."""
-    lines = _weighted_sums(pixels.astype(np.int64), rows)
-    sums = _weighted_sums(lines.swapaxes(0, 1), columns).swapaxes(0, 1)
-    return np.ascontiguousarray((sums + 2**31) >> 32).astype(pixels.dtype)
+class _MeansByNumpy:
+    """The integers of `_weighted_means`, added up in another order; counts the values summed."""
+
+    def __init__(self) -> None:
+        self.values = 0
+
+    def __call__(
+        self, pixels: npt.NDArray[np.generic], rows: Taps, columns: Taps
+    ) -> npt.NDArray[np.generic]:
+        """See `resample`."""
+        self.values += pixels.size
+        out = np.empty((len(rows.first), len(columns.first), pixels.shape[2]), pixels.dtype)
+        step = max(1, len(out) * AT_A_TIME // pixels.size)
+        for y in range(0, len(out), step):
+            band = Taps(rows.first[y : y + step], rows.weights[y : y + step])
+            read = pixels[band.start - rows.start : band.stop - rows.start]
+            lines = _weighted_sums(read.astype(np.int64), band)
+            sums = _weighted_sums(lines.swapaxes(0, 1), columns).swapaxes(0, 1)
+            out[y : y + step] = (sums + 2**31) >> 32
+        return out
+
+
+_means_by_numpy = _MeansByNumpy()
 
 
 def _weighted_sums(values: npt.NDArray[np.int64], taps: Taps) -> npt.NDArray[np.int64]:

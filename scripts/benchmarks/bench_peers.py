@@ -23,6 +23,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -56,10 +57,14 @@ class PeerError(Exception):
 
 @dataclass
 class Program:
-    """A program under test, and what its turns took: (wall s, CPU s, peak MB) each."""
+    """A program under test, and what its turns took: (wall s, CPU s, peak MB) each.
+
+    Each turn starts without the folder `out`: what is finished there would not be made again.
+    """
 
     name: str
     command: list[str]
+    out: Path
     turns: list[tuple[float, float, float]] = field(default_factory=list)
     nuclei: object = None
     remark: str = ""
@@ -67,6 +72,8 @@ class Program:
     def take_turn(self, threads: int, *, counts: bool) -> None:
         """Run it once; what fails is the remark of its row, and ends its turns."""
         if self.command:
+            shutil.rmtree(self.out, ignore_errors=True)
+            self.out.mkdir()
             try:
                 turn, lines = run(self.command, threads)
             except PeerError as error:
@@ -121,9 +128,10 @@ def _rows(options: argparse.Namespace, scratch: Path) -> Iterator[dict[str, obje
 
 def ours(images: list[Path], scratch: Path, checkpoint: str) -> Program:
     """`nucleipel segment` with all outputs."""
-    names = [*map(str, images), "--out", str(scratch / "nucleipel"), "--overwrite", "--csv"]
-    command = [sys.executable, "-m", "nucleipel", "--quiet", "segment", *names]
-    return Program("nucleipel", [*command, "--checkpoint", checkpoint], remark="all outputs")
+    out = scratch / "nucleipel"
+    command = [sys.executable, "-m", "nucleipel", "--quiet", "segment", *map(str, images)]
+    command += ["--out", str(out), "--csv", "--checkpoint", checkpoint]
+    return Program("nucleipel", command, out, remark="all outputs")
 
 
 def peer(
@@ -131,15 +139,14 @@ def peer(
 ) -> Program:
     """A peer in its environment, with maps of known nuclei where its script makes use of them."""
     script, out, maps = str(HERE / "peers" / f"run_{name}.py"), scratch / name, scratch / "maps"
-    for folder in (out, maps):
-        folder.mkdir(exist_ok=True)
+    maps.mkdir(exist_ok=True)
     try:
         python = environment(options.environments / name, REQUIREMENTS[name])
         if name == "stardist":
             run([python, script, "prepare", str(maps), *map(str, nuclei)], options.threads)
     except PeerError as error:
-        return Program(name, [], remark=str(error))
-    return Program(name, [python, script, "run", str(out), str(maps), *map(str, images)])
+        return Program(name, [], out, remark=str(error))
+    return Program(name, [python, script, "run", str(out), str(maps), *map(str, images)], out)
 
 
 def environment(folder: Path, requirements: tuple[str, ...]) -> str:

@@ -15,12 +15,19 @@ def script():
     return runpy.run_path(str(SCRIPT))
 
 
-def _program(script, code: str):
-    return script["Program"]("peer", [sys.executable, "-c", code])
+@pytest.fixture
+def program(script, tmp_path: Path):
+    """Builds a program of a line of Python, which starts in a folder beside its output."""
+
+    def build(code: str):
+        place = f"import os; os.chdir({str(tmp_path)!r}); "
+        return script["Program"]("peer", [sys.executable, "-c", place + code], tmp_path / "out")
+
+    return build
 
 
-def test_the_median_of_the_turns(script) -> None:
-    peer = _program(script, 'print(\'{"nuclei": 3, "remark": "known"}\')')
+def test_the_median_of_the_turns(program) -> None:
+    peer = program('print(\'{"nuclei": 3, "remark": "known"}\')')
     for counts in (False, True, True):
         peer.take_turn(1, counts=counts)
     row = peer.row()
@@ -28,8 +35,15 @@ def test_the_median_of_the_turns(script) -> None:
     assert row["wall s"] > 0
 
 
-def test_a_peer_that_fails_has_a_reason_and_no_figures(script) -> None:
-    peer = _program(script, "raise SystemExit('no weights')")
+def test_each_turn_starts_without_the_output_of_the_one_before(program) -> None:
+    peer = program("open('out/labels', 'x')")
+    for _ in range(2):
+        peer.take_turn(1, counts=True)
+    assert peer.row()["turns"] == 2
+
+
+def test_a_peer_that_fails_has_a_reason_and_no_figures(program) -> None:
+    peer = program("raise SystemExit('no weights')")
     for _ in range(2):
         peer.take_turn(1, counts=True)
     row = peer.row()
