@@ -8,6 +8,7 @@ import click
 
 from nucleipel.cli import options
 from nucleipel.core.garbage import collector_paused
+from nucleipel.core.machine import wait_without_spinning
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import WHOLE
 
@@ -346,6 +347,7 @@ def segment(checkpoint: Path, out: Path, **values: Any) -> None:
 
     Give IMAGES one by one, or a --manifest.
     """
+    wait_without_spinning()
     with collector_paused():
         from nucleipel.config import SegmentConfig
 

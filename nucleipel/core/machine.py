@@ -90,6 +90,15 @@ def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
         environment.setdefault("OMP_NUM_THREADS", str(cores))  # OpenBLAS and MKL read it, too
 
 
+def wait_without_spinning(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Have OpenMP's threads, of libraries that are loaded later, sleep where they wait.
+
+    They would spin for some milliseconds on cores that a second process needs. What the
+    user has set stays.
+    """
+    environment.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def _affinity() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

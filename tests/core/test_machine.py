@@ -149,3 +149,12 @@ def test_bytes_below_a_folder(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"123")
     (tmp_path / "a" / "b" / "y").write_bytes(b"4567")
     assert machine.bytes_below(tmp_path) == 7
+
+
+def test_threads_sleep_unless_the_user_has_them_spin() -> None:
+    free: dict[str, str] = {}
+    machine.wait_without_spinning(free)
+    assert free == {"OMP_WAIT_POLICY": "passive"}
+    users = {"OMP_WAIT_POLICY": "active"}
+    machine.wait_without_spinning(users)
+    assert users == {"OMP_WAIT_POLICY": "active"}
