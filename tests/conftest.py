@@ -1,6 +1,7 @@
 """Markers, a tiny generated data set, an untrained checkpoint, and the folder of real data."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,7 @@ settings.load_profile("untimed")
 
 NEEDS = {"real_data": "data", "slurm": "slurm", "chromium": "browser"}
 """The marker of every test that uses a fixture, directly or through another fixture."""
-TOGETHER = {
-    "tests/slurm/": "a Slurm",
-    "tests/cli/test_killed.py": "undisturbed runs",
-    "tests/cli/test_signals.py": "undisturbed runs",
-}
+TOGETHER = {"tests/slurm/": "a Slurm"}
 """What some files share that takes long to make: one process has them all."""
 
 
@@ -48,6 +45,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return WholeFiles(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process() -> Iterator[None]:
+    """Have `segment` stitch in its own process, as on one core: a second one starts Python anew.
+
+    The second process has tests of its own: tests/stages/pipeline/test_stitch_process.py and
+    tests/cli/test_killed_segment.py.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("nucleipel.stages.pipeline.stitch_process.core_count", lambda: 1)
+        yield
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def locking(descriptor, mode, count):
     msvcrt.locked.append(descriptor)
 msvcrt.locking = locking
 
-import psutil, subprocess, torch, zarr  # their own use of the system stays as it is
+USERS  # their own use of the system stays as it is
 sys.modules["msvcrt"] = msvcrt
 tried, true_import = [], builtins.__import__
 def without(name, globals=None, *rest, **named):
@@ -44,7 +44,7 @@ for name in ("sysconf", "sched_getaffinity", "O_CLOEXEC", "pread", "pwrite", "fo
     delattr(os, name)
 """
 RUN = (
-    HIDE
+    HIDE.replace("USERS", "import psutil, subprocess, torch, zarr")
     + """
 from nucleipel.cli import main
 sys.argv = ["nucleipel", *sys.argv[1:]]
@@ -56,7 +56,7 @@ finally:
 """
 )
 HOLD = (
-    HIDE
+    HIDE.replace("USERS", "import psutil, subprocess")
     + """
 from pathlib import Path
 from nucleipel.core.locks import Lock

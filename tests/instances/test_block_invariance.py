@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 import scipy.ndimage
-import scipy.stats
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -458,10 +457,12 @@ def test_nuclei_are_as_dense_at_seams_as_elsewhere() -> None:
 
 def _flatness(centers: np.ndarray, block_px: int, length: int) -> list[float]:
     """p of an even density over the distance to the nearest seam, along y and along x."""
+    from scipy.stats import chisquare  # late: only this test needs it, and it takes a second
+
     inner = ((centers > block_px / 2) & (centers < length - block_px / 2)).all(axis=1)
     distance = np.abs((centers[inner] + 0.5 + block_px / 2) % block_px - block_px / 2)
     counts = [np.histogram(along, 16, (0, block_px / 2))[0] for along in distance.T]
-    return [scipy.stats.chisquare(count).pvalue for count in counts]
+    return [chisquare(count).pvalue for count in counts]
 
 
 def _derived_map(image: np.ndarray) -> np.ndarray:

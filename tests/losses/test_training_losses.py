@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from monai.losses import DiceLoss
+from support.dice_of_monai import monai_dice
 
 from nucleipel.losses import (
     ClassesAndDistance,
@@ -58,7 +58,7 @@ def test_dice_and_its_gradient_are_those_of_monai_to_the_bit() -> None:
     logits, onehot = batch()
     onehot[0] = torch.tensor([1.0, 0, 0])[:, None, None]  # two classes are nowhere in this patch
     gradients = []
-    for loss in (build_region_loss("dice"), DiceLoss(softmax=True)):
+    for loss in (build_region_loss("dice"), monai_dice()):
         own = logits.clone().requires_grad_()
         loss(own, onehot).backward()
         gradients.append(own.grad)
@@ -67,7 +67,7 @@ def test_dice_and_its_gradient_are_those_of_monai_to_the_bit() -> None:
 
 def test_region_losses_by_name() -> None:
     logits, onehot = batch()
-    dice = DiceLoss(softmax=True)(logits, onehot).item()
+    dice = monai_dice()(logits, onehot).item()
     assert build_region_loss("dice")(logits, onehot).item() == dice
     assert build_region_loss("none") is None
     p = logits.softmax(dim=1)

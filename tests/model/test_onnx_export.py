@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from support import ROOT
@@ -59,6 +57,8 @@ def payload(checkpoint: Checkpoint) -> bytes:
 
 
 def _run(payload: bytes, image: np.ndarray) -> np.ndarray:
+    import onnxruntime  # late, as onnx below: every process reads this file
+
     session = onnxruntime.InferenceSession(payload, providers=["CPUExecutionProvider"])
     return session.run([OUTPUT], {INPUT: image})[0]
 
@@ -82,6 +82,8 @@ def test_it_gives_what_torch_gives(
 
 
 def test_the_metadata_describes_the_use(checkpoint: Checkpoint, payload: bytes) -> None:
+    import onnx
+
     model = onnx.load_from_string(payload)
     onnx.checker.check_model(model, full_check=True)
     spec = checkpoint.description.network

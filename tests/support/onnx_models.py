@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 
 def write_model(
@@ -17,6 +15,9 @@ def write_model(
     channels_last: bool = False,
 ) -> Path:
     """A U-Net of two levels without training: `outputs` maps of an image of one channel."""
+    import onnx  # late: each process reads every test
+    from onnx import TensorProto, helper, numpy_helper
+
     random = np.random.default_rng(0)
     weights: dict[str, np.ndarray] = {
         "w1": random.normal(size=(4, 1, 3, 3)), "w2": random.normal(size=(4, 4, 3, 3)) / 3,

@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import yaml
 from PIL import Image
@@ -82,6 +81,8 @@ def test_the_test_tensors_are_the_networks_own(package: Path) -> None:
     )
     pixels = stored[0].transpose(1, 2, 0)
     image = IntensityRange.of_pixels(pixels).normalize(pixels).transpose(2, 0, 1)[None]
+    import onnxruntime  # late: every process reads this file
+
     session = onnxruntime.InferenceSession(
         files["weights.onnx"], providers=["CPUExecutionProvider"]
     )

@@ -1,4 +1,7 @@
-"""Commands killed with SIGKILL in the middle: the same command continues, to the same bytes."""
+"""A stitching killed with SIGKILL in each of its steps continues, to the same bytes.
+
+The other stages: tests/scripts/test_fault_harness.py kills each of them, and checks the same.
+"""
 
 import json
 import shutil
@@ -8,15 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.processes import (
-    digests,
-    finish,
-    predict_command,
-    start,
-    stitch_command,
-    train_command,
-    wait_until,
-)
+from support.processes import digests, finish, start, wait_until
 
 from nucleipel.data.synthetic.generated_map import build_probability_map
 from nucleipel.io.records.output import claim_output
@@ -26,6 +21,13 @@ from nucleipel.io.stores.stored_map import shard_boxes
 from nucleipel.io.stores.write_predictions import PredictedImage, write_prediction
 
 pytestmark = pytest.mark.slow
+
+STEPS = (
+    ".work/slide/scratch/*/block-0-0.npz",  # in the first blocks
+    ".work/slide/scratch/*/seams-*.npz",  # in the seams
+    ".work/slide/scratch/*/ids-*.npz",  # while ids are given
+    ".slide.partial/instances.zarr/1",  # while the pyramid is written
+)
 
 
 def _kill_when(reached: Callable[[], bool], out: Path, *arguments: object) -> None:
@@ -39,22 +41,6 @@ def _kill_when(reached: Callable[[], bool], out: Path, *arguments: object) -> No
             return
         shutil.rmtree(out)
     pytest.fail("it always ended before it could be killed")
-
-
-def test_train(undisturbed: Path, tiny_set, tmp_path: Path) -> None:
-    out = tmp_path / "train"
-    command = train_command(tiny_set.manifest, out)
-    _kill_when((out / "state.json").is_file, out, *command)
-    finish(*command)
-    assert digests(out, "checkpoint.*") == digests(undisturbed / "train", "checkpoint.*")
-
-
-def test_predict(undisturbed: Path, tiny_set, tmp_path: Path) -> None:
-    out = tmp_path / "maps.zarr"
-    command = predict_command(tiny_set.manifest, undisturbed / "train", out)
-    _kill_when(lambda: any(out.glob("*/map/c/0/*/*")), out, *command)
-    finish(*command)
-    assert digests(out, "c/**/*") == digests(undisturbed / "maps.zarr", "c/**/*")
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +66,14 @@ def stitched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return store, out
 
 
-@pytest.mark.parametrize(
-    "reached",
-    [
-        pytest.param(".work/slide/scratch/*/block-0-0.npz", id="in the first blocks"),
-        pytest.param(".work/slide/scratch/*/seams-*.npz", id="in the seams"),
-        pytest.param(".work/slide/scratch/*/ids-*.npz", id="while ids are given"),
-        pytest.param(".slide.partial/instances.zarr/1", id="while the pyramid is written"),
-    ],
-)
-def test_stitch_by_blocks(stitched: tuple[Path, Path], tmp_path: Path, reached: str) -> None:
+def test_stitch_by_blocks(stitched: tuple[Path, Path], tmp_path: Path) -> None:
+    """One run, killed in each of its steps: each time the same command goes on."""
     out, (slide_maps, whole) = tmp_path / "instances", stitched
     command = ["stitch", "--predictions", slide_maps, "--out", out]
-    small = ["--max-ram", 0.4, "--threads", 1]  # blocks of 256 px
-    _kill_when(lambda: any(out.glob(reached)), out, *command, *small)
-    finish(*command, *small)
+    command += ["--max-ram", 0.4, "--threads", 1]  # blocks of 256 px
+    for reached in STEPS:
+        _kill_when(lambda reached=reached: any(out.glob(reached)), out, *command)
+    finish(*command)
     assert not (out / ".work").exists()
     ours, theirs = digests(out / "slide", "*"), digests(whole / "slide", "*")
     certificates = [
@@ -113,11 +92,3 @@ def test_too_little_memory_is_reported(stitched: tuple[Path, Path], tmp_path: Pa
     assert process.returncode == 1
     assert message.startswith("error: max_ram_gb: 0.1 GB of memory; 2 threads need at least")
     assert not out.exists()
-
-
-def test_stitch(undisturbed: Path, tmp_path: Path) -> None:
-    out = tmp_path / "instances"
-    command = stitch_command(undisturbed / "maps.zarr", out)
-    _kill_when(lambda: any(out.glob("*/nuclei.parquet")), out, *command)
-    finish(*command)
-    assert digests(out, "*") == digests(undisturbed / "instances", "*")
