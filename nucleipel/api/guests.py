@@ -77,8 +77,8 @@ def sopa_method(
 
 def _in_8_bits(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if not (image.min() >= 0 and image.max() <= 1):
-        found = f"{image.min():g}..{image.max():g}"
-        raise ArgumentError(f"image: floats in {found}; expected 0..1, or integers")
+        limits = f"{image.min():g}..{image.max():g}"
+        raise ArgumentError(f"image: floats in {limits}; expected 0..1, or integers")
     return np.rint(255 * image).astype(np.uint8)
 
 

@@ -78,10 +78,10 @@ def stitch_instances(
     return LabelsResult(merge_labels(placed, (height, width), mpp=mpp, min_iou=min_iou))
 
 
-def _tile(number: int, given: Any) -> LabeledTile:
+def _tile(number: int, labels_and_place: Any) -> LabeledTile:
     name = f"tiles[{number}]"
     try:
-        labels, (y0, x0) = given
+        labels, (y0, x0) = labels_and_place
         place = int(y0), int(x0)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"{name}: expected (labels, (y0, x0))") from error

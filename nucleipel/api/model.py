@@ -255,7 +255,7 @@ def load(
     >>> npl.load("default").maps
     ('background', 'interior', 'boundary', 'distance')
     """
-    given = {
+    values = {
         "channels": channels, "stride": stride, "mpp": mpp, "core_px": core_px,
         "receptive_radius_px": receptive_radius_px, "accept_seams": accept_seams or None,
         "instances": instances, **use,
@@ -282,8 +282,8 @@ def load(
         )
         return Model(checkpoint, type(model).__name__)
     if isinstance(model, str | Path) and is_foreign(Path(model)):
-        return Model(read_model(Path(model), _use_of(given)), str(model))
-    for name, value in given.items():
+        return Model(read_model(Path(model), _use_of(values)), str(model))
+    for name, value in values.items():
         if value is not None:
             raise ArgumentError(
                 f"load: {name} is for a torch module or an ONNX model; a checkpoint has its own"
@@ -297,9 +297,9 @@ def load(
     return Model(read_checkpoint(Path(model)), str(model))
 
 
-def _use_of(given: Mapping[str, Any]) -> ModelUse:
+def _use_of(values: Mapping[str, Any]) -> ModelUse:
     """What is said of a model of another program, checked as the settings of `stitch`."""
     renamed = {"stride": "stride_px", "mpp": "at_mpp"}
-    config = settings_of(StitchModelConfig, given, function="load", shorts=renamed)
+    config = settings_of(StitchModelConfig, values, function="load", shorts=renamed)
     use = {name: getattr(config, name) for name in MODEL_USE}
     return ModelUse(**use, mpp=config.at_mpp, instances=config.instances.over({}) or None)

@@ -84,11 +84,13 @@ def stitch_probabilities(
     words = {"channels": channels, "mpp": mpp, "instances": instances, **settings}
     config = settings_of(StitchMapsConfig, words, function="stitch_probabilities", shorts=SHORTS)
     if out is not None:
-        given = Path(maps) if isinstance(maps, str) else maps
+        source_maps = Path(maps) if isinstance(maps, str) else maps
         source = None if image is None else as_path(image, "image")
         options = RunOptions(overwrite=overwrite)
-        folder = stitch_maps(given, as_path(out, "out"), config, image=source, options=options)
-        return SlideResult(folder, name_of(given, source))
+        folder = stitch_maps(
+            source_maps, as_path(out, "out"), config, image=source, options=options
+        )
+        return SlideResult(folder, name_of(source_maps, source))
     if image is not None or isinstance(maps, str | Path):
         raise ArgumentError("stitch_probabilities: files need out=, the folder for the results")
     maps = require_array(maps, "maps")

@@ -8,12 +8,20 @@ import click
 from nucleipel.cli import options
 from nucleipel.core.choices import Split
 
-IMPORT_FORMATS = (
-    "dsb2018", "monuseg", "qupath", "coco", "pannuke", "hovernet", "labels", "stardist",
-)  # fmt: skip
-"""Formats of `nucleipel.io.annotations`, which --help does not import; a test compares them."""
 EXPORT_TARGETS = ("geojson", "xenium", "visium-hd", "bin2cell", "spatialdata")
 """Programs of `nucleipel.stages.files.export_nuclei`; a test compares them."""
+
+
+class _ImportFormat(click.ParamType):  # type: ignore[type-arg]
+    """One of the formats of `nucleipel.io.annotations`, which --help does not import."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name of the format; another one is refused, with the names there are."""
+        from nucleipel.io.annotations import FORMATS
+
+        return click.Choice(tuple(FORMATS)).convert(value, param, ctx)
 
 
 @click.command()
@@ -50,7 +58,7 @@ def info(files: tuple[Path, ...], checkpoint: Path | None, **values: Any) -> Non
 
 
 @click.command("import")
-@click.argument("kind", type=click.Choice(IMPORT_FORMATS), metavar="FORMAT")
+@click.argument("kind", type=_ImportFormat(), metavar="FORMAT")
 @click.argument("source", type=options.PATH)
 @options.out("Folder for the labels and manifest.csv.")
 @options.settings

@@ -84,8 +84,8 @@ class ValueCounts:
     ) -> None:
         """Count the pixels (n, C), each as often as its weight (n,) says: once, if none does."""
         for channel, counts in enumerate(self.counts):
-            found = np.bincount(pixels[:, channel], weights, minlength=len(counts))
-            counts += found.astype(np.int64)
+            counted = np.bincount(pixels[:, channel], weights, minlength=len(counts))
+            counts += counted.astype(np.int64)
 
     @property
     def pixels(self) -> int:

@@ -72,6 +72,6 @@ class ChannelMaps:
         if self._kind == np.uint16:
             return quantize(values / np.float32(65535))
         if self._kind.kind == "f" and not (values.min() >= 0 and values.max() <= 1):
-            found = f"{values.min():g}..{values.max():g}" if np.isfinite(values).all() else "NaN"
-            raise ValueError(f"channel {place} holds {found}; expected probabilities in 0..1")
+            limits = f"{values.min():g}..{values.max():g}" if np.isfinite(values).all() else "NaN"
+            raise ValueError(f"channel {place} holds {limits}; expected probabilities in 0..1")
         return quantize(values.astype(np.float32))

@@ -114,8 +114,8 @@ def _in_order(tiles: Sequence[LabeledTile]) -> list[LabeledTile]:
 def _list_pieces(tiles: Sequence[LabeledTile], shape: tuple[int, int]) -> _Pieces:
     rows, boxes, first = [np.zeros((0, 4), np.int64)], [], [0]
     for number, tile in enumerate(tiles):
-        found = ndimage.find_objects(tile.labels.astype(np.int64))
-        own = [Box(r.start, c.start, r.stop, c.stop).shift(tile.y0, tile.x0) for r, c in found]
+        slices = ndimage.find_objects(tile.labels.astype(np.int64))
+        own = [Box(r.start, c.start, r.stop, c.stop).shift(tile.y0, tile.x0) for r, c in slices]
         areas = np.bincount(tile.labels.ravel(), minlength=len(own) + 1)[1:]
         margins = [_margin(box, tile.box, shape) for box in own]
         ids = np.arange(1, len(own) + 1)

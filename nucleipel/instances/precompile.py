@@ -46,14 +46,14 @@ def compile_all() -> None:
     nucleus = np.zeros((4, 32, 32), np.uint8)
     nucleus[0] = 255
     nucleus[:, 8:24, 8:24] = np.array([0, 255, 0, 255])[:, None, None]
-    found = segment_instances(nucleus, rule=InstanceRule(min_probability_percent=0))
-    drawn = OutputMap(found.map, nuclei=len(found.table), shape=(64, 64), ratio=2.0)
+    instances = segment_instances(nucleus, rule=InstanceRule(min_probability_percent=0))
+    drawn = OutputMap(instances.map, nuclei=len(instances.table), shape=(64, 64), ratio=2.0)
 
     def read(box: Box) -> npt.NDArray[np.uint8]:
         return np.full((*box.shape, 3), 99, np.uint8)
 
     stained = MeasuredImage(read, ("red", "green", "blue"), white=255)
-    for rows in measure_nuclei(found.table, drawn, mpp=None, image=stained):
+    for rows in measure_nuclei(instances.table, drawn, mpp=None, image=stained):
         assert len(rows.outlines) == 1  # noqa: S101
 
 

@@ -75,8 +75,8 @@ def ports_of(session: Any, *, output: str | None = None) -> Ports:
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
-        found = ", ".join(f"{i.name} {i.shape} {i.type}" for i in inputs)
-        raise CheckpointError(f"the model takes {found}; expected one image of four axes, float32")
+        taken = ", ".join(f"{i.name} {i.shape} {i.type}" for i in inputs)
+        raise CheckpointError(f"the model takes {taken}; expected one image of four axes, float32")
     shape = inputs[0].shape
     last = _is_count(shape[3]) and not _is_count(shape[1])
     channels, sides = (shape[3], shape[1:3]) if last else (shape[1], shape[2:4])

@@ -101,10 +101,10 @@ def _outputs(network: nn.Module, channels: int, side_px: int) -> int:
             f"{name}: fails on (1, {channels}, {side_px}, {side_px}) float32:"
             f" {str(error).splitlines()[0]}; set channels= and stride="
         ) from error
-    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if found not in [(1, maps, side_px, side_px) for maps in (3, 4)]:
+    made = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if made not in [(1, maps, side_px, side_px) for maps in (3, 4)]:
         raise CheckpointError(
-            f"{name}: gives {found} for (1, {channels}, {side_px}, {side_px}); expected 3 or 4"
+            f"{name}: gives {made} for (1, {channels}, {side_px}, {side_px}); expected 3 or 4"
             f" logits a pixel: {', '.join(MAPS[:3])} and perhaps {MAPS[3]}"
         )
     return int(logits.shape[1])

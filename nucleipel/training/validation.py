@@ -44,9 +44,9 @@ def validator(
             counted = (batch.onehot.sum(dim=1) > 0).numpy()
             maps = quantize(to_probabilities(outputs).cpu().numpy())
             for index, probabilities in enumerate(maps):
-                found = segment_instances(probabilities, rule=rule).map
+                predicted = segment_instances(probabilities, rule=rule).map
                 annotation = batch.instance_map[index].numpy()
-                scores.append(ImageScore.of(annotation, found, counted[index]))
+                scores.append(ImageScore.of(annotation, predicted, counted[index]))
         pooled = pool(scores)
         return {
             "loss": sum(losses) / len(scores),

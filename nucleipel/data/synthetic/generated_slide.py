@@ -150,19 +150,19 @@ class SyntheticSlide:
 
         One whose center a void or a piece hides is left out.
         """
-        found = [np.zeros((0, 2)) if self._tissue is None else self._tissue.centers()]
-        y, x = np.rint(found[0]).astype(int).T
+        centers = [np.zeros((0, 2)) if self._tissue is None else self._tissue.centers()]
+        y, x = np.rint(centers[0]).astype(int).T
         hidden = np.zeros(len(y), bool) if self._void is None else self._void.holds_points(y, x)
         for box in (piece.box for piece in self._pieces):
             hidden |= (y >= box.y0) & (y < box.y1) & (x >= box.x0) & (x < box.x1)
-        found[0] = found[0][~hidden]
+        centers[0] = centers[0][~hidden]
         for piece in self._pieces:
             ids = piece.ids.ravel()
             areas = np.bincount(ids)[1:]
             places = [np.bincount(ids, at.ravel())[1:] for at in np.indices(piece.ids.shape)]
             own = np.stack(places, axis=1)[areas > 0] / areas[areas > 0, None]
-            found.append(own + np.array([piece.y0, piece.x0]))
-        return np.concatenate(found)
+            centers.append(own + np.array([piece.y0, piece.x0]))
+        return np.concatenate(centers)
 
     def _lies_piece(self, box: Box) -> bool:
         boxes = [piece.box for piece in self._pieces]

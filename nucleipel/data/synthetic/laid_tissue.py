@@ -79,18 +79,18 @@ class LaidTissue:
 
     def ids(self, box: Box) -> npt.NDArray[np.uint32]:
         """The nuclei of a box, (h, w); their ids have gaps."""
-        found = np.zeros(box.shape, np.uint32)
+        ids = np.zeros(box.shape, np.uint32)
         for copy, on_box, on_copy in self._copies(box):
             own = _mirrored(self._tissue.ids, copy)[on_copy]
             first = (copy[0] * self._columns + copy[1]) * len(self._tissue.centers)
-            found[on_box] = np.where(self._present(*copy)[own], own + first, 0)
-        return found
+            ids[on_box] = np.where(self._present(*copy)[own], own + first, 0)
+        return ids
 
     def centers(self) -> npt.NDArray[np.float64]:
         """Center (y, x) of each nucleus, (n, 2)."""
         copies = [copy for copy, _, _ in self._copies(Box.of_shape(self._shape))]
-        found = [_centers(self._tissue, copy)[self._present(*copy)[1:]] for copy in copies]
-        return np.concatenate(found)
+        centers = [_centers(self._tissue, copy)[self._present(*copy)[1:]] for copy in copies]
+        return np.concatenate(centers)
 
     def _cover(self, box: Box) -> npt.NDArray[np.float32]:
         """Share of each pixel that is tissue, 0 to 1."""
@@ -144,14 +144,14 @@ def _scatter(
 ) -> dict[Copy, list[int]]:
     """The ids of randomly chosen nuclei, by copy."""
     draw = np.random.default_rng((seed, 8))
-    found: dict[Copy, list[int]] = {}
+    kept: dict[Copy, list[int]] = {}
     while count > 0:
         row, column = (int(draw.integers(-(-length // tissue.side_px))) for length in shape)
         number = int(draw.integers(len(tissue.centers)))
         place = _centers(tissue, (row, column))[number]
         inside = (place >= REACH_PX) & (place < np.array(shape) - REACH_PX)
-        own = found.setdefault((row, column), [])
+        own = kept.setdefault((row, column), [])
         if inside.all() and number + 1 not in own:
             own.append(number + 1)
             count -= 1
-    return found
+    return kept

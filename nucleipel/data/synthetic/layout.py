@@ -70,12 +70,12 @@ class Cores:
     def heights(self, y: Grid, x: Grid, draw: np.random.Generator) -> Grid:
         """One round hill a core, a little out of line."""
         pitch = 1 / self.across
-        found = np.full((len(y), x.shape[1]), -1.0, np.float32)
+        depth = np.full((len(y), x.shape[1]), -1.0, np.float32)
         for row in range(max(1, round(float(y.max()) / pitch))):
             for column in range(max(1, round(float(x.max()) / pitch))):
                 place = (np.array([row, column]) + 0.5 + draw.uniform(-0.08, 0.08, 2)) * pitch
-                found = np.maximum(found, -np.hypot(y - place[0], x - place[1]))
-        return found
+                depth = np.maximum(depth, -np.hypot(y - place[0], x - place[1]))
+        return depth
 
 
 class Outline:

@@ -130,7 +130,7 @@ def feature_of(
 
 
 def _classes(properties: dict[str, Any]) -> list[str]:
-    found: list[Any] = []
+    values: list[Any] = []
     for key in ("classification", "class", "type", "label", "category"):
         value = properties.get(key)
         if isinstance(value, str) and value.startswith("{"):  # a column of GDAL or geopandas
@@ -138,12 +138,12 @@ def _classes(properties: dict[str, Any]) -> list[str]:
                 value = json.loads(value)
         if isinstance(value, dict):
             parts = value.get("names")
-            found.append(value.get("name"))
+            values.append(value.get("name"))
             if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
-                found += [*parts, ": ".join(parts)]
+                values += [*parts, ": ".join(parts)]
         else:
-            found.append(value)
-    return [value for value in found if isinstance(value, str) and value]
+            values.append(value)
+    return [value for value in values if isinstance(value, str) and value]
 
 
 def _outline(where: str, item: Any) -> Outline:

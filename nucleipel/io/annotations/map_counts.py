@@ -128,7 +128,7 @@ def _busiest(ids: Ids, names: Counts, contacts: Counts) -> tuple[int, int]:
 def _neighbors(ids, name):  # type: ignore[no-untyped-def]
     """The ids above, below, left and right of the pixels of one, once a place."""
     height, width = ids.shape
-    found = []  # type: ignore[var-annotated]
+    names = []  # type: ignore[var-annotated]
     for y in range(height):
         for x in range(width):
             if ids[y, x] == name:
@@ -136,9 +136,9 @@ def _neighbors(ids, name):  # type: ignore[no-untyped-def]
                     v, u = y + dy, x + dx
                     if 0 <= v < height and 0 <= u < width:
                         other = ids[v, u]
-                        if other != 0 and other != name and (not found or found[-1] != other):
-                            found.append(other)
-    return np.array(found)
+                        if other != 0 and other != name and (not names or names[-1] != other):
+                            names.append(other)
+    return np.array(names)
 
 
 @compiled

@@ -38,32 +38,32 @@ ENOUGH_GROUND = 0.05
 
 
 def measure_range(
-    slide: "Slide", found: FoundTissue, *, percentiles: tuple[float, float]
+    slide: "Slide", detected: FoundTissue, *, percentiles: tuple[float, float]
 ) -> IntensityRange:
     """Percentiles (low, high) of the pixels of tissue, of each channel.
 
     On bright ground the low one is that of stained pixels: see `STAINED`. A channel that does
     not stand out of the noise of the ground is not stretched; without tissue none is.
     """
-    step = found.tissue.step_px
-    wanted = found.weights if found.weights.any() else np.ones_like(found.weights)
+    step = detected.tissue.step_px
+    wanted = detected.weights if detected.weights.any() else np.ones_like(detected.weights)
     tissue, stained, ground = (ValueCounts(slide.channels, slide.dtype) for _ in range(3))
     for box in spread_regions(wanted, step, slide.shape):
         pixels = slide.read(box)
-        weights = _cells_of(found.weights, step, box)
+        weights = _cells_of(detected.weights, step, box)
         pixels_of_tissue, weights_of_tissue = pixels[weights > 0], weights[weights > 0]
         tissue.add(pixels_of_tissue, weights_of_tissue)
-        if found.ground.bright:
-            stain = _stain(pixels_of_tissue, found.ground.level)
+        if detected.ground.bright:
+            stain = _stain(pixels_of_tissue, detected.ground.level)
             stained.add(pixels_of_tissue, weights_of_tissue * stain)
-        ground.add(pixels[_cells_of(found.empty, step, box)])
+        ground.add(pixels[_cells_of(detected.empty, step, box)])
     shown = tissue if tissue.pixels else ground
-    beyond = (100 - percentiles[1]) * (1 if found.ground.bright else DARK_TAIL)
+    beyond = (100 - percentiles[1]) * (1 if detected.ground.bright else DARK_TAIL)
     lowest = stained if stained.pixels else shown
     low, high = lowest.percentile(percentiles[0]), shown.percentile(100 - beyond)
     if ground.pixels > ENOUGH_GROUND * tissue.pixels / 255:
         most = None if tissue.pixels else np.iinfo(slide.dtype).max
-        low, high = _not_stretched(low, high, ground, bright=found.ground.bright, most=most)
+        low, high = _not_stretched(low, high, ground, bright=detected.ground.bright, most=most)
     high = np.maximum(high, low + 1)
     return IntensityRange(tuple(map(float, low)), tuple(map(float, high)))
 

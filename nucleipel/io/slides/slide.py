@@ -84,17 +84,19 @@ class Slide(_Opened):
         return read_mirrored(box, self.shape, self._read)
 
     def _read(self, box: Box) -> npt.NDArray[Any]:
-        how = self.resolution
+        resolution = self.resolution
         # a coarser frame counts a last pixel that the edge cuts; a stored level may lack it
-        if how.level_ratio == 1 and how.shape == how.level_shape:
+        if resolution.level_ratio == 1 and resolution.shape == resolution.level_shape:
             return self._stored(box)
-        columns = taps(box.x0, box.x1, ratio=how.level_ratio, length=how.level_shape[1])
+        columns = taps(
+            box.x0, box.x1, ratio=resolution.level_ratio, length=resolution.level_shape[1]
+        )
         width = columns.stop - columns.start
-        band = max(1, int(BAND_PX / width / max(how.level_ratio, 1)))
+        band = max(1, int(BAND_PX / width / max(resolution.level_ratio, 1)))
         parts = []
         for y0 in range(box.y0, box.y1, band):
             y1 = min(y0 + band, box.y1)
-            rows = taps(y0, y1, ratio=how.level_ratio, length=how.level_shape[0])
+            rows = taps(y0, y1, ratio=resolution.level_ratio, length=resolution.level_shape[0])
             stored = self._stored(Box(rows.start, columns.start, rows.stop, columns.stop))
             parts.append(resample(stored, rows, columns))
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
@@ -377,6 +379,6 @@ def _channel_index(image: StoredImage, channel: int | str) -> int:
         ]
     if len(matches) != 1:
         names = ", ".join(f"{i} ({name})" for i, name in enumerate(image.channels))
-        found = "two channels" if matches else "no channel"
-        raise ImageError(f"{image.path}: has {found} '{channel}'; it has {names}")
+        matching = "two channels" if matches else "no channel"
+        raise ImageError(f"{image.path}: has {matching} '{channel}'; it has {names}")
     return matches[0]

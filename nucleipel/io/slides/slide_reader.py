@@ -77,10 +77,10 @@ def _fitted(rule: RangeRule, slide: Slide) -> RangeRule:
     """The rule, a fixed range of one channel standing for all."""
     if rule.fixed is None:
         return rule
-    given = len(rule.fixed.low)
-    if given not in (1, slide.channels):
+    channels = len(rule.fixed.low)
+    if channels not in (1, slide.channels):
         raise ImageError(
-            f"{slide.path}: intensity_range holds {given} channels, the image {slide.channels};"
+            f"{slide.path}: intensity_range holds {channels} channels, the image {slide.channels};"
             " give one pair [low, high] for all channels, or one for each"
         )
     return replace(rule, fixed=rule.fixed.repeated(slide.channels))

@@ -91,10 +91,10 @@ class Prediction:
             description was altered.
         """
         require_whole(self.folder, f"{MAP}/{META}", self.written, again="predict")
-        found = count_present(self.folder, self.written, f"{MAP}/c")
-        if found != self.shards:
+        present = count_present(self.folder, self.written, f"{MAP}/c")
+        if present != self.shards:
             raise StoreError(
-                f"{self.folder}: has {found} shards, its record says {self.shards}; predict again"
+                f"{self.folder}: has {present} shards, its record says {self.shards}; predict again"
             )
         return StoredMap(self.folder / MAP, glass=self.glass)
 

@@ -193,8 +193,8 @@ class Workers:
             self._kept_up = now
         if self._client.status in ("closing", "closed"):
             raise ClusterError(SCHEDULER_GONE)
-        found = len(self._client.scheduler_info(n_workers=-1).get("workers", ()))
-        if found:
+        workers = len(self._client.scheduler_info(n_workers=-1).get("workers", ()))
+        if workers:
             self._seen, self._warned = now, False
         elif now - self._seen > PATIENCE_SECONDS and not self._patient:
             raise ClusterError(
@@ -204,7 +204,7 @@ class Workers:
         elif now - self._seen > REPLACE_SECONDS and not self._warned:
             log.warning("no worker is there: jobs wait in their queue, or end at once (see logs)")
             self._warned = True
-        return found
+        return workers
 
 
 def run_shard(work: Work, shard: Shard, folder: Path) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _describe_intensity(slide: Slide) -> str:
     words = ", ".join(f"{low:.4g} to {high:.4g}" for low, high in ranges)
     taken_from = slide.range_rule.describe()
     if slide.range_rule.fixed is None:
-        found = slide.tissue()
-        ground = "bright" if found.ground.bright else "dark"
-        taken_from += f": {100 * found.tissue.share:.3g} % of the image, on {ground} ground"
+        detected = slide.tissue()
+        ground = "bright" if detected.ground.bright else "dark"
+        taken_from += f": {100 * detected.tissue.share:.3g} % of the image, on {ground} ground"
     return f"{words} ({taken_from})"

@@ -72,8 +72,8 @@ def calibrate(
 
 def _line(rule_scores: RuleScores, numbers: Numbers, score: float) -> dict[str, Any]:
     pooled = pool(rule_scores.scores(numbers))
-    found = {"score": score, **{measure: pooled[measure] for measure in ("dice", "aji", "pq")}}
-    return {**{name: f"{value:.5f}" for name, value in found.items()}, **numbers}
+    measures = {"score": score, **{measure: pooled[measure] for measure in ("dice", "aji", "pq")}}
+    return {**{name: f"{value:.5f}" for name, value in measures.items()}, **numbers}
 
 
 def _write(model: Checkpoint, instances: dict[str, Any], out: Path) -> str:

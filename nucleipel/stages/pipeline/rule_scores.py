@@ -119,9 +119,9 @@ class _Part:
             TemporaryDirectory(prefix=".scoring-", dir=self.prediction.folder) as scratch,
         ):
 
-            def count(box: Box, found: npt.NDArray[np.uint32]) -> None:
+            def count(box: Box, predicted: npt.NDArray[np.uint32]) -> None:
                 here = box.shift(self.window.y0, self.window.x0)
-                counter.add(read_ids(here), found, self._counted(here))
+                counter.add(read_ids(here), predicted, self._counted(here))
 
             probabilities = _MapWindow(self.prediction.open_map(), self.window)
             counted = _CountedMap(self.window.shape, count)

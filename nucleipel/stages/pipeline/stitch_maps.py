@@ -141,8 +141,10 @@ class _FileMaps(ChannelMaps):
             raise StoreError(f"{self._path}: {' '.join(str(error).split())}") from error
 
 
-def _describe(given: Any, values: Any, image: Path | None, config: StitchMapsConfig) -> GivenMap:
-    path = given if isinstance(given, Path) else ARRAY
+def _describe(
+    maps_or_path: Any, values: Any, image: Path | None, config: StitchMapsConfig
+) -> GivenMap:
+    path = maps_or_path if isinstance(maps_or_path, Path) else ARRAY
     maps = _FileMaps(path, values, config.channels)
     shape = (maps.shape[1], maps.shape[2])
     resolution, channel = Resolution.pixel_for_pixel(shape, config.mpp), None
@@ -157,10 +159,10 @@ def _describe(given: Any, values: Any, image: Path | None, config: StitchMapsCon
             channel = None if slide.channels in (1, 3) else 0  # what the report shows
     log.info("%s: %s", path, ", ".join(f"{name} {i}" for name, i in maps.channels.items()))
     return GivenMap(
-        id=name_of(given, image),
+        id=name_of(maps_or_path, image),
         image=image or path,
         resolution=resolution,
-        fingerprint=fingerprint(given) if path is given else _hash(maps),
+        fingerprint=fingerprint(maps_or_path) if path is maps_or_path else _hash(maps),
         maps=maps,
         origin={"map_of": "another program", "channels": maps.channels},
         slide=image,

@@ -64,11 +64,11 @@ def suggest(
     if not output.complete:
         maps = predict(checkpoint, rows, out / WORK / "maps.zarr", config.part(PredictConfig))
         images = zip(rows, open_predictions(maps).images, strict=True)
-        found = [
+        regions = [
             _of_image(row, prediction, reader, config)
             for row, prediction in track(list(images), "suggesting")
         ]
-        chosen = in_rounds(found, config.regions)
+        chosen = in_rounds(regions, config.regions)
         _write(out, chosen)
         output.commit(regions=len(chosen))
         log.info("%s: %d regions in %d images", out, len(chosen), len({r.image_id for r in chosen}))
@@ -116,12 +116,12 @@ def _scaled(box: Box, by: int) -> Box:
     return Box(by * box.y0, by * box.x0, by * box.y1, by * box.x1)
 
 
-def in_rounds(found: list[list[SuggestedRegion]], count: int) -> list[SuggestedRegion]:
+def in_rounds(by_image: list[list[SuggestedRegion]], count: int) -> list[SuggestedRegion]:
     """The first of each image by falling doubt, then the second of each; at most `count`."""
-    rounds = max(map(len, found), default=0)
+    rounds = max(map(len, by_image), default=0)
     ordered = []
     for place in range(rounds):
-        of_round = [regions[place] for regions in found if place < len(regions)]
+        of_round = [regions[place] for regions in by_image if place < len(regions)]
         ordered += sorted(of_round, key=lambda region: -region.doubt)
     return ordered[:count]
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import scipy.io
 import tifffile
+from click.testing import CliRunner
 from PIL import Image
 from support.command_line import bounded, refusal
 
-from nucleipel.cli.files import IMPORT_FORMATS
+from nucleipel.cli import cli
 from nucleipel.config import ImportConfig
 from nucleipel.core.atomic import read_sealed_json, write_sealed_json
 from nucleipel.core.measured_nuclei import Ring
@@ -287,7 +288,13 @@ def test_round_trip(tmp_path: Path, kind: str, write: Write, ids: list[str]) -> 
 
 
 def test_the_command_names_every_format() -> None:
-    assert tuple(FORMATS) == IMPORT_FORMATS
+    runner = CliRunner()
+    shown = " ".join(runner.invoke(cli, ["import", "--help"]).output.split())
+    described = shown[shown.index("FORMAT is ") : shown.index("SOURCE its folder")]
+    assert all(name in described for name in FORMATS)
+    refused = runner.invoke(cli, ["import", "cococo", "source", "--out", "out"])
+    assert refused.exit_code == 2
+    assert all(f"'{name}'" in refused.output for name in FORMATS)
 
 
 def test_a_killed_import_goes_on_and_a_finished_one_stays(tmp_path: Path) -> None:
