@@ -212,8 +212,11 @@ def build_description(
 def write_checkpoint(
     folder: Path, description: Description, weights: dict[str, torch.Tensor]
 ) -> str:
-    """Write both files atomically, the JSON last; return the sha256 of the weights file."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    """Write both files atomically, the JSON last; return the sha256 of the weights file.
+
+    A kernel whose values are all float16 numbers is stored as such; it is read as float32.
+    """
+    tensors = {name: _stored(tensor.detach().cpu()) for name, tensor in weights.items()}
     payload = safetensors.torch.save(tensors)
     with replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(payload)
@@ -221,6 +224,12 @@ def write_checkpoint(
     fields = {"format": FORMAT, "sha256": sha256, **description.to_json()}
     write_sealed_json(folder / DESCRIPTION, fields)
     return sha256
+
+
+def _stored(tensor: torch.Tensor) -> torch.Tensor:
+    half = tensor.half()
+    exact = tensor.ndim > 1 and tensor.dtype == torch.float32 and torch.equal(half.float(), tensor)
+    return (half if exact else tensor).contiguous()
 
 
 def read_checkpoint(path: Path | Checkpoint) -> Checkpoint:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from support.untrained import write_untrained
 
@@ -52,6 +53,26 @@ def test_what_is_written_is_read(folder: Path, name: str) -> None:
     assert description.instances == {"min_area_px": 7}
     assert description.grid.halo_px >= description.receptive_radius_px
     assert description.grid.halo_px % SPEC.stride == 0
+
+
+def test_kernels_of_float16_numbers_are_stored_as_such_and_read_as_before(
+    folder: Path, tmp_path: Path
+) -> None:
+    model = read_checkpoint(folder)
+    weights = {
+        name: tensor.half().float() if tensor.ndim > 1 else tensor
+        for name, tensor in model.network.state_dict().items()
+    }
+    rounded, again = tmp_path / "rounded", tmp_path / "again"
+    rounded.mkdir()
+    again.mkdir()
+    sha256 = write_checkpoint(rounded, model.description, weights)
+    stored = safetensors.torch.load_file(rounded / WEIGHTS)
+    assert {tensor.dtype for tensor in stored.values() if tensor.ndim > 1} == {torch.float16}
+    read = read_checkpoint(rounded).network.state_dict()
+    for name, tensor in weights.items():
+        assert read[name].dtype == tensor.dtype and torch.equal(read[name], tensor), name
+    assert write_checkpoint(again, model.description, read) == sha256
 
 
 def test_the_same_weights_have_the_same_hash(tmp_path: Path) -> None:
