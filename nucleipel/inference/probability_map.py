@@ -7,7 +7,7 @@ size, formed in raster order inside each part, because a GPU may round another w
 a batch of another size. A network that was trained on whole images sees them whole.
 
 A thread reads the next batches while the network is at work on one. On a GPU
-the network computes in mixed precision, as it does in training.
+the network computes in mixed precision, as it does in training, unless another is chosen.
 """
 
 from collections.abc import Container, Generator, Iterator, Sequence
@@ -88,6 +88,7 @@ def predict_parts(
     maps: int,
     device: torch.device,
     flips: bool = False,
+    precision: str = "auto",
     skipped: Container[Box] = (),
     clock: Stopwatch | None = None,
 ) -> Generator[tuple[Box, npt.NDArray[np.uint8]]]:
@@ -97,7 +98,8 @@ def predict_parts(
 
     The cores in `skipped` are background, and are not read. With `flips`,
     probabilities are the mean over the eight flips and quarter turns of each
-    window: as exact, eight times slower, a little better. What is read ahead
+    window: as exact, eight times slower, a little better. `precision` is "float32", "bfloat16",
+    or "auto": float16 on CUDA, otherwise float32. What is read ahead
     for later parts changes nothing in any; close the generator to end it early.
 
     Raises
@@ -112,7 +114,7 @@ def predict_parts(
     cores = _cores(
         network, slide, cut,
         intensity=intensity, grid=grid, channels=channels, device=device, flips=flips,
-        clock=clock or Stopwatch(),
+        precision=precision, clock=clock or Stopwatch(),
     )  # fmt: skip
     with closing(cores):
         for part, tiles in zip(parts, cut, strict=True):
@@ -154,7 +156,7 @@ def predict_probabilities(
     cores = _cores(
         network, slide, [tiles],
         intensity=intensity, grid=grid, channels=channels, device=device, flips=False,
-        clock=Stopwatch(),
+        precision="auto", clock=Stopwatch(),
     )  # fmt: skip
     with closing(cores):
         for core, probabilities in cores:
@@ -180,6 +182,7 @@ def _cores(
     channels: int,
     device: torch.device,
     flips: bool,
+    precision: str,
     clock: Stopwatch,
 ) -> Generator[tuple[Box, npt.NDArray[np.float32]]]:
     """Each core and its (maps, h, w) probabilities, in order; no batch holds tiles of two parts."""
@@ -188,7 +191,7 @@ def _cores(
             seen = _whole(
                 network, slide,
                 intensity=intensity, side_px=grid.whole_image_px, channels=channels,
-                device=device, flips=flips, clock=clock,
+                device=device, flips=flips, precision=precision, clock=clock,
             )  # fmt: skip
         yield from (
             (tile.core, seen[(slice(None), *tile.core.slices)]) for part in cut for tile in part
@@ -207,7 +210,9 @@ def _cores(
     with threads(1) as reader, freed_memory_kept():
         for batch, windows in in_order(reader, read, batches, ahead=BATCHES_AHEAD):
             with clock.phase("predict"):
-                outputs = _forward(network, windows, device=device, flips=flips)
+                outputs = _forward(
+                    network, windows, device=device, flips=flips, precision=precision
+                )
             for tile, probabilities in zip(batch, outputs, strict=False):
                 _require_finite(probabilities, slide, tile.core)
                 inside = tile.core.shift(-tile.window.y0, -tile.window.x0)
@@ -246,6 +251,7 @@ def _whole(
     channels: int,
     device: torch.device,
     flips: bool,
+    precision: str,
     clock: Stopwatch,
 ) -> npt.NDArray[np.float32]:
     """(maps, H, W) probabilities of an image that is seen whole, resized to a square and back."""
@@ -254,7 +260,7 @@ def _whole(
         square = resize(intensity.normalize(slide.read(whole)), (side_px, side_px))
     with clock.phase("predict"):
         seen = to_network_input(square, channels=channels)[None]
-        probabilities = _forward(network, seen, device=device, flips=flips)[0]
+        probabilities = _forward(network, seen, device=device, flips=flips, precision=precision)[0]
     _require_finite(probabilities, slide, whole)
     return resize(probabilities.transpose(1, 2, 0), slide.shape).transpose(2, 0, 1)
 
@@ -268,13 +274,20 @@ def _require_finite(probabilities: npt.NDArray[np.float32], slide: Slide, core: 
 
 @torch.inference_mode()
 def _forward(
-    network: nn.Module, windows: torch.Tensor, *, device: torch.device, flips: bool
+    network: nn.Module,
+    windows: torch.Tensor,
+    *,
+    device: torch.device,
+    flips: bool,
+    precision: str,
 ) -> npt.NDArray[np.float32]:
     on_gpu = device.type == "cuda"
     seen = windows.to(device, non_blocking=True)
     if on_gpu:
         seen = seen.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cuda", dtype=torch.float16, enabled=on_gpu):
+    shorter = precision == "bfloat16" or (precision == "auto" and on_gpu)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float16
+    with torch.autocast(device.type, dtype=dtype, enabled=shorter):
         return _probabilities(network, seen, flips=flips).cpu().numpy()
 
 

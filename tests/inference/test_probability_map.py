@@ -112,6 +112,23 @@ def test_a_part_without_windows_is_background(network: nn.Module) -> None:
             assert np.array_equal(values, _one_by_one(network, picture, part))
 
 
+def test_bfloat16_moves_few_gray_levels_and_float32_is_the_default_on_cpus(network) -> None:
+    maps = {
+        precision: np.concatenate(
+            [values.ravel() for _, values in _predicted(network, Picture(), PARTS, **chosen)]
+        ).astype(int)
+        for precision, chosen in {
+            "default": {},
+            "float32": {"precision": "float32"},
+            "bfloat16": {"precision": "bfloat16"},
+        }.items()
+    }
+    assert np.array_equal(maps["default"], maps["float32"])
+    moved = np.abs(maps["bfloat16"] - maps["float32"])
+    assert 0 < moved.max() <= 24
+    assert moved.mean() < 2
+
+
 def test_what_is_read_ahead_is_bounded_and_nothing_goes_on_afterwards(network: nn.Module) -> None:
     picture, seen, others = Picture(), [], set(threading.enumerate())
 

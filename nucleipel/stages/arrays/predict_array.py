@@ -74,6 +74,7 @@ def predict_array(model: Checkpoint, slide: Slide, config: PredictConfig) -> Pre
         maps=len(maps),
         device=device,
         flips=config.tta,
+        precision=config.precision,
         skipped=seen.skipped,
     )  # fmt: skip
     with closing(parts):

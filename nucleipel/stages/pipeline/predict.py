@@ -316,6 +316,7 @@ class _Predictor:
             maps=len(description.maps),
             device=self.device,
             flips=self.config.tta,
+            precision=self.config.precision,
             skipped=seen.skipped,
             clock=self.clock,
         )  # fmt: skip

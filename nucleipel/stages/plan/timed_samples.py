@@ -237,6 +237,7 @@ class TimedSamples:
             maps=len(description.maps),
             device=self._device,
             flips=self._config.tta,
+            precision=self._config.precision,
         )  # fmt: skip
         with closing(made):
             return list(made)
