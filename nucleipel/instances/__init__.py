@@ -2,30 +2,11 @@
 
 `training_targets` does the first, `segment_map` the second; the other files are its steps
 and what is measured and drawn of nuclei. NumPy, SciPy, OpenCV and numba only.
+
+The public names stand in `__init__.pyi`. Each is imported when it is first used: numba alone
+takes a third of a second.
 """
 
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from nucleipel.instances.certificate import Certificate
-    from nucleipel.instances.instance_rule import InstanceRule
-    from nucleipel.instances.nucleus_table import NucleusTable
-    from nucleipel.instances.segment_map import Instances, segment_instances
-
-__all__ = ["Certificate", "InstanceRule", "Instances", "NucleusTable", "segment_instances"]
-_HOMES = {
-    "Certificate": "certificate",
-    "InstanceRule": "instance_rule",
-    "Instances": "segment_map",
-    "NucleusTable": "nucleus_table",
-    "segment_instances": "segment_map",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first used: numba alone takes a third of a second."""
-    from importlib import import_module
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
