@@ -2,8 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# three processes keep two cores busy: one of them mostly waits for Slurm
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
 .PHONY: setup demo test test-fast compiled lint docs clean
 
@@ -12,11 +11,13 @@ setup: $(VENV)/ready
 demo: $(VENV)/ready
 	$(BIN)/nucleipel demo --out demo_out
 
+# three processes keep two cores busy: one of them mostly waits for Slurm
 test: lint compiled
-	$(PYTEST) --durations=60
+	$(PYTEST) -n 3 --durations=60
 
+# two: nothing here waits, and each process imports torch and collects all tests
 test-fast: lint compiled
-	$(PYTEST) -m "not slow and not slurm and not browser and not data"
+	$(PYTEST) -n 2 -m "not slow and not slurm and not browser and not data"
 
 # once, and not in each of the processes that test
 compiled: $(VENV)/ready

@@ -54,7 +54,7 @@ def _started(out: Path, command: list[object]) -> tuple[Process, int]:
     It is let run in steps that are shorter than its work on an image, so that no load of the
     machine can make this miss the work.
     """
-    process, seen = start(*command, start_new_session=True), []
+    process, seen = start(*command, start_new_session=True, second_process=True), []
 
     def at_work() -> bool:
         seen[:] = seen or [pid for pid in [_child(process)] if pid]
@@ -81,9 +81,7 @@ def _require_gone(pid: int) -> None:
 
 
 @pytest.mark.skipif(core_count() < 2, reason="one core: there is no second process")
-def test_nothing_is_left_running(
-    tiny_set, random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_left_running(tiny_set, random_checkpoint: Path, tmp_path: Path) -> None:
     command = ["segment", "--checkpoint", random_checkpoint, "--manifest", tiny_set.manifest]
     command += ["--device", "cpu", "--out"]
     process, second = _started(tmp_path / "asked", [*command, tmp_path / "asked"])
@@ -99,7 +97,6 @@ def test_nothing_is_left_running(
     os.kill(second, signal.SIGCONT)
     _require_gone(second)
     # the same run, without another start of Python; and one that never had a second process
-    monkeypatch.setattr("nucleipel.stages.pipeline.stitch_process.core_count", lambda: 1)
     for out in ("killed", "undisturbed"):
         rows = read_manifest(tiny_set.manifest)
         segment(random_checkpoint, rows, tmp_path / out, SegmentConfig(device="cpu"))

@@ -10,8 +10,6 @@ from support import ROOT
 from support.processes import popen
 from support.untrained import small_network, write_untrained
 
-from nucleipel.core.machine import core_count
-
 pytestmark = pytest.mark.slow
 
 SCRIPT = ROOT / "scripts" / "benchmarks" / "bench_plan.py"
@@ -25,8 +23,6 @@ def test_every_figure_of_every_stage(tiny_set, tmp_path: Path, capsys, monkeypat
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
     main = runpy.run_path(str(SCRIPT))["main"]
     monkeypatch.setitem(main.__globals__, "subprocess", SimpleNamespace(Popen=popen))
-    # the plan counts the second process that the measured `segment` has
-    monkeypatch.setattr("nucleipel.stages.pipeline.stitch_process.core_count", core_count)
     main()
     first, names, *rows = capsys.readouterr().out.splitlines()
     assert first.startswith("plan: ")

@@ -2,7 +2,9 @@
 
 import matplotlib.backends.backend_agg
 import matplotlib.figure  # noqa: F401
-import pandas  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import scipy.ndimage  # noqa: F401
+import tifffile  # noqa: F401
 
 import nucleipel.cli.main
 import nucleipel.stages.demo

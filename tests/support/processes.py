@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from nucleipel.stages.pipeline import stitch_process
 
 TRAIN = [
     "device=cpu",
@@ -37,7 +39,8 @@ class Process:
     """A function in a process, forked by a server that has imported torch once for all of them.
 
     With `command` it differs from `python -m nucleipel` in the start of Python only, which takes
-    seconds of CPU. With an `output`, a file, both streams are written there.
+    seconds of CPU. With an `output`, a file, both streams are written there. Only where a
+    test asks for the `second_process` of `segment`, which starts Python anew, there is one.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Process:
         start_new_session: bool = False,
         output: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        second_process: bool = False,
     ) -> None:
         streams = (1, 2) if output else (2,)
         if output is None:
@@ -54,7 +58,7 @@ class Process:
             os.close(descriptor)
             output = Path(name)
         self._output = output
-        state = _State(str(output), streams, start_new_session, environment)
+        state = _State(str(output), streams, start_new_session, environment, second_process)
         words = [str(argument) for argument in arguments]
         self._process = SERVER.Process(target=_run, args=(work, words, state))
         self._process.start()
@@ -94,6 +98,7 @@ class _State:
     streams: tuple[int, ...]
     start_new_session: bool
     environment: Mapping[str, str] | None
+    second_process: bool
 
 
 def _run(work: Callable[[list[str]], None], words: list[str], state: _State) -> None:
@@ -103,6 +108,8 @@ def _run(work: Callable[[list[str]], None], words: list[str], state: _State) -> 
     if state.environment is not None:
         os.environ.clear()
         os.environ.update(state.environment)
+    if not state.second_process:
+        stitch_process.core_count = lambda: 1
     for stream in state.streams:
         os.dup2(os.open(state.output, os.O_WRONLY | os.O_APPEND), stream)
         name = {1: "stdout", 2: "stderr"}[stream]
@@ -145,8 +152,8 @@ def popen(
     )
 
 
-def start(*arguments: object, start_new_session: bool = False) -> Process:
-    return Process(command, "-q", *arguments, start_new_session=start_new_session)
+def start(*arguments: object, **options: Any) -> Process:
+    return Process(command, "-q", *arguments, **options)
 
 
 def finish(*arguments: object) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -26,9 +27,15 @@ from nucleipel.stages.pipeline.tile import plan_tiles, tile
 CONFIG = TileConfig(patch_px=64, overlap_px=16, mpp=0.5, shard_patches=4)
 
 
+@pytest.fixture(scope="module")
+def tiled(tiny_set, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tile(tiny_set.manifest, tmp_path_factory.mktemp("tiled") / "patches.zarr", CONFIG)
+
+
 @pytest.fixture
-def store_path(tiny_set, tmp_path: Path) -> Path:
-    return tile(tiny_set.manifest, tmp_path / "patches.zarr", CONFIG)
+def store_path(tiled: Path, tmp_path: Path) -> Path:
+    """A store that a test may damage."""
+    return shutil.copytree(tiled, tmp_path / "patches.zarr")
 
 
 def test_nothing_of_the_source_is_lost(tiny_set, store_path: Path) -> None:

@@ -59,7 +59,6 @@ def test_each_command_logs_its_phases(
     assert _phases(message) == ["read", "stitch", "write"]
     assert message["idle"] is None
 
-    monkeypatch.setattr("nucleipel.stages.pipeline.stitch_process.core_count", lambda: 1)
     clock = Stopwatch()
     segment(random_checkpoint, rows, tmp_path / "out", SegmentConfig(device="cpu"), clock=clock)
     elapsed = clock.elapsed
