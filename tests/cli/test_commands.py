@@ -129,6 +129,7 @@ def test_csv_and_map_frame(ran: Path, tmp_path: Path) -> None:
     assert not (ran / "instances" / "test" / "nuclei.csv").exists()
 
 
+@pytest.mark.slow
 def test_export_writes_an_onnx_file_and_a_package(ran: Path, tmp_path: Path) -> None:
     onnx, package = tmp_path / "m.onnx", tmp_path / "m.zip"
     options = ["export", ran / "run2", "--onnx", onnx]
