@@ -1,5 +1,6 @@
 """Tissue on a slide, found on a low level of it."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -120,4 +121,7 @@ def _noise_regions(slide: "Slide") -> npt.NDArray[np.generic]:
         for length, side in zip(slide.shape, (height, width), strict=True)
     )
     boxes = [Box(y, x, y + height, x + width) for y in rows for x in columns]
+    if math.prod(slide.shape) <= len(boxes) * height * width:  # small: its tiles are read once
+        whole = slide.read(Box.of_shape(slide.shape))
+        return np.stack([whole[box.slices] for box in boxes])
     return np.stack([slide.read(box) for box in boxes])
