@@ -271,7 +271,7 @@ def stitch(
     Of predictions; of --maps that another program made; or of an --image, which a
     --checkpoint of another program predicts first.
     """
-    if sum(given is not None for given in (predictions, maps, checkpoint)) != 1:
+    if sum(source is not None for source in (predictions, maps, checkpoint)) != 1:
         raise click.UsageError("give --predictions, --maps or --checkpoint: one of the three")
     run_options = options.read_run_options(values)
     cluster = options.read_cluster(values)

@@ -285,11 +285,11 @@ class _Predictor:
 
     def _measure_once(self, slide: Slide, row: Row) -> SeenSlide:
         """What another process measured of the slide; the first one measures it, and keeps it."""
-        kept, how = self.out / row.id / KEPT, self.config.stained_as
-        seen = see_kept(kept, self.model, slide, stained_as=how)
+        kept, stained_as = self.out / row.id / KEPT, self.config.stained_as
+        seen = see_kept(kept, self.model, slide, stained_as=stained_as)
         if seen is None:
             with holding(self.out, row.id, kind="slide", wait_seconds=MEASURE_SECONDS):
-                seen = see_kept(kept, self.model, slide, stained_as=how)
+                seen = see_kept(kept, self.model, slide, stained_as=stained_as)
                 if seen is None:
                     seen = self._measure(slide, row)
                     seen.keep(kept)
