@@ -25,7 +25,7 @@ def test_every_name_is_there():
 
 
 def test_a_name_that_is_not_there():
-    with pytest.raises(AttributeError, match="segmant"):
+    with pytest.raises(AttributeError, match="No nucleipel attribute segmant"):
         nucleipel.segmant  # noqa: B018
 
 
