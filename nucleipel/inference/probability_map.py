@@ -12,6 +12,7 @@ the network computes in mixed precision, as it does in training, unless another 
 
 from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
 
@@ -112,9 +113,8 @@ def predict_parts(
         for part in parts
     ]
     cores = _cores(
-        network, slide, cut,
-        intensity=intensity, grid=grid, channels=channels, device=device, flips=flips,
-        precision=precision, clock=clock or Stopwatch(),
+        _Forward(network, device, flips, precision), slide, cut,
+        intensity=intensity, grid=grid, channels=channels, clock=clock or Stopwatch(),
     )  # fmt: skip
     with closing(cores):
         for part, tiles in zip(parts, cut, strict=True):
@@ -154,9 +154,8 @@ def predict_probabilities(
     values = np.empty((maps, *slide.shape), np.float32)
     tiles = list(grid_tiles(slide.shape, grid))
     cores = _cores(
-        network, slide, [tiles],
-        intensity=intensity, grid=grid, channels=channels, device=device, flips=False,
-        precision="auto", clock=Stopwatch(),
+        _Forward(network, device), slide, [tiles],
+        intensity=intensity, grid=grid, channels=channels, clock=Stopwatch(),
     )  # fmt: skip
     with closing(cores):
         for core, probabilities in cores:
@@ -172,26 +171,48 @@ def grid_tiles(
     return core_tiles(shape, core_px=grid.core_px, halo_px=grid.halo_px, frame=frame, within=within)
 
 
+@dataclass(frozen=True)
+class _Forward:
+    """A network and the way windows go through it; see `predict_parts`."""
+
+    network: nn.Module
+    device: torch.device
+    flips: bool = False
+    precision: str = "auto"
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network lies on a CUDA device."""
+        return self.device.type == "cuda"
+
+    @torch.inference_mode()
+    def __call__(self, windows: torch.Tensor) -> npt.NDArray[np.float32]:
+        """The (B, maps, h, w) probabilities of (B, channels, h, w) windows."""
+        seen = windows.to(self.device, non_blocking=True)
+        if self.on_gpu:
+            seen = seen.contiguous(memory_format=torch.channels_last)
+        shorter = self.precision == "bfloat16" or (self.precision == "auto" and self.on_gpu)
+        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float16
+        with torch.autocast(self.device.type, dtype=dtype, enabled=shorter):
+            return _probabilities(self.network, seen, flips=self.flips).cpu().numpy()
+
+
 def _cores(
-    network: nn.Module,
+    forward: _Forward,
     slide: Slide,
     cut: Sequence[Sequence[Tile]],
     *,
     intensity: IntensityRange,
     grid: WindowGrid,
     channels: int,
-    device: torch.device,
-    flips: bool,
-    precision: str,
     clock: Stopwatch,
 ) -> Generator[tuple[Box, npt.NDArray[np.float32]]]:
     """Each core and its (maps, h, w) probabilities, in order; no batch holds tiles of two parts."""
     if grid.whole_image_px is not None:
         if any(cut):
             seen = _whole(
-                network, slide,
-                intensity=intensity, side_px=grid.whole_image_px, channels=channels,
-                device=device, flips=flips, precision=precision, clock=clock,
+                forward, slide,
+                intensity=intensity, side_px=grid.whole_image_px, channels=channels, clock=clock,
             )  # fmt: skip
         yield from (
             (tile.core, seen[(slice(None), *tile.core.slices)]) for part in cut for tile in part
@@ -203,16 +224,14 @@ def _cores(
             return batch, _read_batch(
                 slide, batch,
                 intensity=intensity, count=grid.batch, channels=channels,
-                pinned=device.type == "cuda",
+                pinned=forward.on_gpu,
             )  # fmt: skip
 
     batches = (batch for tiles in cut for batch in _batches(tiles, grid.batch))
     with threads(1) as reader, freed_memory_kept():
         for batch, windows in in_order(reader, read, batches, ahead=BATCHES_AHEAD):
             with clock.phase("predict"):
-                outputs = _forward(
-                    network, windows, device=device, flips=flips, precision=precision
-                )
+                outputs = forward(windows)
             for tile, probabilities in zip(batch, outputs, strict=False):
                 _require_finite(probabilities, slide, tile.core)
                 inside = tile.core.shift(-tile.window.y0, -tile.window.x0)
@@ -243,15 +262,12 @@ def _read_batch(
 
 
 def _whole(
-    network: nn.Module,
+    forward: _Forward,
     slide: Slide,
     *,
     intensity: IntensityRange,
     side_px: int,
     channels: int,
-    device: torch.device,
-    flips: bool,
-    precision: str,
     clock: Stopwatch,
 ) -> npt.NDArray[np.float32]:
     """(maps, H, W) probabilities of an image that is seen whole, resized to a square and back."""
@@ -260,7 +276,7 @@ def _whole(
         square = resize(intensity.normalize(slide.read(whole)), (side_px, side_px))
     with clock.phase("predict"):
         seen = to_network_input(square, channels=channels)[None]
-        probabilities = _forward(network, seen, device=device, flips=flips, precision=precision)[0]
+        probabilities = forward(seen)[0]
     _require_finite(probabilities, slide, whole)
     return resize(probabilities.transpose(1, 2, 0), slide.shape).transpose(2, 0, 1)
 
@@ -270,25 +286,6 @@ def _require_finite(probabilities: npt.NDArray[np.float32], slide: Slide, core: 
         raise PredictionError(
             f"{slide.path}: probabilities are not finite at {core}; the checkpoint is unusable"
         )
-
-
-@torch.inference_mode()
-def _forward(
-    network: nn.Module,
-    windows: torch.Tensor,
-    *,
-    device: torch.device,
-    flips: bool,
-    precision: str,
-) -> npt.NDArray[np.float32]:
-    on_gpu = device.type == "cuda"
-    seen = windows.to(device, non_blocking=True)
-    if on_gpu:
-        seen = seen.contiguous(memory_format=torch.channels_last)
-    shorter = precision == "bfloat16" or (precision == "auto" and on_gpu)
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float16
-    with torch.autocast(device.type, dtype=dtype, enabled=shorter):
-        return _probabilities(network, seen, flips=flips).cpu().numpy()
 
 
 def _probabilities(network: nn.Module, windows: torch.Tensor, *, flips: bool) -> torch.Tensor:
