@@ -58,14 +58,13 @@ class OutputMap:
         self.shape = shape or (int(working.shape[0]), int(working.shape[1]))
         self.ratio = ratio
         self._working = working
-        self._places = tuple(
-            centers(0, drawn, ratio=1 / ratio, length=length)
-            for drawn, length in zip(self.shape, working.shape, strict=True)
+        self._places = (
+            centers(0, self.shape[0], ratio=1 / ratio, length=working.shape[0]),
+            centers(0, self.shape[1], ratio=1 / ratio, length=working.shape[1]),
         )
         self._contours: SmoothContours | None = None
         if ratio > 1:
-            lengths = int(working.shape[0]), int(working.shape[1])
-            self._contours = SmoothContours(self.shape, lengths, ratio=ratio)
+            self._contours = SmoothContours(self._places, working.shape[:2], ratio=ratio)
         self._side = int((getattr(working, "chunks", None) or (BLOCK_PX,))[0])
         self._held: OrderedDict[tuple[int, int], npt.NDArray[np.uint32]] = OrderedDict()
         self._holds: Callable[[int, int], bool] = getattr(working, "holds", lambda *_: True)
@@ -87,7 +86,9 @@ class OutputMap:
             rows, columns = (places[part] for places, part in zip(self._places, index, strict=True))
             ids = self._read(rows, columns)
         else:
-            ids = self._contours.draw(index, self._read)
+            needed = self._needed(index)
+            window = self._read(*(np.arange(part.start, part.stop) for part in needed.slices))
+            ids = self._contours.draw(index, window, corner=(needed.y0, needed.x0))
         return ids if self._new_ids is None else self._new_ids[ids]
 
     def _read(self, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Any:
@@ -105,13 +106,8 @@ class OutputMap:
     def is_empty(self, box: Box) -> bool:
         """Return whether a box is known to hold no nucleus, without being read."""
         rows, columns = (
-            range(
-                max(0, places[part][0] - self._reach) // self._side,
-                min(length - 1, places[part][-1] + self._reach) // self._side + 1,
-            )
-            for places, part, length in zip(
-                self._places, box.slices, self._working.shape, strict=True
-            )
+            range(part.start // self._side, (part.stop - 1) // self._side + 1)
+            for part in self._needed(box.slices).slices
         )
         return not any(self._holds(row, column) for row in rows for column in columns)
 
@@ -148,6 +144,13 @@ class OutputMap:
     def _reach(self) -> int:
         """Working pixels beyond its own that a drawn pixel may depend on."""
         return REACH_PX if self._contours else 0
+
+    def _needed(self, index: tuple[slice, slice]) -> Box:
+        """The working pixels that a part of the drawn map depends on."""
+        y0, x0 = (int(at[part][0]) for at, part in zip(self._places, index, strict=True))
+        y1, x1 = (int(at[part][-1]) + 1 for at, part in zip(self._places, index, strict=True))
+        height, width = self._working.shape
+        return Box(y0, x0, y1, x1).grow(self._reach).clip((height, width))
 
     def _block(self, row: int, column: int) -> npt.NDArray[np.uint32]:
         place = (row, column)

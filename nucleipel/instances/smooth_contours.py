@@ -9,14 +9,12 @@ id. So no nucleus is lost: between the centers of such a block, its id has more
 than two thirds of the weight.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from nucleipel.core.compiled import compiled, compiled_inner
-from nucleipel.core.resample import centers
 
 REACH_PX = 2
 """Working pixels between a drawn pixel and the ids that it depends on."""
@@ -25,8 +23,6 @@ ONE = 2**12
 
 Ids = npt.NDArray[np.uint32]
 Places = npt.NDArray[np.int64]
-ReadIds = Callable[[Places, Places], Ids]
-"""Reads the (h, w) ids at some rows and columns of the working map; both ascend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +44,9 @@ class AxisWeights:
     weights: Places
 
     @classmethod
-    def of_length(cls, drawn: int, working: int, *, ratio: float) -> "AxisWeights":
-        """The whole axis, `drawn` pixels for `working`; `ratio` drawn ones a working pixel."""
-        center = (np.arange(drawn) + 0.5) * (1 / ratio) - 0.5
+    def of_axis(cls, under: Places, working: int, *, ratio: float) -> "AxisWeights":
+        """The whole axis, `ratio` drawn pixels for each of `working` ones."""
+        center = (np.arange(len(under)) + 0.5) * (1 / ratio) - 0.5
         first = np.floor(center).astype(np.int64)
         t = (center - first)[:, None]
         weights = [
@@ -60,17 +56,16 @@ class AxisWeights:
             t**3,
         ]
         return cls(
-            under=centers(0, drawn, ratio=1 / ratio, length=working),
+            under=under,
             taken=np.clip(first[:, None] + np.arange(-1, 3), 0, working - 1),
             weights=np.rint(np.concatenate(weights, axis=1) * (ONE / 6)).astype(np.int64),
         )
 
-    def part(self, index: slice, length: int) -> tuple[Places, "AxisWeights"]:
-        """The working pixels that a part of the axis needs; the part, counted from the first."""
-        under, taken = self.under[index], self.taken[index]
-        first, stop = max(0, under[0] - REACH_PX), min(length, under[-1] + REACH_PX + 1)
-        needed = np.arange(first, stop)
-        return needed, AxisWeights(under - first, taken - first, self.weights[index])
+    def part(self, index: slice, first: int) -> "AxisWeights":
+        """A part of the axis, with working pixels counted from `first`."""
+        return AxisWeights(
+            self.under[index] - first, self.taken[index] - first, self.weights[index]
+        )
 
 
 class SmoothContours:
@@ -78,26 +73,37 @@ class SmoothContours:
 
     Parameters
     ----------
-    drawn, working : (int, int)
-        Shapes of both.
+    under : ((H,) int64, (W,) int64)
+        The working row or column under the center of each drawn one.
+    working : (int, int)
+        Shape of the working map.
     ratio : float
         Drawn pixels per working pixel, along an axis; above 1.
     """
 
-    def __init__(self, drawn: tuple[int, int], working: tuple[int, int], *, ratio: float) -> None:
-        self._working = working
+    def __init__(
+        self, under: tuple[Places, Places], working: tuple[int, int], *, ratio: float
+    ) -> None:
         self._axes = tuple(
-            AxisWeights.of_length(long, short, ratio=ratio)
-            for long, short in zip(drawn, working, strict=True)
+            AxisWeights.of_axis(places, length, ratio=ratio)
+            for places, length in zip(under, working, strict=True)
         )
 
-    def draw(self, index: tuple[slice, slice], read: ReadIds) -> Ids:
-        """The ids of a part of the drawn map."""
-        (ys, rows), (xs, columns) = (
-            axis.part(part, length)
-            for axis, part, length in zip(self._axes, index, self._working, strict=True)
+    def draw(self, index: tuple[slice, slice], ids: Ids, *, corner: tuple[int, int]) -> Ids:
+        """The (n, m) uint32 ids of a part of the drawn map.
+
+        Parameters
+        ----------
+        index : (slice, slice)
+            The part.
+        ids : (h, w) uint32 array
+            The working map from `corner` (y, x) on, `REACH_PX` beyond the part on all sides as far
+            as there is a map.
+        """
+        rows, columns = (
+            axis.part(part, first)
+            for axis, part, first in zip(self._axes, index, corner, strict=True)
         )
-        ids = read(ys, xs)
         drawn = np.zeros((len(rows.under), len(columns.under)), np.uint32)
         if ids.any():
             _draw(
