@@ -109,7 +109,7 @@ class Model:
         Returns
         -------
         (H, W) uint32
-            Ids 1..n in raster order of their first pixels, 0 for background.
+            Ids 1..n, 0 for background, in raster order of first pixels at the working resolution.
 
         Raises
         ------

@@ -57,7 +57,7 @@ class ArrayResult:
     Attributes
     ----------
     labels : (H, W) uint32
-        Ids 1..n in raster order of their first pixels, 0 for background.
+        Ids 1..n, 0 for background, in raster order of first pixels at the working resolution.
     certificate : dict
         Hashes of the map and the instances, and whether any cut shaped a nucleus.
     cells : LabelsResult or None
@@ -139,7 +139,7 @@ class LabelsResult:
     Attributes
     ----------
     labels : (H, W) uint32
-        Ids 1..n in raster order of their first pixels, 0 for background.
+        Ids 1..n, 0 for background, in raster order of first pixels at the working resolution.
     certificate : dict
         What was merged, and that the nuclei are another program's; or how far cells reach.
     """

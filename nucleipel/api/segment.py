@@ -71,7 +71,8 @@ def segment(
     Returns
     -------
     labels : (H, W) uint32
-        Ids 1..n in raster order of their first pixels, 0 for background; in pixels of the image.
+        Ids 1..n, 0 for background, in pixels of the image; numbered in raster order of first
+        pixels at the working resolution.
     nuclei : GeoDataFrame
         Only with `table`: one row a nucleus, as nuclei.parquet has it. Needs geopandas.
 

@@ -89,7 +89,7 @@ class FitConfig(Settings):
     precision: Precision = "auto"
     """Numbers that training multiplies: float32, or bfloat16, which processors made for it (AMX,
     AVX512-BF16, GPUs) do faster; auto is float32 on CPUs and float16 on GPUs. Sums, losses and
-    weights are float32 in any case, and so are validation and prediction on CPUs."""
+    weights are float32 in any case, and so is validation on CPUs."""
     workers: NotNegative = 2
     """Processes that prepare samples; 0 for none."""
     seed: NotNegative = 0
