@@ -9,7 +9,8 @@
 `start`: one generated image of 256 px. `small`: many images in one command. `slide`: one image of
 some megapixels. `sparse`: a generated slide of 12,000 px with 3 % tissue. Each program runs as a
 process of its own from a warm file system, in turns; the first turn, which compiles, does
-not count. nucleipel is `segment` with all outputs; the peers write a label map.
+not count, but with --repeats 1 that of the peers does. nucleipel is `segment` with all outputs;
+the peers write a label map.
 
 Each peer has a virtual environment of its own below --environments, made at the first use with
 the versions of `REQUIREMENTS`. `peers/run_*.py` say what is run of each, and with which weights. A
@@ -44,7 +45,7 @@ from slides.tables import show
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = {
     "stardist": ("stardist==0.9.2", "tensorflow-cpu<2.20"),
-    "instanseg": ("instanseg-torch==0.1.2",),
+    "instanseg": ("instanseg-torch==0.1.2", "pandas", "seaborn"),
     "cellpose": ("cellpose==4.2.1.1",),
 }
 READERS = ("scikit-image", "tifffile", "imagecodecs")
@@ -118,8 +119,9 @@ def _rows(options: argparse.Namespace, scratch: Path) -> Iterator[dict[str, obje
         for path in found
     )
     programs += [peer(name, images, found, scratch, options) for name in options.peers]
-    for program in programs[1:]:
-        program.take_turn(options.threads, counts=False)
+    if options.repeats > 1:
+        for program in programs[1:]:
+            program.take_turn(options.threads, counts=False)
     for _ in range(options.repeats):
         for program in programs:
             program.take_turn(options.threads, counts=True)
@@ -137,13 +139,12 @@ def ours(images: list[Path], scratch: Path, checkpoint: str) -> Program:
 def peer(
     name: str, images: list[Path], nuclei: list[Path], scratch: Path, options: argparse.Namespace
 ) -> Program:
-    """A peer in its environment, with maps of known nuclei where its script makes use of them."""
+    """A peer in its environment, with what its script makes of known nuclei where it needs it."""
     script, out, maps = str(HERE / "peers" / f"run_{name}.py"), scratch / name, scratch / "maps"
     maps.mkdir(exist_ok=True)
     try:
         python = environment(options.environments / name, REQUIREMENTS[name])
-        if name == "stardist":
-            run([python, script, "prepare", str(maps), *map(str, nuclei)], options.threads)
+        run([python, script, "prepare", str(maps), *map(str, nuclei)], options.threads)
     except PeerError as error:
         return Program(name, [], out, remark=str(error))
     return Program(name, [python, script, "run", str(out), str(maps), *map(str, images)], out)

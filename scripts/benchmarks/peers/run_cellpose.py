@@ -1,10 +1,13 @@
 """Cellpose on images, as one process; started by `bench_peers.py` in Cellpose's own environment.
 
+    PEER_PYTHON scripts/benchmarks/peers/run_cellpose.py prepare MAPS NUCLEI.tif ...
     PEER_PYTHON scripts/benchmarks/peers/run_cellpose.py run OUT MAPS IMAGE ...
 
-Cellpose-SAM with its own post-processing, where its weights are there or can be downloaded. Where
-they cannot, the network alone, with random weights, on one window of 256 px an image, nothing
-found and nothing written: a lower bound. Prints JSON. MAPS are not used.
+`run`: Cellpose-SAM with its own windows and post-processing, then the label map as TIFF. Prints the
+number of nuclei as JSON.
+
+Where its weights are not at hand and cannot be downloaded, `prepare` writes random ones by which no
+pixel is in a nucleus. The post-processing then has nothing to do: the time is a lower bound.
 """
 
 import json
@@ -13,44 +16,49 @@ from pathlib import Path
 
 import numpy as np
 
-WINDOW_PX = 256
+WEIGHTS = "cellpose_random"
+OUTSIDE = -9.0
+"""The logit of every pixel with random weights."""
 
 
-def run(out: Path, images: list[Path]) -> None:
-    """Segment images."""
-    from skimage.io import imread
-
-    pixels = [imread(path) for path in images]
-    pixels = [np.stack([p] * 3, axis=-1) if p.ndim == 2 else p[..., :3] for p in pixels]
-    try:
-        nuclei, remark = _segment(out, images, pixels), "its own weights"
-    except (OSError, RuntimeError) as error:
-        _network_alone(len(images))
-        nuclei, remark = None, f"network alone, a window an image: {str(error)[:60]}"
-    sys.stdout.write(json.dumps({"nuclei": nuclei, "remark": remark}) + "\n")
-
-
-def _segment(out: Path, images: list[Path], pixels: list[np.ndarray]) -> int:
+def prepare(maps: Path) -> None:
+    """Write random weights where Cellpose's own cannot be had."""
+    import torch
     from cellpose.models import CellposeModel
+    from cellpose.vit import CPSAM
+
+    try:
+        CellposeModel(gpu=False)
+    except OSError:
+        network = CPSAM()
+        with torch.no_grad():
+            network.out.weight.zero_()
+            network.out.bias.fill_(OUTSIDE)
+        torch.save(network.state_dict(), maps / WEIGHTS)
+
+
+def run(out: Path, maps: Path, images: list[Path]) -> None:
+    """Segment images."""
+    from cellpose.models import CellposeModel
+    from skimage.io import imread
     from tifffile import imwrite
 
-    model, found = CellposeModel(gpu=False), 0
-    for path, image in zip(images, pixels, strict=True):
-        labels = model.eval(image)[0]
+    random = (maps / WEIGHTS).is_file()
+    known = {"pretrained_model": str(maps / WEIGHTS)} if random else {}
+    model, found = CellposeModel(gpu=False, **known), 0
+    for path in images:
+        pixels = imread(path)
+        pixels = np.stack([pixels] * 3, axis=-1) if pixels.ndim == 2 else pixels[..., :3]
+        labels = model.eval(pixels)[0]
         imwrite(out / f"{path.stem}.tif", labels.astype(np.uint32), compression="zlib")
         found += int(labels.max())
-    return found
-
-
-def _network_alone(windows: int) -> None:
-    import torch
-    from cellpose.vit_sam import Transformer
-
-    network = Transformer(dtype=torch.float32).eval()
-    with torch.inference_mode():
-        for _ in range(windows):
-            network(torch.rand(1, 3, WINDOW_PX, WINDOW_PX))
+    remark = "random weights, nothing found" if random else "its own weights"
+    sys.stdout.write(json.dumps({"nuclei": found, "remark": remark}) + "\n")
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[2]), [Path(path) for path in sys.argv[4:]])
+    command, folder, *paths = sys.argv[1:]
+    if command == "prepare":
+        prepare(Path(folder))
+    else:
+        run(Path(folder), Path(paths[0]), [Path(path) for path in paths[1:]])

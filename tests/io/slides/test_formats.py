@@ -86,6 +86,30 @@ def test_generic_pyramids_and_strips(tmp_path: Path) -> None:
         assert np.array_equal(slide.read(BOX), levels[0][BOX.slices])
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("rows", [None, 7])
+def test_large_strips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str | None, rows: int | None
+) -> None:
+    """What is too large to be decoded whole has the same pixels, whatever the byte order."""
+    monkeypatch.setattr("nucleipel.io.slides.formats.tiff_svs_ndpi.WHOLE_LEVEL_BYTES", 1000)
+    for dtype in (np.uint8, np.uint16):
+        pixels = _smooth(dtype=dtype)
+        for order in "<>":
+            tifffile.imwrite(
+                tmp_path / "striped.tif",
+                pixels,
+                photometric="rgb",
+                byteorder=order,
+                compression=compression,
+                rowsperstrip=rows,
+            )
+            with open_slide(tmp_path / "striped.tif") as slide:
+                found = slide.read(BOX)
+            assert found.dtype == pixels.dtype
+            assert np.array_equal(found, pixels[BOX.slices])
+
+
 def test_channels_by_index_and_by_name(tmp_path: Path) -> None:
     pixels = _smooth(channels=4, dtype=np.uint16)
     names = ["DAPI", "CD3", "CD8", "a < b & c"]

@@ -171,20 +171,24 @@ def _qpi_name(page: Any) -> str:
 
 
 def _loader(series: Any, index: int, decode: Callable[[Pixels], Pixels]) -> Callable[[Box], Pixels]:
-    """Reads a box of a level; what is not tiled is decoded whole, once, when it is small enough."""
+    """Reads a box of a level; what is not tiled is mapped or, when it is small, decoded whole."""
     import zarr
 
     level = series.levels[index]
 
     @lru_cache(maxsize=1)
     def stored() -> Any:
-        if not level.keyframe.is_tiled and level.nbytes <= WHOLE_LEVEL_BYTES:
-            return level.asarray()
+        if not level.keyframe.is_tiled:
+            if level.nbytes <= WHOLE_LEVEL_BYTES:
+                return level.asarray()
+            if level.dataoffset is not None and level.keyframe.is_memmappable:
+                return level.asarray(out="memmap")  # one strip may be all of the level
         return zarr.open_array(series.aszarr(level=index), mode="r")
 
     def load(box: Box) -> Pixels:
         wanted = {"Y": slice(box.y0, box.y1), "X": slice(box.x0, box.x1)}
         pixels = np.asarray(stored()[tuple(wanted.get(axis, slice(None)) for axis in level.axes)])
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         order = [level.axes.index("Y"), level.axes.index("X")]
         rest = [axis for axis in range(pixels.ndim) if axis not in order]
         return decode(pixels.transpose(*order, *rest).reshape(*box.shape, -1))
