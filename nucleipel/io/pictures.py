@@ -1,6 +1,5 @@
 """Pictures on disk, all as PNG: the same picture gives the same bytes."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +12,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 110
-COMPRESSION = 3
-"""Level of PNG, 1 to 9: an overlay takes a fifth more bytes than with 6, and half the time."""
+COMPRESSION = 2
+"""Level of PNG, 1 to 9. With one filter for all rows an overlay takes a third of the time of
+level 3 with filters chosen row by row, and about as many bytes."""
 
 
 def encode_png(picture: npt.NDArray[np.uint8]) -> bytes:
     """Encode an (h, w) or (h, w, 3) uint8 picture as a PNG file."""
-    from PIL import Image
+    from imagecodecs import PNG, png_encode
 
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", compress_level=COMPRESSION)
-    return stream.getvalue()
+    rows = np.ascontiguousarray(picture)
+    return bytes(png_encode(rows, level=COMPRESSION, filter=PNG.FILTER.UP))
 
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:

@@ -241,13 +241,11 @@ def _prepare() -> None:
     """Import and compile what the first image would wait for."""
     import pyarrow.parquet  # noqa: F401
     import tifffile  # noqa: F401
-    from PIL import Image
 
     import nucleipel.stages.pipeline.stitch_steps  # noqa: F401
     from nucleipel.figures.image_report import page_template
     from nucleipel.instances.precompile import compile_all
 
-    Image.preinit()
     page_template()
     compile_all()
 
