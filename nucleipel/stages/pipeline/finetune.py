@@ -10,6 +10,7 @@ from typing import Any
 
 from nucleipel.config import FinetuneConfig, TrainConfig
 from nucleipel.config.pipeline.train import NetworkConfig
+from nucleipel.core.log_filter import only_messages_of
 from nucleipel.errors import CheckpointError
 from nucleipel.figures.finetune_gain import draw_gain
 from nucleipel.io.evaluation_report import write_report
@@ -17,6 +18,7 @@ from nucleipel.io.manifest import Manifest, read_manifest
 from nucleipel.io.records.output import claim_output
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from nucleipel.model.network import NetworkSpec
+from nucleipel.stages.pipeline import fit_network
 from nucleipel.stages.pipeline.average import average
 from nucleipel.stages.pipeline.cross_scores import Choice, Comparison, CrossScores
 from nucleipel.stages.pipeline.halves import Halves, split_in_halves
@@ -66,20 +68,30 @@ def finetune(
         overwrite=overwrite,
     )
     if not output.complete:
-        work = out / WORK
-        halves = split_in_halves(rows, _reader(start, config), work)
-        tuned = _train_halves(halves, start, checkpoint, config, work)
-        means = _means(checkpoint, tuned, _shares(halves, config), work)
-        scores = CrossScores(start, halves, means, config, work)
-        comparison, chosen = scores.compare(), scores.choose((0, 1))
-        kept = _kept(start, checkpoint, tuned, comparison, chosen, work)
-        _write(kept, comparison, chosen, halves, out)
+        with only_messages_of(__name__, silent={fit_network.__name__}):
+            comparison = _finetune(start, checkpoint, rows, config, out)
         output.commit(kept=comparison.kept)
         log.info("%s: %s", out, comparison.describe())
     else:
         log.info("%s: this fine-tuning is finished: kept is %s", out, output.record["kept"])
     shutil.rmtree(out / WORK, ignore_errors=True)
     return out
+
+
+def _finetune(
+    start: Checkpoint, checkpoint: Path, rows: Manifest, config: FinetuneConfig, out: Path
+) -> Comparison:
+    """Train, compare, and write what is better."""
+    work = out / WORK
+    halves = split_in_halves(rows, _reader(start, config), work)
+    tuned = _train_halves(halves, start, checkpoint, config, work)
+    means = _means(checkpoint, tuned, _shares(halves, config), work)
+    log.info("scoring the start and its means with the trained weights, held apart")
+    scores = CrossScores(start, halves, means, config, work)
+    comparison, chosen = scores.compare(), scores.choose((0, 1))
+    kept = _kept(start, checkpoint, tuned, comparison, chosen, work)
+    _write(kept, comparison, chosen, halves, out)
+    return comparison
 
 
 def _rows(manifest: Path, config: FinetuneConfig, data_root: Path | None) -> Manifest:
@@ -112,10 +124,12 @@ def _train_halves(
     halves: Halves, start: Checkpoint, checkpoint: Path, config: FinetuneConfig, work: Path
 ) -> list[Path]:
     settings = _train_config(start, config)
-    return [
-        train(halves.to_train(half), work / f"half-{half}", settings, checkpoint=checkpoint)
-        for half in (0, 1)
-    ]
+    tuned = []
+    for half in (0, 1):
+        log.info("training on half %d of 2 (%s): %d windows", half + 1, halves.cut, config.windows)
+        rows, folder = halves.to_train(half), work / f"half-{half}"
+        tuned.append(train(rows, folder, settings, checkpoint=checkpoint))
+    return tuned
 
 
 def _train_config(start: Checkpoint, config: FinetuneConfig) -> TrainConfig:

@@ -1,6 +1,7 @@
 """Fine-tuning on few images: what is kept, what is reported, and a kill in between."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -43,8 +44,39 @@ def two_images(tiny_set, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(start: Path, two_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finetune(two_images, tmp_path_factory.mktemp("run") / "out", SHORT, checkpoint=start)
+def messages() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def finished(
+    start: Path, two_images: Path, messages: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    class ToList(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, handler = logging.getLogger("nucleipel"), ToList()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        return finetune(two_images, tmp_path_factory.mktemp("run") / "out", SHORT, checkpoint=start)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def test_the_log_says_what_is_done_and_nothing_of_the_stages_within(
+    finished: Path, messages: list[str]
+) -> None:
+    *steps, outcome = messages
+    assert steps == [
+        "training on half 1 of 2 (sources): 8 windows",
+        "training on half 2 of 2 (sources): 8 windows",
+        "scoring the start and its means with the trained weights, held apart",
+    ]
+    assert outcome.startswith(f"{finished}: ")
 
 
 def test_a_checkpoint_a_report_and_a_picture_are_left(finished: Path, start: Path) -> None:
