@@ -7,11 +7,11 @@ Images are taken from the rows of the split `train` in a random order of each se
 hold the fewer ones. `--nuclei` takes one square region in the first image of the order, grown
 around its middle until it holds so many. `--regions` takes so many squares of --region-px twice:
 those that `nucleipel suggest` finds in the images, and as many at random. Each result is scored on
-all rows of `test`, which has no part in any choice, and so is the start. After a kill the same
-command continues.
+all rows of `test` (or of the split --score), which has no part in any choice, and so is the start.
+After a kill the same command continues.
 
-Writes `curve.csv` (a line a result, with its gain over the start and 95 % intervals by draws of
-the sources) and `curve.png`.
+Writes `curve_test.csv` (a line a result, with its gain over the start and 95 % intervals by draws
+of the sources) and `curve_test.png`.
 """
 
 import argparse
@@ -67,6 +67,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--regions", type=int, nargs="*", default=[])
     parser.add_argument("--region-px", type=int, default=256)
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
+    parser.add_argument("--score", default="test", help="split that results are scored on")
     parser.add_argument("--config", type=Path, help="settings of nucleipel finetune")
     parser.add_argument("--set", dest="assignments", action="append", default=[])
     return parser.parse_args(arguments)
@@ -74,9 +75,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> None:
     manifest = read_manifest(options.manifest, data_root=options.data_root)
-    pool_rows, test = manifest.of_split("train").annotated(), manifest.of_split("test").annotated()
-    start = score_checkpoint(options.checkpoint, test, options.out / "start.zarr")
-    lines = [_line("start", 0, 0, "", start, start, test)]
+    pool_rows, split = manifest.of_split("train").annotated(), options.score
+    scored, maps = manifest.of_split(split).annotated(), options.out / f"maps_{split}"
+    start = score_checkpoint(options.checkpoint, scored, maps / "start.zarr")
+    lines = [_line("start", 0, 0, "", start, start, scored)]
     for seed in options.seed:
         for name, rows in _sets(options, pool_rows, seed):
             out = options.out / f"{name}-seed-{seed}"
@@ -87,12 +89,12 @@ def _run(options: argparse.Namespace) -> None:
                 assignments=[*options.assignments, f"seed={seed}"],
             )
             finetune(data, out, config, checkpoint=options.checkpoint)
-            scores = score_checkpoint(out, test, options.out / f"{out.name}.zarr")
+            scores = score_checkpoint(out, scored, maps / f"{out.name}.zarr")
             report = json.loads((out / REPORT).read_text(encoding="utf-8"))
             annotated = report["annotated_nuclei"]
-            lines.append(_line(name, seed, annotated, report["kept"], scores, start, test))
-            write_table(options.out / "curve.csv", lines)
-            _draw(lines).savefig(options.out / "curve.png", dpi=150)
+            lines.append(_line(name, seed, annotated, report["kept"], scores, start, scored))
+            write_table(options.out / f"curve_{split}.csv", lines)
+            _draw(lines, split).savefig(options.out / f"curve_{split}.png", dpi=150)
 
 
 def _sets(
@@ -184,12 +186,12 @@ def _line(
     kept: str,
     scores: list[ImageScore],
     start: list[ImageScore],
-    test: Manifest,
+    scored: Manifest,
 ) -> dict[str, Any]:
     pooled = pool(scores)
     line: dict[str, Any] = {"annotated": name, "seed": seed, "nuclei": annotated, "kept": kept}
     line |= {measure: f"{pooled[measure]:.4f}" for measure in MEASURES}
-    gains = pooled_gains(start, scores, [row.source_id for row in test], _measures)
+    gains = pooled_gains(start, scores, [row.source_id for row in scored], _measures)
     for measure in ("pq", "aji"):
         gain = gains[measure]
         ends = {"gain": gain.mean, "from": gain.low, "to": gain.high}
@@ -201,8 +203,8 @@ def _measures(pooled: Mapping[str, float]) -> dict[str, float]:
     return {name: pooled[name] for name in MEASURES}
 
 
-def _draw(lines: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw PQ on test by annotated nuclei; the interval is that of the gain over the start."""
+def _draw(lines: Sequence[Mapping[str, Any]], split: str) -> Figure:
+    """Draw PQ by annotated nuclei; the interval is that of the gain over the start."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     start, *results = lines
@@ -217,7 +219,7 @@ def _draw(lines: Sequence[Mapping[str, Any]]) -> Figure:
         axes.plot(line["nuclei"], float(line["pq"]), "o", color=color)
         axes.annotate(line["annotated"], (line["nuclei"], float(line["pq"])), (5, 3),
                       textcoords="offset points", fontsize=7)  # fmt: skip
-    axes.set(xscale="log", xlabel="annotated nuclei", ylabel="PQ on test, pooled")
+    axes.set(xscale="log", xlabel="annotated nuclei", ylabel=f"PQ on {split}, pooled")
     axes.grid(alpha=0.3)
     return figure
 

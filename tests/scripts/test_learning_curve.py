@@ -45,7 +45,7 @@ def _main(data: Path, out: Path, *arguments: str) -> None:
 
 def test_a_line_for_the_start_and_one_for_each_result(data: Path, tmp_path: Path) -> None:
     _main(data, tmp_path, "--images", "2", "--seed", "3")
-    start, result = read_table(tmp_path / "curve.csv")
+    start, result = read_table(tmp_path / "curve_test.csv")
     assert (start["annotated"], start["pq_gain"]) == ("start", "0.0000")
     assert (result["annotated"], result["seed"]) == ("2-images", "3")
     assert int(result["nuclei"]) > 20
