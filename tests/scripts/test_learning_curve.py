@@ -51,10 +51,12 @@ def test_a_line_for_the_start_and_one_for_each_result(data: Path, tmp_path: Path
     assert int(result["nuclei"]) > 20
     gain = float(result["pq"]) - float(start["pq"])
     assert float(result["pq_gain"]) == pytest.approx(gain, abs=2e-4)
-    assert (tmp_path / "curve.png").is_file()
+    assert (tmp_path / "curve_test.png").is_file()
     record = tmp_path / "2-images-seed-3" / "nucleipel.json"
     before = record.stat().st_mtime_ns
     _main(data, tmp_path, "--images", "2", "--seed", "3")
+    _main(data, tmp_path, "--images", "2", "--seed", "3", "--score", "train")
+    assert read_table(tmp_path / "curve_train.csv")[0]["dice"] != start["dice"]
     assert record.stat().st_mtime_ns == before
 
 
