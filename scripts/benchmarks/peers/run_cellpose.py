@@ -10,18 +10,16 @@ Where its weights are not at hand and cannot be downloaded, `prepare` writes ran
 pixel is in a nucleus. The post-processing then has nothing to do: the time is a lower bound.
 """
 
-import json
-import sys
 from pathlib import Path
 
-import numpy as np
+from command import main, read_rgb, write_labels
 
 WEIGHTS = "cellpose_random"
 OUTSIDE = -9.0
 """The logit of every pixel with random weights."""
 
 
-def prepare(maps: Path) -> None:
+def prepare(maps: Path, _nuclei: list[Path]) -> None:
     """Write random weights where Cellpose's own cannot be had."""
     import torch
     from cellpose.models import CellposeModel
@@ -37,28 +35,19 @@ def prepare(maps: Path) -> None:
         torch.save(network.state_dict(), maps / WEIGHTS)
 
 
-def run(out: Path, maps: Path, images: list[Path]) -> None:
-    """Segment images."""
+def run(out: Path, maps: Path, images: list[Path]) -> tuple[int, str]:
+    """Segment images; return the number of nuclei, and a remark."""
     from cellpose.models import CellposeModel
-    from skimage.io import imread
-    from tifffile import imwrite
 
     random = (maps / WEIGHTS).is_file()
     known = {"pretrained_model": str(maps / WEIGHTS)} if random else {}
     model, found = CellposeModel(gpu=False, **known), 0
     for path in images:
-        pixels = imread(path)
-        pixels = np.stack([pixels] * 3, axis=-1) if pixels.ndim == 2 else pixels[..., :3]
-        labels = model.eval(pixels)[0]
-        imwrite(out / f"{path.stem}.tif", labels.astype(np.uint32), compression="zlib")
+        labels = model.eval(read_rgb(path))[0]
+        write_labels(out, path, labels)
         found += int(labels.max())
-    remark = "random weights, nothing found" if random else "its own weights"
-    sys.stdout.write(json.dumps({"nuclei": found, "remark": remark}) + "\n")
+    return found, "random weights, nothing found" if random else "its own weights"
 
 
 if __name__ == "__main__":
-    command, folder, *paths = sys.argv[1:]
-    if command == "prepare":
-        prepare(Path(folder))
-    else:
-        run(Path(folder), Path(paths[0]), [Path(path) for path in paths[1:]])
+    main(prepare, run)

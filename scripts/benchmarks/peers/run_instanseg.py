@@ -14,12 +14,11 @@ offsets to the center, a constant sigma, the distance to the edge as seeds. The 
 perceptron of three layers, has weights by which pixels that point at a center belong to it.
 """
 
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from command import main, read_rgb, write_labels
 from torch import nn
 
 TILE_PX, OVERLAP_PX = 512, 200
@@ -58,28 +57,24 @@ def prepare(maps: Path, nuclei: list[Path]) -> None:
         np.save(maps / f"{path.parent.name}.npy", found)
 
 
-def run(out: Path, maps: Path, images: list[Path]) -> None:
-    """Segment images."""
+def run(out: Path, maps: Path, images: list[Path]) -> tuple[int, str]:
+    """Segment images; return the number of nuclei, and a remark."""
     from instanseg import InstanSeg
-    from skimage.io import imread
-    from tifffile import imwrite
 
     random = (maps / MODEL).is_file()
     model = InstanSeg(torch.jit.load(maps / MODEL) if random else NAME, device="cpu", verbosity=0)
     found = 0
     for path in images:
-        pixels = imread(path)
-        pixels = np.stack([pixels] * 3, axis=-1) if pixels.ndim == 2 else pixels[..., :3]
+        pixels = read_rgb(path)
         large = max(pixels.shape) > 2 * TILE_PX
         if random:
             known = torch.from_numpy(np.load(maps / f"{path.stem}.npy"))
             model.instanseg.fcn.known = _tiles(known) if large else [known]
         segment = model.eval_medium_image if large else model.eval_small_image
         labels = np.asarray(segment(pixels, None, return_image_tensor=False)).squeeze()
-        imwrite(out / f"{path.stem}.tif", labels.astype(np.uint32), compression="zlib")
+        write_labels(out, path, labels)
         found += len(np.unique(labels)) - 1
-    remark = "random weights, known maps" if random else "its own weights"
-    sys.stdout.write(json.dumps({"nuclei": found, "remark": remark}) + "\n")
+    return found, "random weights, known maps" if random else "its own weights"
 
 
 class WithKnownMaps(nn.Module):
@@ -139,8 +134,4 @@ def _to_network(offsets: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    command, folder, *paths = sys.argv[1:]
-    if command == "prepare":
-        prepare(Path(folder), [Path(path) for path in paths])
-    else:
-        run(Path(folder), Path(paths[0]), [Path(path) for path in paths[1:]])
+    main(prepare, run)

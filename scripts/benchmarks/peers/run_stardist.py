@@ -10,11 +10,10 @@ so that the nuclei come from the maps that `prepare` made of known nuclei, one a
 `bench_stitching_stardist.py` does. Prints the number of nuclei as JSON.
 """
 
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
+from command import main, read_rgb, write_labels
 
 TILE_PX = 1024
 RAYS, GRID = 32, (2, 2)
@@ -36,18 +35,15 @@ def prepare(maps: Path, nuclei: list[Path]) -> None:
         )
 
 
-def run(out: Path, maps: Path, images: list[Path]) -> None:
-    """Segment images."""
+def run(out: Path, maps: Path, images: list[Path]) -> tuple[int, str]:
+    """Segment images; return the number of nuclei, and a remark."""
     from csbdeep.utils import normalize
-    from skimage.io import imread
     from stardist.models import Config2D, StarDist2D
-    from tifffile import imwrite
 
     model = StarDist2D(Config2D(n_rays=RAYS, grid=GRID, n_channel_in=3), basedir=None)
     found = 0
     for path in images:
-        pixels = imread(path)
-        pixels = np.stack([pixels] * 3, axis=-1) if pixels.ndim == 2 else pixels[..., :3]
+        pixels = read_rgb(path)
         tiles = tuple(-(-length // TILE_PX) for length in pixels.shape[:2])
         model.predict(
             normalize(pixels, 1, 99.8, axis=(0, 1)), n_tiles=(*tiles, 1), show_tile_progress=False
@@ -56,14 +52,10 @@ def run(out: Path, maps: Path, images: list[Path]) -> None:
             labels, _ = model._instances_from_prediction(
                 pixels.shape[:2], known["p"], known["d"], **THRESHOLDS
             )
-        imwrite(out / f"{path.stem}.tif", labels.astype(np.uint32), compression="zlib")
+        write_labels(out, path, labels)
         found += int(labels.max())
-    sys.stdout.write(json.dumps({"nuclei": found, "remark": "random weights, known maps"}) + "\n")
+    return found, "random weights, known maps"
 
 
 if __name__ == "__main__":
-    command, folder, *paths = sys.argv[1:]
-    if command == "prepare":
-        prepare(Path(folder), [Path(path) for path in paths])
-    else:
-        run(Path(folder), Path(paths[0]), [Path(path) for path in paths[1:]])
+    main(prepare, run)
