@@ -163,13 +163,13 @@ def test_networks_that_are_not_alike(runs, rows, tmp_path) -> None:
 def test_a_small_image_is_predicted_as_predict_does_it(runs, rows, tmp_path, monkeypatch) -> None:
     import nucleipel.inference.probability_map as windows
 
-    real, sides = windows._forward, []
+    real, sides = windows._Forward.__call__, []
 
-    def spied(network, stack, **named):
+    def spied(forward, stack):
         sides.append(stack.shape[-1])
-        return real(network, stack, **named)
+        return real(forward, stack)
 
-    monkeypatch.setattr(windows, "_forward", spied)
+    monkeypatch.setattr(windows._Forward, "__call__", spied)
     large = _write_run(tmp_path / "large", seed=0, core_px=1024)
     out = deviation(large, rows.of_ids(["val"]), tmp_path / "out", CPU)
     halo_px = read_checkpoint(large).description.grid.halo_px
