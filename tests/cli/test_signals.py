@@ -52,12 +52,14 @@ def _stop_when(
     assert message == f"stopped by {number.name}: the same command continues\n"
 
 
-def test_train(undisturbed: Path, tiny_set, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", CODES)
+def test_train(number: signal.Signals, undisturbed: Path, tiny_set, tmp_path: Path) -> None:
     out = tmp_path / "train"
     command = train_command(tiny_set.manifest, out)
-    # with a process that prepares samples: a signal to the group must not kill it first
-    command += ["--set", "workers=1"]
-    _stop_when((out / "tensorboard").is_dir, signal.SIGTERM, out, *command)
+    if number == signal.SIGTERM:
+        # with a process that prepares samples: a signal to the group must not kill it first
+        command += ["--set", "workers=1"]
+    _stop_when((out / "tensorboard").is_dir, number, out, *command)
     finish(*command)
     for pattern in ("checkpoint.*", "metrics.csv"):
         assert digests(out, pattern) == digests(undisturbed / "train", pattern)

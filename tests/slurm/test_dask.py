@@ -25,17 +25,25 @@ def _contents(folder: Path) -> dict[str, bytes]:
 def test_jobs_of_slurm_give_the_bytes_of_a_local_run(
     slurm: Callable[..., str], random_checkpoint: Path, tiny_set, tmp_path: Path, monkeypatch
 ) -> None:
-    command = ["segment", "--manifest", tiny_set.manifest, "--checkpoint", random_checkpoint]
-    command += ["--device", "cpu", "--out", "out"]
-    for where in ("local", "cluster"):
-        (tmp_path / where).mkdir()
-    monkeypatch.chdir(tmp_path / "local")
-    _run(command)
-    monkeypatch.chdir(tmp_path / "cluster")
-    _run([*command, "--cluster", "slurm", "--cluster-config", _cluster_config(tmp_path)])
-    assert _logs(tmp_path), "no job of Slurm wrote a log"
-    found, expected = (_contents(tmp_path / where / "out") for where in ("cluster", "local"))
-    assert found == expected
+    images = ["--manifest", tiny_set.manifest]
+    network = ["--checkpoint", random_checkpoint, "--device", "cpu"]
+    cut = ["--set", "mpp=0.5", "--set", "patch_px=32", "--set", "overlap_px=0"]
+    commands = {
+        "patches": ["tile", *images, *cut],
+        "segmented": ["segment", *images, *network],
+    }
+    (tmp_path / "local").mkdir()
+    (tmp_path / "cluster").mkdir()
+    on_slurm = ["--cluster", "slurm", "--cluster-config", _cluster_config(tmp_path)]
+    for out, command in commands.items():
+        monkeypatch.chdir(tmp_path / "local")
+        _run([*command, "--out", out])
+        logs = _logs(tmp_path)
+        monkeypatch.chdir(tmp_path / "cluster")
+        _run([*command, "--out", out, *on_slurm])
+        assert _logs(tmp_path) > logs, f"{out}: no job of Slurm wrote a log"
+        found, expected = (_contents(tmp_path / where / out) for where in ("cluster", "local"))
+        assert found == expected, out
 
 
 def _run(command: list[object]) -> None:
