@@ -4,6 +4,7 @@ import errno
 import logging
 import re
 import sys
+import warnings
 from itertools import chain
 
 import click
@@ -47,11 +48,21 @@ class _Commands(click.Group):
             click.echo(f"error: {_full_disk_message(error)}", err=True)
             ctx.exit(1)
         except Stopped as stop:
+            _discard_silently()
             click.echo(f"stopped by {stop}: the same command continues", err=True)
             ctx.exit(stop.exit_code)
         except KeyboardInterrupt:
             click.echo("interrupted: the same command continues", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _discard_silently() -> None:
+    """Keep Python from printing about what a stop left half made, as this process ends.
+
+    A stop may fall into the making of zarr's event loop, say; its clean-up then complains.
+    """
+    sys.unraisablehook = lambda _: None
+    warnings.simplefilter("ignore")
 
 
 def _is_full_disk(error: OSError) -> bool:
