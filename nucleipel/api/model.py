@@ -79,15 +79,16 @@ class Model:
         Returns
         -------
         (C, h, w) uint8
-            One channel for each of `maps`, 255 for 1, in pixels of the working mpp: of the
-            image itself where nothing is resampled.
+            One channel for each of `maps`, 255 for 1, in pixels of the working mpp, or of the
+            image itself: it is not resampled, unless `at_mpp` or `scale` says so.
 
         Raises
         ------
         ArgumentError, ConfigError, ImageError
             If an argument is wrong, or the image does not fit the network.
         """
-        values = {"mpp": mpp, **settings}
+        own = {"scale": 1.0} if self.mpp is None and "at_mpp" not in settings else {}
+        values = {"mpp": mpp, **own, **settings}
         config = settings_of(PredictConfig, values, function="predict")
         with self._open(image, config) as slide:
             return predict_array(self.checkpoint, slide, config).maps
@@ -160,7 +161,11 @@ class Model:
             self._rule(config),
             config,
             canonical_map=predicted.canonical_map,
-            facts={"tissue": predicted.tissue, "intensity": predicted.intensity},
+            facts={
+                "tissue": predicted.tissue,
+                "intensity": predicted.intensity,
+                "view": predicted.view,
+            },
         )
         return ArrayResult(
             stitched, slide, intensities=config.intensities, expand_um=config.expand_um

@@ -32,6 +32,7 @@ SHORT_FOR = {
     "series": "series",
     "enlarge": "enlarge",
     "tissue": "tissue",
+    "scale": "scale",
     "stained_as": "stained_as",
     "image_folder": "images",
     "map_frame": "map_frame",
@@ -140,6 +141,25 @@ at_mpp = click.option(
 )
 
 
+class _Scale(click.ParamType):  # type: ignore[type-arg]
+    name = "scale"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        if value == "auto":
+            return "auto"
+        return click.FLOAT.convert(value, param, ctx)
+
+
+scale = click.option(
+    "--scale",
+    type=_Scale(),
+    metavar="auto|N",
+    help="Without mpp: N working pixels along each pixel, up to 2, or what suits each image.",
+)
+
+
 class _StainedAs(click.Choice[str]):
     """Takes the words of older commands, too."""
 
@@ -150,7 +170,7 @@ class _StainedAs(click.Choice[str]):
 stained_as = click.option(
     "--stained-as",
     type=_StainedAs(get_args(StainedAs)),
-    help="Stained slides in color, or as the gray of their nuclear dye.",
+    help="Stained slides in color, as the gray of their nuclear dye, or what suits each.",
 )
 tissue = click.option(
     "--tissue",
@@ -158,7 +178,7 @@ tissue = click.option(
     help="Skip empty glass: detect it, or take a GeoJSON or TIFF mask or a folder of them.",
 )
 
-prediction = _stack(reading, at_mpp, stained_as, tissue, device)
+prediction = _stack(reading, at_mpp, scale, stained_as, tissue, device)
 """Options of reading and predicting images."""
 
 

@@ -14,8 +14,9 @@ GeoJsonKind = Literal["detection", "annotation", "cell"]
 MapFrame = Literal["level0", "working"]
 """Pixels that nuclei are written in: those of level 0 of the image, or of the working mpp."""
 Split = Literal["train", "val", "test"]
-StainedAs = Literal["color", "dye"]
-"""Input of a network for stained slides: their colors, or the gray of their nuclear dye."""
+StainedAs = Literal["auto", "color", "dye"]
+"""Input of a network for stained slides: their colors, or the gray of their nuclear dye. "auto":
+colors, or where the scale is chosen, too, what suits the image."""
 
 OLD_WORDS = {"stained_as": {"colour": "color"}}
 """Values that were renamed, by setting: files of settings and records may hold the old ones."""

@@ -20,19 +20,34 @@ from nucleipel.model.nuclear_dye import CELL_PX, REACH_PX, NuclearDyeLayer
 def show(
     model: Checkpoint, slide: Slide, *, stained_as: StainedAs = "color"
 ) -> tuple[nn.Module, WindowGrid]:
-    """The network that takes the pixels of a slide, and the grid of its windows.
-
-    The halo grows by what the dye of a pixel depends on, so that tiles stay exact.
+    """The network that takes the pixels of a slide, and the grid of its windows; auto is color.
 
     Raises
     ------
     PredictionError
         If the grid of the checkpoint does not fit the cells that the dye is measured in.
     """
+    as_dye = stained_as == "dye" and slide.is_stained()
+    return show_in(model, slide.shape, as_dye=as_dye)
+
+
+def show_in(
+    model: Checkpoint, shape: tuple[int, int], *, as_dye: bool
+) -> tuple[nn.Module, WindowGrid]:
+    """The network for colors, or for the dye of stained tissue, and its grid of windows.
+
+    `shape` is (height, width) of the image in its working frame. The halo grows by what the
+    dye of a pixel depends on, so that tiles stay exact.
+
+    Raises
+    ------
+    PredictionError
+        As of `show`.
+    """
     description = model.description
     grid, stride = description.grid, description.network.stride
-    if stained_as == "color" or not slide.is_stained():
-        return model.network, grid.fitted(slide.shape, stride=stride)
+    if not as_dye:
+        return model.network, grid.fitted(shape, stride=stride)
     stride = math.lcm(stride, CELL_PX)
     side_px = grid.whole_image_px or grid.core_px
     if side_px % stride:
@@ -42,4 +57,4 @@ def show(
         )
     halo_px = -(-(grid.halo_px + REACH_PX) // stride) * stride
     wider = dataclasses.replace(grid, halo_px=halo_px)
-    return nn.Sequential(NuclearDyeLayer(), model.network), wider.fitted(slide.shape, stride=stride)
+    return nn.Sequential(NuclearDyeLayer(), model.network), wider.fitted(shape, stride=stride)

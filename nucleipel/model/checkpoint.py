@@ -29,7 +29,7 @@ from nucleipel.model.receptive_field import receptive_radius
 
 WEIGHTS, DESCRIPTION = "checkpoint.safetensors", "checkpoint.json"
 NOTES = "README.md"
-FORMAT = 4
+FORMAT = 5
 DEFAULT = "default"
 """Names the weights that come with the package, wherever a checkpoint is expected."""
 GIT_LFS = b"version https://git-lfs"
@@ -112,6 +112,9 @@ class Description:
         Versions and settings that it was trained with.
     parent_sha256 : str, optional
         Hash of the weights that its training started from.
+    chooses_scale : bool
+        Whether images are predicted at the scale that suits each, for they may be of any pixel
+        size; what is trained on from such a checkpoint knows the scale of its images.
     """
 
     network: NetworkSpec
@@ -125,6 +128,7 @@ class Description:
     versions: dict[str, str]
     config: dict[str, Any]
     parent_sha256: str | None
+    chooses_scale: bool = False
 
     @property
     def canonical_map(self) -> bool:
@@ -141,7 +145,10 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return {**asdict(self), "network": self.network.to_json()}
+        fields = {**asdict(self), "network": self.network.to_json()}
+        if not self.chooses_scale:  # as checkpoints had it before there was a choice
+            del fields["chooses_scale"]
+        return fields
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,12 @@ from nucleipel.io.manifest import Manifest
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.pipeline.predict import predict, slide_reader_for
+from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.rule_scores import RuleScores
 
 
 def score_checkpoint(checkpoint: Path, rows: Manifest, maps: Path) -> list[ImageScore]:
     """Score the rows under the checkpoint's own instance rule; its predictions go into `maps`."""
-    model, config = read_checkpoint(checkpoint), PredictConfig()
-    predict(checkpoint, rows, maps, config)
-    reader = slide_reader_for(model, config)
-    scores = RuleScores(open_predictions(maps).images, list(rows), reader)
-    return scores.scores(model.description.instances)
+    predict(checkpoint, rows, maps, PredictConfig())
+    scores = RuleScores(open_predictions(maps).images, list(rows))
+    return scores.scores(read_checkpoint(checkpoint).description.instances)

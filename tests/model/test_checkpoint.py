@@ -164,7 +164,7 @@ def _of_an_unknown_network(folder: Path) -> None:
         (_no_weights, r"has no checkpoint\.safetensors; expected the folder of a finished run"),
         (_no_description, r"has no checkpoint\.json"),
         (_description_cut_off, r"checkpoint\.json: cannot be understood"),
-        (_from_the_future, r"checkpoint\.json: format 99; this version reads up to 4; upgrade"),
+        (_from_the_future, r"checkpoint\.json: format 99; this version reads up to 5; upgrade"),
         (_of_another_network, r"does not fit the network in checkpoint\.json"),
         (_of_an_unknown_network, r"network family 'transformer'; expected unet or basic_unet"),
     ],

@@ -34,7 +34,7 @@ class Resolution:
 
     A level within 2 % of the working mpp is used as it is: nothing is
     resampled, and `mpp` is then the level's own. Without a working mpp, level
-    0 is used pixel for pixel. Images coarser than the working mpp are
+    0 is used pixel for pixel, or at a scale (`at_scale`). Images coarser than the working mpp are
     refused, unless the caller asks to `enlarge`, and then up to 2x.
 
     Parameters
@@ -114,7 +114,8 @@ class Resolution:
             return f"level {self.level} read pixel for pixel{at}: {size}"
         change = "averaged down" if self.level_ratio > 1 else "enlarged"
         factor = self.level_ratio if self.level_ratio > 1 else 1 / self.level_ratio
-        return f"level {self.level} {change} {factor:.4g}x to {self.mpp:.4g} um: {size}"
+        to = f" to {self.mpp:.4g} um" if self.mpp else ""
+        return f"level {self.level} {change} {factor:.4g}x{to}: {size}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +151,27 @@ def choose_resolution(
             " image's as the manifest's mpp or with --mpp"
         )
     ratio = working_mpp / source_mpp
+    if ratio < 1 - MPP_TOLERANCE:
+        _require_enlargeable(image, source_mpp, working_mpp, enlarge=enlarge)
+    return _at_ratio(image, ratio, source_mpp=source_mpp, mpp=working_mpp)
+
+
+def at_scale(image: StoredImage, scale: float, *, source_mpp: float | None) -> Resolution:
+    """The frame of an image in which a pixel of level 0 is `scale` pixels wide, at most 2.
+
+    Nothing needs an mpp here; where one is known, that of the frame follows.
+    """
+    mpp = None if source_mpp is None else source_mpp / scale
+    return _at_ratio(image, 1 / scale, source_mpp=source_mpp, mpp=mpp)
+
+
+def _at_ratio(
+    image: StoredImage, ratio: float, *, source_mpp: float | None, mpp: float | None
+) -> Resolution:
+    """The frame of `ratio` pixels of level 0 to a pixel, or that of a level close to it."""
     for index, level in enumerate(image.levels):
         if abs(ratio / level.downsample - 1) <= MPP_TOLERANCE:
             return _at_level(image, index, source_mpp)
-    if ratio < 1:
-        _require_enlargeable(image, source_mpp, working_mpp, enlarge=enlarge)
     level_index = _best_level(image, ratio)
     level = image.levels[level_index]
     height, width = (max(1, round(length / ratio)) for length in image.shape)
@@ -166,7 +183,7 @@ def choose_resolution(
         ratio=ratio,
         level_ratio=ratio / level.downsample,
         source_mpp=source_mpp,
-        mpp=working_mpp,
+        mpp=mpp,
         source=image.source,
     )
 

@@ -23,7 +23,7 @@ from nucleipel.io.slides.formats import StoredImage, open_image
 from nucleipel.io.slides.formats.channels import as_rgb
 from nucleipel.io.slides.formats.suffixes import ZARR_SUFFIX
 from nucleipel.io.slides.intensity_range import measure_range
-from nucleipel.io.slides.resolution import Resolution, agreed_mpp, choose_resolution
+from nucleipel.io.slides.resolution import Resolution, agreed_mpp, at_scale, choose_resolution
 from nucleipel.io.slides.slide_tissue import FoundTissue, cell_px, find_tissue
 
 BRIGHTNESS_PX = 512
@@ -159,6 +159,19 @@ class Slide(_Opened):
     def of_channel(self, channel: int | None) -> "Slide":
         """Give the opened file and frame with only one channel (None: with all)."""
         return Slide(self.image, self.resolution, channel=channel)
+
+    def at_scale(self, scale: float) -> "Slide":
+        """See the slide, now pixel for pixel, with `scale` pixels along each pixel, at most 2."""
+        if scale == 1:
+            return self
+        source_mpp = self.resolution.source_mpp
+        slide = Slide(
+            self.image,
+            at_scale(self.image, scale, source_mpp=source_mpp),
+            channel=self.channel,
+        )
+        slide.range_rule = self.range_rule
+        return slide
 
     def is_stained(self) -> bool:
         """Return whether it is a color image of stains in transmitted light, not of fluorescence.

@@ -42,7 +42,8 @@ class Prediction:
     """One image's finished prediction; the map is in the working frame of `resolution`.
 
     `shards` is the number of shards that were written, `glass` the cores that were skipped,
-    `tissue` says why, `intensity` which stored values became 0 and 1; `written` holds the hashes
+    `tissue` says why, `intensity` which stored values became 0 and 1,
+    `view` at which scale it was seen; `written` holds the hashes
     of its files; `canonical_map` is False if the map depends on how the image was cut into windows.
     `origin` is what else its certificates say.
     """
@@ -57,6 +58,7 @@ class Prediction:
     glass: Glass | None
     tissue: Mapping[str, Any]
     intensity: Mapping[str, Any]
+    view: Mapping[str, Any]
     canonical_map: bool
     written: Mapping[str, str]
     origin: Mapping[str, Any] = field(default_factory=dict)
@@ -228,6 +230,7 @@ def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> P
             glass=_glass(fields, resolution.shape),
             tissue=fields.get("tissue", NOT_REPORTED),
             intensity=fields.get("intensity", NOT_REPORTED),
+            view=fields.get("view", NOT_REPORTED),
             canonical_map=fields.get("canonical_map", True),
             written=written,
         )

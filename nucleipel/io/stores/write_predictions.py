@@ -38,8 +38,8 @@ class PredictedImage:
 
     `path` is the file that was predicted, `resolution` how it was read, `channel` the only one of
     its channels that was; `tissue` says what was skipped as glass, `intensity` which stored
-    values became 0 and 1; `canonical_map` is False if the map depends on how the image was cut into
-    windows.
+    values became 0 and 1, `view` how the scale was chosen; `canonical_map` is False if the map
+    depends on how the image was cut into windows.
     """
 
     path: Path
@@ -47,6 +47,7 @@ class PredictedImage:
     channel: int | None = None
     tissue: Mapping[str, Any] = field(default_factory=dict)
     intensity: Mapping[str, Any] = field(default_factory=dict)
+    view: Mapping[str, Any] = field(default_factory=dict)
     canonical_map: bool = True
 
 
@@ -151,6 +152,7 @@ class MapWriter:
             "glass": self.glass.to_text(),
             "tissue": dict(image.tissue),
             "intensity": dict(image.intensity),
+            "view": dict(image.view),
             "canonical_map": image.canonical_map,
         }
         write_sealed_json(self._folder / IMAGE_RECORD, record)

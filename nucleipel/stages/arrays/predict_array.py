@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nucleipel.config import PredictConfig
+from nucleipel.core.glass_cores import Tissue
 from nucleipel.core.progress import track
-from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
+from nucleipel.inference.probability_map import choose_device, place_network
 from nucleipel.io.slides.formats.array import image_of_array
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide
@@ -17,7 +18,7 @@ from nucleipel.io.stores.stored_map import shard_boxes
 from nucleipel.io.tissue_mask import tissue_of
 from nucleipel.model.checkpoint import Checkpoint
 from nucleipel.stages.pipeline.predict import slide_reader_for
-from nucleipel.stages.pipeline.seen_slide import see
+from nucleipel.stages.pipeline.seen_slide import predict_seen, see
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class PredictedArray:
         The working frame of the image.
     canonical_map : bool
         False if the map depends on how the image was cut into windows.
-    tissue, intensity : dict
-        What was skipped as glass; which stored values became 0 and 1.
+    tissue, intensity, view : dict
+        What was skipped as glass; which stored values became 0 and 1; how the scale was chosen.
     """
 
     maps: npt.NDArray[np.uint8]
@@ -41,6 +42,7 @@ class PredictedArray:
     canonical_map: bool
     tissue: dict[str, Any]
     intensity: dict[str, Any]
+    view: dict[str, Any]
 
 
 def open_array(model: Checkpoint, image: Any, config: PredictConfig) -> Slide:
@@ -58,32 +60,22 @@ def predict_array(model: Checkpoint, slide: Slide, config: PredictConfig) -> Pre
     """
     description, device = model.description, choose_device(config.device)
     place_network(model.network, device)
-    seen = see(
-        model,
-        slide,
-        lambda: tissue_of(slide, config.tissue, image_id=str(slide.path)),
-        stained_as=config.stained_as,
-    )
-    maps = np.empty((len(description.maps), *slide.shape), np.uint8)
-    boxes = list(shard_boxes(slide.shape, core_px=seen.grid.core_px))
-    parts = predict_parts(
-        seen.network, slide, boxes,
-        intensity=seen.intensity,
-        grid=seen.grid,
-        channels=description.network.in_channels,
-        maps=len(maps),
-        device=device,
-        flips=config.tta,
-        precision=config.precision,
-        skipped=seen.skipped,
-    )  # fmt: skip
+
+    def find_tissue(seen: Slide) -> Tissue | None:
+        return tissue_of(seen, config.tissue, image_id=str(seen.path))
+
+    seen = see(model, slide, find_tissue, config, device)
+    maps = np.empty((len(description.maps), *seen.slide.shape), np.uint8)
+    boxes = list(shard_boxes(seen.slide.shape, core_px=seen.grid.core_px))
+    parts = predict_seen(model, seen, boxes, config, device)
     with closing(parts):
         for box, values in track(parts, "predicting", total=len(boxes)):
             maps[(slice(None), *box.slices)] = values
     return PredictedArray(
         maps,
-        slide.resolution,
+        seen.slide.resolution,
         description.canonical_map,
         seen.tissue_record,
         seen.intensity_record,
+        seen.view_record,
     )

@@ -23,13 +23,12 @@ from nucleipel.errors import OutputError, TrainingError
 from nucleipel.io.evaluation_report import write_report
 from nucleipel.io.manifest import Manifest, Row, read_manifest
 from nucleipel.io.records.output import read_record
-from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.predictions import Prediction, open_predictions
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint
 from nucleipel.stages.pipeline.evaluate import image_rows, summarize
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
-from nucleipel.stages.pipeline.predict import predict, slide_reader_for
+from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.training.coordinate_ascent import coordinate_ascent
 
@@ -154,7 +153,7 @@ def _run(run: Run) -> None:
 
 def _choose_numbers(run: Run, checkpoint: Path, model: Checkpoint) -> dict[str, ChosenNumbers]:
     """The numbers of best pooled PQ on val, and those of best pooled Dice."""
-    rule_scores = RuleScores(*_predicted(run, checkpoint, model, "val"))
+    rule_scores = RuleScores(*_predicted(run, checkpoint, "val"))
     start = run.instances.over(model.description.instances)
     candidates, rounds = run.calibrate.candidates(), run.calibrate.rounds
     chosen: dict[str, ChosenNumbers] = {}
@@ -167,11 +166,11 @@ def _choose_numbers(run: Run, checkpoint: Path, model: Checkpoint) -> dict[str, 
 
 def _write_scores(run: Run, checkpoint: Path, model: Checkpoint) -> None:
     """Write the report of the split: Dice under the numbers chosen by Dice, all else by PQ."""
-    predictions, rows, reader = _predicted(run, checkpoint, model, run.split)
+    predictions, rows = _predicted(run, checkpoint, run.split)
     numbers = run.numbers
     scores: dict[str, list[ImageScore]] = {measure: [] for measure in CHOSEN_BY}
     for prediction, row in zip(track(predictions, "scoring"), rows, strict=True):
-        rule_scores = RuleScores([prediction], [row], reader)
+        rule_scores = RuleScores([prediction], [row])
         for measure in CHOSEN_BY:
             scores[measure] += rule_scores.scores(numbers[measure]["instances"])
     of_split = Manifest(run.manifest, tuple(rows))
@@ -186,14 +185,14 @@ def _write_scores(run: Run, checkpoint: Path, model: Checkpoint) -> None:
 
 
 def _predicted(
-    run: Run, checkpoint: Path, model: Checkpoint, split: str
-) -> tuple[Sequence[Prediction], Sequence[Row], SlideReader]:
-    """Predict a split, or take its maps of an earlier go; returns maps, rows and the reading."""
+    run: Run, checkpoint: Path, split: str
+) -> tuple[Sequence[Prediction], Sequence[Row]]:
+    """Predict a split, or take its maps of an earlier go; returns maps and rows."""
     rows = read_manifest(run.manifest, data_root=run.data_root, needed=(split,))
     rows = rows.of_split(split).annotated()
     config = run.calibrate.part(PredictConfig)
     maps = predict(checkpoint, rows, run.folder / MAPS.format(split), config)
-    return open_predictions(maps).images, list(rows), slide_reader_for(model, config)
+    return open_predictions(maps).images, list(rows)
 
 
 def _tidy(run: Run) -> None:

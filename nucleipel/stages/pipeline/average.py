@@ -45,6 +45,7 @@ def average(checkpoints: Sequence[Path], out: Path, *, overwrite: bool = False) 
         first.description,
         config={**first.description.config, "average_of": [model.sha256 for model in models]},
         parent_sha256=first.sha256,
+        chooses_scale=all(model.description.chooses_scale for model in models),
     )
     weights = average_weights([model.network for model in models])
     output.commit(checkpoint=write_checkpoint(out, description, weights))

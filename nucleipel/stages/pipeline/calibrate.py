@@ -48,7 +48,7 @@ def calibrate(
     predicted = config.part(PredictConfig)
     maps = predict(checkpoint, rows, out / MAPS, predicted, within_regions=True)
     groups = rows.grouped(config.balance_by).values() if config.balance_by else None
-    rule_scores = RuleScores(open_predictions(maps).images, list(rows), reader)
+    rule_scores = RuleScores(open_predictions(maps).images, list(rows))
     score = rule_scores.pooled(*config.measures, groups=groups)
     trials = list(
         track(

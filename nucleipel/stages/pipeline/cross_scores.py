@@ -22,7 +22,7 @@ from nucleipel.metrics.gains import pooled_gains
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.model.checkpoint import Checkpoint
 from nucleipel.stages.pipeline.halves import Halves
-from nucleipel.stages.pipeline.predict import predict, slide_reader_for
+from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.training.coordinate_ascent import Numbers, coordinate_ascent
 
@@ -134,7 +134,6 @@ class CrossScores:
         predicted = PredictConfig(
             **config.part(ReadConfig).model_dump(), device=config.device, tissue="off"
         )
-        reader = slide_reader_for(start, predicted)
         self._scores: dict[float, RuleScores] = {}
         for share, checkpoints in track(means.items(), "predicting the other half"):
             maps: dict[str, Prediction] = {}
@@ -142,9 +141,8 @@ class CrossScores:
                 rows, store = halves.of(half), work / f"maps-{share:g}-{half}.zarr"
                 predict(checkpoints[1 - half], rows, store, predicted, within_regions=True)
                 maps |= {image.id: image for image in open_predictions(store).images}
-            self._scores[share] = RuleScores(
-                [maps[row.id] for row in halves.rows], list(halves.rows), reader
-            )
+            of_rows = [maps[row.id] for row in halves.rows]
+            self._scores[share] = RuleScores(of_rows, list(halves.rows))
 
     def choose(self, of_halves: Iterable[int]) -> Choice:
         """The share and numbers of best pooled score over the images of some halves."""

@@ -109,6 +109,7 @@ def finetune_patches(
         instances=numbers,
         config=config.identity(),
         parent_sha256=start.sha256,
+        chooses_scale=False,
     )
     ranks.on_first(
         lambda: output.commit(

@@ -21,7 +21,7 @@ from nucleipel.core.run_options import WHOLE_RUN, RunOptions
 from nucleipel.core.shard import Part, parts_of
 from nucleipel.core.stopwatch import Stopwatch
 from nucleipel.errors import ImageError, StoreError
-from nucleipel.inference.probability_map import choose_device, place_network, predict_parts
+from nucleipel.inference.probability_map import choose_device, place_network
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import Output, holding
 from nucleipel.io.slides.slide import Slide
@@ -34,7 +34,13 @@ from nucleipel.model.foreign_model import read_model
 from nucleipel.stages.pipeline.image_by_image import ImageWork, alone_on, finish_images, killer
 from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
-from nucleipel.stages.pipeline.seen_slide import SeenSlide, see, see_kept
+from nucleipel.stages.pipeline.seen_slide import (
+    SeenSlide,
+    chooses_view,
+    predict_seen,
+    see,
+    see_kept,
+)
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +111,7 @@ def predict_images(
     if output.complete:
         log.info("%s: these predictions are finished", out)
         return out
-    _explain(model, reader)
+    _explain(model, reader, chooses=chooses_view(model, config))
     device = choose_device(config.device)
     place_network(model.network, device)
     predictor = _Predictor(model, out, reader, config, device, clock, within_regions)
@@ -172,9 +178,11 @@ def _claim(
     return claim("predict", out, config, inputs, options, plan=plan)
 
 
-def _explain(model: Checkpoint, reader: SlideReader) -> None:
+def _explain(model: Checkpoint, reader: SlideReader, *, chooses: bool) -> None:
     if reader.whole_image_px is not None:
         log.info("whole images are resized to %d px, as in training", reader.whole_image_px)
+    elif chooses:
+        log.info("the checkpoint knows no mpp: images are used at the scale that suits each")
     elif reader.at_mpp is None:
         log.info("the checkpoint was trained without mpp: images are used pixel for pixel")
     if not model.description.canonical_map:
@@ -232,8 +240,9 @@ class _Predictor:
 
     def predict(self, row: Row, work: ImageWork) -> None:
         """Predict parts of an image; complete it once all its shards are there."""
-        with row.open(self.reader) as slide:
-            seen = self._see(slide, row, work)
+        with row.open(self.reader) as opened:
+            seen = self._see(opened, row, work)
+            slide = seen.slide
             layout = MapLayout(slide.shape, len(self.model.description.maps), seen.grid.core_px)
             writer = MapWriter(
                 self.out, row.id, layout, skipped=seen.skipped, journal=_journal(work.parts)
@@ -242,12 +251,12 @@ class _Predictor:
             left = writer.left(shards)
             self.clock.note_image(row.id, pixels=sum(map(_area, left)), mpp=slide.mpp)
             if work.deaths == 0:
-                with closing(self._maps(slide, seen, left)) as maps:
+                with closing(self._maps(seen, left)) as maps:
                     done = len(shards) - len(left)
                     bar = track(maps, f"predicting {work}", total=len(shards), done=done)
                     writer.write(bar, clock=self.clock)
             else:
-                self._write_one_by_one(slide, seen, writer, left)
+                self._write_one_by_one(seen, writer, left)
             with alone_on(self.out, work) as mine:
                 if mine and not writer.left(writer.shards):
                     image = PredictedImage(
@@ -256,17 +265,21 @@ class _Predictor:
                         slide.channel,
                         seen.tissue_record,
                         seen.intensity_record,
+                        seen.view_record,
                         self.model.description.canonical_map,
                     )
                     writer.finish(image, self._thumbnail(slide))
                     (self.out / row.id / KEPT).unlink(missing_ok=True)
 
     def _see(self, slide: Slide, row: Row, work: ImageWork) -> SeenSlide:
-        log.info("%s: %s, %s", row.id, slide.resolution.describe(), slide.image.photometric)
         with self.clock.phase("read"):
             shared = not work.has_all_parts
             seen = self._measure_once(slide, row) if shared else self._measure(slide, row)
-        if seen.network is not self.model.network:
+        frame = seen.slide.resolution
+        log.info("%s: %s, %s", row.id, frame.describe(), slide.image.photometric)
+        if len(seen.chosen.disagreements) > 1:
+            log.info("%s: best known at a scale of %s", row.id, seen.chosen.view)
+        if seen.chosen.view.as_dye:
             log.info("%s: stained, shown as its nuclear dye", row.id)
         elif self.config.stained_as == "dye":
             log.warning(
@@ -279,17 +292,18 @@ class _Predictor:
         return seen
 
     def _measure(self, slide: Slide, row: Row) -> SeenSlide:
-        return see(
-            self.model, slide, lambda: self._tissue(slide, row), stained_as=self.config.stained_as
-        )
+        def find_tissue(slide: Slide) -> Tissue | None:
+            return self._tissue(slide, row)
+
+        return see(self.model, slide, find_tissue, self.config, self.device, self.clock)
 
     def _measure_once(self, slide: Slide, row: Row) -> SeenSlide:
         """What another process measured of the slide; the first one measures it, and keeps it."""
-        kept, stained_as = self.out / row.id / KEPT, self.config.stained_as
-        seen = see_kept(kept, self.model, slide, stained_as=stained_as)
+        kept = self.out / row.id / KEPT
+        seen = see_kept(kept, self.model, slide)
         if seen is None:
             with holding(self.out, row.id, kind="slide", wait_seconds=MEASURE_SECONDS):
-                seen = see_kept(kept, self.model, slide, stained_as=stained_as)
+                seen = see_kept(kept, self.model, slide)
                 if seen is None:
                     seen = self._measure(slide, row)
                     seen.keep(kept)
@@ -305,25 +319,11 @@ class _Predictor:
         return tissue_of(slide, self.config.tissue, image_id=row.id)
 
     def _maps(
-        self, slide: Slide, seen: SeenSlide, shards: list[Box]
+        self, seen: SeenSlide, shards: list[Box]
     ) -> Generator[tuple[Box, npt.NDArray[np.uint8]]]:
-        description = self.model.description
-        return predict_parts(
-            seen.network, slide, shards,
-            intensity=seen.intensity,
-            grid=seen.grid,
-            channels=description.network.in_channels,
-            maps=len(description.maps),
-            device=self.device,
-            flips=self.config.tta,
-            precision=self.config.precision,
-            skipped=seen.skipped,
-            clock=self.clock,
-        )  # fmt: skip
+        return predict_seen(self.model, seen, shards, self.config, self.device, clock=self.clock)
 
-    def _write_one_by_one(
-        self, slide: Slide, seen: SeenSlide, writer: MapWriter, left: list[Box]
-    ) -> None:
+    def _write_one_by_one(self, seen: SeenSlide, writer: MapWriter, left: list[Box]) -> None:
         """Write shards of which one may kill its process: that one is set aside by name.
 
         The process before died of the first shard that it left, or of the one
@@ -337,7 +337,7 @@ class _Predictor:
                 if lock.deaths:
                     faults.append(killer(name, lock.deaths + 1))
                     continue
-                with closing(self._maps(slide, seen, [shard])) as maps:
+                with closing(self._maps(seen, [shard])) as maps:
                     writer.write(maps, clock=self.clock)
         if faults:
             raise StoreError(first_faults(faults))

@@ -16,7 +16,6 @@ from nucleipel.instances.segment_map import BLOCK_PX, segment_instances
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.manifest import Row
 from nucleipel.io.slides.resolution import Resolution
-from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.predictions import Prediction
 from nucleipel.metrics.matching import OverlapCounter
 from nucleipel.metrics.scores import ImageScore, pool, total
@@ -39,13 +38,11 @@ class RuleScores:
     larger than `LARGEST_PX` never is in memory as a whole, and has the same scores.
     """
 
-    def __init__(
-        self, predictions: Sequence[Prediction], rows: Sequence[Row], reader: SlideReader
-    ) -> None:
+    def __init__(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> None:
         self._images: list[list[_Part]] = []
         room = HELD_PX
         for prediction, row in zip(predictions, rows, strict=True):
-            parts = _parts(prediction, row, reader)
+            parts = _parts(prediction, row)
             for place, part in enumerate(parts):
                 size = math.prod(part.window.shape)
                 if size <= min(room, LARGEST_PX**2):
@@ -176,9 +173,8 @@ class _CountedMap:
         self._count(Box(rows.start, columns.start, rows.stop, columns.stop), values)
 
 
-def _parts(prediction: Prediction, row: Row, reader: SlideReader) -> list[_Part]:
-    with row.open(reader) as slide:
-        frame = slide.resolution
+def _parts(prediction: Prediction, row: Row) -> list[_Part]:
+    frame = prediction.resolution
     known = row.load_annotation(frame.source_shape)
     if row.region is None:
         whole = Box.of_shape(frame.shape)

@@ -193,6 +193,7 @@ class ImageStitch:
             "source": asdict(prediction.resolution.source),
             "tissue": dict(prediction.tissue),
             "intensity": dict(prediction.intensity),
+            **({"view": dict(prediction.view)} if prediction.view else {}),
             **prediction.origin,
             **({} if self._config.expand_um is None else {"cells": self._cells.to_json()}),
         }

@@ -18,6 +18,7 @@ from nucleipel.io.annotations.region import write_region
 from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.records.output import claim_output
+from nucleipel.io.slides.slide import Slide
 from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.predictions import Prediction, open_predictions
 from nucleipel.io.tissue_mask import require_tissue_files, tissue_of
@@ -80,8 +81,10 @@ def _of_image(
     row: Row, prediction: Prediction, reader: SlideReader, config: SuggestConfig
 ) -> list[SuggestedRegion]:
     """The least sure regions of one image, the least sure one first."""
-    with row.open(reader) as slide:
-        frame, tissue = slide.resolution, tissue_of(slide, config.tissue, image_id=row.id)
+    frame = prediction.resolution
+    with row.open(reader) as opened:
+        slide = Slide(opened.image, frame, channel=opened.channel)
+        tissue = tissue_of(slide, config.tissue, image_id=row.id)
     of_known = PLAIN_PX if frame.mpp is None else config.size_um / frame.mpp
     side_px = config.size_px or of_known
     cell_px = max(1, round(side_px / CELLS))

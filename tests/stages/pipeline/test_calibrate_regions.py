@@ -81,7 +81,7 @@ def test_scores_are_those_of_the_whole_slide_inside_its_regions(
     monkeypatch.setattr(stage, "LARGEST_PX", largest_px)
     monkeypatch.setattr(stage, "BLOCK_PX", block_px)
     prediction, (row,) = _prediction(slide.annotation, tmp_path), slide.manifest.rows
-    tried = RuleScores([prediction], [row], SlideReader(channels=3))
+    tried = RuleScores([prediction], [row])
     known = row.load_annotation(SHAPE)
     with row.open(SlideReader(channels=3)) as opened:
         counted = known.counted(Box.of_shape(SHAPE), opened.resolution)
@@ -108,7 +108,7 @@ def test_a_nucleus_on_a_cut_counts_once(slide, tmp_path: Path, monkeypatch) -> N
     write_annotation(tmp_path / "label.tif", annotation)
     row = replace(row, label=tmp_path / "label.tif")
     prediction = _prediction(annotation, tmp_path, moved_px=0)
-    tried = RuleScores([prediction], [row], SlideReader(channels=3))
+    tried = RuleScores([prediction], [row])
     (score,) = tried.scores({"min_area_px": 5})
     assert (score.annotated_count, score.predicted_count, score.matched_count) == (1, 1, 1)
     assert score.matched_iou == 1

@@ -11,8 +11,8 @@ from nucleipel.config import AblateConfig, CalibrateConfig
 from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.segment_map import segment_instances
 from nucleipel.io.manifest import read_manifest
+from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import read_annotation
-from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.stages.pipeline.rule_scores import RuleScores
 from nucleipel.training.coordinate_ascent import coordinate_ascent
@@ -30,15 +30,21 @@ def _map(annotation: npt.NDArray[np.integer], *, boldness: float) -> npt.NDArray
     return np.rint(255 * np.stack(classes)).astype(np.uint8)
 
 
+def _prediction(annotation: np.ndarray, boldness: float) -> SimpleNamespace:
+    return SimpleNamespace(
+        read_map=lambda: _map(annotation, boldness=boldness),
+        resolution=Resolution.pixel_for_pixel(annotation.shape, None),
+    )
+
+
 @pytest.fixture(scope="module")
 def scores_by_boldness(tiny_set) -> dict[float, RuleScores]:
     rows = read_manifest(tiny_set.manifest).of_split("train").rows
     annotation = read_annotation(rows[0].label)
     return {
         boldness: RuleScores(
-            [SimpleNamespace(read_map=lambda b=boldness: _map(annotation, boldness=b))],
+            [_prediction(annotation, boldness)],
             rows,
-            SlideReader(channels=3),
         )
         for boldness in (0.0, 1.8, -0.8)
     }
@@ -80,12 +86,8 @@ def test_groups_count_alike_however_many_nuclei_they_have(tiny_set) -> None:
     annotations = [read_annotation(row.label) for row in rows]
     boldness = {0: 1.8, 1: -0.8, 2: -0.8}
     tried = RuleScores(
-        [
-            SimpleNamespace(read_map=lambda at=at: _map(annotations[at], boldness=boldness[at]))
-            for at in range(len(rows))
-        ],
+        [_prediction(annotation, boldness[at]) for at, annotation in enumerate(annotations)],
         rows,
-        SlideReader(channels=3),
     )
     both = tried.pooled("pq", groups=[[0], [1, 2]])
     numbers = {**START, "foreground_percent": 80}

@@ -1,0 +1,194 @@
+"""Choose the view in which a network knows an image best: its scale, and stains as color or dye.
+
+A network that was trained on images of any pixel size finds the nuclei of an image that it has
+never seen the like of at one scale, and loses them at another. No annotation is needed to find
+that scale: there the network agrees best with its own result (`instances/disagreement.py`).
+Where it is sure, or agrees well enough, at the image's own scale, nothing else is tried.
+
+The choice follows from image and checkpoint alone. A large image is judged by `SQUARES` of it.
+The numbers were chosen on val of DSB2018, which the packaged weights know, and on images that
+the network at hand had never seen (docs/choices.md).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nucleipel.core.geometry import Box
+from nucleipel.core.stopwatch import Stopwatch
+from nucleipel.inference.network_input import show_in
+from nucleipel.inference.probability_map import predict_part
+from nucleipel.instances.disagreement import Certainty, Disagreement, certainty, disagreement
+from nucleipel.instances.instance_rule import InstanceRule
+from nucleipel.instances.segment_map import segment_instances
+from nucleipel.io.slides.formats.array import image_of_array
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide
+from nucleipel.model.checkpoint import Checkpoint
+
+SURE = 0.93
+"""Certainty from which on nothing else is measured: fewer than one in ten images that the network
+did not know reached it, most of those that it did know."""
+DOUBTFUL, DOUBTFUL_STAINED = 0.13, 0.10
+"""Disagreement from which on other views are tried: of stained tissue, and of all other images."""
+LEAD = 0.003
+"""So much less must it be in another view."""
+COARSER, FINER, FINEST = (0.5, 0.7), 1.4, 2.0
+WHOLE_PX = 2**20
+"""An image of at most so many pixels is judged as a whole."""
+SQUARES, SQUARE_PX = 4, 384
+
+
+@dataclass(frozen=True)
+class View:
+    """Working pixels along a pixel of level 0, and whether stained tissue is shown as its dye."""
+
+    scale: float = 1.0
+    as_dye: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.scale:g}{' as dye' if self.as_dye else ''}"
+
+
+@dataclass(frozen=True)
+class ChosenView:
+    """A view, and why it was taken.
+
+    Parameters
+    ----------
+    view : View
+    certainty : float, optional
+        Of the network at the image's own scale, if that was measured.
+    disagreements : dict
+        The mean one in each view that was measured, None where no nucleus was found.
+    maps : (4, H, W) uint8, optional
+        The map in the frame of the view, of an image that was judged whole.
+    """
+
+    view: View = View()
+    certainty: float | None = None
+    disagreements: dict[str, float | None] = field(default_factory=dict)
+    maps: npt.NDArray[np.uint8] | None = None
+
+
+def choose_view(
+    model: Checkpoint,
+    slide: Slide,
+    *,
+    as_dye: bool | None = None,
+    device: torch.device,
+    precision: str = "auto",
+    clock: Stopwatch | None = None,
+) -> ChosenView:
+    """Choose the view of a slide, which is seen pixel for pixel.
+
+    Stained tissue is shown as its dye or not, as `as_dye` says; both are tried if it is None. The
+    network must have a distance map, and must lie on the device.
+    """
+    trial = _Trial(model, slide, device, precision, clock or Stopwatch())
+    stained = slide.is_stained()
+    first = View(as_dye=bool(as_dye) and stained)
+    if trial.certainty(first) >= SURE:
+        return trial.chosen(first)
+    own = trial.judge(first)
+    if own is None or own < (DOUBTFUL_STAINED if stained else DOUBTFUL):
+        return trial.chosen(first)
+    for scale in COARSER:
+        trial.judge(View(scale, first.as_dye))
+    if not stained:
+        finer = trial.judge(View(FINER))
+        if finer is not None and finer < own:
+            trial.judge(View(FINEST))
+    elif as_dye is None:
+        for scale in (1.0, *COARSER):
+            trial.judge(View(scale, as_dye=True))
+    known = {view: found for view, found in trial.judged.items() if found is not None}
+    best = min(known, key=known.__getitem__)
+    return trial.chosen(best if known[best] <= own - LEAD else first)
+
+
+class _Trial:
+    """The views of one slide that were tried, and the maps of one that is judged whole."""
+
+    def __init__(
+        self,
+        model: Checkpoint,
+        slide: Slide,
+        device: torch.device,
+        precision: str,
+        clock: Stopwatch,
+    ) -> None:
+        self._model, self._device, self._precision = model, device, precision
+        self._clock = clock
+        self._rule = InstanceRule(**model.description.instances)
+        height, width = slide.shape
+        self._is_whole = height * width <= WHOLE_PX
+        self._pieces = [slide] if self._is_whole else list(_squares(slide))
+        self._intensity = None if self._is_whole else slide.intensity_range()
+        self._certainty: float | None = None
+        self._maps: dict[View, list[npt.NDArray[np.uint8]]] = {}
+        self.judged: dict[View, float | None] = {}
+
+    def certainty(self, view: View) -> float:
+        """How sure the network is in a view, 0 to 1; no nuclei need to be found for that."""
+        self._certainty = sum(map(certainty, self._predict(view)), Certainty()).dice
+        return self._certainty
+
+    def judge(self, view: View) -> float | None:
+        """The mean disagreement in a view."""
+        found = Disagreement()
+        for maps in self._predict(view):
+            with self._clock.phase("stitch"):
+                nuclei = segment_instances(maps, rule=self._rule)
+                found += disagreement(maps, nuclei.map)
+        self.judged[view] = found.mean
+        return found.mean
+
+    def chosen(self, view: View) -> ChosenView:
+        """The result, with the map of the view where the image was judged whole."""
+        disagreements = {str(tried): found for tried, found in self.judged.items()}
+        maps = self._predict(view)[0] if self._is_whole else None
+        return ChosenView(view, self._certainty, disagreements, maps)
+
+    def _predict(self, view: View) -> list[npt.NDArray[np.uint8]]:
+        """The map of each piece in a view, made once."""
+        if view not in self._maps:
+            self._maps[view] = [
+                self._predict_piece(piece.at_scale(view.scale), view) for piece in self._pieces
+            ]
+        return self._maps[view]
+
+    def _predict_piece(self, seen: Slide, view: View) -> npt.NDArray[np.uint8]:
+        description = self._model.description
+        network, grid = show_in(self._model, seen.shape, as_dye=view.as_dye)
+        return predict_part(
+            network, seen, Box.of_shape(seen.shape),
+            intensity=self._intensity or seen.intensity_range(),
+            grid=grid,
+            channels=description.network.in_channels,
+            maps=len(description.maps),
+            device=self._device,
+            precision=self._precision,
+            clock=self._clock,
+        )  # fmt: skip
+
+
+def _squares(slide: Slide) -> Iterator[Slide]:
+    """Squares of a slide, each an image for itself: evenly of those with most tissue."""
+    found = slide.tissue()
+    side = max(1, round(SQUARE_PX / found.tissue.step_px))
+    rows, columns = (max(1, length // side) for length in found.weights.shape)
+    inside = found.weights[: rows * side, : columns * side].astype(np.int64)
+    held = inside.reshape(rows, inside.shape[0] // rows, columns, -1).sum(axis=(1, 3))
+    places = np.argwhere(2 * held >= max(1, held.max()))
+    if not len(places):
+        places = np.argwhere(held == held.max())
+    spread = ((np.arange(SQUARES) + 0.5) * len(places) / SQUARES).astype(int)
+    px = side * found.tissue.step_px
+    for row, column in places[np.unique(spread)].tolist():
+        box = Box(row * px, column * px, (row + 1) * px, (column + 1) * px).clip(slide.shape)
+        image = image_of_array(slide.read(box))
+        yield Slide(image, Resolution.pixel_for_pixel(box.shape, slide.mpp))
