@@ -103,7 +103,7 @@ def choose_view(
         if finer is not None and finer < own:
             trial.judge(View(FINEST))
     elif as_dye is None:
-        for scale in (1.0, *COARSER):
+        for scale in COARSER:
             trial.judge(View(scale, as_dye=True))
     known = {view: found for view, found in trial.judged.items() if found is not None}
     best = min(known, key=known.__getitem__)

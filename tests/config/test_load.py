@@ -210,5 +210,7 @@ def test_the_old_spelling_of_stained_as_is_taken(tmp_path: Path) -> None:
     from_text = load_config(SegmentConfig, assignments=["stained_as=colour"])
     assert from_file.stained_as == from_text.stained_as == "color"
     assert from_file.identity() == PredictConfig(stained_as="color").identity()
-    with pytest.raises(ConfigError, match=r'stained_as is "coloured": Input should be .auto., .color. or'):
+    with pytest.raises(
+        ConfigError, match=r'stained_as is "coloured": Input should be .auto., .color. or'
+    ):
         load_config(PredictConfig, assignments=["stained_as=coloured"])

@@ -38,6 +38,7 @@ from nucleipel.stages.pipeline.seen_slide import (
     SeenSlide,
     chooses_view,
     predict_seen,
+    require_scale_fits,
     see,
     see_kept,
 )
@@ -194,7 +195,14 @@ def _explain(model: Checkpoint, reader: SlideReader, *, chooses: bool) -> None:
 
 
 def slide_reader_for(model: Checkpoint, config: PredictConfig) -> SlideReader:
-    """Build the reader of images for a checkpoint: at its mpp, or at `config.at_mpp` if set."""
+    """Build the reader of images for a checkpoint: at its mpp, or at `config.at_mpp` if set.
+
+    Raises
+    ------
+    ConfigError
+        As of `require_scale_fits`.
+    """
+    require_scale_fits(model, config)
     description = model.description
     at_mpp = description.mpp if config.at_mpp is None else config.at_mpp
     fixed = description.normalization.get("intensity_range")

@@ -146,7 +146,14 @@ def predict_seen(
 
 
 def chooses_view(model: Checkpoint, config: PredictConfig) -> bool:
-    """Return whether each image is predicted in the view that suits it.
+    """Return whether each image is predicted in the view that suits it."""
+    if config.scale is None:
+        return model.description.chooses_scale and config.at_mpp is None
+    return config.scale == "auto"
+
+
+def require_scale_fits(model: Checkpoint, config: PredictConfig) -> None:
+    """Refuse a scale for a network that has an mpp, or that cannot choose one.
 
     Raises
     ------
@@ -156,16 +163,15 @@ def chooses_view(model: Checkpoint, config: PredictConfig) -> bool:
     """
     description, scale = model.description, config.scale
     if scale is None:
-        return description.chooses_scale and config.at_mpp is None
+        return
     if description.mpp is not None or description.grid.whole_image_px is not None:
-        works = "whole images" if description.mpp is None else f"{description.mpp:g} um per pixel"
-        raise ConfigError(f"scale {scale}: the checkpoint works at {works}; leave scale out")
+        works = "on whole images" if description.mpp is None else f"at {description.mpp:g} um"
+        raise ConfigError(f"scale {scale}: the checkpoint works {works}; leave scale out")
     if scale == "auto" and description.maps != MAPS:
         raise ConfigError(
             "scale auto: needs a network with a distance map, as nucleipel train makes them;"
             " set scale to a number"
         )
-    return scale == "auto"
 
 
 def _view(

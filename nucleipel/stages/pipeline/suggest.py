@@ -85,7 +85,7 @@ def _of_image(
     with row.open(reader) as opened:
         slide = Slide(opened.image, frame, channel=opened.channel)
         tissue = tissue_of(slide, config.tissue, image_id=row.id)
-    of_known = PLAIN_PX if frame.mpp is None else config.size_um / frame.mpp
+    of_known = PLAIN_PX / frame.ratio if frame.mpp is None else config.size_um / frame.mpp
     side_px = config.size_px or of_known
     cell_px = max(1, round(side_px / CELLS))
     if min(frame.shape) < cell_px:

@@ -1,0 +1,190 @@
+"""The view of an image: where the network agrees with itself; never where it was sure at once."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from nucleipel.core.geometry import Box
+from nucleipel.data.synthetic import build_scene
+from nucleipel.inference import choose_view as module
+from nucleipel.inference.choose_view import SQUARES, ChosenView, View, choose_view
+from nucleipel.inference.probability_map import place_network, predict_part
+from nucleipel.io.slides.formats.array import image_of_array
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide
+from nucleipel.model.checkpoint import DEFAULT, Checkpoint, read_checkpoint
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model() -> Checkpoint:
+    model = read_checkpoint(Path(DEFAULT))
+    place_network(model.network, CPU)
+    return model
+
+
+def _slide(pixels: np.ndarray) -> Slide:
+    return Slide(image_of_array(pixels), Resolution.pixel_for_pixel(pixels.shape[:2], None))
+
+
+def _specks(radius_px: float, apart_px: int, side_px: int = 256) -> np.ndarray:
+    """Bright blurred specks on a grid, on dark ground: (side, side) uint8."""
+    rng, picture = np.random.default_rng(1), np.zeros((side_px, side_px), np.float32)
+    y, x = np.mgrid[:side_px, :side_px]
+    for row in range(apart_px // 2, side_px, apart_px):
+        for column in range(apart_px // 2, side_px, apart_px):
+            speck = np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * (radius_px / 1.6) ** 2))
+            picture += rng.uniform(0.5, 1) * speck
+    noise = rng.normal(0, 2, picture.shape)
+    return np.clip(180 * picture + 10 + noise, 0, 255).astype(np.uint8)
+
+
+def test_nuclei_of_three_pixels_are_enlarged(model: Checkpoint) -> None:
+    slide = _slide(_specks(radius_px=3, apart_px=17))
+    chosen = choose_view(model, slide, device=CPU)
+    assert chosen.view.scale > 1
+    assert set(chosen.disagreements) == {"1", "0.5", "0.7", "1.4", "2"}
+    assert chosen.disagreements[str(chosen.view)] == min(
+        filter(None, chosen.disagreements.values())
+    )
+
+
+def test_the_map_is_that_of_the_view(model: Checkpoint) -> None:
+    """An image judged whole is not predicted once more."""
+    slide = _slide(_specks(radius_px=3, apart_px=17))
+    chosen = choose_view(model, slide, device=CPU)
+    seen = slide.at_scale(chosen.view.scale)
+    description = model.description
+    anew = predict_part(
+        model.network, seen, Box.of_shape(seen.shape),
+        intensity=seen.intensity_range(), grid=description.grid, device=CPU,
+        channels=description.network.in_channels, maps=len(description.maps),
+    )  # fmt: skip
+    assert np.array_equal(chosen.maps, anew)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_what_the_network_is_sure_of_is_seen_as_it_is(model: Checkpoint, factor: int) -> None:
+    pixels = build_scene((256, 256), seed=2, glass=False).image
+    pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    chosen = choose_view(model, _slide(pixels), device=CPU)
+    assert chosen.view == View()
+    assert chosen.certainty is not None
+    assert chosen.certainty >= module.SURE
+    assert chosen.disagreements == {}
+
+
+@pytest.mark.parametrize("value", [0, 255, None])
+def test_an_empty_image_is_seen_as_it_is(model: Checkpoint, value: int | None) -> None:
+    noise = np.random.default_rng(0).integers(0, 50, (200, 200), np.uint8)
+    pixels = noise if value is None else np.full_like(noise, value)
+    assert choose_view(model, _slide(pixels), device=CPU).view == View()
+
+
+SURE, UNSURE = 0.95, 0.8
+
+
+@pytest.mark.parametrize(
+    ("certainty", "stained", "as_dye", "disagreements", "view", "tried"),
+    [
+        (SURE, False, None, {"1": 0.5}, "1", 0),
+        (UNSURE, False, None, {"1": 0.129}, "1", 1),  # agrees well enough
+        (UNSURE, True, None, {"1": 0.099}, "1", 1),
+        (UNSURE, False, None, {"1": 0.2, "0.5": 0.1, "0.7": 0.15, "1.4": 0.3}, "0.5", 4),
+        # the finest only where the finer one is better
+        (UNSURE, False, None, {"1": 0.2, "0.5": 0.3, "0.7": 0.3, "1.4": 0.1, "2": 0.05}, "2", 5),
+        # nearly as good is not better
+        (UNSURE, False, None, {"1": 0.2, "0.5": 0.198, "0.7": 0.3, "1.4": 0.3}, "1", 4),
+        # where nothing is found, nothing is known
+        (UNSURE, False, None, {"1": None}, "1", 1),
+        (UNSURE, False, None, {"1": 0.2, "0.5": None, "0.7": 0.1, "1.4": None}, "0.7", 4),
+        # stained tissue in color, then as its dye, and never enlarged
+        (
+            UNSURE, True, None,
+            {"1": 0.2, "0.5": 0.15, "0.7": 0.15, "0.5 as dye": 0.1, "0.7 as dye": 0.2},
+            "0.5 as dye", 5,
+        ),
+        (UNSURE, True, False, {"1": 0.2, "0.5": 0.1, "0.7": 0.2}, "0.5", 3),
+        (
+            UNSURE, True, True,
+            {"1 as dye": 0.2, "0.5 as dye": 0.3, "0.7 as dye": 0.1}, "0.7 as dye", 3,
+        ),
+        (UNSURE, False, True, {"1": 0.2, "0.5": 0.3, "0.7": 0.1, "1.4": 0.3}, "0.7", 4),
+    ],
+)  # fmt: skip
+def test_the_rule(
+    monkeypatch: pytest.MonkeyPatch,
+    certainty: float,
+    stained: bool,
+    as_dye: bool | None,
+    disagreements: dict[str, float | None],
+    view: str,
+    tried: int,
+) -> None:
+    class Trial:
+        def __init__(self, *_: object) -> None:
+            self.judged: dict[View, float | None] = {}
+
+        def certainty(self, _: View) -> float:
+            return certainty
+
+        def judge(self, view: View) -> float | None:
+            self.judged[view] = disagreements[str(view)]
+            return self.judged[view]
+
+        def chosen(self, view: View) -> ChosenView:
+            return ChosenView(view, certainty, {str(one): at for one, at in self.judged.items()})
+
+    monkeypatch.setattr(module, "_Trial", Trial)
+    monkeypatch.setattr(Slide, "is_stained", lambda _: stained)
+    slide = _slide(np.zeros((8, 8), np.uint8))
+    found = choose_view(None, slide, as_dye=as_dye, device=CPU)  # type: ignore[arg-type]
+    assert (str(found.view), len(found.disagreements)) == (view, tried)
+
+
+def test_a_slide_of_glass_is_judged_by_its_tissue() -> None:
+    scene = build_scene((700, 900), seed=3, glass=False).image
+    pixels = np.full((6000, 5000, 3), 243, np.uint8)
+    pixels[4000:4700, 3000:3900] = scene
+    squares = list(module._squares(_slide(pixels)))
+    assert 1 < len(squares) <= SQUARES
+    for square in squares:
+        tissue = (square.read(Box.of_shape(square.shape)) < 235).any(axis=-1)
+        assert tissue.mean() > 0.4
+
+
+@pytest.mark.parametrize("shape", [(40, 9000), (9000, 40), (3000, 3000)])
+def test_squares_lie_inside_whatever_the_shape(shape: tuple[int, int]) -> None:
+    squares = list(module._squares(_slide(np.full((*shape, 3), 243, np.uint8))))
+    assert squares
+    assert all(
+        0 < side <= limit for s in squares for side, limit in zip(s.shape, shape, strict=True)
+    )
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(module, "WHOLE_PX", 1)
+    monkeypatch.setattr(module, "SQUARE_PX", 96)
+    yield
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_squares_choose_what_the_whole_image_does(model: Checkpoint) -> None:
+    chosen = choose_view(model, _slide(_specks(radius_px=3, apart_px=17)), device=CPU)
+    assert chosen.view.scale > 1
+    assert chosen.maps is None
+
+
+def test_the_view_needs_no_mpp_and_keeps_one(model: Checkpoint) -> None:
+    slide = _slide(np.zeros((90, 120, 3), np.uint8))
+    assert slide.at_scale(0.5).shape == (45, 60)
+    assert slide.at_scale(0.5).mpp is None
+    known = dataclasses.replace(slide.resolution, source_mpp=0.25, mpp=0.25)
+    assert Slide(slide.image, known).at_scale(0.5).mpp == 0.5
