@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from nucleipel.config import PredictConfig
+from nucleipel.config import SegmentConfig
 from nucleipel.io.manifest import Manifest
-from nucleipel.io.stores.predictions import open_predictions
-from nucleipel.metrics.scores import ImageScore
-from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.pipeline.predict import predict
-from nucleipel.stages.pipeline.rule_scores import RuleScores
+from nucleipel.metrics.scores import AP_THRESHOLDS, ImageScore
+from nucleipel.stages.pipeline.evaluate import score_image
+from nucleipel.stages.pipeline.segment import segment
 
 
-def score_checkpoint(checkpoint: Path, rows: Manifest, maps: Path) -> list[ImageScore]:
-    """Score the rows under the checkpoint's own instance rule; its predictions go into `maps`."""
-    predict(checkpoint, rows, maps, PredictConfig())
-    scores = RuleScores(open_predictions(maps).images, list(rows))
-    return scores.scores(read_checkpoint(checkpoint).description.instances)
+def score_checkpoint(
+    checkpoint: Path, rows: Manifest, out: Path, *, scale: str | None = None
+) -> list[ImageScore]:
+    """Score the nuclei that `nucleipel segment --scale` finds in the rows; they go into `out`."""
+    config = SegmentConfig.model_validate({"scale": scale, "geojson": "none"})
+    segment(checkpoint, rows, out, config)
+    return [score_image(row, out, AP_THRESHOLDS).score for row in rows]

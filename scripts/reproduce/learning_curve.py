@@ -76,8 +76,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     manifest = read_manifest(options.manifest, data_root=options.data_root)
     pool_rows, split = manifest.of_split("train").annotated(), options.score
-    scored, maps = manifest.of_split(split).annotated(), options.out / f"maps_{split}"
-    start = score_checkpoint(options.checkpoint, scored, maps / "start.zarr")
+    scored, found = manifest.of_split(split).annotated(), options.out / f"found_{split}"
+    start = score_checkpoint(options.checkpoint, scored, found / "start")
     lines = [_line("start", 0, 0, "", start, start, scored)]
     for seed in options.seed:
         for name, rows in _sets(options, pool_rows, seed):
@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> None:
                 assignments=[*options.assignments, f"seed={seed}"],
             )
             finetune(data, out, config, checkpoint=options.checkpoint)
-            scores = score_checkpoint(out, scored, maps / f"{out.name}.zarr")
+            scores = score_checkpoint(out, scored, found / out.name)
             report = json.loads((out / REPORT).read_text(encoding="utf-8"))
             annotated = report["annotated_nuclei"]
             lines.append(_line(name, seed, annotated, report["kept"], scores, start, scored))

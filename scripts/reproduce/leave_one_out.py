@@ -9,7 +9,8 @@ DSB2018 each experiment has its own. A fold trains on the `train` rows of all ot
 calibrated on their `val` rows, and scored on the group's `train` and `val` rows; `test` is not
 read. Without --fold each group of --least images or more is one fold; `--fold A,B` leaves several
 out at once and scores each. An arm is a name and settings of `nucleipel train`; all arms see the
-same windows. Without --arm there is one, `plain`. After a kill the same command continues.
+same windows. Without --arm there is one, `plain`. With --choose-scale each arm is scored once
+more, at the scale that is chosen for each image. After a kill the same command continues.
 
 Writes `scores.csv` (a line a fold, group and arm, pooled over nuclei), `differences.csv` (each arm
 less the first one, with 95 % intervals by draws of the sources) and `differences.png`.
@@ -55,10 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             left_out = {group: groups[group] for group in fold}
             folder = options.out / "+".join(fold)
             data = _write_manifest(folder / "manifest.csv", manifest, left_out)
-            scores = {
-                name: _run_arm(folder / name, data, left_out, options, assignments)
-                for name, *assignments in options.arm
-            }
+            scores: dict[str, Scores] = {}
+            for name, *assignments in options.arm:
+                run = _run_arm(folder / name, data, options, assignments)
+                scores[name] = _score(run, folder / name / "instances", data, left_out)
+                if options.choose_scale:
+                    chosen = folder / name / "scale_chosen"
+                    scores[f"{name}, scale chosen"] = _score(run, chosen, data, left_out, "auto")
             _write_fold(folder, left_out, scores)
         _write_all(options.out)
     except NucleipelError as error:
@@ -77,6 +81,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--arm", action="append", nargs="+", metavar="NAME KEY=VALUE", help="settings of an arm"
     )
+    parser.add_argument("--choose-scale", action="store_true", help="score this, too")
     options = parser.parse_args(arguments)
     options.arm = options.arm or [["plain"]]
     return options
@@ -126,20 +131,20 @@ def _write_manifest(path: Path, manifest: Manifest, left_out: dict[str, list[Row
     return path
 
 
-def _run_arm(
-    folder: Path,
-    data: Path,
-    left_out: dict[str, list[Row]],
-    options: argparse.Namespace,
-    assignments: list[str],
-) -> Scores:
-    """Train, calibrate and score one arm; returns the scores of each group's images."""
+def _run_arm(folder: Path, data: Path, options: argparse.Namespace, assignments: list[str]) -> Path:
+    """Train and calibrate one arm; returns its checkpoint."""
     config = load_config(TrainConfig, file=options.config, assignments=assignments)
     run = train(data, folder / "train", config, checkpoint=options.checkpoint)
     val = read_manifest(data, needed=("val",)).of_split("val")
-    run = calibrate(run, val, folder / "calibrated", CalibrateConfig())
+    return calibrate(run, val, folder / "calibrated", CalibrateConfig())
+
+
+def _score(
+    run: Path, out: Path, data: Path, left_out: dict[str, list[Row]], scale: str | None = None
+) -> Scores:
+    """The scores of each group's images."""
     test = read_manifest(data, needed=("test",)).of_split("test")
-    of_images = score_checkpoint(run, test, folder / "predictions.zarr")
+    of_images = score_checkpoint(run, test, out, scale=scale)
     scores = dict(zip((row.id for row in test), of_images, strict=True))
     return {group: [scores[row.id] for row in rows] for group, rows in left_out.items()}
 

@@ -163,7 +163,7 @@ def test_the_old_spelling_of_stained_as_is_taken(ran: Path, tiny_set, tmp_path: 
     _ok("predict", image, "--checkpoint", ran / "run2", "--out", out, "--stained-as", "colour")
     assert "stained_as: color\n" in (out / "config.yaml").read_text()
     refused = _run("predict", image, "--out", out, "--stained-as", "coloured")
-    assert "'coloured' is not one of 'color', 'dye'" in " ".join(refused.stderr.split())
+    assert "'coloured' is not one of 'auto', 'color', 'dye'" in " ".join(refused.stderr.split())
 
 
 def test_help_shows_every_command_once_with_a_whole_sentence() -> None:
