@@ -169,3 +169,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return value
+
+
+def own_scale(working_mpp: float | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep an image at its own scale, where neither the model nor `settings` say how to see it.
+
+    A part of an image, on its own, might be seen at another scale than the next one.
+    """
+    is_open = working_mpp is None and not {"at_mpp", "scale"} & set(settings)
+    return {"scale": 1.0} if is_open else {}

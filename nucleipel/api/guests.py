@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nucleipel.api.arguments import require_mpp
+from nucleipel.api.arguments import own_scale, require_mpp
 from nucleipel.api.model import Model, load
 from nucleipel.errors import ArgumentError, MissingPackageError
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 Labels = npt.NDArray[np.uint32]
-# which pixels are glass, the program that cut the tiles has decided
-_OF_TILES = {"tissue": "off"}
 
 
 def sopa_method(
@@ -61,7 +59,8 @@ def sopa_method(
     (64, 64)
     """
     require_mpp(mpp)
-    loaded, words = load(model), {**_OF_TILES, **settings}
+    loaded = load(model)
+    words = _of_tiles(loaded, settings)
 
     def method(image: npt.NDArray[Any]) -> Labels:
         if image.ndim != 3 or image.shape[0] not in (1, 3):
@@ -73,6 +72,14 @@ def sopa_method(
         return loaded(np.ascontiguousarray(pixels), mpp=mpp, **words)
 
     return method
+
+
+def _of_tiles(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings for tiles: all are seen at one scale, and none of their pixels is glass.
+
+    Which pixels are glass, the program that cut the tiles has decided.
+    """
+    return {"tissue": "off", **own_scale(model.mpp, settings), **settings}
 
 
 def _in_8_bits(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -109,7 +116,7 @@ class LazySlideModel:
     ) -> None:
         require_mpp(mpp)
         self._loaded, self._mpp = load(model), mpp
-        self._settings = {**_OF_TILES, **settings}
+        self._settings = _of_tiles(self._loaded, settings)
         self.model = self._loaded.checkpoint.network
 
     def get_transform(self) -> None:

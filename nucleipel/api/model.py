@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from nucleipel.api.arguments import require_image, require_mpp, settings_of
+from nucleipel.api.arguments import own_scale, require_image, require_mpp, settings_of
 from nucleipel.api.results import ArrayResult
 from nucleipel.config import PredictConfig, SegmentConfig, StitchConfig, StitchModelConfig
 from nucleipel.config.pipeline.instances import InstanceOverrides
@@ -87,8 +87,7 @@ class Model:
         ArgumentError, ConfigError, ImageError
             If an argument is wrong, or the image does not fit the network.
         """
-        own = {"scale": 1.0} if self.mpp is None and "at_mpp" not in settings else {}
-        values = {"mpp": mpp, **own, **settings}
+        values = {"mpp": mpp, **own_scale(self.mpp, settings), **settings}
         config = settings_of(PredictConfig, values, function="predict")
         with self._open(image, config) as slide:
             return predict_array(self.checkpoint, slide, config).maps

@@ -30,7 +30,7 @@ TOO_LARGE = (
     " file and open its output"
 )
 NOT_KNOWN = ""
-COLOR, DYE = "color", "dye"
+AUTO, COLOR, DYE = "auto", "color", "dye"
 
 
 class CanceledError(Exception):
@@ -53,7 +53,7 @@ class SegmentNuclei(Container):  # type: ignore[misc]
         self.image = create_widget(annotation=Image, label="image")
         self.weights = LineEdit(value="default", label="weights")
         self.mpp = LineEdit(value=NOT_KNOWN, label="um per pixel")
-        self.stained_as = ComboBox(choices=[COLOR, DYE], label="stained as")
+        self.stained_as = ComboBox(choices=[AUTO, COLOR, DYE], label="stained as")
         self.measure = CheckBox(value=True, label="measurements")
         self.run = PushButton(text="Run")
         self.cancel = PushButton(text="Cancel", enabled=False)
