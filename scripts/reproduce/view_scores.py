@@ -1,0 +1,89 @@
+r"""Score a checkpoint at every scale, and say how far it agrees with itself there.
+
+    python scripts/reproduce/view_scores.py --manifest data_manifests/monuseg.csv --split val \
+        --data-root DATA_ROOT --out views.csv
+
+For each annotated image, each scale of --scale, and stained tissue in color and as its dye: how
+sure the network is, how far it disagrees with its own result, and its scores at level 0. From this
+the numbers of `nucleipel/inference/choose_view.py` were chosen. Prints scores pooled over nuclei,
+for each view of all images, and for the view of least disagreement of each.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nucleipel as npl
+from nucleipel.core.geometry import Box
+from nucleipel.core.progress import track
+from nucleipel.errors import NucleipelError
+from nucleipel.instances.disagreement import certainty, disagreement
+from nucleipel.io.csv_table import write_table
+from nucleipel.io.manifest import Row, read_manifest
+from nucleipel.io.slides.slide import read_annotation
+from nucleipel.io.slides.slide_reader import SlideReader
+from nucleipel.metrics.scores import ImageScore, pool
+
+MEASURES = ("pq", "aji", "dice", "ap@0.50", "ap@0.75")
+Found = tuple[dict[str, Any], ImageScore]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the table; print what each view reaches."""
+    options = _parse(arguments)
+    try:
+        rows = read_manifest(options.manifest, data_root=options.data_root)
+        rows = (rows.of_split(options.split) if options.split else rows).annotated()
+        model = npl.load(options.checkpoint)
+        found = [
+            view for row in track(rows, "images") for view in _views(model, row, options.scale)
+        ]
+    except NucleipelError as error:
+        sys.exit(f"error: {error}")
+    write_table(options.out, [line for line, _ in found])
+    of_view: dict[str, list[ImageScore]] = {}
+    least: dict[str, Found] = {}
+    for line, score in found:
+        of_view.setdefault(f"{line['scale']:g} {line['stained_as']}", []).append(score)
+        best = least.setdefault(line["id"], (line, score))
+        if (line["disagreement"] or 1) < (best[0]["disagreement"] or 1):
+            least[line["id"]] = line, score
+    of_view["least disagreement"] = [score for _, score in least.values()]
+    for name, scores in of_view.items():
+        pooled = pool(scores)
+        cells = "".join(f"{measure:>9} {pooled[measure]:.3f}" for measure in MEASURES)
+        sys.stdout.write(f"{name:20}{len(scores):4} images{cells}\n")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--split")
+    parser.add_argument("--checkpoint", default="default")
+    parser.add_argument("--scale", type=float, nargs="+", default=[0.5, 0.7, 1, 1.4, 2])
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args(arguments)
+
+
+def _views(model: npl.Model, row: Row, scales: Sequence[float]) -> Iterator[Found]:
+    annotation = read_annotation(row.require_label())
+    with row.open(SlideReader(channels=model.channels)) as slide:
+        pixels, stained = slide.read(Box.of_shape(slide.shape)), slide.is_stained()
+    for stained_as in ("color", "dye") if stained else ("color",):
+        for scale in scales:
+            settings: dict[str, Any] = {"scale": scale, "stained_as": stained_as}
+            maps = model.predict(pixels, **settings)
+            score = ImageScore.of(annotation, model.segment(pixels, **settings).labels)
+            known = {"id": row.id, "stained": int(stained), **settings}
+            measured = {
+                "certainty": certainty(maps).dice,
+                "disagreement": disagreement(maps, model.instances(maps)).mean,
+            }
+            yield {**known, **measured, **score.to_scores()}, score
+
+
+if __name__ == "__main__":
+    main()
