@@ -33,7 +33,7 @@ SURE = 0.93
 """Certainty from which on nothing else is measured: fewer than one in ten images that the network
 did not know reached it, most of those that it did know."""
 DOUBTFUL, DOUBTFUL_STAINED = 0.13, 0.10
-"""Disagreement from which on other views are tried: of stained tissue, and of all other images."""
+"""Disagreement from which on other views are tried; the lower one is for stained tissue."""
 LEAD = 0.003
 """So much less must it be in another view."""
 COARSER, FINER, FINEST = (0.5, 0.7), 1.4, 2.0

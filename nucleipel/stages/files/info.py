@@ -65,12 +65,14 @@ def _describe_levels(image: StoredImage) -> str:
 def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> dict[str, str]:
     """Describe how predict and segment would read it, or why they would refuse."""
     with_checkpoint: dict[str, tuple[float, float]] = {}
-    at_mpp, channels, whole_px = config.at_mpp, 3, None
+    at_mpp, channels, whole_px, chosen = config.at_mpp, 3, None, ""
     if checkpoint is not None:
         # late: it brings torch, and most files are looked at without a checkpoint
         from nucleipel.model.foreign_model import read_model
 
         description = read_model(checkpoint).description
+        if description.chooses_scale and at_mpp is None:
+            chosen = "; the scale is chosen when it is predicted"
         at_mpp = description.mpp if at_mpp is None else at_mpp
         channels = description.network.in_channels
         whole_px = description.grid.whole_image_px
@@ -84,7 +86,7 @@ def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> di
             gray = f", gray repeated to {channels} channels" if slide.channels < channels else ""
             only = "" if slide.channel is None else f", channel {slide.channel} alone"
             whole = "" if whole_px is None else f", whole, resized to {whole_px} px"
-            use = f"{what}{only}{gray}{whole}"
+            use = f"{what}{only}{gray}{whole}{chosen}"
             return {"use": use, "intensity": _describe_intensity(slide)}
     except ImageError as error:
         return {"use": f"refused: {str(error).removeprefix(f'{path}: ')}"}
