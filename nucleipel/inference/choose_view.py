@@ -10,6 +10,7 @@ The numbers were chosen on val of DSB2018, which the packaged weights know, and 
 the network at hand had never seen (docs/choices.md).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -40,6 +41,8 @@ COARSER, FINER, FINEST = (0.5, 0.7), 1.4, 2.0
 WHOLE_PX = 2**20
 """An image of at most so many pixels is judged as a whole."""
 SQUARES, SQUARE_PX = 4, 384
+LARGEST_ENLARGED_PX = 2**26
+"""An image of more pixels is not enlarged, which would be up to four times the work."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,11 @@ def choose_view(
         return trial.chosen(first)
     for scale in COARSER:
         trial.judge(View(scale, first.as_dye))
-    if not stained:
+    if not stained and math.prod(slide.shape) <= LARGEST_ENLARGED_PX:
         finer = trial.judge(View(FINER))
         if finer is not None and finer < own:
             trial.judge(View(FINEST))
-    elif as_dye is None:
+    if stained and as_dye is None:
         for scale in COARSER:
             trial.judge(View(scale, as_dye=True))
     known = {view: found for view, found in trial.judged.items() if found is not None}
@@ -124,8 +127,7 @@ class _Trial:
         self._model, self._device, self._precision = model, device, precision
         self._clock = clock
         self._rule = InstanceRule(**model.description.instances)
-        height, width = slide.shape
-        self._is_whole = height * width <= WHOLE_PX
+        self._is_whole = math.prod(slide.shape) <= WHOLE_PX
         self._pieces = [slide] if self._is_whole else list(_squares(slide))
         self._intensity = None if self._is_whole else slide.intensity_range()
         self._certainty: float | None = None

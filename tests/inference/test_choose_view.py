@@ -148,6 +148,13 @@ def test_the_rule(
     assert (str(found.view), len(found.disagreements)) == (view, tried)
 
 
+def test_a_large_slide_is_not_enlarged(model: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_ENLARGED_PX", 256 * 256 - 1)
+    chosen = choose_view(model, _slide(_specks(radius_px=3, apart_px=17)), device=CPU)
+    assert set(chosen.disagreements) == {"1", "0.5", "0.7"}
+    assert chosen.view.scale <= 1
+
+
 def test_a_slide_of_glass_is_judged_by_its_tissue() -> None:
     scene = build_scene((700, 900), seed=3, glass=False).image
     pixels = np.full((6000, 5000, 3), 243, np.uint8)

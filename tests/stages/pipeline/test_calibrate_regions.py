@@ -16,6 +16,7 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.instances.instance_rule import InstanceRule
 from nucleipel.instances.segment_map import segment_instances
 from nucleipel.io.manifest import read_manifest
+from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.slides.write_slide import write_annotation, write_slide
 from nucleipel.io.stores.predictions import open_predictions
@@ -59,7 +60,12 @@ def _prediction(annotation: np.ndarray, folder: Path, *, moved_px: int = 2) -> S
     foreground = (ids > 0) * 0.9 + 0.05
     classes = (1 - foreground, foreground * inside, foreground * (1 - inside), inside)
     values = np.rint(255 * np.stack(classes)).astype(np.uint8)
-    return SimpleNamespace(read_map=lambda: values, open_map=lambda: values, folder=folder)
+    return SimpleNamespace(
+        read_map=lambda: values,
+        open_map=lambda: values,
+        folder=folder,
+        resolution=Resolution.pixel_for_pixel(SHAPE, None),
+    )
 
 
 @pytest.fixture(scope="module")
