@@ -16,7 +16,7 @@ from nucleipel.inference.choose_view import SQUARES, ChosenView, View, choose_vi
 from nucleipel.inference.probability_map import place_network, predict_part
 from nucleipel.io.slides.formats.array import image_of_array
 from nucleipel.io.slides.resolution import Resolution
-from nucleipel.io.slides.slide import Slide
+from nucleipel.io.slides.slide import Slide, open_slide
 from nucleipel.model.checkpoint import DEFAULT, Checkpoint, read_checkpoint
 
 CPU = torch.device("cpu")
@@ -195,3 +195,15 @@ def test_the_view_needs_no_mpp_and_keeps_one(model: Checkpoint) -> None:
     assert slide.at_scale(0.5).mpp is None
     known = dataclasses.replace(slide.resolution, source_mpp=0.25, mpp=0.25)
     assert Slide(slide.image, known).at_scale(0.5).mpp == 0.5
+
+
+def test_glass_around_a_slide_changes_no_view(model: Checkpoint, real_data: Path) -> None:
+    """Real H&E that is best known as dye, at two scales nearly alike."""
+    with open_slide(real_data / "slides" / "OS-2-vsi.ome.tif") as slide:
+        tissue = slide.read(Box.of_shape(slide.shape))
+    alone = choose_view(model, _slide(tissue), device=CPU)
+    assert alone.view == View(0.7, as_dye=True)
+    for y, x in ((1000, 1300), (2111, 517)):
+        pixels = np.full((5445, 5445, 3), 243, np.uint8)
+        pixels[y : y + 1445, x : x + 1445] = tissue
+        assert choose_view(model, _slide(pixels), device=CPU).view == alone.view
