@@ -76,7 +76,7 @@ def test_what_the_network_is_sure_of_is_seen_as_it_is(model: Checkpoint, factor:
     chosen = choose_view(model, _slide(pixels), device=CPU)
     assert chosen.view == View()
     assert chosen.certainty is not None
-    assert chosen.certainty >= module.SURE
+    assert chosen.certainty >= module.SURE_STAINED
     assert chosen.disagreements == {}
 
 
@@ -94,6 +94,8 @@ SURE, UNSURE = 0.95, 0.8
     ("certainty", "stained", "as_dye", "disagreements", "view", "tried"),
     [
         (SURE, False, None, {"1": 0.5}, "1", 0),
+        (0.92, False, None, {"1": 0.5}, "1", 0),
+        (0.92, True, None, {"1": 0.099}, "1", 1),
         (UNSURE, False, None, {"1": 0.129}, "1", 1),  # agrees well enough
         (UNSURE, True, None, {"1": 0.099}, "1", 1),
         (UNSURE, False, None, {"1": 0.2, "0.5": 0.1, "0.7": 0.15, "1.4": 0.3}, "0.5", 4),

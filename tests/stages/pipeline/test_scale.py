@@ -56,7 +56,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def always_half(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every image seen at half its size, whatever the network says of it."""
-    monkeypatch.setattr(views, "SURE", 2.0)
+    monkeypatch.setattr(views, "SURE_STAINED", 2.0)
     monkeypatch.setattr(views, "DOUBTFUL_STAINED", -1.0)
     monkeypatch.setattr(views, "LEAD", -2.0)
     monkeypatch.setattr(views, "COARSER", (0.5,))
