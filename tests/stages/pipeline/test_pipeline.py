@@ -473,7 +473,7 @@ def test_twice_the_pixels_at_half_the_mpp_change_nothing(ran, tiny_set, tmp_path
 
 def test_predictions_killed_between_images_continue(ran, tiny_set, tmp_path, monkeypatch) -> None:
     rows = read_manifest(tiny_set.manifest)
-    import nucleipel.stages.pipeline.predict as stage
+    import nucleipel.stages.pipeline.seen_slide as stage
 
     whole = predict(ran / "finetune", rows, tmp_path / "whole.zarr", PredictConfig(device="cpu"))
     real, calls = stage.predict_parts, []

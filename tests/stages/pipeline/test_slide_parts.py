@@ -18,6 +18,7 @@ from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.io.stores.stored_map import Glass, MapLayout
 from nucleipel.io.stores.write_predictions import MapWriter
 from nucleipel.stages.pipeline import predict as stage
+from nucleipel.stages.pipeline import seen_slide
 from nucleipel.stages.pipeline.predict import predict
 
 pytestmark = pytest.mark.slow
@@ -96,7 +97,7 @@ def test_a_part_that_is_missing_is_reported(
 def test_no_shard_is_written_twice(
     random_checkpoint: Path, rows: Manifest, whole: dict[str, bytes], tmp_path: Path, monkeypatch
 ) -> None:
-    out, real, made = tmp_path / "maps.zarr", stage.predict_parts, []
+    out, real, made = tmp_path / "maps.zarr", seen_slide.predict_parts, []
 
     def interrupted(*arguments, **named):
         for part in real(*arguments, **named):
@@ -105,7 +106,7 @@ def test_no_shard_is_written_twice(
             if len(made) == 3:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(stage, "predict_parts", interrupted)
+    monkeypatch.setattr(seen_slide, "predict_parts", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _predict(random_checkpoint, rows, out, Shard(2, 3))
     for number in (1, 2, 3):
@@ -147,13 +148,13 @@ def _died(out: Path, name: str, deaths: int) -> None:
 def test_a_shard_that_kills_is_set_aside_by_name_after_the_others(
     random_checkpoint: Path, rows: Manifest, whole: dict[str, bytes], tmp_path: Path, monkeypatch
 ) -> None:
-    out, real, tried = tmp_path / "maps.zarr", stage.predict_parts, []
+    out, real, tried = tmp_path / "maps.zarr", seen_slide.predict_parts, []
 
     def deadly(network, slide, parts, **named):
         tried.extend((slide.path.name, part) for part in parts)
         yield from real(network, slide, parts, **named)
 
-    monkeypatch.setattr(stage, "predict_parts", deadly)
+    monkeypatch.setattr(seen_slide, "predict_parts", deadly)
     _predict(random_checkpoint, rows, out, Shard(2, 2))
     tried.clear()
     # twice it died of what it was at in the part, the second time of the shard alone
