@@ -5,7 +5,7 @@ never seen the like of at one scale, and loses them at another. No annotation is
 that scale: there the network agrees best with its own result (`instances/disagreement.py`).
 Where it is sure, or agrees well enough, at the image's own scale, nothing else is tried.
 
-The choice follows from image and checkpoint alone. A large image is judged by `SQUARES` of it.
+The choice follows from image and checkpoint alone. Of a large image `SQUARES` are measured.
 The numbers were chosen on val of DSB2018, which the packaged weights know, and on images that
 the network at hand had never seen (docs/choices.md).
 """
@@ -39,7 +39,7 @@ LEAD = 0.003
 """So much less must it be in another view."""
 COARSER, FINER, FINEST = (0.5, 0.7), 1.4, 2.0
 WHOLE_PX = 2**20
-"""An image of at most so many pixels is judged as a whole."""
+"""An image of at most so many pixels is measured as a whole."""
 SQUARES, SQUARE_PX = 4, 384
 LARGEST_ENLARGED_PX = 2**26
 """An image of more pixels is not enlarged, which would be up to four times the work."""
@@ -68,7 +68,7 @@ class ChosenView:
     disagreements : dict
         The mean one in each view that was measured, None where no nucleus was found.
     maps : (4, H, W) uint8, optional
-        The map in the frame of the view, of an image that was judged whole.
+        The map in the frame of the view, of an image that was measured as a whole.
     """
 
     view: View = View()
@@ -97,25 +97,25 @@ def choose_view(
     sure, doubtful = (SURE_STAINED, DOUBTFUL_STAINED) if stained else (SURE, DOUBTFUL)
     if trial.certainty(first) >= sure:
         return trial.chosen(first)
-    own = trial.judge(first)
+    own = trial.measure(first)
     if own is None or own < doubtful:
         return trial.chosen(first)
     for scale in COARSER:
-        trial.judge(View(scale, first.as_dye))
+        trial.measure(View(scale, first.as_dye))
     if not stained and math.prod(slide.shape) <= LARGEST_ENLARGED_PX:
-        finer = trial.judge(View(FINER))
+        finer = trial.measure(View(FINER))
         if finer is not None and finer < own:
-            trial.judge(View(FINEST))
+            trial.measure(View(FINEST))
     if stained and as_dye is None:
         for scale in COARSER:
-            trial.judge(View(scale, as_dye=True))
-    known = {view: found for view, found in trial.judged.items() if found is not None}
+            trial.measure(View(scale, as_dye=True))
+    known = {view: found for view, found in trial.measured.items() if found is not None}
     best = min(known, key=known.__getitem__)
     return trial.chosen(best if known[best] <= own - LEAD else first)
 
 
 class _Trial:
-    """The views of one slide that were tried, and the maps of one that is judged whole."""
+    """The views of one slide that were tried, and the maps of one that is measured as a whole."""
 
     def __init__(
         self,
@@ -133,26 +133,26 @@ class _Trial:
         self._intensity = None if self._is_whole else slide.intensity_range()
         self._certainty: float | None = None
         self._maps: dict[View, list[npt.NDArray[np.uint8]]] = {}
-        self.judged: dict[View, float | None] = {}
+        self.measured: dict[View, float | None] = {}
 
     def certainty(self, view: View) -> float:
         """How sure the network is in a view, 0 to 1; no nuclei need to be found for that."""
         self._certainty = sum(map(certainty, self._predict(view)), Certainty()).dice
         return self._certainty
 
-    def judge(self, view: View) -> float | None:
+    def measure(self, view: View) -> float | None:
         """The mean disagreement in a view."""
         found = Disagreement()
         for maps in self._predict(view):
             with self._clock.phase("stitch"):
                 nuclei = segment_instances(maps, rule=self._rule)
                 found += disagreement(maps, nuclei.map)
-        self.judged[view] = found.mean
+        self.measured[view] = found.mean
         return found.mean
 
     def chosen(self, view: View) -> ChosenView:
-        """The result, with the map of the view where the image was judged whole."""
-        disagreements = {str(tried): found for tried, found in self.judged.items()}
+        """The result, with the map of the view where the image was measured as a whole."""
+        disagreements = {str(tried): found for tried, found in self.measured.items()}
         maps = self._predict(view)[0] if self._is_whole else None
         return ChosenView(view, self._certainty, disagreements, maps)
 

@@ -56,7 +56,7 @@ def test_nuclei_of_three_pixels_are_enlarged(model: Checkpoint) -> None:
 
 
 def test_the_map_is_that_of_the_view(model: Checkpoint) -> None:
-    """An image judged whole is not predicted once more."""
+    """An image measured as a whole is not predicted once more."""
     slide = _slide(_specks(radius_px=3, apart_px=17))
     chosen = choose_view(model, slide, device=CPU)
     seen = slide.at_scale(chosen.view.scale)
@@ -131,17 +131,17 @@ def test_the_rule(
 ) -> None:
     class Trial:
         def __init__(self, *_: object) -> None:
-            self.judged: dict[View, float | None] = {}
+            self.measured: dict[View, float | None] = {}
 
         def certainty(self, _: View) -> float:
             return certainty
 
-        def judge(self, view: View) -> float | None:
-            self.judged[view] = disagreements[str(view)]
-            return self.judged[view]
+        def measure(self, view: View) -> float | None:
+            self.measured[view] = disagreements[str(view)]
+            return self.measured[view]
 
         def chosen(self, view: View) -> ChosenView:
-            return ChosenView(view, certainty, {str(one): at for one, at in self.judged.items()})
+            return ChosenView(view, certainty, {str(one): at for one, at in self.measured.items()})
 
     monkeypatch.setattr(module, "_Trial", Trial)
     monkeypatch.setattr(Slide, "is_stained", lambda _: stained)
@@ -157,7 +157,7 @@ def test_a_large_slide_is_not_enlarged(model: Checkpoint, monkeypatch: pytest.Mo
     assert chosen.view.scale <= 1
 
 
-def test_a_slide_of_glass_is_judged_by_its_tissue() -> None:
+def test_a_slide_of_glass_is_measured_by_its_tissue() -> None:
     scene = build_scene((700, 900), seed=3, glass=False).image
     pixels = np.full((6000, 5000, 3), 243, np.uint8)
     pixels[4000:4700, 3000:3900] = scene

@@ -151,9 +151,10 @@ def choose_resolution(
             " image's as the manifest's mpp or with --mpp"
         )
     ratio = working_mpp / source_mpp
-    if ratio < 1 - MPP_TOLERANCE:
+    resolution = _at_ratio(image, ratio, source_mpp=source_mpp, mpp=working_mpp)
+    if resolution.level_ratio < 1:
         _require_enlargeable(image, source_mpp, working_mpp, enlarge=enlarge)
-    return _at_ratio(image, ratio, source_mpp=source_mpp, mpp=working_mpp)
+    return resolution
 
 
 def at_scale(image: StoredImage, scale: float, *, source_mpp: float | None) -> Resolution:

@@ -22,6 +22,8 @@ class SlideReader:
         Channels of the network's input: 1, or 3, for which gray is repeated.
     at_mpp : float, optional
         The working mpp; without it images are used pixel for pixel.
+    scale : float
+        Working pixels along a pixel of level 0, where there is no working mpp.
     source_mpp : float, optional
         The mpp of images for which the manifest has none.
     channel : int or str, optional
@@ -37,6 +39,7 @@ class SlideReader:
 
     channels: int
     at_mpp: float | None = None
+    scale: float = 1.0
     source_mpp: float | None = None
     channel: int | str | None = None
     enlarge: bool = False
@@ -61,7 +64,7 @@ class SlideReader:
             at_mpp=self.at_mpp,
             enlarge=self.enlarge,
             channel=self.channel,
-        )
+        ).at_scale(self.scale)
         try:
             require_channels(slide, self.channels)
             if self.whole_image_px is not None:

@@ -1,6 +1,7 @@
 """Describe a file, and what would be done with it."""
 
 from pathlib import Path
+from typing import Any
 
 from nucleipel.config import InfoConfig
 from nucleipel.errors import ImageError
@@ -64,7 +65,7 @@ def _describe_levels(image: StoredImage) -> str:
 
 def _describe_use(path: Path, config: InfoConfig, checkpoint: Path | None) -> dict[str, str]:
     """Describe how predict and segment would read it, or why they would refuse."""
-    with_checkpoint: dict[str, tuple[float, float]] = {}
+    with_checkpoint: dict[str, Any] = {}
     at_mpp, channels, whole_px, chosen = config.at_mpp, 3, None, ""
     if checkpoint is not None:
         # late: it brings torch, and most files are looked at without a checkpoint

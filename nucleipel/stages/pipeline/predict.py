@@ -37,6 +37,7 @@ from nucleipel.stages.pipeline.run_parts import SharedRun, Step, claim
 from nucleipel.stages.pipeline.seen_slide import (
     SeenSlide,
     chooses_view,
+    fixed_scale,
     predict_seen,
     require_scale_fits,
     see,
@@ -195,7 +196,7 @@ def _explain(model: Checkpoint, reader: SlideReader, *, chooses: bool) -> None:
 
 
 def slide_reader_for(model: Checkpoint, config: PredictConfig) -> SlideReader:
-    """Build the reader of images for a checkpoint: at its mpp, or at `config.at_mpp` if set.
+    """Build the reader of images for a checkpoint: at its mpp, or as `at_mpp` or `scale` say.
 
     Raises
     ------
@@ -212,6 +213,7 @@ def slide_reader_for(model: Checkpoint, config: PredictConfig) -> SlideReader:
         config,
         at_mpp=at_mpp,
         channels=description.network.in_channels,
+        scale=fixed_scale(config),
         whole_image_px=description.grid.whole_image_px,
         percentiles=description.percentiles,
     )

@@ -16,6 +16,7 @@ def build_slide_reader(
     *,
     at_mpp: float | None,
     channels: int,
+    scale: float = 1.0,
     whole_image_px: int | None = None,
     percentiles: tuple[float, float] = (LOW_PERCENTILE, HIGH_PERCENTILE),
 ) -> SlideReader:
@@ -40,6 +41,7 @@ def build_slide_reader(
     return SlideReader(
         channels=channels,
         at_mpp=at_mpp,
+        scale=scale,
         source_mpp=config.source_mpp,
         channel=config.channel,
         enlarge=config.enlarge,

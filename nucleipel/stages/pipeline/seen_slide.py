@@ -50,9 +50,9 @@ class SeenSlide:
     def view_record(self) -> dict[str, Any]:
         """The scale, what stains are shown as, and what was measured to choose them."""
         view = self.chosen.view
-        record = {"scale": view.scale, "stained_as": "dye" if view.as_dye else "color"}
         return {
-            **record,
+            "scale": view.scale,
+            "stained_as": "dye" if view.as_dye else "color",
             "certainty": self.chosen.certainty,
             "disagreements": self.chosen.disagreements,
         }
@@ -60,9 +60,7 @@ class SeenSlide:
     def keep(self, path: Path) -> None:
         """Write what was measured, all but the network and its grid, into a JSON file."""
         measured = {
-            "view": asdict(self.chosen.view),
-            "certainty": self.chosen.certainty,
-            "disagreements": self.chosen.disagreements,
+            "view": self.view_record,
             "intensity": asdict(self.intensity),
             "skipped": [astuple(core) for core in sorted(self.skipped, key=astuple)],
             "tissue": self.tissue_record,
@@ -100,7 +98,9 @@ def see_kept(path: Path, model: Checkpoint, slide: Slide) -> SeenSlide | None:
         kept = read_sealed_json(path)
     except (OSError, ValueError):
         return None
-    chosen = ChosenView(View(**kept["view"]), kept["certainty"], kept["disagreements"])
+    seen = kept["view"]
+    view = View(seen["scale"], as_dye=seen["stained_as"] == "dye")
+    chosen = ChosenView(view, seen["certainty"], seen["disagreements"])
     slide = slide.at_scale(chosen.view.scale)
     network, grid = show_in(model, slide.shape, as_dye=chosen.view.as_dye)
     low, high = (tuple(kept["intensity"][side]) for side in ("low", "high"))
@@ -152,6 +152,11 @@ def chooses_view(model: Checkpoint, config: PredictConfig) -> bool:
     return config.scale == "auto"
 
 
+def fixed_scale(config: PredictConfig) -> float:
+    """The scale at which images are opened: 1 where none is set, and where one will be chosen."""
+    return config.scale if isinstance(config.scale, float) else 1.0
+
+
 def require_scale_fits(model: Checkpoint, config: PredictConfig) -> None:
     """Refuse a scale for a network that has an mpp, or that cannot choose one.
 
@@ -191,5 +196,4 @@ def _view(
             precision=config.precision,
             clock=clock,
         )
-    scale = config.scale if isinstance(config.scale, float) else 1.0
-    return ChosenView(View(scale, bool(as_dye) and slide.is_stained()))
+    return ChosenView(View(fixed_scale(config), bool(as_dye) and slide.is_stained()))

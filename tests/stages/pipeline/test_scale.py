@@ -10,7 +10,7 @@ from PIL import Image
 from support.untrained import small_network, write_untrained
 
 import nucleipel as npl
-from nucleipel.config import PredictConfig, SegmentConfig, SuggestConfig, load_config
+from nucleipel.config import PlanConfig, PredictConfig, SegmentConfig, SuggestConfig, load_config
 from nucleipel.core.run_options import RunOptions
 from nucleipel.core.shard import CLOSE, Shard
 from nucleipel.data.synthetic import build_scene
@@ -26,6 +26,7 @@ from nucleipel.stages.pipeline.predict import predict, slide_reader_for
 from nucleipel.stages.pipeline.seen_slide import see, see_kept
 from nucleipel.stages.pipeline.segment import segment
 from nucleipel.stages.pipeline.suggest import suggest
+from nucleipel.stages.plan.image_survey import survey_image
 
 SHAPE = (150, 210)
 
@@ -38,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def choosing(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same weights, made for images of any pixel size."""
+    """The same weights, in a checkpoint that chooses the scale of each image."""
     folder = tmp_path_factory.mktemp("choosing")
     model = read_checkpoint(run)
     description = dataclasses.replace(model.description, chooses_scale=True)
@@ -157,7 +158,7 @@ def test_what_is_trained_on_knows_its_scale(run: Path, choosing: Path, tmp_path:
 
 
 def test_an_mpp_is_not_replaced_by_a_choice(choosing: Path, image: Path) -> None:
-    """An image whose pixel size is told is worked on as told."""
+    """With a working mpp nothing is chosen."""
     pixels = np.asarray(Image.open(image))
     result = npl.load(choosing).segment(pixels, mpp=0.25, at_mpp=0.25, device="cpu")
     assert result.certificate["view"]["disagreements"] == {}
@@ -190,3 +191,12 @@ def test_a_network_without_distances_cannot_choose(run: Path, image: Path, tmp_p
             PredictConfig(device="cpu", scale="auto"),
         )
     assert not (tmp_path / "maps.zarr").exists()
+
+
+def test_a_plan_counts_the_pixels_of_the_scale(run: Path, image: Path) -> None:
+    (row,) = _rows(image)
+    for scale, shape in ((None, SHAPE), (0.5, (75, 105)), (2.0, (300, 420))):
+        config = PlanConfig(device="cpu", scale=scale)
+        model = read_checkpoint(run)
+        survey = survey_image(model, row, slide_reader_for(model, config), config)
+        assert survey.resolution.shape == shape
