@@ -8,6 +8,8 @@ hold the fewer ones. `--nuclei` takes one square region in the first image of th
 around its middle until it holds so many. `--regions` takes so many squares of --region-px twice:
 those that `nucleipel suggest` finds in the images, and as many at random. Each result is scored on
 all rows of `test` (or of the split --score), which has no part in any choice, and so is the start.
+With `--from-scratch WINDOWS` each set is instead trained on from random weights, with so many
+windows, and its numbers of the instance rule are chosen on the images that it was trained on.
 After a kill the same command continues.
 
 Writes `curve_test.csv` (a line a result, with its gain over the start and 95 % intervals by draws
@@ -26,23 +28,35 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from nucleipel.config import FinetuneConfig, SuggestConfig, load_config
+from nucleipel.config import (
+    CalibrateConfig,
+    FinetuneConfig,
+    SuggestConfig,
+    TrainConfig,
+    load_config,
+)
 from nucleipel.core.geometry import Box
 from nucleipel.errors import NucleipelError
 from nucleipel.io.annotations.cut_region import cut_region
 from nucleipel.io.annotations.region import write_region
 from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest, Row, read_manifest
+from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import read_annotation
 from nucleipel.metrics.gains import pooled_gains
 from nucleipel.metrics.scores import ImageScore, pool
+from nucleipel.stages.pipeline.calibrate import calibrate
 from nucleipel.stages.pipeline.finetune import REPORT, finetune
 from nucleipel.stages.pipeline.suggest import suggest
+from nucleipel.stages.pipeline.train import train
 
 sys.path.insert(0, str(Path(__file__).parent))  # also where another script runs this one
 
 from checkpoint_scores import score_checkpoint
 
+WINDOWS_PER_EPOCH = 512
+CALIBRATED_IMAGES = 4
+"""Images that three numbers are chosen on, after a training from random weights."""
 MEASURES = ("pq", "aji", "dice", "ap@0.50", "ap@0.75")
 
 
@@ -66,6 +80,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--nuclei", type=int, nargs="*", default=[])
     parser.add_argument("--regions", type=int, nargs="*", default=[])
     parser.add_argument("--region-px", type=int, default=256)
+    parser.add_argument("--from-scratch", type=int, metavar="WINDOWS")
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--score", default="test", help="split that results are scored on")
     parser.add_argument("--config", type=Path, help="settings of nucleipel finetune")
@@ -88,13 +103,35 @@ def _run(options: argparse.Namespace) -> None:
                 file=options.config,
                 assignments=[*options.assignments, f"seed={seed}"],
             )
-            finetune(data, out, config, checkpoint=options.checkpoint)
-            scores = score_checkpoint(out, scored, found / out.name)
-            report = json.loads((out / REPORT).read_text(encoding="utf-8"))
-            annotated = report["annotated_nuclei"]
-            lines.append(_line(name, seed, annotated, report["kept"], scores, start, scored))
+            if options.from_scratch:
+                checkpoint, kept = _from_scratch(data, out, config, options.from_scratch), "scratch"
+            else:
+                checkpoint = finetune(data, out, config, checkpoint=options.checkpoint)
+                kept = json.loads((out / REPORT).read_text(encoding="utf-8"))["kept"]
+            scores = score_checkpoint(checkpoint, scored, found / out.name)
+            annotated = sum(_count_nuclei(row) for row in rows)
+            lines.append(_line(name, seed, annotated, kept, scores, start, scored))
             write_table(options.out / f"curve_{split}.csv", lines)
             _draw(lines, split).savefig(options.out / f"curve_{split}.png", dpi=150)
+
+
+def _from_scratch(data: Path, out: Path, config: FinetuneConfig, windows: int) -> Path:
+    """Train on the rows from random weights, without a val, and calibrate on the same rows."""
+    rows = read_manifest(data, optional=("split",))
+    both = [dataclasses.replace(row, split=split) for split in ("train", "val") for row in rows]
+    epochs = -(-windows // WINDOWS_PER_EPOCH)
+    of_finetune = ("device", "precision", "workers", "seed", "window_px", "batch_size", "augment")
+    settings = TrainConfig.model_validate({
+        **config.model_dump(include=set(of_finetune)),
+        "epochs": epochs,
+        "validate_every": epochs,
+        "validation_windows": 1,
+        "windows_per_epoch": min(windows, WINDOWS_PER_EPOCH),
+        "keep": "last",
+    })  # fmt: skip
+    run = train(Manifest(data, tuple(both)), out / "train", settings)
+    some = Manifest(data, rows.rows[:CALIBRATED_IMAGES])
+    return calibrate(run, some, out / "calibrated", CalibrateConfig(device=config.device))
 
 
 def _sets(
@@ -158,6 +195,13 @@ def _around_the_middle(row: Row, count: int, folder: Path) -> Row:
     path = folder / f"{row.id}-{count}.geojson"
     write_region(path, cut_region(None, box.clip(ids.shape)))
     return dataclasses.replace(row, region=path)
+
+
+def _count_nuclei(row: Row) -> int:
+    """The annotated nuclei of an image, or of its square region."""
+    ids = read_annotation(row.require_label())
+    pieces = row.load_annotation(ids.shape).pieces(Resolution.pixel_for_pixel(ids.shape, None))
+    return len(np.unique(np.concatenate([[0], *(ids[box.slices].ravel() for box in pieces)]))) - 1
 
 
 def _write_manifest(path: Path, rows: Sequence[Row]) -> Path:

@@ -83,3 +83,17 @@ def test_more_images_hold_the_fewer_and_a_region_holds_so_many_nuclei(
         shape = tifffile.imread(row.label).shape
         (piece,) = row.load_annotation(shape).pieces(Resolution.pixel_for_pixel(shape, None))
         assert piece.shape == (48, 48)
+
+
+def test_a_training_from_random_weights_is_scored_beside_the_same_start(
+    data: Path, tmp_path: Path
+) -> None:
+    """Its numbers are chosen on what it was trained on; `annotated` counts the same nuclei."""
+    _main(data, tmp_path / "tuned", "--images", "1")
+    _main(data, tmp_path / "scratch", "--images", "1", "--from-scratch", "2",
+          "--set", "window_px=128")  # fmt: skip
+    start, result = read_table(tmp_path / "scratch" / "curve_test.csv")
+    of_start, tuned = read_table(tmp_path / "tuned" / "curve_test.csv")
+    assert start == of_start
+    assert (result["kept"], result["nuclei"]) == ("scratch", tuned["nuclei"])
+    assert (tmp_path / "scratch" / "1-images-seed-0" / "calibrated" / "calibration.csv").is_file()
