@@ -71,7 +71,7 @@ def test_every_class_of_settings_and_public_name_is_listed() -> None:
         "NetworkConfig",
         "PELConfig",
     }
-    assert {name for name in config.__all__ if name.endswith("Config")} - parts == set(listed)
+    assert sorted({n for n in config.__all__ if n.endswith("Config")} - parts) == sorted(listed)
     page = (ROOT / "docs/api.md").read_text("utf-8")
     names = {name for name in npl.__all__ if name != "__version__"}
     assert [name for name in names if f"nucleipel.{name}\n" not in page] == []
