@@ -3,7 +3,8 @@
 A network that was trained on images of any pixel size finds the nuclei of an image that it has
 never seen the like of at one scale, and loses them at another. No annotation is needed to find
 that scale: there the network agrees best with its own result (`instances/disagreement.py`).
-Where it is sure, or agrees well enough, at the image's own scale, nothing else is tried.
+Where it is sure, or agrees well enough, at the image's own scale, nothing else is tried; unless
+nuclei are narrower or wider there than the network knows them (`instances/nuclear_width.py`).
 
 The choice follows from image and checkpoint alone. Of a large image `SQUARES` are measured.
 The numbers were chosen on val of DSB2018, which the packaged weights know, and on images that
@@ -24,6 +25,7 @@ from nucleipel.inference.network_input import show_in
 from nucleipel.inference.probability_map import predict_part
 from nucleipel.instances.disagreement import Certainty, Disagreement, certainty, disagreement
 from nucleipel.instances.instance_rule import InstanceRule
+from nucleipel.instances.nuclear_width import Rings, rings
 from nucleipel.instances.segment_map import segment_instances
 from nucleipel.io.slides.formats.array import image_of_array
 from nucleipel.io.slides.resolution import Resolution
@@ -37,12 +39,14 @@ DOUBTFUL, DOUBTFUL_STAINED = 0.13, 0.10
 """Disagreement from which on other views are tried; the lower one is for stained tissue."""
 LEAD = 0.003
 """So much less must it be in another view."""
-COARSER, FINER, FINEST = (0.5, 0.7), 1.4, 2.0
+NARROW_PX, WIDE_PX = 10.0, 44.0
+"""Nuclei that the packaged weights were trained on are that wide in nearly all images."""
+COARSEST, COARSER, FINER, FINEST = 0.25, (0.5, 0.7), 1.4, 2.0
 WHOLE_PX = 2**20
 """An image of at most so many pixels is measured as a whole."""
 SQUARES, SQUARE_PX = 4, 384
-LARGEST_ENLARGED_PX = 2**26
-"""An image of more pixels is not enlarged, which would be up to four times the work."""
+LARGEST_DOUBLED_PX = 2**26
+"""An image of more pixels is not seen at the finest scale, which is four times the work."""
 
 
 @dataclass(frozen=True)
@@ -88,30 +92,42 @@ def choose_view(
 ) -> ChosenView:
     """Choose the view of a slide, which is seen pixel for pixel.
 
-    Stained tissue is shown as its dye or not, as `as_dye` says; both are tried if it is None. The
-    network must have a distance map, and must lie on the device.
+    Narrow nuclei are tried at finer scales, wide ones at coarser, and where the network is not
+    sure and disagrees with itself, both; then stained tissue is not enlarged. It is shown as its
+    dye or not, as `as_dye` says; both are tried if it is None. The network must have a distance
+    map, and must lie on the device.
     """
     trial = _Trial(model, slide, device, precision, clock or Stopwatch())
     stained = slide.is_stained()
     first = View(as_dye=bool(as_dye) and stained)
-    sure, doubtful = (SURE_STAINED, DOUBTFUL_STAINED) if stained else (SURE, DOUBTFUL)
-    if trial.certainty(first) >= sure:
+    sure, doubt = (SURE_STAINED, DOUBTFUL_STAINED) if stained else (SURE, DOUBTFUL)
+    is_sure, width = trial.certainty(first) >= sure, trial.width(first)
+    narrow, wide = width < NARROW_PX, width > WIDE_PX
+    if is_sure and not narrow and not wide:
         return trial.chosen(first)
     own = trial.measure(first)
-    if own is None or own < doubtful:
-        return trial.chosen(first)
-    for scale in COARSER:
-        trial.measure(View(scale, first.as_dye))
-    if not stained and math.prod(slide.shape) <= LARGEST_ENLARGED_PX:
-        finer = trial.measure(View(FINER))
-        if finer is not None and finer < own:
-            trial.measure(View(FINEST))
-    if stained and as_dye is None:
+    lost = own is None
+    doubtful = not narrow and not wide and (own is None or own >= doubt)
+    if lost or wide or doubtful:
+        for scale in (*COARSER, COARSEST) if lost or wide else COARSER:
+            trial.measure(View(scale, first.as_dye))
+    if lost or narrow or (doubtful and not stained):
+        _measure_finer(trial, first, math.prod(slide.shape))
+    if doubtful and stained and as_dye is None:
         for scale in COARSER:
             trial.measure(View(scale, as_dye=True))
     known = {view: found for view, found in trial.measured.items() if found is not None}
-    best = min(known, key=known.__getitem__)
-    return trial.chosen(best if known[best] <= own - LEAD else first)
+    best = min(known, key=known.__getitem__, default=first)
+    # where nothing is found at its own scale, an image may well be empty
+    is_better = best in known and known[best] <= (doubt if own is None else own - LEAD)
+    return trial.chosen(best if is_better else first)
+
+
+def _measure_finer(trial: "_Trial", first: View, px: int) -> None:
+    own, finer = trial.measured[first], trial.measure(View(FINER, first.as_dye))
+    helps = own is None or (finer is not None and finer < own)
+    if helps and px <= LARGEST_DOUBLED_PX:
+        trial.measure(View(FINEST, first.as_dye))
 
 
 class _Trial:
@@ -139,6 +155,11 @@ class _Trial:
         """How sure the network is in a view, 0 to 1; no nuclei need to be found for that."""
         self._certainty = sum(map(certainty, self._predict(view)), Certainty()).dice
         return self._certainty
+
+    def width(self, view: View) -> float:
+        """How wide nuclei are in a view, in its pixels; NaN where none are likely."""
+        found = sum(map(rings, self._predict(view)), Rings())
+        return found.width(self._model.description.boundary_px)
 
     def measure(self, view: View) -> float | None:
         """The mean disagreement in a view."""

@@ -33,9 +33,11 @@ class Certainty:
 
     @property
     def dice(self) -> float:
-        """Dice of the probability with its own mask of likely pixels: 1 where all is sure."""
-        total = self.foreground + 255 * self.px
-        return 2 * self.likely / total if total else 1.0
+        """Dice of the probability with its own mask of likely pixels: 1 where all is sure.
+
+        Where no pixel is likely it is 1, too: nothing is there.
+        """
+        return 2 * self.likely / (self.foreground + 255 * self.px) if self.px else 1.0
 
 
 def certainty(probabilities: npt.NDArray[np.uint8]) -> Certainty:
@@ -51,18 +53,21 @@ def certainty(probabilities: npt.NDArray[np.uint8]) -> Certainty:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Absolute differences of two distances, of 255, summed over `px` pixels."""
+    """Absolute differences of two distances, of 255, summed over `px` pixels, some of nuclei."""
 
     total: int = 0
     px: int = 0
+    nuclei_px: int = 0
 
     def __add__(self, other: "Disagreement") -> "Disagreement":
-        return Disagreement(self.total + other.total, self.px + other.px)
+        return Disagreement(
+            self.total + other.total, self.px + other.px, self.nuclei_px + other.nuclei_px
+        )
 
     @property
     def mean(self) -> float | None:
         """Mean difference, 0 to 1; None where there is no nucleus."""
-        return self.total / (255 * self.px) if self.px else None
+        return self.total / (255 * self.px) if self.nuclei_px else None
 
 
 def disagreement(
@@ -78,6 +83,7 @@ def disagreement(
     0.0
     """
     measured = np.rint(255 * distance_target(instance_map)).astype(np.int64)
-    counted = (instance_map > 0) | (probabilities[BACKGROUND] <= HALF)
+    inside = instance_map > 0
+    counted = inside | (probabilities[BACKGROUND] <= HALF)
     differences = np.abs(measured - probabilities[DISTANCE])[counted]
-    return Disagreement(int(differences.sum()), int(counted.sum()))
+    return Disagreement(int(differences.sum()), int(counted.sum()), int(inside.sum()))

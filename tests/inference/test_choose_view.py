@@ -1,6 +1,7 @@
 """The view of an image: where the network agrees with itself; never where it was sure at once."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from nucleipel.data.synthetic import build_scene
 from nucleipel.inference import choose_view as module
 from nucleipel.inference.choose_view import SQUARES, ChosenView, View, choose_view
 from nucleipel.inference.probability_map import place_network, predict_part
+from nucleipel.instances.instance_rule import InstanceRule
+from nucleipel.instances.segment_map import segment_instances
 from nucleipel.io.slides.formats.array import image_of_array
 from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import Slide, open_slide
@@ -49,7 +52,7 @@ def test_nuclei_of_three_pixels_are_enlarged(model: Checkpoint) -> None:
     slide = _slide(_specks(radius_px=3, apart_px=17))
     chosen = choose_view(model, slide, device=CPU)
     assert chosen.view.scale > 1
-    assert set(chosen.disagreements) == {"1", "0.5", "0.7", "1.4", "2"}
+    assert set(chosen.disagreements) == {"1", "1.4", "2"}
     assert chosen.disagreements[str(chosen.view)] == min(
         filter(None, chosen.disagreements.values())
     )
@@ -87,42 +90,78 @@ def test_an_empty_image_is_seen_as_it_is(model: Checkpoint, value: int | None) -
     assert choose_view(model, _slide(pixels), device=CPU).view == View()
 
 
+@pytest.mark.parametrize(
+    ("across_px", "scale"), [(6, 2), (20, 1), (40, 1), (80, 0.5), (100, 0.25), (130, 0.25)]
+)
+def test_discs_of_many_widths_are_found(model: Checkpoint, across_px: int, scale: float) -> None:
+    """Of those of 6 and 130 px the network finds none at their own scale."""
+    apart = round(2.4 * across_px)
+    y, x = np.mgrid[: 3 * apart, : 3 * apart] % apart - apart // 2
+    noise = np.random.default_rng(0).normal(0, 4, y.shape)
+    pixels = np.clip(150 * (np.hypot(y, x) < across_px / 2) + 20 + noise, 0, 255).astype(np.uint8)
+    chosen = choose_view(model, _slide(pixels), device=CPU)
+    assert chosen.view == View(scale)
+    assert chosen.maps is not None
+    rule = InstanceRule(**model.description.instances)
+    assert len(segment_instances(chosen.maps, rule=rule).table) == 9
+
+
 SURE, UNSURE = 0.95, 0.8
+NARROW, USUAL, WIDE = 9.9, 20.0, 44.1
 
 
 @pytest.mark.parametrize(
-    ("certainty", "stained", "as_dye", "disagreements", "view", "tried"),
+    ("certainty", "width", "stained", "as_dye", "disagreements", "view", "tried"),
     [
-        (SURE, False, None, {"1": 0.5}, "1", 0),
-        (0.92, False, None, {"1": 0.5}, "1", 0),
-        (0.92, True, None, {"1": 0.099}, "1", 1),
-        (UNSURE, False, None, {"1": 0.129}, "1", 1),  # agrees well enough
-        (UNSURE, True, None, {"1": 0.099}, "1", 1),
-        (UNSURE, False, None, {"1": 0.2, "0.5": 0.1, "0.7": 0.15, "1.4": 0.3}, "0.5", 4),
+        (SURE, USUAL, False, None, {"1": 0.5}, "1", 0),
+        (1.0, math.nan, False, None, {"1": None}, "1", 0),  # empty
+        (0.92, USUAL, False, None, {"1": 0.5}, "1", 0),
+        (0.92, USUAL, True, None, {"1": 0.099}, "1", 1),
+        (UNSURE, USUAL, False, None, {"1": 0.129}, "1", 1),  # agrees well enough
+        (UNSURE, USUAL, True, None, {"1": 0.099}, "1", 1),
+        (UNSURE, USUAL, False, None, {"1": 0.2, "0.5": 0.1, "0.7": 0.15, "1.4": 0.3}, "0.5", 4),
         # the finest only where the finer one is better
-        (UNSURE, False, None, {"1": 0.2, "0.5": 0.3, "0.7": 0.3, "1.4": 0.1, "2": 0.05}, "2", 5),
-        # nearly as good is not better
-        (UNSURE, False, None, {"1": 0.2, "0.5": 0.198, "0.7": 0.3, "1.4": 0.3}, "1", 4),
-        # where nothing is found, nothing is known
-        (UNSURE, False, None, {"1": None}, "1", 1),
-        (UNSURE, False, None, {"1": 0.2, "0.5": None, "0.7": 0.1, "1.4": None}, "0.7", 4),
-        # stained tissue in color, then as its dye, and never enlarged
         (
-            UNSURE, True, None,
+            UNSURE, USUAL, False, None,
+            {"1": 0.2, "0.5": 0.3, "0.7": 0.3, "1.4": 0.1, "2": 0.05}, "2", 5,
+        ),
+        # nearly as good is not better
+        (UNSURE, USUAL, False, None, {"1": 0.2, "0.5": 0.198, "0.7": 0.3, "1.4": 0.3}, "1", 4),
+        (UNSURE, USUAL, False, None, {"1": 0.2, "0.5": None, "0.7": 0.1, "1.4": None}, "0.7", 4),
+        # narrow nuclei only at finer scales, wide ones only at coarser, sure or not
+        (SURE, NARROW, False, None, {"1": 0.09, "1.4": 0.08, "2": 0.07}, "2", 3),
+        (SURE, NARROW, False, None, {"1": 0.09, "1.4": 0.1}, "1", 2),
+        (UNSURE, NARROW, True, None, {"1": 0.2, "1.4": 0.1, "2": 0.11}, "1.4", 3),
+        (SURE, NARROW, True, True, {"1 as dye": 0.2, "1.4 as dye": 0.3}, "1 as dye", 2),
+        (SURE, WIDE, False, None, {"1": 0.06, "0.5": 0.05, "0.7": 0.07, "0.25": 0.08}, "0.5", 4),
+        (UNSURE, WIDE, True, None, {"1": 0.2, "0.5": 0.1, "0.7": 0.1, "0.25": 0.05}, "0.25", 4),
+        # where nothing is found, all scales are tried, and one must agree well
+        (
+            UNSURE, NARROW, False, None,
+            {"1": None, "0.5": None, "0.7": None, "0.25": 0.129, "1.4": None, "2": None}, "0.25", 6,
+        ),
+        (
+            UNSURE, USUAL, True, False,
+            {"1": None, "0.5": 0.101, "0.7": None, "0.25": None, "1.4": None, "2": 0.2}, "1", 6,
+        ),
+        # stained tissue of usual width in color, then as its dye, and not enlarged
+        (
+            UNSURE, USUAL, True, None,
             {"1": 0.2, "0.5": 0.15, "0.7": 0.15, "0.5 as dye": 0.1, "0.7 as dye": 0.2},
             "0.5 as dye", 5,
         ),
-        (UNSURE, True, False, {"1": 0.2, "0.5": 0.1, "0.7": 0.2}, "0.5", 3),
+        (UNSURE, USUAL, True, False, {"1": 0.2, "0.5": 0.1, "0.7": 0.2}, "0.5", 3),
         (
-            UNSURE, True, True,
+            UNSURE, USUAL, True, True,
             {"1 as dye": 0.2, "0.5 as dye": 0.3, "0.7 as dye": 0.1}, "0.7 as dye", 3,
         ),
-        (UNSURE, False, True, {"1": 0.2, "0.5": 0.3, "0.7": 0.1, "1.4": 0.3}, "0.7", 4),
+        (UNSURE, USUAL, False, True, {"1": 0.2, "0.5": 0.3, "0.7": 0.1, "1.4": 0.3}, "0.7", 4),
     ],
 )  # fmt: skip
 def test_the_rule(
     monkeypatch: pytest.MonkeyPatch,
     certainty: float,
+    width: float,
     stained: bool,
     as_dye: bool | None,
     disagreements: dict[str, float | None],
@@ -135,6 +174,9 @@ def test_the_rule(
 
         def certainty(self, _: View) -> float:
             return certainty
+
+        def width(self, _: View) -> float:
+            return width
 
         def measure(self, view: View) -> float | None:
             self.measured[view] = disagreements[str(view)]
@@ -150,11 +192,11 @@ def test_the_rule(
     assert (str(found.view), len(found.disagreements)) == (view, tried)
 
 
-def test_a_large_slide_is_not_enlarged(model: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LARGEST_ENLARGED_PX", 256 * 256 - 1)
+def test_a_large_slide_is_not_doubled(model: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_DOUBLED_PX", 256 * 256 - 1)
     chosen = choose_view(model, _slide(_specks(radius_px=3, apart_px=17)), device=CPU)
-    assert set(chosen.disagreements) == {"1", "0.5", "0.7"}
-    assert chosen.view.scale <= 1
+    assert "2" not in chosen.disagreements
+    assert chosen.view.scale == 1.4
 
 
 def test_a_slide_of_glass_is_measured_by_its_tissue() -> None:

@@ -22,8 +22,9 @@ class FinetuneConfig(ReadConfig):
     """Processes that prepare samples; 0 for none."""
     seed: NotNegative = 0
     """Seed of all that is drawn at random."""
-    windows: Positive = 512
-    """Windows that are shown in the training of each half."""
+    windows: Positive | None = None
+    """Windows that are shown in the training of each half; without it one for five annotated
+    nuclei, from 512 to 4,096."""
     window_px: Positive = 256
     """Side of a training window."""
     batch_size: Positive = 8

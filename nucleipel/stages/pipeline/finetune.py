@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 WORK, REPORT, PICTURE = ".work", "report.json", "gain.png"
 EPOCHS = 4
+NUCLEI_A_WINDOW, LEAST_WINDOWS, MOST_WINDOWS = 5, 512, 4096
+"""More nuclei are worth a longer training (docs/own_data.md)."""
 ONLY_HERE = {"windows", "shares", "share_of_one_source", "calibrate"}
 """Settings that are not those of `train`."""
 
@@ -123,16 +125,22 @@ def _reader(start: Checkpoint, config: FinetuneConfig) -> Any:
 def _train_halves(
     halves: Halves, start: Checkpoint, checkpoint: Path, config: FinetuneConfig, work: Path
 ) -> list[Path]:
-    settings = _train_config(start, config)
+    windows = config.windows or _windows(halves.nuclei)
+    settings = _train_config(start, config, windows)
     tuned = []
     for half in (0, 1):
-        log.info("training on half %d of 2 (%s): %d windows", half + 1, halves.cut, config.windows)
+        log.info("training on half %d of 2 (%s): %d windows", half + 1, halves.cut, windows)
         rows, folder = halves.to_train(half), work / f"half-{half}"
         tuned.append(train(rows, folder, settings, checkpoint=checkpoint))
     return tuned
 
 
-def _train_config(start: Checkpoint, config: FinetuneConfig) -> TrainConfig:
+def _windows(nuclei: int) -> int:
+    """Windows that each training shows, by the annotated nuclei of both halves."""
+    return min(max(nuclei // NUCLEI_A_WINDOW, LEAST_WINDOWS), MOST_WINDOWS)
+
+
+def _train_config(start: Checkpoint, config: FinetuneConfig, windows: int) -> TrainConfig:
     """Settings of a short training from the start, on its grid; nothing is chosen in it."""
     description = start.description
     network = description.network
@@ -146,7 +154,7 @@ def _train_config(start: Checkpoint, config: FinetuneConfig) -> TrainConfig:
         "accept_seams": not network.is_bounded,
     }
     of_length = {
-        "windows_per_epoch": -(-config.windows // EPOCHS),
+        "windows_per_epoch": -(-windows // EPOCHS),
         "epochs": EPOCHS,
         "validate_every": EPOCHS,
         "validation_windows": 1,

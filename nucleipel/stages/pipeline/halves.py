@@ -29,13 +29,14 @@ LEAST_NUCLEI = 4
 class Halves:
     """Rows of a manifest, the half (0 or 1) of each, and the source that it comes from.
 
-    `cut` says in words what was kept apart.
+    `cut` says in words what was kept apart; `nuclei` are those of both halves.
     """
 
     rows: Manifest
     half_of: tuple[int, ...]
     sources: tuple[str, ...]
     cut: str
+    nuclei: int
 
     @property
     def are_of_one_source(self) -> bool:
@@ -94,7 +95,7 @@ def split_in_halves(rows: Manifest, reader: SlideReader, folder: Path) -> Halves
         half_of_source[source] = half
         held[half] += counts[source]
     halves = tuple(half_of_source[source] for source in sources)
-    return Halves(rows, halves, tuple(sources), cut)
+    return Halves(rows, halves, tuple(sources), cut, sum(held))
 
 
 def _quartered(
@@ -119,7 +120,8 @@ def _quartered(
         write_region(path, region)
         parts.append(dataclasses.replace(row, id=name, source_id=name, region=path))
     names = tuple(part.id for part in parts)
-    return Halves(Manifest(rows.path, tuple(parts)), tuple(half_of), names, "quarters of one image")
+    cut = "quarters of one image"
+    return Halves(Manifest(rows.path, tuple(parts)), tuple(half_of), names, cut, len(centers))
 
 
 def quarters(centers: npt.NDArray[np.float64], shape: tuple[int, int]) -> list[Box]:
