@@ -4,9 +4,11 @@ r"""Score a checkpoint at every scale, and say how far it agrees with itself the
         --data-root DATA_ROOT --out views.csv
 
 For each annotated image, each scale of --scale, and stained tissue in color and as its dye: how
-sure the network is, how far it disagrees with its own result, and its scores at level 0. From this
-the numbers of `nucleipel/inference/choose_view.py` were chosen. Prints scores pooled over nuclei,
-for each view of all images, and for the view of least disagreement of each.
+sure the network is, how wide nuclei seem, how far it disagrees with its own result, and its scores
+at level 0. From this the numbers of `nucleipel/inference/choose_view.py` were chosen. With --zoom,
+images are first enlarged or reduced, as if taken with another objective. Prints scores pooled over
+nuclei, for each view of all images, for the view of least disagreement of each, and for the view
+that `nucleipel segment --scale auto` chooses.
 """
 
 import argparse
@@ -15,14 +17,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import numpy.typing as npt
+
 import nucleipel as npl
 from nucleipel.core.geometry import Box
 from nucleipel.core.progress import track
 from nucleipel.errors import NucleipelError
 from nucleipel.instances.disagreement import certainty, disagreement
+from nucleipel.instances.nuclear_width import rings
 from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Row, read_manifest
-from nucleipel.io.slides.slide import read_annotation
+from nucleipel.io.slides.formats.array import image_of_array
+from nucleipel.io.slides.resolution import Resolution
+from nucleipel.io.slides.slide import Slide, read_annotation
 from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.metrics.scores import ImageScore, pool
 
@@ -37,13 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = read_manifest(options.manifest, data_root=options.data_root)
         rows = (rows.of_split(options.split) if options.split else rows).annotated()
         model = npl.load(options.checkpoint)
-        found = [
-            view for row in track(rows, "images") for view in _views(model, row, options.scale)
-        ]
+        found: list[Found] = []
+        of_view: dict[str, list[ImageScore]] = {}
+        for row in track(rows, "images"):
+            pixels, annotation = _read(model, row, options.zoom)
+            found += _views(model, row.id, pixels, annotation, options.scale)
+            chosen = model.segment(pixels, scale="auto").labels
+            of_view.setdefault("chosen", []).append(ImageScore.of(annotation, chosen))
     except NucleipelError as error:
         sys.exit(f"error: {error}")
     write_table(options.out, [line for line, _ in found])
-    of_view: dict[str, list[ImageScore]] = {}
     least: dict[str, Found] = {}
     for line, score in found:
         of_view.setdefault(f"{line['scale']:g} {line['stained_as']}", []).append(score)
@@ -51,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (line["disagreement"] or 1) < (best[0]["disagreement"] or 1):
             least[line["id"]] = line, score
     of_view["least disagreement"] = [score for _, score in least.values()]
+    of_view["chosen"] = of_view.pop("chosen")  # last
     for name, scores in of_view.items():
         pooled = pool(scores)
         cells = "".join(f"{measure:>9} {pooled[measure]:.3f}" for measure in MEASURES)
@@ -64,22 +77,46 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--split")
     parser.add_argument("--checkpoint", default="default")
     parser.add_argument("--scale", type=float, nargs="+", default=[0.5, 0.7, 1, 1.4, 2])
+    parser.add_argument("--zoom", type=float, default=1.0)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args(arguments)
 
 
-def _views(model: npl.Model, row: Row, scales: Sequence[float]) -> Iterator[Found]:
+def _read(
+    model: npl.Model, row: Row, zoom: float
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.integer]]:
+    """The pixels of an image and its instance map, both zoomed."""
     annotation = read_annotation(row.require_label())
     with row.open(SlideReader(channels=model.channels)) as slide:
-        pixels, stained = slide.read(Box.of_shape(slide.shape)), slide.is_stained()
+        pixels = slide.read(Box.of_shape(slide.shape))
+    if zoom == 1:
+        return pixels, annotation
+    height, width = (max(1, round(length * zoom)) for length in annotation.shape)
+    smooth = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
+    ids = cv2.resize(
+        annotation.astype(np.float64), (width, height), interpolation=cv2.INTER_NEAREST
+    )
+    return cv2.resize(pixels, (width, height), interpolation=smooth), ids.astype(np.uint32)
+
+
+def _views(
+    model: npl.Model,
+    name: str,
+    pixels: npt.NDArray[Any],
+    annotation: npt.NDArray[np.integer],
+    scales: Sequence[float],
+) -> Iterator[Found]:
+    resolution = Resolution.pixel_for_pixel(annotation.shape, None)
+    stained = Slide(image_of_array(pixels), resolution).is_stained()
     for stained_as in ("color", "dye") if stained else ("color",):
         for scale in scales:
             settings: dict[str, Any] = {"scale": scale, "stained_as": stained_as}
             maps = model.predict(pixels, **settings)
             score = ImageScore.of(annotation, model.segment(pixels, **settings).labels)
-            known = {"id": row.id, "stained": int(stained), **settings}
+            known = {"id": name, "stained": int(stained), **settings}
             measured = {
                 "certainty": certainty(maps).dice,
+                "width_px": rings(maps).width(model.checkpoint.description.boundary_px),
                 "disagreement": disagreement(maps, model.instances(maps)).mean,
             }
             yield {**known, **measured, **score.to_scores()}, score

@@ -10,6 +10,7 @@ from support.untrained import small_network, write_untrained
 import nucleipel as npl
 from nucleipel.core.geometry import Box
 from nucleipel.io.csv_table import read_table
+from nucleipel.io.manifest import read_manifest
 from nucleipel.io.slides.slide import open_slide, read_annotation
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,22 @@ def test_each_scale_of_each_image(
     wanted = npl.evaluate(read_annotation(tiny_set.folder / "test_label.tif"), labels)["aji"]
     half = next(line for line in lines if float(line["scale"]) == 0.5)
     assert float(half["aji"]) == pytest.approx(wanted)
-    last = capsys.readouterr().out.splitlines()[-1]
+    *_, of_least, of_chosen = capsys.readouterr().out.splitlines()
     least = min(lines, key=lambda line: float(line["disagreement"]))
-    assert last.startswith("least disagreement")
-    assert f"aji {float(least['aji']):.3f}" in last
+    assert of_least.startswith("least disagreement")
+    assert f"aji {float(least['aji']):.3f}" in of_least
+    chosen = npl.segment(pixels, model=run, scale="auto")
+    wanted = npl.evaluate(read_annotation(tiny_set.folder / "test_label.tif"), chosen)["aji"]
+    assert of_chosen.startswith("chosen")
+    assert f"aji {wanted:.3f}" in of_chosen
+
+
+def test_a_zoomed_image_has_as_many_nuclei(tiny_set, tmp_path: Path) -> None:
+    row = read_manifest(tiny_set.manifest).of_split("test").rows[0]
+    run = write_untrained(tmp_path / "run", small_network(block_px=2), core_px=64, mpp=None)
+    model = npl.load(run)
+    pixels, ids = SCRIPT["_read"](model, row, 1.0)
+    zoomed, larger = SCRIPT["_read"](model, row, 2.0)
+    assert larger.shape == zoomed.shape[:2] == tuple(2 * length for length in ids.shape)
+    assert set(larger.ravel().tolist()) == set(ids.ravel().tolist())
+    assert abs(float(zoomed.mean()) - float(pixels.mean())) < 1
