@@ -74,6 +74,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--where", metavar="COLUMN=VALUE", help="only rows with this value")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, default=Path("default"), help="the start")
     parser.add_argument("--images", type=int, nargs="*", default=[])
@@ -89,7 +90,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> None:
-    manifest = read_manifest(options.manifest, data_root=options.data_root)
+    manifest = _where(read_manifest(options.manifest, data_root=options.data_root), options.where)
     pool_rows, split = manifest.of_split("train").annotated(), options.score
     scored, found = manifest.of_split(split).annotated(), options.out / f"found_{split}"
     start = score_checkpoint(options.checkpoint, scored, found / "start")
@@ -113,6 +114,17 @@ def _run(options: argparse.Namespace) -> None:
             lines.append(_line(name, seed, annotated, kept, scores, start, scored))
             write_table(options.out / f"curve_{split}.csv", lines)
             _draw(lines, split).savefig(options.out / f"curve_{split}.png", dpi=150)
+
+
+def _where(manifest: Manifest, condition: str | None) -> Manifest:
+    """The rows that have a value in a column; all of them without a condition."""
+    if not condition:
+        return manifest
+    column, _, value = condition.partition("=")
+    rows = tuple(row for row in manifest if row.columns.get(column) == value)
+    if not rows:
+        sys.exit(f"error: --where {condition}: no row of {manifest.path} has it")
+    return Manifest(manifest.path, rows)
 
 
 def _from_scratch(data: Path, out: Path, config: FinetuneConfig, windows: int) -> Path:
