@@ -121,10 +121,10 @@ def _where(manifest: Manifest, condition: str | None) -> Manifest:
     if not condition:
         return manifest
     column, _, value = condition.partition("=")
-    rows = tuple(row for row in manifest if row.columns.get(column) == value)
-    if not rows:
-        sys.exit(f"error: --where {condition}: no row of {manifest.path} has it")
-    return Manifest(manifest.path, rows)
+    groups = manifest.grouped(column)
+    if value not in groups:
+        sys.exit(f"error: {manifest.path}: no {column} is '{value}'; found {', '.join(groups)}")
+    return Manifest(manifest.path, tuple(manifest.rows[place] for place in groups[value]))
 
 
 def _from_scratch(data: Path, out: Path, config: FinetuneConfig, windows: int) -> Path:
