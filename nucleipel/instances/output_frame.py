@@ -1,10 +1,10 @@
 """The frame of the outputs: nuclei of the working resolution, drawn at another one.
 
-In a finer frame contours are smooth (`smooth_contours.py`). Ids, their order and
+Contours are smooth (`smooth_contours.py`). In a finer frame ids, their order and
 their number are those of the working map. In a coarser one (an image that was
-enlarged for the network) each pixel has the id of the working pixel under its
-center, and a nucleus may be left without a pixel. Such a nucleus is dropped from
-every output, the others are numbered anew without gaps, in the same order.
+enlarged for the network) a nucleus may be left without a pixel. Such a nucleus is
+dropped from every output, the others are numbered anew without gaps, in the same
+order.
 """
 
 from collections import OrderedDict
@@ -63,7 +63,7 @@ class OutputMap:
             centers(0, self.shape[1], ratio=1 / ratio, length=working.shape[1]),
         )
         self._contours: SmoothContours | None = None
-        if ratio > 1:
+        if ratio != 1:
             self._contours = SmoothContours(self._places, working.shape[:2], ratio=ratio)
         self._side = int((getattr(working, "chunks", None) or (BLOCK_PX,))[0])
         self._held: OrderedDict[tuple[int, int], npt.NDArray[np.uint32]] = OrderedDict()

@@ -1,12 +1,12 @@
-"""Ids drawn on a finer grid, with smooth contours in place of the corners of working pixels.
+"""Ids drawn on another grid, with smooth contours in place of the corners of working pixels.
 
 A drawn pixel takes the id with the greatest weight in the 4 x 4 working pixels
 around its center; their weights are those of the cubic B-spline, as integers. So
 a drawn pixel depends on ids at most two working pixels away, and on nothing else.
 
 A pixel of a nucleus that lies in no block of 2 x 2 pixels of this nucleus keeps its
-id. So no nucleus is lost: between the centers of such a block, its id has more
-than two thirds of the weight.
+id. So no nucleus is lost on a finer grid: between the centers of such a block, its
+id has more than two thirds of the weight.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ class SmoothContours:
     working : (int, int)
         Shape of the working map.
     ratio : float
-        Drawn pixels per working pixel, along an axis; above 1.
+        Drawn pixels per working pixel, along an axis; 1/2 or more.
     """
 
     def __init__(

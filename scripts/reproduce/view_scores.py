@@ -93,10 +93,20 @@ def _read(
         return pixels, annotation
     height, width = (max(1, round(length * zoom)) for length in annotation.shape)
     smooth = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
-    ids = cv2.resize(
-        annotation.astype(np.float64), (width, height), interpolation=cv2.INTER_NEAREST
-    )
-    return cv2.resize(pixels, (width, height), interpolation=smooth), ids.astype(np.uint32)
+    zoomed = cv2.resize(pixels, (width, height), interpolation=smooth)
+    return zoomed, _zoomed_ids(annotation, (height, width))
+
+
+def _zoomed_ids(ids: npt.NDArray[np.integer], shape: tuple[int, int]) -> npt.NDArray[np.integer]:
+    """Draw an instance map in another shape: each pixel has the id that covers most of it."""
+    smaller = shape < ids.shape
+    how: dict[str, Any] = {"interpolation": cv2.INTER_AREA if smaller else cv2.INTER_LINEAR}
+    drawn, most = np.zeros(shape, ids.dtype), cv2.resize(np.float32(ids == 0), shape[::-1], **how)
+    for one in np.unique(ids[ids > 0]):
+        share = cv2.resize(np.float32(ids == one), shape[::-1], **how)
+        drawn[share > most] = one
+        most = np.maximum(most, share)
+    return drawn
 
 
 def _views(
