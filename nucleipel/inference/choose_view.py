@@ -69,6 +69,8 @@ class ChosenView:
     view : View
     certainty : float, optional
         Of the network at the image's own scale, if that was measured.
+    width_px : float, optional
+        Of nuclei at the image's own scale, if that was measured and some are likely.
     disagreements : dict
         The mean one in each view that was measured, None where no nucleus was found.
     maps : (4, H, W) uint8, optional
@@ -77,6 +79,7 @@ class ChosenView:
 
     view: View = View()
     certainty: float | None = None
+    width_px: float | None = None
     disagreements: dict[str, float | None] = field(default_factory=dict)
     maps: npt.NDArray[np.uint8] | None = None
 
@@ -104,7 +107,7 @@ def choose_view(
     is_sure, width = trial.certainty(first) >= sure, trial.width(first)
     narrow, wide = width < NARROW_PX, width > WIDE_PX
     if is_sure and not narrow and not wide:
-        return trial.chosen(first)
+        return trial.chosen(first, first)
     own = trial.measure(first)
     lost = own is None
     doubtful = not narrow and not wide and (own is None or own >= doubt)
@@ -120,7 +123,7 @@ def choose_view(
     best = min(known, key=known.__getitem__, default=first)
     # where nothing is found at its own scale, an image may well be empty
     is_better = best in known and known[best] <= (doubt if own is None else own - LEAD)
-    return trial.chosen(best if is_better else first)
+    return trial.chosen(best if is_better else first, first)
 
 
 def _measure_finer(trial: "_Trial", first: View, px: int) -> None:
@@ -147,14 +150,12 @@ class _Trial:
         self._is_whole = math.prod(slide.shape) <= WHOLE_PX
         self._pieces = [slide] if self._is_whole else list(_squares(slide))
         self._intensity = None if self._is_whole else slide.intensity_range()
-        self._certainty: float | None = None
         self._maps: dict[View, list[npt.NDArray[np.uint8]]] = {}
         self.measured: dict[View, float | None] = {}
 
     def certainty(self, view: View) -> float:
         """How sure the network is in a view, 0 to 1; no nuclei need to be found for that."""
-        self._certainty = sum(map(certainty, self._predict(view)), Certainty()).dice
-        return self._certainty
+        return sum(map(certainty, self._predict(view)), Certainty()).dice
 
     def width(self, view: View) -> float:
         """How wide nuclei are in a view, in its pixels; NaN where none are likely."""
@@ -171,11 +172,16 @@ class _Trial:
         self.measured[view] = found.mean
         return found.mean
 
-    def chosen(self, view: View) -> ChosenView:
-        """The result, with the map of the view where the image was measured as a whole."""
-        disagreements = {str(tried): found for tried, found in self.measured.items()}
-        maps = self._predict(view)[0] if self._is_whole else None
-        return ChosenView(view, self._certainty, disagreements, maps)
+    def chosen(self, view: View, first: View) -> ChosenView:
+        """The result, with what holds of the first view, and the map where there is one of all."""
+        width = self.width(first)
+        return ChosenView(
+            view,
+            certainty=self.certainty(first),
+            width_px=width if math.isfinite(width) else None,
+            disagreements={str(tried): found for tried, found in self.measured.items()},
+            maps=self._predict(view)[0] if self._is_whole else None,
+        )
 
     def _predict(self, view: View) -> list[npt.NDArray[np.uint8]]:
         """The map of each piece in a view, made once."""

@@ -182,8 +182,9 @@ def test_the_rule(
             self.measured[view] = disagreements[str(view)]
             return self.measured[view]
 
-        def chosen(self, view: View) -> ChosenView:
-            return ChosenView(view, certainty, {str(one): at for one, at in self.measured.items()})
+        def chosen(self, view: View, _: View) -> ChosenView:
+            measured = {str(one): at for one, at in self.measured.items()}
+            return ChosenView(view, certainty, width, measured)
 
     monkeypatch.setattr(module, "_Trial", Trial)
     monkeypatch.setattr(Slide, "is_stained", lambda _: stained)

@@ -26,7 +26,7 @@ class PredictConfig(ReadAtMppConfig):
     """Whether the eight flips and quarter turns of each window are averaged: better, 8 x slower."""
     scale: Annotated[float, Field(gt=0, le=2)] | Literal["auto"] | None = None
     """Working pixels along a pixel of level 0, up to 2, for a checkpoint without mpp; auto takes
-    what suits each image, .5 to 2. Without it 1, or auto for the packaged checkpoint."""
+    what suits each image, .25 to 2. Without it 1, or auto for the packaged checkpoint."""
     stained_as: Annotated[StainedAs, BeforeValidator(_word_of_today)] = "auto"
     """Whether the network sees stained slides in color, or as the gray of their nuclear dye; auto
     is color, or what suits the image where the scale is chosen, too."""

@@ -54,6 +54,7 @@ class SeenSlide:
             "scale": view.scale,
             "stained_as": "dye" if view.as_dye else "color",
             "certainty": self.chosen.certainty,
+            "width_px": self.chosen.width_px,
             "disagreements": self.chosen.disagreements,
         }
 
@@ -100,7 +101,7 @@ def see_kept(path: Path, model: Checkpoint, slide: Slide) -> SeenSlide | None:
         return None
     seen = kept["view"]
     view = View(seen["scale"], as_dye=seen["stained_as"] == "dye")
-    chosen = ChosenView(view, seen["certainty"], seen["disagreements"])
+    chosen = ChosenView(view, seen["certainty"], seen["width_px"], seen["disagreements"])
     slide = slide.at_scale(chosen.view.scale)
     network, grid = show_in(model, slide.shape, as_dye=chosen.view.as_dye)
     low, high = (tuple(kept["intensity"][side]) for side in ("low", "high"))
