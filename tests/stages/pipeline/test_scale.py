@@ -61,7 +61,7 @@ def always_half(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views, "SURE_STAINED", 2.0)
     monkeypatch.setattr(views, "DOUBTFUL_STAINED", -1.0)
     monkeypatch.setattr(views, "LEAD", -2.0)
-    monkeypatch.setattr(views, "NARROW_PX", 0.0)
+    monkeypatch.setattr(views, "NARROW_STAINED_PX", 0.0)
     monkeypatch.setattr(views, "WIDE_PX", math.inf)
     monkeypatch.setattr(views, "COARSER", (0.5,))
     found = views.Disagreement(0, 1, 1), views.Disagreement(255, 1, 1)
