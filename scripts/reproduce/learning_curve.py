@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from nucleipel.config import (
@@ -106,11 +107,12 @@ def _run(options: argparse.Namespace) -> None:
             )
             if options.from_scratch:
                 checkpoint, kept = _from_scratch(data, out, config, options.from_scratch), "scratch"
+                annotated = sum(len(_centers(row)) for row in rows)
             else:
                 checkpoint = finetune(data, out, config, checkpoint=options.checkpoint)
-                kept = json.loads((out / REPORT).read_text(encoding="utf-8"))["kept"]
+                report = json.loads((out / REPORT).read_text(encoding="utf-8"))
+                kept, annotated = report["kept"], report["annotated_nuclei"]
             scores = score_checkpoint(checkpoint, scored, found / out.name)
-            annotated = sum(_count_nuclei(row) for row in rows)
             lines.append(_line(name, seed, annotated, kept, scores, start, scored))
             write_table(options.out / f"curve_{split}.csv", lines)
             _draw(lines, split).savefig(options.out / f"curve_{split}.png", dpi=150)
@@ -194,26 +196,30 @@ def _random(options: argparse.Namespace, rows: Manifest, count: int, seed: int) 
 
 def _around_the_middle(row: Row, count: int, folder: Path) -> Row:
     """The image, annotated in the smallest centered square that holds the centers of so many."""
-    ids = read_annotation(row.require_label())
-    y, x = np.nonzero(ids)
-    area = np.bincount(ids[y, x])
-    known = np.flatnonzero(area)
-    centers = [np.bincount(ids[y, x], values)[known] / area[known] for values in (y, x)]
-    middle = [length // 2 for length in ids.shape]
-    far = np.sort(np.max([np.abs(c - m) for c, m in zip(centers, middle, strict=True)], axis=0))
+    shape = read_annotation(row.require_label()).shape
+    middle = [length // 2 for length in shape]
+    far = np.sort(np.abs(_centers(row) - middle).max(axis=1))
     half = int(far[min(count, len(far)) - 1]) + 1
     box = Box(middle[0] - half, middle[1] - half, middle[0] + half, middle[1] + half)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{row.id}-{count}.geojson"
-    write_region(path, cut_region(None, box.clip(ids.shape)))
+    write_region(path, cut_region(None, box.clip(shape)))
     return dataclasses.replace(row, region=path)
 
 
-def _count_nuclei(row: Row) -> int:
-    """The annotated nuclei of an image, or of its square region."""
+def _centers(row: Row) -> npt.NDArray[np.float64]:
+    """(n, 2) centers (y, x) of the nuclei of an image, or of those in its square region."""
     ids = read_annotation(row.require_label())
-    pieces = row.load_annotation(ids.shape).pieces(Resolution.pixel_for_pixel(ids.shape, None))
-    return len(np.unique(np.concatenate([[0], *(ids[box.slices].ravel() for box in pieces)]))) - 1
+    y, x = np.nonzero(ids)
+    area = np.bincount(ids[y, x])
+    known = np.flatnonzero(area)
+    centers = np.stack(
+        [np.bincount(ids[y, x], values)[known] / area[known] for values in (y, x)], axis=1
+    )
+    frame = Resolution.pixel_for_pixel(ids.shape, None)
+    (box,) = row.load_annotation(ids.shape).pieces(frame)
+    inside = (centers >= (box.y0, box.x0)) & (centers < (box.y1, box.x1))
+    return centers[inside.all(axis=1)]
 
 
 def _write_manifest(path: Path, rows: Sequence[Row]) -> Path:
