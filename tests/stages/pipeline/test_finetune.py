@@ -175,3 +175,10 @@ def test_the_outcome_is_said_in_one_line(low: float, kept: str) -> None:
     assert comparison.is_better == (low > 0)
     assert kept in comparison.describe()
     assert "\n" not in comparison.describe()
+
+
+@pytest.mark.parametrize(
+    ("nuclei", "windows"), [(20, 512), (2560, 512), (10_103, 2020), (10**6, 4096)]
+)
+def test_more_nuclei_are_shown_in_more_windows(nuclei: int, windows: int) -> None:
+    assert stage._windows(nuclei) == windows

@@ -63,6 +63,7 @@ def test_sources_stay_whole_and_halves_have_as_many_nuclei(tmp_path: Path) -> No
     halves = _images(tmp_path, nuclei, {"b": "p", "c": "p"})
     assert halves.sources == ("a", "p", "p", "d")
     assert halves.half_of == (0, 1, 1, 1)
+    assert halves.nuclei == 30
     assert [row.id for row in halves.of(1)] == ["b", "c", "d"]
     trained = halves.to_train(1)
     assert [row.id for row in trained.of_split("train")] == ["b", "c", "d"]
@@ -77,6 +78,7 @@ def test_images_of_one_source_are_split_image_by_image(tmp_path: Path) -> None:
 def test_one_image_is_cut_into_quarters_that_together_are_it(tmp_path: Path) -> None:
     halves = _images(tmp_path, {"a": 20}, {})
     assert halves.half_of == (0, 1, 1, 0)
+    assert halves.nuclei == 20
     total, shape = np.zeros((64, 64), int), (64, 64)
     for row in halves.rows:
         annotation = row.load_annotation(shape)
