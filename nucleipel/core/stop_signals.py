@@ -153,7 +153,13 @@ def _on_signal(number: int, _: FrameType | None) -> None:
 
 
 def _stop_that_caused(error: BaseException) -> Stopped | None:
-    """Find the stop that caused an error: inside a lock's wait it fails the lock's clean-up."""
+    """Find the stop that caused an error: inside a lock's wait it fails the lock's clean-up.
+
+    A signal to the whole group may also end a process that is being started, before it can ignore
+    signals. Its parent, which waits for the end of a step, then finds their pipe closed.
+    """
+    if _Request.number is not None and isinstance(error, EOFError | ConnectionError):
+        return Stopped(_Request.number)
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, Stopped):
         cause = cause.__cause__ or cause.__context__

@@ -69,6 +69,17 @@ def test_an_error_that_a_stop_caused_is_the_stop() -> None:
     assert caught.value.exit_code == 130
 
 
+@pytest.mark.parametrize("error", [EOFError("unexpected EOF"), BrokenPipeError(32, "Broken pipe")])
+def test_a_child_that_the_same_signal_ended_is_the_stop(error: Exception) -> None:
+    """One that is being started cannot ignore signals yet: its parent reads the end of a pipe."""
+    with pytest.raises(Stopped) as caught, listening(), step():
+        signal.raise_signal(signal.SIGTERM)
+        raise error
+    assert caught.value.exit_code == 143
+    with pytest.raises(type(error)), listening():
+        raise error
+
+
 def test_an_error_of_its_own_stays() -> None:
     with pytest.raises(RuntimeError, match="disk full"), listening(), step():
         signal.raise_signal(signal.SIGINT)
