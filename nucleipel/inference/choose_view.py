@@ -39,7 +39,7 @@ DOUBTFUL, DOUBTFUL_STAINED = 0.13, 0.10
 """Disagreement from which on other views are tried; the lower one is for stained tissue."""
 LEAD = 0.003
 """So much less must it be in another view."""
-NARROW_PX, NARROW_STAINED_PX, WIDE_PX = 10.0, 9.5, 44.0
+NARROW_PX, NARROW_STAINED_PX, WIDE_PX = 10.0, 9.5, 49.0
 """Nuclei of nearly all images that the packaged weights were trained on are that wide. Stained
 tissue gains nothing by a finer scale from 9.4 px on, and whole slides of it are large."""
 COARSEST, COARSER, FINER, FINEST = 0.25, (0.5, 0.7), 1.4, 2.0
