@@ -105,10 +105,11 @@ def choose_view(
     stained = slide.is_stained()
     first = View(as_dye=bool(as_dye) and stained)
     sure, doubt = (SURE_STAINED, DOUBTFUL_STAINED) if stained else (SURE, DOUBTFUL)
-    is_sure, width = trial.certainty(first) >= sure, trial.width(first)
+    own_certainty, width = trial.certainty(first), trial.width(first)
+    is_sure = own_certainty >= sure
     narrow, wide = width < (NARROW_STAINED_PX if stained else NARROW_PX), width > WIDE_PX
     if is_sure and not narrow and not wide:
-        return trial.chosen(first, first)
+        return trial.chosen(first, own_certainty, width)
     own = trial.measure(first)
     lost = own is None
     doubtful = not narrow and not wide and (own is None or own >= doubt)
@@ -124,7 +125,7 @@ def choose_view(
     best = min(known, key=known.__getitem__, default=first)
     # where nothing is found at its own scale, an image may well be empty
     is_better = best in known and known[best] <= (doubt if own is None else own - LEAD)
-    return trial.chosen(best if is_better else first, first)
+    return trial.chosen(best if is_better else first, own_certainty, width)
 
 
 def _measure_finer(trial: "_Trial", first: View, px: int) -> None:
@@ -173,12 +174,11 @@ class _Trial:
         self.measured[view] = found.mean
         return found.mean
 
-    def chosen(self, view: View, first: View) -> ChosenView:
-        """The result, with what holds of the first view, and the map where there is one of all."""
-        width = self.width(first)
+    def chosen(self, view: View, own_certainty: float, width: float) -> ChosenView:
+        """The result, with what holds at the image's own scale, and the map of a whole image."""
         return ChosenView(
             view,
-            certainty=self.certainty(first),
+            certainty=own_certainty,
             width_px=width if math.isfinite(width) else None,
             disagreements={str(tried): found for tried, found in self.measured.items()},
             maps=self._predict(view)[0] if self._is_whole else None,

@@ -8,8 +8,8 @@ hold the fewer ones. `--nuclei` takes one square region in the first image of th
 around its middle until it holds so many. `--regions` takes so many squares of --region-px twice:
 those that `nucleipel suggest` finds in the images, and as many at random. Each result is scored on
 all rows of `test` (or of the split --score), which has no part in any choice, and so is the start.
-With `--from-scratch WINDOWS` each set is instead trained on from random weights, with so many
-windows, and its numbers of the instance rule are chosen on the images that it was trained on.
+With `--from-scratch WINDOWS` a network is instead trained on each set from random weights, with so
+many windows, and its numbers of the instance rule are chosen on the images that it was trained on.
 After a kill the same command continues.
 
 Writes `curve_test.csv` (a line a result, with its gain over the start and 95 % intervals by draws

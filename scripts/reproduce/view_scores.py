@@ -47,15 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = (rows.of_split(options.split) if options.split else rows).annotated()
         model = npl.load(options.checkpoint)
         found: list[Found] = []
-        of_view: dict[str, list[ImageScore]] = {}
+        chosen: list[ImageScore] = []
         for row in track(rows, "images"):
             pixels, annotation = _read(model, row, options.zoom)
             found += _views(model, row.id, pixels, annotation, options.scale)
-            chosen = model.segment(pixels, scale="auto").labels
-            of_view.setdefault("chosen", []).append(ImageScore.of(annotation, chosen))
+            labels = model.segment(pixels, scale="auto").labels
+            chosen.append(ImageScore.of(annotation, labels))
     except NucleipelError as error:
         sys.exit(f"error: {error}")
     write_table(options.out, [line for line, _ in found])
+    of_view: dict[str, list[ImageScore]] = {}
     least: dict[str, Found] = {}
     for line, score in found:
         of_view.setdefault(f"{line['scale']:g} {line['stained_as']}", []).append(score)
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (line["disagreement"] or 1) < (best[0]["disagreement"] or 1):
             least[line["id"]] = line, score
     of_view["least disagreement"] = [score for _, score in least.values()]
-    of_view["chosen"] = of_view.pop("chosen")  # last
+    of_view["chosen"] = chosen
     for name, scores in of_view.items():
         pooled = pool(scores)
         cells = "".join(f"{measure:>9} {pooled[measure]:.3f}" for measure in MEASURES)

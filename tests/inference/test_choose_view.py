@@ -94,7 +94,7 @@ def test_an_empty_image_is_seen_as_it_is(model: Checkpoint, value: int | None) -
     ("across_px", "scale"), [(6, 2), (20, 1), (40, 1), (80, 0.5), (100, 0.25), (130, 0.25)]
 )
 def test_discs_of_many_widths_are_found(model: Checkpoint, across_px: int, scale: float) -> None:
-    """Of those of 6 and 130 px the network finds none at their own scale."""
+    """The network finds no disc of 6 or 130 px at its own scale."""
     apart = round(2.4 * across_px)
     y, x = np.mgrid[: 3 * apart, : 3 * apart] % apart - apart // 2
     noise = np.random.default_rng(0).normal(0, 4, y.shape)
@@ -183,9 +183,9 @@ def test_the_rule(
             self.measured[view] = disagreements[str(view)]
             return self.measured[view]
 
-        def chosen(self, view: View, _: View) -> ChosenView:
+        def chosen(self, view: View, own_certainty: float, width: float) -> ChosenView:
             measured = {str(one): at for one, at in self.measured.items()}
-            return ChosenView(view, certainty, width, measured)
+            return ChosenView(view, own_certainty, width, measured)
 
     monkeypatch.setattr(module, "_Trial", Trial)
     monkeypatch.setattr(Slide, "is_stained", lambda _: stained)
