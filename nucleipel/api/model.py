@@ -93,7 +93,12 @@ class Model:
             return predict_array(self.checkpoint, slide, config).maps
 
     def instances(
-        self, maps: Any, *, instances: Mapping[str, Any] | None = None, **settings: Any
+        self,
+        maps: Any,
+        *,
+        stained: bool = False,
+        instances: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> npt.NDArray[np.uint32]:
         """Turn a probability map into nuclei, exactly and whatever its size.
 
@@ -101,6 +106,8 @@ class Model:
         ----------
         maps : (3, H, W) or (4, H, W) uint8
             As `predict` gives it; NumPy, zarr or Dask.
+        stained : bool
+            Whether it is the map of stained tissue, for which a model may have other numbers.
         instances : dict, optional
             Numbers of the rule that replace the model's: {"min_area_px": 30}, say.
         **settings
@@ -126,7 +133,7 @@ class Model:
         config = settings_of(StitchConfig, values, function="instances")
         shape = (int(maps.shape[1]), int(maps.shape[2]))
         frame = Resolution.pixel_for_pixel(shape, None)
-        return stitch_array(ChannelMaps(maps), frame, self._rule(config), config).labels
+        return stitch_array(ChannelMaps(maps), frame, self._rule(config, stained), config).labels
 
     def segment(self, image: Any, *, mpp: float | None = None, **settings: Any) -> ArrayResult:
         """Predict and stitch an image in memory.
@@ -157,7 +164,7 @@ class Model:
         stitched = stitch_array(
             predicted.maps,
             predicted.resolution,
-            self._rule(config),
+            InstanceRule(**config.instances.over(predicted.instances)),
             config,
             canonical_map=predicted.canonical_map,
             facts={
@@ -193,8 +200,9 @@ class Model:
             )
         return open_array(self.checkpoint, image, config)
 
-    def _rule(self, config: StitchConfig) -> InstanceRule:
-        return InstanceRule(**config.instances.over(self.checkpoint.description.instances))
+    def _rule(self, config: StitchConfig, stained: bool) -> InstanceRule:
+        numbers = self.checkpoint.description.instances_of(stained=stained)
+        return InstanceRule(**config.instances.over(numbers))
 
 
 def load(

@@ -177,7 +177,11 @@ def _documentation(description: Description, text: PackageText) -> str:
         if description.mpp
         else "It was trained without pixel sizes: images are shown to it pixel for pixel."
     )
-    rule = "\n".join(f"- `{key}`: {value}" for key, value in description.instances.items())
+    stained = description.stained_instances
+    rule = "\n".join(
+        f"- `{key}`: {value}" + (f" ({stained[key]} for stained tissue)" if key in stained else "")
+        for key, value in description.instances.items()
+    )
     return (
         f"""# {text.name}
 

@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,8 @@ class Description:
     chooses_scale : bool
         Whether images are predicted at the scale that suits each, for they may be of any pixel
         size; what is trained on from such a checkpoint knows the scale of its images.
+    stained_instances : dict
+        Those of `instances` that are other numbers for stained tissue.
     """
 
     network: NetworkSpec
@@ -129,6 +131,11 @@ class Description:
     config: dict[str, Any]
     parent_sha256: str | None
     chooses_scale: bool = False
+    stained_instances: dict[str, Any] = field(default_factory=dict)
+
+    def instances_of(self, *, stained: bool) -> dict[str, Any]:
+        """Numbers of the `InstanceRule` for stained tissue, or for all else."""
+        return {**self.instances, **(self.stained_instances if stained else {})}
 
     @property
     def canonical_map(self) -> bool:
@@ -146,8 +153,9 @@ class Description:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
         fields = {**asdict(self), "network": self.network.to_json()}
-        if not self.chooses_scale:  # as checkpoints had it before there was a choice
-            del fields["chooses_scale"]
+        for name in ("chooses_scale", "stained_instances"):  # older checkpoints have neither
+            if not fields[name]:
+                del fields[name]
         return fields
 
 

@@ -154,6 +154,7 @@ def _exported(payload: bytes, ports: Ports, own: Mapping[str, str]) -> Checkpoin
             "maps", "mpp_um", "stride_px", "receptive_radius_px", "windows", "instances",
             "preprocessing",
         )}  # fmt: skip
+        stained = json.loads(own.get("stained_instances", "{}"))
         windows = facts["windows"]
         grid = WindowGrid(
             windows["core_px"], windows["halo_px"], batch=1, edge_px=windows.get("edge_px")
@@ -170,6 +171,7 @@ def _exported(payload: bytes, ports: Ports, own: Mapping[str, str]) -> Checkpoin
         ports, grid, facts["stride_px"], facts["receptive_radius_px"], facts["mpp_um"],
         facts["maps"], facts["instances"], percentiles, {},
     )  # fmt: skip
+    description = dataclasses.replace(description, stained_instances=stained)
     return Checkpoint(description, network.eval(), hashlib.sha256(payload).hexdigest())
 
 

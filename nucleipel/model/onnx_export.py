@@ -142,6 +142,7 @@ def describe_use(checkpoint: Checkpoint) -> dict[str, str]:
             "edge_px": grid.edge_px,
         },
         "instances": description.instances,
+        "stained_instances": description.stained_instances,
         "checkpoint_sha256": checkpoint.sha256,
         "nucleipel_version": __version__,
     }

@@ -56,6 +56,10 @@ class CalibrateConfig(_Candidates):  # type: ignore[misc]
     rounds: Positive = 8
     """At most this many times through all numbers."""
 
+    stained: bool = False
+    """Choose the numbers for stained tissue alone, on the images of it. Other images keep theirs.
+    Without it the numbers hold for all images."""
+
     def candidates(self) -> dict[str, tuple[float, ...]]:
         """Values to try of each number."""
         return {name: getattr(self, name) for name in CANDIDATES}

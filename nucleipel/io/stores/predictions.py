@@ -43,9 +43,9 @@ class Prediction:
 
     `shards` is the number of shards that were written, `glass` the cores that were skipped,
     `tissue` says why, `intensity` which stored values became 0 and 1,
-    `view` at which scale it was seen; `written` holds the hashes
-    of its files; `canonical_map` is False if the map depends on how the image was cut into windows.
-    `origin` is what else its certificates say.
+    `view` at which scale it was seen, `instances` which numbers of the rule differ for this image;
+    `written` holds the hashes of its files; `canonical_map` is False if the map depends on how the
+    image was cut into windows. `origin` is what else its certificates say.
     """
 
     id: str
@@ -61,6 +61,7 @@ class Prediction:
     view: Mapping[str, Any]
     canonical_map: bool
     written: Mapping[str, str]
+    instances: Mapping[str, Any] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def open_image(self, resolution: Resolution) -> Slide:
@@ -125,7 +126,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A store; `instances` holds the numbers of the `InstanceRule` that suits its maps.
+    """A store; `instances` has the numbers of the `InstanceRule` that suits most of its maps.
 
     `ids` are all images that were to be predicted, `images` those that are there.
     """
@@ -146,6 +147,10 @@ class Predictions:
         """
         for prediction in self.images:
             prediction.open_image(prediction.resolution).close()
+
+    def instances_of(self, image: Prediction) -> dict[str, Any]:
+        """Numbers of the `InstanceRule` that suits the map of an image."""
+        return {**self.instances, **image.instances}
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -232,6 +237,7 @@ def _open_prediction(path: Path, image_id: str, written: Mapping[str, str]) -> P
             intensity=fields.get("intensity", NOT_REPORTED),
             view=fields.get("view", NOT_REPORTED),
             canonical_map=fields.get("canonical_map", True),
+            instances=fields.get("instances", {}),
             written=written,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -38,8 +38,9 @@ class PredictedImage:
 
     `path` is the file that was predicted, `resolution` how it was read, `channel` the only one of
     its channels that was; `tissue` says what was skipped as glass, `intensity` which stored
-    values became 0 and 1, `view` how the scale was chosen; `canonical_map` is False if the map
-    depends on how the image was cut into windows.
+    values became 0 and 1, `view` how the scale was chosen, `instances` which numbers of the rule
+    differ for this image; `canonical_map` is False if the map depends on how the image was cut
+    into windows.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class PredictedImage:
     intensity: Mapping[str, Any] = field(default_factory=dict)
     view: Mapping[str, Any] = field(default_factory=dict)
     canonical_map: bool = True
+    instances: Mapping[str, Any] = field(default_factory=dict)
 
 
 def is_predicted(store: Path, image_id: str) -> bool:
@@ -154,6 +156,7 @@ class MapWriter:
             "intensity": dict(image.intensity),
             "view": dict(image.view),
             "canonical_map": image.canonical_map,
+            "instances": dict(image.instances),
         }
         write_sealed_json(self._folder / IMAGE_RECORD, record)
         written = Written(self._folder, self._journal)

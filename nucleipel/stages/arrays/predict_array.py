@@ -35,6 +35,8 @@ class PredictedArray:
         False if the map depends on how the image was cut into windows.
     tissue, intensity, view : dict
         What was skipped as glass; which stored values became 0 and 1; how the scale was chosen.
+    instances : dict
+        Numbers of the `InstanceRule` that suits the map.
     """
 
     maps: npt.NDArray[np.uint8]
@@ -43,6 +45,7 @@ class PredictedArray:
     tissue: dict[str, Any]
     intensity: dict[str, Any]
     view: dict[str, Any]
+    instances: dict[str, Any]
 
 
 def open_array(model: Checkpoint, image: Any, config: PredictConfig) -> Slide:
@@ -78,4 +81,5 @@ def predict_array(model: Checkpoint, slide: Slide, config: PredictConfig) -> Pre
         seen.tissue_record,
         seen.intensity_record,
         seen.view_record,
+        {**description.instances, **seen.instances},
     )

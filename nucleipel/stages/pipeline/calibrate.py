@@ -8,9 +8,11 @@ from typing import Any
 
 from nucleipel.config import CalibrateConfig, PredictConfig
 from nucleipel.core.progress import track
+from nucleipel.errors import ManifestError
 from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest
 from nucleipel.io.records.output import claim_output
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.io.stores.predictions import open_predictions
 from nucleipel.metrics.scores import pool
 from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -30,7 +32,8 @@ def calibrate(
 
     With `measures`, those of the best mean of these; with `balance_by`, of the
     best mean over the values of that column. Of images that were annotated in
-    regions, only these are predicted and scored.
+    regions, only these are predicted and scored. The numbers then hold for all images; with
+    `stained` they are chosen on images of stained tissue, and hold for these alone.
 
     Every set of numbers that was tried stands in `calibration.csv`, best first, with what was
     sought (`score`) and the pooled Dice, AJI and PQ.
@@ -38,6 +41,8 @@ def calibrate(
     model = read_checkpoint(checkpoint)
     reader = slide_reader_for(model, config)
     rows = rows.annotated().require_readable(reader)
+    if config.stained:
+        rows = _stained_only(rows, reader)
     inputs = {"checkpoint": model.fingerprint, "images": rows.fingerprint(column=config.balance_by)}
     output = claim_output(
         out, stage="calibrate", config=config.identity(), inputs=inputs, overwrite=overwrite
@@ -50,18 +55,13 @@ def calibrate(
     groups = rows.grouped(config.balance_by).values() if config.balance_by else None
     rule_scores = RuleScores(open_predictions(maps).images, list(rows))
     score = rule_scores.pooled(*config.measures, groups=groups)
-    trials = list(
-        track(
-            coordinate_ascent(
-                model.description.instances, config.candidates(), score, rounds=config.rounds
-            ),
-            "calibrating",
-        )
-    )
+    start = model.description.instances_of(stained=config.stained)
+    ascent = coordinate_ascent(start, config.candidates(), score, rounds=config.rounds)
+    trials = list(track(ascent, "calibrating"))
     trials.sort(key=lambda trial: -trial[1])
     write_table(out / TRIALS, [_line(rule_scores, numbers, found) for numbers, found in trials])
     best, top = trials[0]
-    sha256 = _write(model, best, out)
+    sha256 = _write(model, best, out, stained=config.stained)
     shutil.rmtree(maps)
     output.commit(checkpoint=sha256, instances=best, score=top)
     sought = ", ".join(measure.upper() for measure in config.measures)
@@ -76,6 +76,23 @@ def _line(rule_scores: RuleScores, numbers: Numbers, score: float) -> dict[str, 
     return {**{name: f"{value:.5f}" for name, value in measures.items()}, **numbers}
 
 
-def _write(model: Checkpoint, instances: dict[str, Any], out: Path) -> str:
-    description = dataclasses.replace(model.description, instances=instances)
+def _stained_only(rows: Manifest, reader: SlideReader) -> Manifest:
+    """The rows of images of stained tissue."""
+    kept = []
+    for row in rows:
+        with row.open(reader) as slide:
+            kept += [row] if slide.is_stained() else []
+    if not kept:
+        raise ManifestError(
+            f"{rows.path}: none of {len(rows)} images is of stained tissue, in color on bright"
+            " ground; leave out stained=true"
+        )
+    return Manifest(rows.path, tuple(kept))
+
+
+def _write(model: Checkpoint, numbers: Numbers, out: Path, *, stained: bool) -> str:
+    """Write the checkpoint with numbers for stained tissue alone, or for all images."""
+    common = model.description.instances if stained else numbers
+    others = {name: number for name, number in numbers.items() if number != common.get(name)}
+    description = dataclasses.replace(model.description, instances=common, stained_instances=others)
     return write_checkpoint(out, description, model.network.state_dict())

@@ -114,7 +114,8 @@ class CrossScores:
     """Scores of all means of the start with fine-tuned networks, each half by the other's.
 
     `means` has for each share of the fine-tuned weights the checkpoints of half 0 and 1; the
-    share 0 is the start itself, twice.
+    share 0 is the start itself, twice. Its numbers of the rule may be others for stained tissue;
+    those that are chosen hold for all images.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class CrossScores:
         config: FinetuneConfig,
         work: Path,
     ) -> None:
-        self._numbers, self._halves = start.description.instances, halves
+        self._halves = halves
         self._candidates = {
             name: values
             for name, values in CalibrateConfig().candidates().items()
@@ -143,6 +144,11 @@ class CrossScores:
                 maps |= {image.id: image for image in open_predictions(store).images}
             of_rows = [maps[row.id] for row in halves.rows]
             self._scores[share] = RuleScores(of_rows, list(halves.rows))
+            if not share:
+                self._own = [
+                    {**start.description.instances, **image.instances} for image in of_rows
+                ]
+        self._numbers = max(self._own, key=self._own.count)
 
     def choose(self, of_halves: Iterable[int]) -> Choice:
         """The share and numbers of best pooled score over the images of some halves."""
@@ -159,7 +165,8 @@ class CrossScores:
 
     def compare(self) -> Comparison:
         """Compare the start with what is chosen on either half, on the other half."""
-        start = self._scores[0.0].scores(self._numbers)
+        of_start = self._scores[0.0]
+        start = [of_start.scores(numbers)[place] for place, numbers in enumerate(self._own)]
         tuned = list(start)
         for half in (0, 1):
             choice = self.choose([1 - half])

@@ -207,7 +207,9 @@ def _kept(
     model = start
     if chosen.share:
         model = read_checkpoint(_mean(checkpoint, tuned, chosen.share, work / "mean"))
-    description = dataclasses.replace(model.description, instances=chosen.numbers)
+    description = dataclasses.replace(
+        model.description, instances=chosen.numbers, stained_instances={}
+    )
     return dataclasses.replace(model, description=description)
 
 

@@ -107,6 +107,11 @@ def finetune_patches(
         start.description,
         grid=dataclasses.replace(start.description.grid, whole_image_px=None),
         instances=numbers,
+        stained_instances={
+            name: number
+            for name, number in start.description.stained_instances.items()
+            if name not in config.instances.over({})
+        },
         config=config.identity(),
         parent_sha256=start.sha256,
         chooses_scale=False,

@@ -277,6 +277,7 @@ class _Predictor:
                         seen.intensity_record,
                         seen.view_record,
                         self.model.description.canonical_map,
+                        seen.instances,
                     )
                     writer.finish(image, self._thumbnail(slide))
                     (self.out / row.id / KEPT).unlink(missing_ok=True)

@@ -33,8 +33,9 @@ from nucleipel.model.checkpoint import Checkpoint, WindowGrid
 class SeenSlide:
     """A slide in the view that is predicted, the network and grid for it, and what was measured.
 
-    `skipped` are the cores that are glass, `chosen` says why this view was taken. `tissue_record`
-    says what was skipped, `intensity_record` what becomes 0 and 1, `view_record` how it is seen.
+    `skipped` are the cores that are glass, `chosen` says why this view was taken, `instances` which
+    numbers of the instance rule are others for this slide. `tissue_record` says what was skipped,
+    `intensity_record` what becomes 0 and 1, `view_record` how it is seen.
     """
 
     slide: Slide
@@ -43,6 +44,7 @@ class SeenSlide:
     grid: WindowGrid
     intensity: IntensityRange
     skipped: frozenset[Box]
+    instances: dict[str, Any]
     tissue_record: dict[str, Any]
     intensity_record: dict[str, Any]
 
@@ -64,6 +66,7 @@ class SeenSlide:
             "view": self.view_record,
             "intensity": asdict(self.intensity),
             "skipped": [astuple(core) for core in sorted(self.skipped, key=astuple)],
+            "instances": self.instances,
             "tissue": self.tissue_record,
             "shown": self.intensity_record,
         }
@@ -81,6 +84,8 @@ def see(
 ) -> SeenSlide:
     """Measure a slide for a network; without tissue from `find_tissue` nothing is skipped."""
     chosen = _view(model, slide, config, device, clock)
+    own = model.description.stained_instances
+    instances = own if own and slide.is_stained() else {}
     slide = slide.at_scale(chosen.view.scale)
     network, grid = show_in(model, slide.shape, as_dye=chosen.view.as_dye)
     intensity, tissue = slide.intensity_range(), find_tissue(slide)
@@ -89,7 +94,7 @@ def see(
     tissue_record = describe_skipped(tissue, skipped, slide.shape, **cut, mpp=slide.mpp)
     intensity_record = {**asdict(intensity), "from": slide.range_rule.describe()}
     return SeenSlide(
-        slide, chosen, network, grid, intensity, skipped, tissue_record, intensity_record
+        slide, chosen, network, grid, intensity, skipped, instances, tissue_record, intensity_record
     )
 
 
@@ -106,9 +111,16 @@ def see_kept(path: Path, model: Checkpoint, slide: Slide) -> SeenSlide | None:
     network, grid = show_in(model, slide.shape, as_dye=chosen.view.as_dye)
     low, high = (tuple(kept["intensity"][side]) for side in ("low", "high"))
     skipped = frozenset(Box(*core) for core in kept["skipped"])
-    intensity = IntensityRange(low, high)
     return SeenSlide(
-        slide, chosen, network, grid, intensity, skipped, kept["tissue"], kept["shown"]
+        slide,
+        chosen,
+        network,
+        grid,
+        IntensityRange(low, high),
+        skipped,
+        kept["instances"],
+        kept["tissue"],
+        kept["shown"],
     )
 
 

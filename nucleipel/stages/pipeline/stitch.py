@@ -154,7 +154,7 @@ def stitch_image(
     with _opened(prediction, frame_of(prediction.resolution, config), config) as slide:
         image = ImageStitch(
             prediction, slide, output, config,
-            rule=InstanceRule(**config.instances.over(store.instances)),
+            rule=InstanceRule(**config.instances.over(store.instances_of(prediction))),
             block_px=block_px,
             source=f"{store.fingerprint}/{work.image}",
             clock=clock,
