@@ -238,13 +238,17 @@ def _sharper(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def test_our_own_export_is_the_checkpoint(tmp_path: Path) -> None:
     network = small_network(block_px=1)
     run = write_untrained(
-        tmp_path / "run", network, instances={"min_area_px": 1}, changed=_sharper, core_px=32
-    )
+        tmp_path / "run", network, instances={"min_area_px": 1},
+        stained_instances={"min_area_px": 9}, changed=_sharper, core_px=32,
+    )  # fmt: skip
     own = npl.load(run)
     path = tmp_path / "own.onnx"
     path.write_bytes(build_onnx(own.checkpoint))
     theirs = npl.load(path)
-    for name in ("mpp", "grid", "receptive_radius_px", "maps", "instances", "normalization"):
+    for name in (
+        "mpp", "grid", "receptive_radius_px", "maps", "instances", "stained_instances",
+        "normalization",
+    ):  # fmt: skip
         assert getattr(theirs.checkpoint.description, name) == getattr(
             own.checkpoint.description, name
         )

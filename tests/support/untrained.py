@@ -1,6 +1,7 @@
 """Runs with networks that were never trained, for tests that do not check the nuclei."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def write_untrained(
     core_px: int = 32,
     boundary_px: int = 2,
     instances: Mapping[str, Any] | None = None,
+    stained_instances: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     changed: Callable[[State], State] = dict,
 ) -> Path:
@@ -45,6 +47,8 @@ def write_untrained(
         instances=dict(instances or {}),
         config=dict(config or {}),
     )
+    if stained_instances:
+        description = replace(description, stained_instances=dict(stained_instances))
     folder.mkdir(parents=True, exist_ok=True)
     write_checkpoint(folder, description, changed(built.state_dict()))
     return folder

@@ -32,7 +32,10 @@ WORDS = ExportConfig(
 
 def _write_run(folder: Path, *, channels: int, mpp: float | None) -> Path:
     network = small_network(block_px=2, channels=channels)
-    return write_untrained(folder, network, mpp=mpp, instances={"min_area_px": 12})
+    return write_untrained(
+        folder, network, mpp=mpp, instances={"min_area_px": 12},
+        stained_instances={"min_area_px": 30},
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,9 @@ def test_the_package_names_its_authors_and_its_use(package: Path) -> None:
     space = [axis for axis in rdf["inputs"][0]["axes"] if axis["type"] == "space"]
     assert all(axis["scale"] == 0.5 and axis["unit"] == "micrometer" for axis in space)
     assert rdf["config"]["nucleipel"]["instances"] == {"min_area_px": 12}
+    assert rdf["config"]["nucleipel"]["stained_instances"] == {"min_area_px": 30}
     documentation = files["README.md"].decode()
+    assert "- `min_area_px`: 12 (30 for stained tissue)" in documentation
     assert "percentiles 1 and 99.8" in documentation
     assert documentation.endswith("Trained on livers.\n")
     assert Image.open(io.BytesIO(files["cover.png"])).width > 32

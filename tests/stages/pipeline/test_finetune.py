@@ -123,6 +123,20 @@ def test_what_gains_nothing_leaves_the_start(start: Path, two_images: Path, tmp_
     assert (report["kept"], report["share_of_fine_tuned"]) == ("start", 0)
 
 
+def test_the_start_is_scored_as_segment_uses_it(two_images: Path, tmp_path: Path) -> None:
+    """Images of stained tissue may have numbers of their own; this start finds nothing there."""
+    nothing = {"min_area_px": 10**6}
+    start = write_untrained(
+        tmp_path / "start", small_network(block_px=1), core_px=64,
+        instances={"foreground_percent": 30, "min_area_px": 1}, stained_instances=nothing,
+    )  # fmt: skip
+    idle = SHORT.model_copy(update={"learning_rate": 1e-12, "calibrate": (), "windows": 2})
+    out = finetune(two_images, tmp_path / "out", idle, checkpoint=start)
+    report = json.loads((out / stage.REPORT).read_text())
+    assert report["pooled_over_nuclei"]["start"]["aji"] == 0
+    assert read_checkpoint(out).description.stained_instances == nothing
+
+
 def test_one_image_and_two_columns_are_enough(
     start: Path, two_images: Path, tmp_path: Path
 ) -> None:
