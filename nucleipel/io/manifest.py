@@ -84,6 +84,20 @@ class Manifest:
             groups.setdefault(row.columns[column], []).append(place)
         return dict(sorted(groups.items()))
 
+    def where(self, column: str, value: str) -> "Manifest":
+        """The rows that have a value in a column.
+
+        Raises
+        ------
+        ManifestError
+            If there is no such column, or no such value in it.
+        """
+        groups = self.grouped(column)
+        if value not in groups:
+            found = ", ".join(groups)
+            raise ManifestError(f"{self.path}: no {column} is '{value}'; found {found}")
+        return Manifest(self.path, tuple(self.rows[place] for place in groups[value]))
+
     def annotated(self) -> "Manifest":
         """These rows, every one of which must have a label.
 

@@ -83,13 +83,7 @@ def _set(text: str) -> tuple[str, Path]:
 def _chosen(options: argparse.Namespace) -> list[Row]:
     manifest = read_manifest(options.manifest, data_root=options.data_root)
     manifest = manifest.of_split(options.split).annotated()
-    if not options.where:
-        return list(manifest.rows)
-    column, value = options.where
-    groups = manifest.grouped(column)
-    if value not in groups:
-        sys.exit(f"error: {options.manifest}: no {column} is '{value}'; found {', '.join(groups)}")
-    return [manifest.rows[place] for place in groups[value]]
+    return list(manifest.where(*options.where) if options.where else manifest)
 
 
 def _with_intervals(

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Make the packaged weights. A network trained on DSB2018 labels a slide of H&E by its nuclear dye, is trained
 # on both, and is averaged with itself after fine-tuning on patches; then all of this once more, from the result.
+# Last, stained tissue gets numbers of its own.
 #   scripts/reproduce/default.sh DATA_ROOT [OUT]
-# DATA_ROOT holds dsb2018 and slides/CMU-1-Small-Region.svs (see data_manifests/README.md).
+# DATA_ROOT holds dsb2018, dsb2018_stained, monuseg and slides/CMU-1-Small-Region.svs (see data_manifests/README.md).
 # After a kill the same command continues. PRECISION=bfloat16, on processors made for it, took about three and
 # a half hours on two busy CPU cores; float32, the default, takes twice as long by estimate.
 set -euo pipefail
@@ -60,7 +61,9 @@ mean "$out/before" "$out/second_calibrated" "$out/second_finetuned"
 
 with_slide "$out/data_third" "$out/before" --color
 continue_from "$out/before" "$out/third" --set epochs=36 --set seed=3
-mean "$out/default" "$out/before" "$out/third" "$out/third_finetuned"
+mean "$out/all" "$out/before" "$out/third" "$out/third_finetuned"
+nucleipel calibrate --checkpoint "$out/all" --config "$here/configs/recipes/calibrate_stained.yaml" \
+    --manifest "$here/data_manifests/stained_rule.csv" --data-root "$data_root" --split val --out "$out/default"
 
 nucleipel segment --checkpoint "$out/default" "${rows[@]}" --split test --out "$out/instances"
 nucleipel evaluate "${rows[@]}" --split test --by modality \

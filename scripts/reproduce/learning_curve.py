@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from nucleipel.config import (
@@ -42,12 +41,13 @@ from nucleipel.io.annotations.cut_region import cut_region
 from nucleipel.io.annotations.region import write_region
 from nucleipel.io.csv_table import write_table
 from nucleipel.io.manifest import Manifest, Row, read_manifest
-from nucleipel.io.slides.resolution import Resolution
 from nucleipel.io.slides.slide import read_annotation
+from nucleipel.io.slides.slide_reader import SlideReader
 from nucleipel.metrics.gains import pooled_gains
 from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.stages.pipeline.calibrate import calibrate
 from nucleipel.stages.pipeline.finetune import REPORT, finetune
+from nucleipel.stages.pipeline.halves import annotated_centers
 from nucleipel.stages.pipeline.suggest import suggest
 from nucleipel.stages.pipeline.train import train
 
@@ -55,6 +55,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # also where another script runs
 
 from checkpoint_scores import score_checkpoint
 
+ANY_IMAGE = SlideReader(channels=3)
 WINDOWS_PER_EPOCH = 512
 CALIBRATED_IMAGES = 4
 """Images that three numbers are chosen on, after a training from random weights."""
@@ -75,7 +76,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--where", metavar="COLUMN=VALUE", help="only rows with this value")
+    parser.add_argument(
+        "--where", type=lambda text: text.partition("=")[::2], metavar="COLUMN=VALUE",
+        help="only rows with this value",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, default=Path("default"), help="the start")
     parser.add_argument("--images", type=int, nargs="*", default=[])
@@ -91,7 +95,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> None:
-    manifest = _where(read_manifest(options.manifest, data_root=options.data_root), options.where)
+    manifest = read_manifest(options.manifest, data_root=options.data_root)
+    if options.where:
+        manifest = manifest.where(*options.where)
     pool_rows, split = manifest.of_split("train").annotated(), options.score
     scored, found = manifest.of_split(split).annotated(), options.out / f"found_{split}"
     start = score_checkpoint(options.checkpoint, scored, found / "start")
@@ -107,7 +113,7 @@ def _run(options: argparse.Namespace) -> None:
             )
             if options.from_scratch:
                 checkpoint, kept = _from_scratch(data, out, config, options.from_scratch), "scratch"
-                annotated = sum(len(_centers(row)) for row in rows)
+                annotated = sum(len(annotated_centers(row, ANY_IMAGE)) for row in rows)
             else:
                 checkpoint = finetune(data, out, config, checkpoint=options.checkpoint)
                 report = json.loads((out / REPORT).read_text(encoding="utf-8"))
@@ -116,17 +122,6 @@ def _run(options: argparse.Namespace) -> None:
             lines.append(_line(name, seed, annotated, kept, scores, start, scored))
             write_table(options.out / f"curve_{split}.csv", lines)
             _draw(lines, split).savefig(options.out / f"curve_{split}.png", dpi=150)
-
-
-def _where(manifest: Manifest, condition: str | None) -> Manifest:
-    """The rows that have a value in a column; all of them without a condition."""
-    if not condition:
-        return manifest
-    column, _, value = condition.partition("=")
-    groups = manifest.grouped(column)
-    if value not in groups:
-        sys.exit(f"error: {manifest.path}: no {column} is '{value}'; found {', '.join(groups)}")
-    return Manifest(manifest.path, tuple(manifest.rows[place] for place in groups[value]))
 
 
 def _from_scratch(data: Path, out: Path, config: FinetuneConfig, windows: int) -> Path:
@@ -198,28 +193,13 @@ def _around_the_middle(row: Row, count: int, folder: Path) -> Row:
     """The image, annotated in the smallest centered square that holds the centers of so many."""
     shape = read_annotation(row.require_label()).shape
     middle = [length // 2 for length in shape]
-    far = np.sort(np.abs(_centers(row) - middle).max(axis=1))
+    far = np.sort(np.abs(annotated_centers(row, ANY_IMAGE) - middle).max(axis=1))
     half = int(far[min(count, len(far)) - 1]) + 1
     box = Box(middle[0] - half, middle[1] - half, middle[0] + half, middle[1] + half)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{row.id}-{count}.geojson"
     write_region(path, cut_region(None, box.clip(shape)))
     return dataclasses.replace(row, region=path)
-
-
-def _centers(row: Row) -> npt.NDArray[np.float64]:
-    """(n, 2) centers (y, x) of the nuclei of an image, or of those in its square region."""
-    ids = read_annotation(row.require_label())
-    y, x = np.nonzero(ids)
-    area = np.bincount(ids[y, x])
-    known = np.flatnonzero(area)
-    centers = np.stack(
-        [np.bincount(ids[y, x], values)[known] / area[known] for values in (y, x)], axis=1
-    )
-    frame = Resolution.pixel_for_pixel(ids.shape, None)
-    (box,) = row.load_annotation(ids.shape).pieces(frame)
-    inside = (centers >= (box.y0, box.x0)) & (centers < (box.y1, box.x1))
-    return centers[inside.all(axis=1)]
 
 
 def _write_manifest(path: Path, rows: Sequence[Row]) -> Path:

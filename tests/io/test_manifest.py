@@ -298,3 +298,13 @@ def test_images_named_one_by_one(folder: Path) -> None:
         manifest_of_images([folder / "a.ome.tif", folder / "a.ome.tif"])
     with pytest.raises(ImageError, match="no such file"):
         manifest_of_images([folder / "gone.png"])
+
+
+def test_rows_with_a_value_in_a_column(folder: Path) -> None:
+    lines = "a.ome.tif,,,a,kidney\nb.ome.tif,,,b,liver\n"
+    rows = read_manifest(_manifest(folder, f"image,label,split,source_id,organ\n{lines}"))
+    assert [row.id for row in rows.where("organ", "liver")] == ["b"]
+    with pytest.raises(ManifestError, match="no organ is 'lung'; found kidney, liver"):
+        rows.where("organ", "lung")
+    with pytest.raises(ManifestError, match=r"column 'tissue' is missing; found .*organ"):
+        rows.where("tissue", "liver")

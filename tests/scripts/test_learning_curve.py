@@ -99,12 +99,3 @@ def test_a_training_from_random_weights_is_scored_beside_the_same_start(
     # fine-tuning counts in quarters, where a nucleus may belong to none
     assert int(result["nuclei"]) == pytest.approx(int(tuned["nuclei"]), abs=2)
     assert (tmp_path / "scratch" / "1-images-seed-0" / "calibrated" / "calibration.csv").is_file()
-
-
-def test_only_rows_with_a_value(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = read_manifest(data / "m.csv")
-    (row,) = SCRIPT["_where"](rows, "source_id=val")
-    assert row.id == "val"
-    assert SCRIPT["_where"](rows, None) is rows
-    with pytest.raises(SystemExit, match="no source_id is 'x'; found test, train, val"):
-        SCRIPT["_where"](rows, "source_id=x")

@@ -74,7 +74,7 @@ def split_in_halves(rows: Manifest, reader: SlideReader, folder: Path) -> Halves
     ManifestError
         If there are too few nuclei to have some in each half.
     """
-    centers = [_centers(row, reader) for row in rows]
+    centers = [annotated_centers(row, reader) for row in rows]
     if len(rows) == 1:
         return _quartered(rows, centers[0], reader, folder)
     sources = [row.source_id or row.id for row in rows]
@@ -154,8 +154,8 @@ def _annotation(row: Row, reader: SlideReader) -> tuple[Annotation, tuple[int, i
     return row.load_annotation(shape), shape
 
 
-def _centers(row: Row, reader: SlideReader) -> npt.NDArray[np.float64]:
-    """(n, 2) centers (y, x) of the annotated nuclei of an image, in pixels of level 0."""
+def annotated_centers(row: Row, reader: SlideReader) -> npt.NDArray[np.float64]:
+    """Find the (n, 2) centers (y, x) of the annotated nuclei of an image, in pixels of level 0."""
     with row.open(reader) as slide:
         frame = slide.resolution.at_level_0()
     annotation = row.load_annotation(frame.shape)
