@@ -6,9 +6,10 @@ that scale: there the network agrees best with its own result (`instances/disagr
 Where it is sure, or agrees well enough, at the image's own scale, nothing else is tried; unless
 nuclei are narrower or wider there than the network knows them (`instances/nuclear_width.py`).
 
-The choice follows from image and checkpoint alone. Of a large image `SQUARES` are measured.
-The numbers were chosen on val of DSB2018, which the packaged weights know, and on images that
-the network at hand had never seen (docs/choices.md).
+The choice follows from image and checkpoint alone. Of a large image parts of its tissue are
+measured, the same ones whatever glass lies around them. The numbers were chosen on val of
+DSB2018, which the packaged weights know, and on images that the network at hand had never seen
+(docs/choices.md).
 """
 
 import math
@@ -42,9 +43,11 @@ LEAD = 0.003
 NARROW_PX, NARROW_STAINED_PX, WIDE_PX = 10.0, 9.5, 49.0
 """Nuclei of nearly all images that the packaged weights were trained on are that wide. Stained
 tissue gains nothing by a finer scale from 9.4 px on, and whole slides of it are large."""
-COARSEST, COARSER, FINER, FINEST = 0.25, (0.5, 0.7), 1.4, 2.0
+COARSEST, COARSER, FINER, FINEST = 0.25, (0.5, 0.75), 1.5, 2.0
+"""256 px are whole strides of the network at all of them, so tissue that lies multiples of 256 px
+apart in two slides is seen alike."""
 WHOLE_PX = 2**20
-"""An image of at most so many pixels is measured as a whole."""
+"""An image, or the tissue of one, of at most so many pixels is measured as a whole."""
 SQUARES, SQUARE_PX = 4, 384
 LARGEST_DOUBLED_PX = 2**26
 """An image of more pixels is not seen at the finest scale, which is four times the work."""
@@ -150,7 +153,7 @@ class _Trial:
         self._clock = clock
         self._rule = InstanceRule(**model.description.instances)
         self._is_whole = math.prod(slide.shape) <= WHOLE_PX
-        self._pieces = [slide] if self._is_whole else list(_squares(slide))
+        self._pieces = [slide] if self._is_whole else list(_sample(slide))
         self._intensity = None if self._is_whole else slide.intensity_range()
         self._maps: dict[View, list[npt.NDArray[np.uint8]]] = {}
         self.measured: dict[View, float | None] = {}
@@ -207,19 +210,45 @@ class _Trial:
         )  # fmt: skip
 
 
-def _squares(slide: Slide) -> Iterator[Slide]:
-    """Squares of a slide, each an image for itself: evenly of those with most tissue."""
+def _sample(slide: Slide) -> Iterator[Slide]:
+    """Parts of a large slide, each an image for itself, that depend on its tissue alone.
+
+    All of the tissue if it lies within `WHOLE_PX`; else `SQUARES` of those squares that hold most,
+    one from each equal part of what they hold. The squares are laid from the middle of the tissue,
+    so glass around it, and where it lies on the glass, moves none.
+    """
     found = slide.tissue()
-    side = max(1, round(SQUARE_PX / found.tissue.step_px))
-    rows, columns = (max(1, length // side) for length in found.weights.shape)
-    inside = found.weights[: rows * side, : columns * side].astype(np.int64)
-    held = inside.reshape(rows, inside.shape[0] // rows, columns, -1).sum(axis=(1, 3))
-    places = np.argwhere(2 * held >= max(1, held.max()))
-    if not len(places):
-        places = np.argwhere(held == held.max())
-    spread = ((np.arange(SQUARES) + 0.5) * len(places) / SQUARES).astype(int)
-    px = side * found.tissue.step_px
-    for row, column in places[np.unique(spread)].tolist():
-        box = Box(row * px, column * px, (row + 1) * px, (column + 1) * px).clip(slide.shape)
+    step = found.tissue.step_px
+    cells = found.weights > 0 if found.weights.any() else np.ones(found.weights.shape, np.bool_)
+    whole = _bounds(cells, step)
+    px = math.prod(length - step for length in whole.shape)  # cells overhang what they hold
+    boxes = [whole] if px <= WHOLE_PX else _fullest_squares(cells, step)
+    for box in (box.clip(slide.shape) for box in boxes):
         image = image_of_array(slide.read(box))
         yield Slide(image, Resolution.pixel_for_pixel(box.shape, slide.mpp))
+
+
+def _bounds(cells: npt.NDArray[np.bool_], step_px: int) -> Box:
+    """The smallest box, in pixels, around all cells of tissue."""
+    (y0, y1), (x0, x1) = (np.flatnonzero(cells.any(axis=axis))[[0, -1]] for axis in (1, 0))
+    return Box(*(int(cell) * step_px for cell in (y0, x0, y1 + 1, x1 + 1)))
+
+
+def _fullest_squares(cells: npt.NDArray[np.bool_], step_px: int) -> list[Box]:
+    side = max(1, round(SQUARE_PX / step_px))
+    middle = [_middle(cells.sum(axis=axis, dtype=np.int64)) for axis in (1, 0)]
+    before = [-cell % side for cell in middle]
+    after = [-(length + start) % side for length, start in zip(cells.shape, before, strict=True)]
+    padded = np.pad(cells, list(zip(before, after, strict=True)))
+    held = padded.reshape(padded.shape[0] // side, side, -1, side).sum(axis=(1, 3), dtype=np.int64)
+    places = np.argwhere(2 * held >= held.max())
+    reached = np.cumsum(held[tuple(places.T)])
+    wanted = (np.arange(SQUARES) + 0.5) * reached[-1] / SQUARES
+    px = side * step_px
+    corners = (places[np.unique(np.searchsorted(reached, wanted))] * side - before) * step_px
+    return [Box(y, x, y + px, x + px) for y, x in corners.tolist()]
+
+
+def _middle(held: npt.NDArray[np.int64]) -> int:
+    """The place up to which half lies."""
+    return int(np.searchsorted(held.cumsum(), held.sum() / 2))
