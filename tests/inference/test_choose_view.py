@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import nucleipel as npl
 from nucleipel.core.geometry import Box
 from nucleipel.data.synthetic import build_scene
 from nucleipel.inference import choose_view as module
@@ -283,3 +284,17 @@ def test_glass_around_a_slide_changes_no_view(model: Checkpoint, real_data: Path
     pixels = np.full((3000, 2800, 3), 243, np.uint8)
     pixels[1111 : 1111 + 1445, 517 : 517 + 1445] = tissue
     assert choose_view(model, _slide(pixels), device=CPU).view == alone.view
+
+
+def test_glass_around_an_enlarged_piece_changes_hardly_a_nucleus(real_data: Path) -> None:
+    """Real H&E of narrow nuclei, seen at 1.5, in a slide at a multiple of 256 px."""
+    with open_slide(real_data / "slides" / "CMU-1-Small-Region.svs") as slide:
+        piece = slide.read(Box(1000, 900, 1640, 1540))
+    pixels = np.full((1536, 1600, 3), 243, np.uint8)
+    pixels[768:1408, 256:896] = piece
+    alone, in_glass = (npl.load().segment(image) for image in (piece, pixels))
+    views = [result.certificate["view"] for result in (alone, in_glass)]
+    assert [view["scale"] for view in views] == [1.5, 1.5]
+    inside = np.s_[64:-64, 64:-64]
+    found = in_glass.labels[768:1408, 256:896]
+    assert npl.evaluate(alone.labels[inside].copy(), found[inside].copy())["pq"] > 0.98
