@@ -44,13 +44,14 @@ NARROW_PX, NARROW_STAINED_PX, WIDE_PX = 10.0, 9.5, 49.0
 """Nuclei of nearly all images that the packaged weights were trained on are that wide. Stained
 tissue gains nothing by a finer scale from 9.4 px on, and whole slides of it are large."""
 COARSEST, COARSER, FINER, FINEST = 0.25, (0.5, 0.75), 1.5, 2.0
-"""256 px are whole strides of the network at all of them, so tissue that lies multiples of 256 px
-apart in two slides is seen alike."""
+GRID_PX = 64
+"""So many pixels are whole strides of the network at all of these scales. Tissue that lies
+multiples of it apart in two slides is seen alike, and parts that are measured lie on it."""
 WHOLE_PX = 2**20
 """An image, or the tissue of one, of at most so many pixels is measured as a whole."""
 SQUARES, SQUARE_PX = 4, 384
 LARGEST_DOUBLED_PX = 2**26
-"""An image of more pixels is not seen at the finest scale, which is four times the work."""
+"""More tissue than this is not seen at the finest scale, which is four times the work."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def choose_view(
         for scale in (*COARSER, COARSEST) if lost or wide else COARSER:
             trial.measure(View(scale, first.as_dye))
     if lost or narrow or (doubtful and not stained):
-        _measure_finer(trial, first, math.prod(slide.shape))
+        _measure_finer(trial, first, slide)
     if doubtful and stained and as_dye is None:
         for scale in COARSER:
             trial.measure(View(scale, as_dye=True))
@@ -131,10 +132,10 @@ def choose_view(
     return trial.chosen(best if is_better else first, own_certainty, width)
 
 
-def _measure_finer(trial: "_Trial", first: View, px: int) -> None:
+def _measure_finer(trial: "_Trial", first: View, slide: Slide) -> None:
     own, finer = trial.measured[first], trial.measure(View(FINER, first.as_dye))
     helps = own is None or (finer is not None and finer < own)
-    if helps and px <= LARGEST_DOUBLED_PX:
+    if helps and _tissue_px(slide) <= LARGEST_DOUBLED_PX:
         trial.measure(View(FINEST, first.as_dye))
 
 
@@ -210,6 +211,16 @@ class _Trial:
         )  # fmt: skip
 
 
+def _cells(slide: Slide) -> npt.NDArray[np.bool_]:
+    """Which cells of a slide are tissue: all of them where none is known to be."""
+    found = slide.tissue().weights > 0
+    return found if found.any() else np.ones_like(found)
+
+
+def _tissue_px(slide: Slide) -> int:
+    return int(_cells(slide).sum()) * slide.tissue().tissue.step_px ** 2
+
+
 def _sample(slide: Slide) -> Iterator[Slide]:
     """Parts of a large slide, each an image for itself, that depend on its tissue alone.
 
@@ -217,15 +228,20 @@ def _sample(slide: Slide) -> Iterator[Slide]:
     one from each equal part of what they hold. The squares are laid from the middle of the tissue,
     so glass around it, and where it lies on the glass, moves none.
     """
-    found = slide.tissue()
-    step = found.tissue.step_px
-    cells = found.weights > 0 if found.weights.any() else np.ones(found.weights.shape, np.bool_)
+    cells, step = _cells(slide), slide.tissue().tissue.step_px
     whole = _bounds(cells, step)
     px = math.prod(length - step for length in whole.shape)  # cells overhang what they hold
     boxes = [whole] if px <= WHOLE_PX else _fullest_squares(cells, step)
-    for box in (box.clip(slide.shape) for box in boxes):
+    for box in (_on_grid(box).clip(slide.shape) for box in boxes):
         image = image_of_array(slide.read(box))
         yield Slide(image, Resolution.pixel_for_pixel(box.shape, slide.mpp))
+
+
+def _on_grid(box: Box) -> Box:
+    """The smallest box on the grid of `GRID_PX` that holds a box."""
+    starts = (start - start % GRID_PX for start in (box.y0, box.x0))
+    stops = (stop + -stop % GRID_PX for stop in (box.y1, box.x1))
+    return Box(*starts, *stops)
 
 
 def _bounds(cells: npt.NDArray[np.bool_], step_px: int) -> Box:

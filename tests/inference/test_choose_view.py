@@ -238,6 +238,13 @@ def test_glass_around_tissue_changes_nothing_of_its_sample(
         np.testing.assert_array_equal(one, other)
 
 
+def test_glass_does_not_make_a_slide_large() -> None:
+    tissue = build_scene((700, 900), seed=3, glass=False).image
+    assert module._tissue_px(_in_glass(tissue, 256, 512)) == pytest.approx(700 * 900, rel=0.1)
+    glass = _slide(np.full((700, 900, 3), 243, np.uint8))
+    assert module._tissue_px(glass) == pytest.approx(700 * 900, rel=0.05)
+
+
 def test_tissue_moved_by_256_px_is_seen_alike_at_every_scale(model: Checkpoint) -> None:
     scales = (module.COARSEST, *module.COARSER, 1.0, module.FINER, module.FINEST)
     stride = model.description.network.stride
