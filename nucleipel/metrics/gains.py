@@ -16,8 +16,10 @@ def pooled_gains(
     after: Sequence[ImageScore],
     sources: Sequence[str],
     values_of: Callable[[Mapping[str, float]], Values],
+    *,
+    level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Gains of pooled scores over the same images, with 95 % intervals by draws of the sources.
+    """Gains of pooled scores over the same images, with intervals by draws of the sources.
 
     `values_of` takes pooled scores and returns those wanted, by name.
     """
@@ -29,6 +31,6 @@ def pooled_gains(
         return np.array([second[name] - first[name] for name in names])
 
     whole = gains(range(len(sources)))
-    low, high = source_bootstrap(sources, gains)
+    low, high = source_bootstrap(sources, gains, level=level)
     values = zip(whole.tolist(), low.tolist(), high.tolist(), strict=True)
     return {name: Interval(*ends) for name, ends in zip(names, values, strict=True)}

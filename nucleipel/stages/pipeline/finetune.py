@@ -50,7 +50,7 @@ def finetune(
     network is trained on each half, from the checkpoint, and scored on the other
     one; so are its means with the start. Share of the mean and numbers of the
     instance rule are chosen on one half for the other, and compared there with the
-    start. If the mean of PQ and AJI is better beyond its 95 % interval, the result is the
+    start. If the mean of PQ and AJI is better beyond its 90 % interval, the result is the
     mean of the start and both networks; if not, it is the start.
 
     The manifest needs the columns `image` and `label` only. Rows whose split is `test` are
