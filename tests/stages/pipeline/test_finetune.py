@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ from nucleipel.io.csv_table import read_table
 from nucleipel.io.manifest import read_manifest
 from nucleipel.metrics.bootstrap import Interval
 from nucleipel.metrics.scores import ImageScore
-from nucleipel.model.checkpoint import read_checkpoint, write_checkpoint
-from nucleipel.stages.pipeline.cross_scores import Choice, Comparison, CrossScores
+from nucleipel.model.checkpoint import read_checkpoint
+from nucleipel.stages.pipeline.cross_scores import Comparison
 from nucleipel.stages.pipeline.finetune import finetune
 
 pytestmark = pytest.mark.slow
@@ -136,29 +135,6 @@ def test_the_start_is_scored_as_segment_uses_it(two_images: Path, tmp_path: Path
     report = json.loads((out / stage.REPORT).read_text())
     assert report["pooled_over_nuclei"]["start"]["aji"] == 0
     assert read_checkpoint(out).description.stained_instances == nothing
-
-
-def test_only_images_of_one_source_leave_the_choice_of_the_scale(
-    start: Path, two_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those of several say what the network is worth at their own scale."""
-    model = read_checkpoint(start)
-    choosing = tmp_path / "choosing"
-    choosing.mkdir()
-    description = replace(model.description, mpp=None, chooses_scale=True)
-    write_checkpoint(choosing, description, model.network.state_dict())
-    row = read_manifest(two_images).rows[0]
-    alone = two_images.with_name("one.csv")
-    alone.write_text(f"image,label,id\n{row.image},{row.label},{row.id}\n")
-    monkeypatch.setattr(Comparison, "is_better", True)
-    monkeypatch.setattr(
-        CrossScores, "choose", lambda self, _: Choice(max(self._scores), self._numbers, 0.0)
-    )
-    for manifest, chooses in ((alone, True), (two_images, False)):
-        out = finetune(manifest, tmp_path / manifest.stem, SHORT, checkpoint=choosing)
-        kept = read_checkpoint(out)
-        assert kept.sha256 != model.sha256
-        assert kept.description.chooses_scale == chooses
 
 
 def test_one_image_and_two_columns_are_enough(
