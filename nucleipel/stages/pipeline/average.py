@@ -16,18 +16,11 @@ SHARED = ("network", "mpp", "grid", "boundary_px", "maps", "normalization")
 """Fields of a `Description` that must be equal for a mean to make sense."""
 
 
-def average(
-    checkpoints: Sequence[Path],
-    out: Path,
-    *,
-    chooses_scale: bool | None = None,
-    overwrite: bool = False,
-) -> Path:
+def average(checkpoints: Sequence[Path], out: Path, *, overwrite: bool = False) -> Path:
     """Write the mean of some checkpoints into `out`; one that is named twice counts twice.
 
     All else that a checkpoint holds is as in the first, also the numbers that turn
-    maps into nuclei: `calibrate` chooses better ones. It chooses the scale of each image if all
-    of them do, unless `chooses_scale` says so.
+    maps into nuclei: `calibrate` chooses better ones.
 
     Raises
     ------
@@ -41,7 +34,7 @@ def average(
     output = claim_output(
         out,
         stage="average",
-        config={} if chooses_scale is None else {"chooses_scale": chooses_scale},
+        config={},
         inputs={f"checkpoint {place}": model.fingerprint for place, model in enumerate(models, 1)},
         overwrite=overwrite,
     )
@@ -52,9 +45,7 @@ def average(
         first.description,
         config={**first.description.config, "average_of": [model.sha256 for model in models]},
         parent_sha256=first.sha256,
-        chooses_scale=all(model.description.chooses_scale for model in models)
-        if chooses_scale is None
-        else chooses_scale,
+        chooses_scale=all(model.description.chooses_scale for model in models),
     )
     weights = average_weights([model.network for model in models])
     output.commit(checkpoint=write_checkpoint(out, description, weights))

@@ -87,14 +87,11 @@ def _finetune(
     work = out / WORK
     halves = split_in_halves(rows, _reader(start, config), work)
     tuned = _train_halves(halves, start, checkpoint, config, work)
-    goes_on_choosing = halves.are_of_one_source and start.description.chooses_scale
-    means = _means(checkpoint, tuned, _shares(halves, config), goes_on_choosing, work)
+    means = _means(checkpoint, tuned, _shares(halves, config), work)
     log.info("scoring the start and its means with the trained weights, held apart")
     scores = CrossScores(start, halves, means, config, work)
     comparison, chosen = scores.compare(), scores.choose((0, 1))
-    kept = start
-    if comparison.is_better:
-        kept = _tuned(start, checkpoint, tuned, chosen, goes_on_choosing, work)
+    kept = _kept(start, checkpoint, tuned, comparison, chosen, work)
     _write(kept, comparison, chosen, halves, out)
     return comparison
 
@@ -177,50 +174,39 @@ def _shares(halves: Halves, config: FinetuneConfig) -> list[float]:
 
 
 def _means(
-    checkpoint: Path,
-    tuned: Sequence[Path],
-    shares: Sequence[float],
-    chooses_scale: bool,
-    work: Path,
+    checkpoint: Path, tuned: Sequence[Path], shares: Sequence[float], work: Path
 ) -> dict[float, list[Path]]:
     """For each share: the mean of the start with the network of either half."""
     means = {0.0: [checkpoint, checkpoint]}
     for share in shares:
-        outs = [work / f"half-{half}-share-{share:g}" for half in (0, 1)]
         means[share] = [
-            _mean(checkpoint, [network], share, chooses_scale, out)
-            for network, out in zip(tuned, outs, strict=True)
+            _mean(checkpoint, [network], share, work / f"half-{half}-share-{share:g}")
+            for half, network in enumerate(tuned)
         ]
     return means
 
 
-def _mean(
-    checkpoint: Path, tuned: Sequence[Path], share: float, chooses_scale: bool, out: Path
-) -> Path:
-    """The mean of the start and some networks that together have this share.
-
-    It chooses the scale of each image or sees all at their own, as in the training. One source
-    does not say at which scale the images of others are known best, so then it chooses.
-    """
+def _mean(checkpoint: Path, tuned: Sequence[Path], share: float, out: Path) -> Path:
+    """The mean of the start and some networks that together have this share."""
     parts = Fraction(share).limit_denominator(8)
     names = [checkpoint] * ((parts.denominator - parts.numerator) * len(tuned))
     names += [network for network in tuned for _ in range(parts.numerator)]
-    return average(names, out, chooses_scale=chooses_scale) if len(names) > 1 else names[0]
+    return average(names, out) if len(names) > 1 else names[0]
 
 
-def _tuned(
+def _kept(
     start: Checkpoint,
     checkpoint: Path,
     tuned: Sequence[Path],
+    comparison: Comparison,
     chosen: Choice,
-    chooses_scale: bool,
     work: Path,
 ) -> Checkpoint:
-    """The mean of the start and the networks of both halves, with the numbers that were chosen."""
+    if not comparison.is_better:
+        return start
     model = start
     if chosen.share:
-        mean = _mean(checkpoint, tuned, chosen.share, chooses_scale, work / "mean")
-        model = read_checkpoint(mean)
+        model = read_checkpoint(_mean(checkpoint, tuned, chosen.share, work / "mean"))
     description = dataclasses.replace(
         model.description, instances=chosen.numbers, stained_instances={}
     )
