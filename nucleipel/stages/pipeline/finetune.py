@@ -86,6 +86,11 @@ def _finetune(
     """Train, compare, and write what is better."""
     work = out / WORK
     halves = split_in_halves(rows, _reader(start, config), work)
+    if halves.are_of_one_source:
+        log.warning(
+            "all annotated nuclei are of one source: the result may be worse on others, which"
+            " nothing here can show; annotate some of two or more"
+        )
     tuned = _train_halves(halves, start, checkpoint, config, work)
     means = _means(checkpoint, tuned, _shares(halves, config), work)
     log.info("scoring the start and its means with the trained weights, held apart")

@@ -138,7 +138,7 @@ def test_the_start_is_scored_as_segment_uses_it(two_images: Path, tmp_path: Path
 
 
 def test_one_image_and_two_columns_are_enough(
-    start: Path, two_images: Path, tmp_path: Path
+    start: Path, two_images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     row = read_manifest(two_images).rows[0]
     alone = two_images.with_name("alone.csv")
@@ -149,6 +149,7 @@ def test_one_image_and_two_columns_are_enough(
     assert [line["id"] for line in table] == [f"train-part-{place}" for place in (1, 2, 3, 4)]
     report = json.loads((out / stage.REPORT).read_text())
     assert report["held_apart"] == "quarters of one image"
+    assert "of one source: the result may be worse on others" in caplog.text
     assert report["share_of_fine_tuned"] <= 0.5, "one source says little of others"
 
 
