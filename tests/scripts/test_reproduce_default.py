@@ -49,8 +49,11 @@ def test_each_part_goes_on_with_the_slide_as_the_part_before_labels_it(
 
 
 def test_the_packaged_weights_are_the_mean_of_three(start) -> None:
-    (averaged,) = [line for line in start() if "--out out/default_mean" in line]
+    commands = start()
+    (averaged,) = [line for line in commands if "--out out/all_mean" in line]
     assert averaged.split()[1:5] == ["average", "out/before", "out/third", "out/third_finetuned"]
+    (last,) = [line for line in commands if "--out out/default" in line.split(" --config")[-1]]
+    assert "calibrate --checkpoint out/all " in last and "calibrate_stained.yaml" in last
 
 
 def test_windows_are_shown_as_dye_too() -> None:

@@ -97,6 +97,7 @@ class GivenMap:
     tissue: Mapping[str, Any] = field(default_factory=dict)
     intensity: Mapping[str, Any] = field(default_factory=dict)
     view: Mapping[str, Any] = field(default_factory=dict)
+    instances: Mapping[str, Any] = field(default_factory=dict)
 
     def open_image(self, resolution: Resolution) -> AbstractContextManager[Slide | None]:
         """The image of the map, where there is one, in the frame of `resolution`."""
