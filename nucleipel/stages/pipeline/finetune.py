@@ -94,7 +94,7 @@ def _finetune(
     tuned = _train_halves(halves, start, checkpoint, config, work)
     means = _means(checkpoint, tuned, _shares(halves, config), work)
     log.info("scoring the start and its means with the trained weights, held apart")
-    scores = CrossScores(start, halves, means, config, work)
+    scores = CrossScores(halves, means, config, work)
     comparison, chosen = scores.compare(), scores.choose((0, 1))
     kept = _kept(start, checkpoint, tuned, comparison, chosen, work)
     _write(kept, comparison, chosen, halves, out)

@@ -81,7 +81,8 @@ def finetune_patches(
         teacher_share=config.teacher_share,
     )
     boundary_px = start.description.boundary_px
-    numbers = config.instances.over(start.description.instances)
+    set_here = config.instances.over({})
+    numbers = {**start.description.instances, **set_here}
     training = TrainingPatches(
         store,
         rows,
@@ -110,7 +111,7 @@ def finetune_patches(
         stained_instances={
             name: number
             for name, number in start.description.stained_instances.items()
-            if name not in config.instances.over({})
+            if name not in set_here
         },
         config=config.identity(),
         parent_sha256=start.sha256,
