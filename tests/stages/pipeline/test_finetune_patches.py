@@ -13,6 +13,7 @@ from nucleipel.data.sampling_order import drawn_item_of
 from nucleipel.instances.training_targets import class_targets, one_hot
 from nucleipel.io.evaluation_report import read_table
 from nucleipel.io.stores.patches import open_patch_store
+from nucleipel.model.checkpoint import read_checkpoint
 from nucleipel.stages.pipeline.finetune_patches import finetune_patches
 from nucleipel.stages.pipeline.tile import tile
 from nucleipel.training.training_log import read_training_log
@@ -62,8 +63,6 @@ def test_patches_are_drawn_by_the_sums_in_the_table(start, patches, tmp_path, mo
     store = open_patch_store(patches)
     rows = store.of_split("train")
     assert [int(row["index"]) for row in table] == [row.index for row in rows]
-    from nucleipel.model.checkpoint import read_checkpoint
-
     network = read_checkpoint(start).network
     sums = []
     for row in rows:
@@ -109,3 +108,19 @@ def test_uniform_sampling_computes_nothing(start, patches, tmp_path) -> None:
     config = CONFIG.model_copy(update={"sampling": "uniform"})
     out = finetune_patches(start, patches, tmp_path / "out", config)
     assert not (out / "deviations.csv").exists()
+
+
+def test_numbers_for_stained_tissue_stay_but_for_those_that_are_set(patches, tmp_path) -> None:
+    start = write_untrained(
+        tmp_path / "start", small_network(block_px=1),
+        instances={"min_area_px": 5}, stained_instances={"min_area_px": 9, "smooth_px": 2.0},
+    )  # fmt: skip
+    short = {"sampling": "uniform", "epochs": 1, "patches_per_epoch": 4}
+    config = CONFIG.model_copy(
+        update={**short, "instances": CONFIG.instances.model_copy(update={"min_area_px": 7})}
+    )
+    out = finetune_patches(start, patches, tmp_path / "out", config)
+    description = read_checkpoint(out).description
+    assert description.instances_of(stained=False)["min_area_px"] == 7
+    assert description.instances_of(stained=True)["min_area_px"] == 7, "set for all images"
+    assert description.stained_instances == {"smooth_px": 2.0}
