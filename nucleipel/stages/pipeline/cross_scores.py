@@ -1,8 +1,7 @@
 """Scores of fine-tuned networks on the half of the images that they were not trained on.
 
-What is chosen (how much of the fine-tuned weights, which numbers of the instance
-rule) is chosen on one half and scored on the other, both ways: no image is scored
-by a choice that it took part in.
+How much of the fine-tuned weights is taken is chosen on one half and scored on the
+other, both ways: no image is scored by a choice that it took part in.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from nucleipel.config import FinetuneConfig, PredictConfig
-from nucleipel.config.pipeline.calibrate import CalibrateConfig
 from nucleipel.config.pipeline.read_images import ReadConfig
 from nucleipel.core.progress import track
 from nucleipel.io.stores.predictions import Prediction, open_predictions
@@ -23,41 +21,32 @@ from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.stages.pipeline.halves import Halves
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.rule_scores import RuleScores
-from nucleipel.training.coordinate_ascent import Numbers, coordinate_ascent
 
 SOUGHT = ("pq", "aji")
 """Their mean is maximized: PQ alone drops doubtful nuclei."""
 REPORTED = ("pq", "aji", "dice", "ap@0.50", "ap@0.75")
-ROUNDS = 2
 LEVEL = 0.9
 """Level of the intervals: where one lies above 0, 95 of 100 draws of the sources gain."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A share of the fine-tuned weights, numbers of the instance rule, and the score of both."""
-
-    share: float
-    numbers: Numbers
-    score: float
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Scores of each image under the start and under what was chosen on the other half.
 
-    `gains` are what the pooled scores gain, with intervals of `LEVEL` by draws of the sources.
+    `gains` are what the pooled scores gain, with intervals of `LEVEL` by draws of the sources;
+    `share` of the fine-tuned weights is best on all images.
     """
 
     start: list[ImageScore]
     tuned: list[ImageScore]
     sources: tuple[str, ...]
     gains: dict[str, Interval]
+    share: float
 
     @property
     def is_better(self) -> bool:
         """Return whether the score that is sought gains in 95 of 100 draws of the sources."""
-        return self.gains["sought"].low > 0
+        return self.share > 0 and self.gains["sought"].low > 0
 
     @property
     def kept(self) -> str:
@@ -78,6 +67,7 @@ class Comparison:
         """Return plain JSON types."""
         of_each = {"start": pool(self.start), "fine_tuned": pool(self.tuned)}
         return {
+            "share_of_fine_tuned": self.share if self.is_better else 0.0,
             "pooled_over_nuclei": {
                 name: {measure: scores[measure] for measure in REPORTED}
                 for name, scores in of_each.items()
@@ -115,8 +105,8 @@ class CrossScores:
     """Scores of all means of the start with fine-tuned networks, each half by the other's.
 
     `means` has for each share of the fine-tuned weights the checkpoints of half 0 and 1; the
-    share 0 is the start itself, twice. Its numbers of the rule may be others for stained tissue;
-    those that are chosen hold for all images.
+    share 0 is the start itself, twice. Each image has the numbers of the instance rule that the
+    start has for it.
     """
 
     def __init__(
@@ -127,56 +117,45 @@ class CrossScores:
         work: Path,
     ) -> None:
         self._halves = halves
-        self._candidates = {
-            name: values
-            for name, values in CalibrateConfig().candidates().items()
-            if name in config.calibrate
-        }
         predicted = PredictConfig(
             **config.part(ReadConfig).model_dump(), device=config.device, tissue="off"
         )
-        self._scores: dict[float, RuleScores] = {}
-        of_start: dict[str, Numbers] = {}
-        for share, checkpoints in track(means.items(), "predicting the other half"):
-            maps: dict[str, Prediction] = {}
+        self._of_share: dict[float, list[ImageScore]] = {}
+        numbers: dict[str, Any] = {}
+        for share, checkpoints in track(sorted(means.items()), "scoring the other half"):
+            images: dict[str, Prediction] = {}
             for half in (0, 1):
                 rows, store = halves.of(half), work / f"maps-{share:g}-{half}.zarr"
                 predict(checkpoints[1 - half], rows, store, predicted, within_regions=True)
                 found = open_predictions(store)
-                maps |= {image.id: image for image in found.images}
+                images |= {image.id: image for image in found.images}
                 if not share:
-                    of_start |= {image.id: found.instances_of(image) for image in found.images}
-            of_rows = [maps[row.id] for row in halves.rows]
-            self._scores[share] = RuleScores(of_rows, list(halves.rows))
-        self._own = [of_start[row.id] for row in halves.rows]
-        self._numbers = max(self._own, key=self._own.count)
+                    numbers |= {image.id: found.instances_of(image) for image in found.images}
+            self._of_share[share] = [
+                RuleScores([images[row.id]], [row]).scores(numbers[row.id])[0]
+                for row in halves.rows
+            ]
 
-    def choose(self, of_halves: Iterable[int]) -> Choice:
-        """The share and numbers of best pooled score over the images of some halves."""
+    def choose(self, of_halves: Iterable[int]) -> float:
+        """The share of best pooled score over the images of some halves; the least of equals."""
         places = [place for half in of_halves for place in self._halves.places(half)]
-        best = Choice(0.0, self._numbers, -1.0)
-        for share, scores in track(self._scores.items(), "choosing"):
-            score = scores.pooled(*SOUGHT, groups=[places])
-            for numbers, reached in coordinate_ascent(
-                self._numbers, self._candidates, score, rounds=ROUNDS
-            ):
-                if reached > best.score:
-                    best = Choice(share, numbers, reached)
-        return best
+
+        def reached(share: float) -> float:
+            return sought(pool([self._of_share[share][place] for place in places]))
+
+        return max(sorted(self._of_share), key=reached)
 
     def compare(self) -> Comparison:
         """Compare the start with what is chosen on either half, on the other half."""
-        of_start = self._scores[0.0]
-        start = [of_start.scores(numbers)[place] for place, numbers in enumerate(self._own)]
+        start = self._of_share[0.0]
         tuned = list(start)
         for half in (0, 1):
-            choice = self.choose([1 - half])
-            of_choice = self._scores[choice.share].scores(choice.numbers)
+            of_choice = self._of_share[self.choose([1 - half])]
             for place in self._halves.places(half):
                 tuned[place] = of_choice[place]
         sources = self._halves.sources
         gains = pooled_gains(start, tuned, sources, _values, level=LEVEL)
-        return Comparison(start, tuned, sources, gains)
+        return Comparison(start, tuned, sources, gains, self.choose((0, 1)))
 
 
 def _values(pooled: Mapping[str, float]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from nucleipel.model.checkpoint import Checkpoint, read_checkpoint, write_checkp
 from nucleipel.model.network import NetworkSpec
 from nucleipel.stages.pipeline import fit_network
 from nucleipel.stages.pipeline.average import average
-from nucleipel.stages.pipeline.cross_scores import Choice, Comparison, CrossScores
+from nucleipel.stages.pipeline.cross_scores import Comparison, CrossScores
 from nucleipel.stages.pipeline.halves import Halves, split_in_halves
 from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.stages.pipeline.train import train
@@ -31,7 +31,7 @@ WORK, REPORT, PICTURE = ".work", "report.json", "gain.png"
 EPOCHS = 4
 NUCLEI_A_WINDOW, LEAST_WINDOWS, MOST_WINDOWS = 5, 512, 4096
 """More nuclei are worth a longer training (docs/own_data.md)."""
-ONLY_HERE = {"windows", "shares", "share_of_one_source", "calibrate"}
+ONLY_HERE = {"windows", "shares", "share_of_one_source"}
 """Settings that are not those of `train`."""
 
 
@@ -48,10 +48,10 @@ def finetune(
 
     The images are split into halves by source, one image alone into quarters. A
     network is trained on each half, from the checkpoint, and scored on the other
-    one; so are its means with the start. Share of the mean and numbers of the
-    instance rule are chosen on one half for the other, and compared there with the
-    start. If the mean of PQ and AJI is better beyond its 90 % interval, the result is the
-    mean of the start and both networks; if not, it is the start.
+    one; so are its means with the start. The share of the trained weights is chosen on
+    one half for the other, and compared there with the start. If the mean of PQ and AJI
+    is better beyond its 90 % interval, the result is the mean of the start and both
+    networks; if not, it is the start. The numbers of the instance rule stay as they are.
 
     The manifest needs the columns `image` and `label` only. Rows whose split is `test` are
     not used, other splits make no difference. There is no stage of PEL: on networks such
@@ -94,10 +94,11 @@ def _finetune(
     tuned = _train_halves(halves, start, checkpoint, config, work)
     means = _means(checkpoint, tuned, _shares(halves, config), work)
     log.info("scoring the start and its means with the trained weights, held apart")
-    scores = CrossScores(halves, means, config, work)
-    comparison, chosen = scores.compare(), scores.choose((0, 1))
-    kept = _kept(start, checkpoint, tuned, comparison, chosen, work)
-    _write(kept, comparison, chosen, halves, out)
+    comparison = CrossScores(halves, means, config, work).compare()
+    kept = start
+    if comparison.is_better:
+        kept = _tuned(start, _mean(checkpoint, tuned, comparison.share, work / "mean"))
+    _write(kept, comparison, halves, out)
     return comparison
 
 
@@ -199,35 +200,23 @@ def _mean(checkpoint: Path, tuned: Sequence[Path], share: float, out: Path) -> P
     return average(names, out) if len(names) > 1 else names[0]
 
 
-def _kept(
-    start: Checkpoint,
-    checkpoint: Path,
-    tuned: Sequence[Path],
-    comparison: Comparison,
-    chosen: Choice,
-    work: Path,
-) -> Checkpoint:
-    if not comparison.is_better:
-        return start
-    model = start
-    if chosen.share:
-        model = read_checkpoint(_mean(checkpoint, tuned, chosen.share, work / "mean"))
+def _tuned(start: Checkpoint, mean: Path) -> Checkpoint:
+    """The mean, with the numbers of the instance rule that the start has."""
+    model, numbers = read_checkpoint(mean), start.description
     description = dataclasses.replace(
-        model.description, instances=chosen.numbers, stained_instances={}
+        model.description,
+        instances=numbers.instances,
+        stained_instances=numbers.stained_instances,
     )
     return dataclasses.replace(model, description=description)
 
 
-def _write(
-    kept: Checkpoint, comparison: Comparison, chosen: Choice, halves: Halves, out: Path
-) -> None:
+def _write(kept: Checkpoint, comparison: Comparison, halves: Halves, out: Path) -> None:
     sha256 = write_checkpoint(out, kept.description, kept.network.state_dict())
     report = {
         "kept": comparison.kept,
         "checkpoint_sha256": sha256,
         "held_apart": halves.cut,
-        "share_of_fine_tuned": chosen.share if comparison.is_better else 0.0,
-        "instances": kept.description.instances,
         **comparison.to_json(),
     }
     write_report(out / REPORT, report, comparison.table(halves), overwrite=True)
