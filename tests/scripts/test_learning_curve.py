@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "reproduce" / "learning_curve.py"))
 SHORT = [
-    "windows=4", "window_px=32", "batch_size=2", "shares=[1.0]", "device=cpu",
+    "windows=4", "window_px=32", "batch_size=2", "shares=[1.0]", "calibrate=[]", "device=cpu",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nucleipel.config.pipeline.calibrate import CalibratedNumber
 from nucleipel.config.pipeline.read_images import ReadConfig
 from nucleipel.config.pipeline.train import AugmentConfig
 from nucleipel.config.settings import NotNegative, Positive, Precision
@@ -36,4 +37,11 @@ class FinetuneConfig(ReadConfig):
     share_of_one_source: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Largest share where all images are of one source: what is best for it, even held apart, is
     too much for others."""
+    calibrate: tuple[CalibratedNumber, ...] = (
+        "foreground_percent",
+        "min_probability_percent",
+        "min_area_px",
+    )
+    """Numbers of the instance rule that are chosen anew; the others stay as they are. Where all
+    images are of one source, all stay: numbers that suit one do not suit others."""
     augment: AugmentConfig = AugmentConfig(scale_range=(0.75, 1.35), stain=1.5)

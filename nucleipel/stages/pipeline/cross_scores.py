@@ -1,10 +1,11 @@
 """Scores of fine-tuned networks on the half of the images that they were not trained on.
 
-How much of the fine-tuned weights is taken is chosen on one half and scored on the
-other, both ways: no image is scored by a choice that it took part in.
+What is chosen (how much of the fine-tuned weights, which numbers of the instance
+rule) is chosen on one half and scored on the other, both ways: no image is scored
+by a choice that it took part in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nucleipel.config import FinetuneConfig, PredictConfig
+from nucleipel.config.pipeline.calibrate import CalibrateConfig
 from nucleipel.config.pipeline.read_images import ReadConfig
 from nucleipel.core.progress import track
 from nucleipel.io.stores.predictions import Prediction, open_predictions
@@ -21,32 +23,54 @@ from nucleipel.metrics.scores import ImageScore, pool
 from nucleipel.stages.pipeline.halves import Halves
 from nucleipel.stages.pipeline.predict import predict
 from nucleipel.stages.pipeline.rule_scores import RuleScores
+from nucleipel.training.coordinate_ascent import Numbers, coordinate_ascent
 
 SOUGHT = ("pq", "aji")
 """Their mean is maximized: PQ alone drops doubtful nuclei."""
 REPORTED = ("pq", "aji", "dice", "ap@0.50", "ap@0.75")
+ROUNDS = 2
+Candidates = Mapping[str, Sequence[Any]]
 LEVEL = 0.9
 """Level of the intervals: where one lies above 0, 95 of 100 draws of the sources gain."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A share of the fine-tuned weights, and numbers of the instance rule for all images.
+
+    Without numbers each image has those that the start has for it.
+    """
+
+    share: float
+    numbers: Numbers | None
+
+
+START = Choice(0.0, None)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Scores of each image under the start and under what was chosen on the other half.
 
-    `gains` are what the pooled scores gain, with intervals of `LEVEL` by draws of the sources;
-    `share` of the fine-tuned weights is best on all images.
+    `gains` are what the pooled scores gain, with intervals of `LEVEL` by draws of the sources.
+    `choice` is what is best on all images.
     """
 
     start: list[ImageScore]
     tuned: list[ImageScore]
     sources: tuple[str, ...]
     gains: dict[str, Interval]
-    share: float
+    choice: Choice
 
     @property
     def is_better(self) -> bool:
         """Return whether the score that is sought gains in 95 of 100 draws of the sources."""
-        return self.share > 0 and self.gains["sought"].low > 0
+        return self.choice != START and self.surest > 0
+
+    @property
+    def surest(self) -> float:
+        """Return the least that the score that is sought gains in 95 of 100 draws."""
+        return self.gains["sought"].low
 
     @property
     def kept(self) -> str:
@@ -67,7 +91,8 @@ class Comparison:
         """Return plain JSON types."""
         of_each = {"start": pool(self.start), "fine_tuned": pool(self.tuned)}
         return {
-            "share_of_fine_tuned": self.share if self.is_better else 0.0,
+            "share_of_fine_tuned": self.choice.share if self.is_better else 0.0,
+            "numbers_are_chosen": self.is_better and self.choice.numbers is not None,
             "pooled_over_nuclei": {
                 name: {measure: scores[measure] for measure in REPORTED}
                 for name, scores in of_each.items()
@@ -105,8 +130,8 @@ class CrossScores:
     """Scores of all means of the start with fine-tuned networks, each half by the other's.
 
     `means` has for each share of the fine-tuned weights the checkpoints of half 0 and 1; the
-    share 0 is the start itself, twice. Each image has the numbers of the instance rule that the
-    start has for it.
+    share 0 is the start itself, twice. Its numbers of the rule may be others for stained tissue;
+    those that are chosen hold for all images.
     """
 
     def __init__(
@@ -117,45 +142,80 @@ class CrossScores:
         work: Path,
     ) -> None:
         self._halves = halves
+        self._candidates = {
+            name: values
+            for name, values in CalibrateConfig().candidates().items()
+            if name in config.calibrate
+        }
         predicted = PredictConfig(
             **config.part(ReadConfig).model_dump(), device=config.device, tissue="off"
         )
-        self._of_share: dict[float, list[ImageScore]] = {}
-        numbers: dict[str, Any] = {}
-        for share, checkpoints in track(sorted(means.items()), "scoring the other half"):
-            images: dict[str, Prediction] = {}
+        self._scores: dict[float, RuleScores] = {}
+        of_start: dict[str, Numbers] = {}
+        for share, checkpoints in track(means.items(), "predicting the other half"):
+            maps: dict[str, Prediction] = {}
             for half in (0, 1):
                 rows, store = halves.of(half), work / f"maps-{share:g}-{half}.zarr"
                 predict(checkpoints[1 - half], rows, store, predicted, within_regions=True)
                 found = open_predictions(store)
-                images |= {image.id: image for image in found.images}
+                maps |= {image.id: image for image in found.images}
                 if not share:
-                    numbers |= {image.id: found.instances_of(image) for image in found.images}
-            self._of_share[share] = [
-                RuleScores([images[row.id]], [row]).scores(numbers[row.id])[0]
-                for row in halves.rows
-            ]
-
-    def choose(self, of_halves: Iterable[int]) -> float:
-        """The share of best pooled score over the images of some halves; the least of equals."""
-        places = [place for half in of_halves for place in self._halves.places(half)]
-
-        def reached(share: float) -> float:
-            return sought(pool([self._of_share[share][place] for place in places]))
-
-        return max(sorted(self._of_share), key=reached)
+                    of_start |= {image.id: found.instances_of(image) for image in found.images}
+            of_rows = [maps[row.id] for row in halves.rows]
+            self._scores[share] = RuleScores(of_rows, list(halves.rows))
+        self._own = [of_start[row.id] for row in halves.rows]
+        self._numbers = max(self._own, key=self._own.count)
 
     def compare(self) -> Comparison:
-        """Compare the start with what is chosen on either half, on the other half."""
-        start = self._of_share[0.0]
+        """Compare the start with what is chosen on either half, on the other half.
+
+        Weights are chosen alone, and together with numbers of the rule; of both comparisons the
+        one whose gain is surer is returned. Where all images are of one source, numbers are left
+        alone: its weights help on others, but numbers that suit it do not (docs/own_data.md).
+        """
+        alone = self._compare({})
+        if self._halves.are_of_one_source or not self._candidates:
+            return alone
+        return max(alone, self._compare(self._candidates), key=lambda found: found.surest)
+
+    def _compare(self, candidates: Candidates) -> Comparison:
+        start = self._scored(START)
         tuned = list(start)
         for half in (0, 1):
-            of_choice = self._of_share[self.choose([1 - half])]
+            of_choice = self._scored(self._choose([1 - half], candidates))
             for place in self._halves.places(half):
                 tuned[place] = of_choice[place]
         sources = self._halves.sources
         gains = pooled_gains(start, tuned, sources, _values, level=LEVEL)
-        return Comparison(start, tuned, sources, gains, self.choose((0, 1)))
+        return Comparison(start, tuned, sources, gains, self._choose((0, 1), candidates))
+
+    def _choose(self, of_halves: Iterable[int], candidates: Candidates) -> Choice:
+        """The share and numbers of best pooled score over the images of some halves."""
+        places = [place for half in of_halves for place in self._halves.places(half)]
+        tried = (
+            found
+            for share in track(self._scores, "choosing")
+            for found in self._tried(share, places, candidates)
+        )
+        return max(tried, key=lambda found: found[1])[0]
+
+    def _tried(
+        self, share: float, places: list[int], candidates: Candidates
+    ) -> Iterator[tuple[Choice, float]]:
+        if not candidates:
+            of_images = self._scored(Choice(share, None))
+            yield Choice(share, None), sought(pool([of_images[place] for place in places]))
+            return
+        score = self._scores[share].pooled(*SOUGHT, groups=[places])
+        for numbers, reached in coordinate_ascent(self._numbers, candidates, score, rounds=ROUNDS):
+            yield Choice(share, numbers), reached
+
+    def _scored(self, choice: Choice) -> list[ImageScore]:
+        """The score of each image under a choice."""
+        scores = self._scores[choice.share]
+        if choice.numbers is not None:
+            return scores.scores(choice.numbers)
+        return [scores.scores(own)[place] for place, own in enumerate(self._own)]
 
 
 def _values(pooled: Mapping[str, float]) -> dict[str, float]:

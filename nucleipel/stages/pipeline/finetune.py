@@ -24,6 +24,7 @@ from nucleipel.stages.pipeline.cross_scores import Comparison, CrossScores
 from nucleipel.stages.pipeline.halves import Halves, split_in_halves
 from nucleipel.stages.pipeline.reader_settings import build_slide_reader
 from nucleipel.stages.pipeline.train import train
+from nucleipel.training.coordinate_ascent import Numbers
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ WORK, REPORT, PICTURE = ".work", "report.json", "gain.png"
 EPOCHS = 4
 NUCLEI_A_WINDOW, LEAST_WINDOWS, MOST_WINDOWS = 5, 512, 4096
 """More nuclei are worth a longer training (docs/own_data.md)."""
-ONLY_HERE = {"windows", "shares", "share_of_one_source"}
+ONLY_HERE = {"windows", "shares", "share_of_one_source", "calibrate"}
 """Settings that are not those of `train`."""
 
 
@@ -48,10 +49,11 @@ def finetune(
 
     The images are split into halves by source, one image alone into quarters. A
     network is trained on each half, from the checkpoint, and scored on the other
-    one; so are its means with the start. The share of the trained weights is chosen on
-    one half for the other, and compared there with the start. If the mean of PQ and AJI
-    is better beyond its 90 % interval, the result is the mean of the start and both
-    networks; if not, it is the start. The numbers of the instance rule stay as they are.
+    one; so are its means with the start. Share of the mean is chosen on one half for the
+    other, and compared there with the start. If the mean of PQ and AJI is better beyond
+    its 90 % interval, the result is the mean of the start and both networks; if not, it
+    is the start. Of two sources or more, three numbers of the instance rule are chosen
+    together with the share, if this makes the gain surer.
 
     The manifest needs the columns `image` and `label` only. Rows whose split is `test` are
     not used, other splits make no difference. There is no stage of PEL: on networks such
@@ -97,7 +99,9 @@ def _finetune(
     comparison = CrossScores(halves, means, config, work).compare()
     kept = start
     if comparison.is_better:
-        kept = _tuned(start, _mean(checkpoint, tuned, comparison.share, work / "mean"))
+        share, numbers = comparison.choice.share, comparison.choice.numbers
+        mean = _mean(checkpoint, tuned, share, work / "mean") if share else checkpoint
+        kept = _with_numbers(read_checkpoint(mean), start, numbers)
     _write(kept, comparison, halves, out)
     return comparison
 
@@ -200,13 +204,13 @@ def _mean(checkpoint: Path, tuned: Sequence[Path], share: float, out: Path) -> P
     return average(names, out) if len(names) > 1 else names[0]
 
 
-def _tuned(start: Checkpoint, mean: Path) -> Checkpoint:
-    """The mean, with the numbers of the instance rule that the start has."""
-    model, numbers = read_checkpoint(mean), start.description
+def _with_numbers(model: Checkpoint, start: Checkpoint, numbers: Numbers | None) -> Checkpoint:
+    """The model with numbers of the instance rule; with those of the start if there are none."""
+    known = start.description
+    instances = known.instances if numbers is None else numbers
+    of_stained = known.stained_instances if numbers is None else {}
     description = dataclasses.replace(
-        model.description,
-        instances=numbers.instances,
-        stained_instances=numbers.stained_instances,
+        model.description, instances=instances, stained_instances=of_stained
     )
     return dataclasses.replace(model, description=description)
 
@@ -217,6 +221,8 @@ def _write(kept: Checkpoint, comparison: Comparison, halves: Halves, out: Path) 
         "kept": comparison.kept,
         "checkpoint_sha256": sha256,
         "held_apart": halves.cut,
+        "instances": kept.description.instances,
+        "stained_instances": kept.description.stained_instances,
         **comparison.to_json(),
     }
     write_report(out / REPORT, report, comparison.table(halves), overwrite=True)

@@ -17,13 +17,14 @@ from nucleipel.io.manifest import read_manifest
 from nucleipel.metrics.bootstrap import Interval
 from nucleipel.metrics.scores import ImageScore
 from nucleipel.model.checkpoint import read_checkpoint
-from nucleipel.stages.pipeline.cross_scores import Comparison
+from nucleipel.stages.pipeline.cross_scores import Choice, Comparison
 from nucleipel.stages.pipeline.finetune import finetune
 
 pytestmark = pytest.mark.slow
 
 SHORT = FinetuneConfig(
-    device="cpu", windows=8, window_px=32, batch_size=2, shares=(0.5,)
+    device="cpu", windows=8, window_px=32, batch_size=2, shares=(0.5,),
+    calibrate=("foreground_percent",),
 )  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def test_killed_in_between_it_ends_with_the_same_bytes(
 
 
 def test_what_gains_nothing_leaves_the_start(start: Path, two_images: Path, tmp_path: Path) -> None:
-    idle = SHORT.model_copy(update={"learning_rate": 1e-12, "windows": 2})
+    idle = SHORT.model_copy(update={"learning_rate": 1e-12, "calibrate": (), "windows": 2})
     out = finetune(two_images, tmp_path / "out", idle, checkpoint=start)
     kept, before = read_checkpoint(out), read_checkpoint(start)
     assert kept.sha256 == before.sha256
@@ -129,27 +130,28 @@ def test_the_start_is_scored_as_segment_uses_it(two_images: Path, tmp_path: Path
         tmp_path / "start", small_network(block_px=1), core_px=64,
         instances={"foreground_percent": 30, "min_area_px": 1}, stained_instances=nothing,
     )  # fmt: skip
-    idle = SHORT.model_copy(update={"learning_rate": 1e-12, "windows": 2})
+    idle = SHORT.model_copy(update={"learning_rate": 1e-12, "calibrate": (), "windows": 2})
     out = finetune(two_images, tmp_path / "out", idle, checkpoint=start)
     report = json.loads((out / stage.REPORT).read_text())
     assert report["pooled_over_nuclei"]["start"]["aji"] == 0
     assert read_checkpoint(out).description.stained_instances == nothing
 
 
-def test_what_is_fine_tuned_has_the_numbers_of_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", [None, {"min_area_px": 7}])
+def test_numbers_are_those_that_were_chosen_or_those_of_the_start(
+    tmp_path: Path, chosen: dict[str, int] | None
+) -> None:
     """A training alone has those of a new network."""
-    network, numbers = small_network(block_px=1), {"foreground_percent": 30, "min_area_px": 5}
+    network = small_network(block_px=1)
     start = write_untrained(
-        tmp_path / "start", network, instances=numbers, stained_instances={"min_area_px": 9}
-    )
+        tmp_path / "start", network,
+        instances={"min_area_px": 5}, stained_instances={"min_area_px": 9},
+    )  # fmt: skip
     trained = write_untrained(tmp_path / "trained", network, instances={"min_area_px": 1})
-    tuned = stage._tuned(read_checkpoint(start), trained)
-    before = read_checkpoint(start).description
-    for stained in (False, True):
-        assert tuned.description.instances_of(stained=stained) == before.instances_of(
-            stained=stained
-        )
-    assert before.instances_of(stained=True)["min_area_px"] == 9
+    kept = stage._with_numbers(read_checkpoint(trained), read_checkpoint(start), chosen)
+    numbers = [kept.description.instances_of(stained=stained) for stained in (False, True)]
+    of_start = [{"min_area_px": 5}, {"min_area_px": 9}]
+    assert numbers == (of_start if chosen is None else [chosen, chosen])
 
 
 def test_one_image_and_two_columns_are_enough(
@@ -201,7 +203,9 @@ def test_a_network_of_whole_images_is_refused(
 def test_the_outcome_is_said_in_one_line(low: float, kept: str) -> None:
     ids = np.eye(4, dtype=np.int32)
     scores = [ImageScore.of(ids, ids)]
-    comparison = Comparison(scores, scores, ("a",), {"sought": Interval(0.02, low, 0.03)}, 0.5)
+    comparison = Comparison(
+        scores, scores, ("a",), {"sought": Interval(0.02, low, 0.03)}, Choice(0.5, None)
+    )
     assert comparison.is_better == (low > 0)
     assert kept in comparison.describe()
     assert "\n" not in comparison.describe()
