@@ -91,7 +91,7 @@ def finetune(
     overwrite: bool,
     **values: Any,
 ) -> None:
-    """Fine-tune on few images of your own; never worse.
+    """Fine-tune on few images of your own, if that is better.
 
     For 1 to 20 annotated images or regions. Trains on each half, scores on the
     other, and keeps the start where that is not better. Rows whose split is
