@@ -64,6 +64,7 @@ def finetune(
     """
     start, rows = read_checkpoint(checkpoint), _rows(manifest, config, data_root)
     _require_windows(start, checkpoint)
+    halves = split_in_halves(rows, _reader(start, config), out / WORK)
     output = claim_output(
         out,
         stage="finetune",
@@ -73,7 +74,7 @@ def finetune(
     )
     if not output.complete:
         with only_messages_of(__name__, silent={fit_network.__name__}):
-            comparison = _finetune(start, checkpoint, rows, config, out)
+            comparison = _finetune(start, checkpoint, halves, config, out)
         output.commit(kept=comparison.kept)
         log.info("%s: %s", out, comparison.describe())
     else:
@@ -83,11 +84,11 @@ def finetune(
 
 
 def _finetune(
-    start: Checkpoint, checkpoint: Path, rows: Manifest, config: FinetuneConfig, out: Path
+    start: Checkpoint, checkpoint: Path, halves: Halves, config: FinetuneConfig, out: Path
 ) -> Comparison:
     """Train, compare, and write what is better."""
     work = out / WORK
-    halves = split_in_halves(rows, _reader(start, config), work)
+    halves.write_regions()
     if halves.are_of_one_source:
         log.warning(
             "all annotated nuclei are of one source: the result may be worse on others, which"

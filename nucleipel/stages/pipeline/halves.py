@@ -1,8 +1,8 @@
 """Two halves of some annotated images: each is scored by what was trained on the other."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from nucleipel.core.geometry import Box
 from nucleipel.errors import ManifestError
 from nucleipel.io.annotations.annotation import Annotation
 from nucleipel.io.annotations.cut_region import cut_region
+from nucleipel.io.annotations.polygons import Polygons
 from nucleipel.io.annotations.region import write_region
 from nucleipel.io.manifest import Manifest, Row
 from nucleipel.io.slides.slide_reader import SlideReader
@@ -29,7 +30,8 @@ LEAST_NUCLEI = 4
 class Halves:
     """Rows of a manifest, the half (0 or 1) of each, and the source that it comes from.
 
-    `cut` says in words what was kept apart; `nuclei` are those of both halves.
+    `cut` says in words what was kept apart; `nuclei` are those of both halves. Of an image that
+    was cut, each row has a region file; `regions` says what `write_regions` writes into it.
     """
 
     rows: Manifest
@@ -37,11 +39,18 @@ class Halves:
     sources: tuple[str, ...]
     cut: str
     nuclei: int
+    regions: Mapping[Path, Polygons] = field(default_factory=dict)
 
     @property
     def are_of_one_source(self) -> bool:
         """Return whether one source had to be split."""
         return self.cut != SOURCES
+
+    def write_regions(self) -> None:
+        """Write the region files of the rows."""
+        for path, region in self.regions.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_region(path, region)
 
     def places(self, half: int) -> list[int]:
         """Places of the rows of a half."""
@@ -66,8 +75,8 @@ def split_in_halves(rows: Manifest, reader: SlideReader, folder: Path) -> Halves
 
     A source (patient, slide, field of view) is an image where none is named. All
     images of one source are split image by image. One image alone is cut into
-    quarters with as many nuclei each, and two of them make up a half; `folder` gets
-    their regions.
+    quarters with as many nuclei each, and two of them make up a half; their region
+    files belong into `folder`. Nothing is written yet.
 
     Raises
     ------
@@ -109,19 +118,20 @@ def _quartered(
         )
     annotation, shape = _annotation(row, reader)
     regions = [cut_region(annotation.region, box) for box in quarters(centers, shape)]
-    parts, half_of = [], []
+    parts, half_of, written = [], [], {}
     for place, region in enumerate(regions, 1):
         if not len(region):  # nuclei in one line, at the edge of a region
             continue
         name = f"{row.id}-part-{place}"
         half_of.append(OPPOSITE[place - 1])
         path = folder / f"{name}.geojson"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_region(path, region)
+        written[path] = region
         parts.append(dataclasses.replace(row, id=name, source_id=name, region=path))
     names = tuple(part.id for part in parts)
     cut = "quarters of one image"
-    return Halves(Manifest(rows.path, tuple(parts)), tuple(half_of), names, cut, len(centers))
+    return Halves(
+        Manifest(rows.path, tuple(parts)), tuple(half_of), names, cut, len(centers), written
+    )
 
 
 def quarters(centers: npt.NDArray[np.float64], shape: tuple[int, int]) -> list[Box]:

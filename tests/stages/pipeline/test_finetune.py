@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from support.untrained import small_network, write_untrained
 
 import nucleipel.stages.pipeline.finetune as stage
@@ -168,6 +169,18 @@ def test_one_image_and_two_columns_are_enough(
     assert report["held_apart"] == "quarters of one image"
     assert "of one source: the result may be worse on others" in caplog.text
     assert report["share_of_fine_tuned"] <= 0.5, "one source says little of others"
+
+
+def test_too_few_nuclei_leave_nothing_behind(start: Path, two_images: Path, tmp_path: Path) -> None:
+    """Else the same command would be refused once more is annotated."""
+    row = read_manifest(two_images).rows[0]
+    few = two_images.with_name("few.csv")
+    empty = two_images.with_name("empty.tif")
+    tifffile.imwrite(empty, np.zeros_like(tifffile.imread(row.require_label())))
+    few.write_text(f"image,label,id\n{row.image},{empty},{row.id}\n")
+    with pytest.raises(ManifestError, match="0 annotated nuclei; annotate at least 4"):
+        finetune(few, tmp_path / "out", SHORT, checkpoint=start)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_column_that_is_misspelled_is_named(

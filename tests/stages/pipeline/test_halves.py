@@ -1,5 +1,6 @@
 """Images are split by source, one alone into quarters with as many nuclei each."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,12 @@ def _images(folder: Path, nuclei: dict[str, int], sources: dict[str, str]) -> Ha
         tifffile.imwrite(folder / f"{name}.tif", ((ids > 0) * 200 + noise).astype(np.uint8))
         lines.append(f"{name}.tif,{name}_label.tif,,{sources.get(name, '')}")
     (folder / "m.csv").write_text("\n".join(lines) + "\n")
-    return split_in_halves(
+    halves = split_in_halves(
         read_manifest(folder / "m.csv"), SlideReader(channels=1), folder / "parts"
     )
+    assert not (folder / "parts").exists(), "what is refused leaves nothing"
+    halves.write_regions()
+    return halves
 
 
 def test_sources_stay_whole_and_halves_have_as_many_nuclei(tmp_path: Path) -> None:
@@ -102,6 +106,7 @@ def test_centers_do_not_depend_on_how_labels_are_read(
     monkeypatch.setattr(module, "WINDOW_PX", window_px)
     halves = _images(tmp_path, {"a": 7}, {})
     regions = [row.region.read_text() for row in halves.rows if row.region]
+    shutil.rmtree(tmp_path / "parts")
     monkeypatch.setattr(module, "WINDOW_PX", 1000)
     again = _images(tmp_path, {"a": 7}, {})
     assert [row.region.read_text() for row in again.rows if row.region] == regions
