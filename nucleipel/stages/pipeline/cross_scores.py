@@ -170,8 +170,9 @@ class CrossScores:
         """Compare the start with what is chosen on either half, on the other half.
 
         Weights are chosen alone, and together with numbers of the rule; of both comparisons the
-        one whose gain is surer is returned. Where all images are of one source, numbers are left
-        alone: its weights help on others, but numbers that suit it do not (docs/own_data.md).
+        one whose gain is surer is returned. Numbers of the start itself are never chosen anew, and
+        none are where all images are of one source: those that suit few images do not suit others
+        (docs/own_data.md).
         """
         alone = self._compare({})
         if self._halves.are_of_one_source or not self._candidates:
@@ -202,7 +203,7 @@ class CrossScores:
     def _tried(
         self, share: float, places: list[int], candidates: Candidates
     ) -> Iterator[tuple[Choice, float]]:
-        if not candidates:
+        if not candidates or not share:
             of_images = self._scored(Choice(share, None))
             yield Choice(share, None), sought(pool([of_images[place] for place in places]))
             return

@@ -110,8 +110,10 @@ def test_numbers_that_suit_one_half_alone_are_left(
     assert comparison.is_better
 
 
-def test_without_a_gain_it_is_the_start(compare: Any) -> None:
-    comparison = compare(cut="quarters of one image")
+@pytest.mark.parametrize("cut", [SOURCES, "quarters of one image"])
+def test_without_weights_that_gain_it_is_the_start(compare: Any, cut: str) -> None:
+    """Though another number would find more."""
+    comparison = compare(cut=cut)
     assert comparison.tuned == comparison.start
     assert not comparison.is_better
     assert comparison.to_json()["share_of_fine_tuned"] == 0
