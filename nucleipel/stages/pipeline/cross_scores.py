@@ -65,7 +65,7 @@ class Comparison:
     @property
     def is_better(self) -> bool:
         """Return whether the score that is sought gains in 95 of 100 draws of the sources."""
-        return self.choice != START and self.surest > 0
+        return self.choice.share > 0 and self.surest > 0
 
     @property
     def surest(self) -> float:

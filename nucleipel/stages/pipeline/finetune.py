@@ -100,9 +100,8 @@ def _finetune(
     comparison = CrossScores(halves, means, config, work).compare()
     kept = start
     if comparison.is_better:
-        share, numbers = comparison.choice.share, comparison.choice.numbers
-        mean = _mean(checkpoint, tuned, share, work / "mean") if share else checkpoint
-        kept = _with_numbers(read_checkpoint(mean), start, numbers)
+        mean = _mean(checkpoint, tuned, comparison.choice.share, work / "mean")
+        kept = _with_numbers(read_checkpoint(mean), start, comparison.choice.numbers)
     _write(kept, comparison, halves, out)
     return comparison
 
