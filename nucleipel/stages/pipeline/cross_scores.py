@@ -29,9 +29,11 @@ SOUGHT = ("pq", "aji")
 """Their mean is maximized: PQ alone drops doubtful nuclei."""
 REPORTED = ("pq", "aji", "dice", "ap@0.50", "ap@0.75")
 ROUNDS = 2
-Candidates = Mapping[str, Sequence[Any]]
 LEVEL = 0.9
 """Level of the intervals: where one lies above 0, 95 of 100 draws of the sources gain."""
+
+Candidates = Mapping[str, Sequence[Any]]
+"""What is tried for numbers of the instance rule; nothing, to leave them as they are."""
 
 
 @dataclass(frozen=True)
