@@ -81,8 +81,8 @@ def finetune_patches(
         teacher_share=config.teacher_share,
     )
     boundary_px = start.description.boundary_px
+    numbers = config.instances.over(start.description.instances)
     set_here = config.instances.over({})
-    numbers = {**start.description.instances, **set_here}
     training = TrainingPatches(
         store,
         rows,

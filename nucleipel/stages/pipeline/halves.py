@@ -118,19 +118,19 @@ def _quartered(
         )
     annotation, shape = _annotation(row, reader)
     regions = [cut_region(annotation.region, box) for box in quarters(centers, shape)]
-    parts, half_of, written = [], [], {}
+    parts, half_of, region_files = [], [], {}
     for place, region in enumerate(regions, 1):
         if not len(region):  # nuclei in one line, at the edge of a region
             continue
         name = f"{row.id}-part-{place}"
         half_of.append(OPPOSITE[place - 1])
         path = folder / f"{name}.geojson"
-        written[path] = region
+        region_files[path] = region
         parts.append(dataclasses.replace(row, id=name, source_id=name, region=path))
     names = tuple(part.id for part in parts)
     cut = "quarters of one image"
     return Halves(
-        Manifest(rows.path, tuple(parts)), tuple(half_of), names, cut, len(centers), written
+        Manifest(rows.path, tuple(parts)), tuple(half_of), names, cut, len(centers), region_files
     )
 
 

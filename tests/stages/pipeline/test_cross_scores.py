@@ -23,27 +23,28 @@ OWN, OTHER = 80, 60
 
 
 class _KnownScores(RuleScores):
-    """Of 16 nuclei the start finds 6, with half of the fine-tuned weights 9.
+    """Scores of known results: so many of 16 nuclei are found, by share of the weights and half.
 
-    With all of the weights 16 are found of half 1, and none of half 0. By the other number so
-    many more of each half are found.
+    The start finds 6, and half of the fine-tuned weights 9. All of the weights find 16 in
+    the images of half 1, and none in those of half 0.
     """
 
     more_of_half = (3, 3)
+    """Nuclei that the number `OTHER` finds besides, in the images of either half."""
 
     def __init__(self, predictions: Sequence[Any], rows: Sequence[Row]) -> None:
         self._images: list[Any] = list(predictions)
 
     def scores(self, numbers: dict[str, Any]) -> list[ImageScore]:
-        return [
-            _found(
-                {0.0: 6, 0.5: 9, 1.0: 16 * image.half}[image.share]
-                + {OWN: 0, OTHER: self.more_of_half[image.half]}.get(
-                    numbers["foreground_percent"], -9
-                )
-            )
-            for image in self._images
-        ]
+        foreground = numbers["foreground_percent"]
+        if foreground not in (OWN, OTHER):
+            return [_found(0)] * len(self._images)
+        scores = []
+        for image in self._images:
+            found = {0.0: 6, 0.5: 9, 1.0: 16 * image.half}[image.share]
+            more = self.more_of_half[image.half] if foreground == OTHER else 0
+            scores.append(_found(found + more))
+        return scores
 
 
 def _found(count: int) -> ImageScore:
